@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lv_tape: what was computed, in order, so that gradients can be computed in reverse.
+ *
+ * An op's forward function computes at once and then calls lv_tape_record. If no input needs a
+ * gradient nothing is recorded, the result needs none either, and its inputs may be given back
+ * with lv_tape_keep. lv_backward walks the records from the last to the first; every op adds (+=)
+ * to the gradients of its inputs. Gradients of activations come from the step arena and go back
+ * to a free list as soon as the op that made the activation has used them.
+ */
+#ifndef LV_AUTOGRAD_TAPE_H
+#define LV_AUTOGRAD_TAPE_H
+
+#include "autograd/arena.h"
+#include "autograd/tensor.h"
+
+typedef struct lv_tape lv_tape;
+typedef struct lv_node lv_node;
+
+/* lv_op: one row of the table that is ops.def. */
+typedef struct {
+    const char *name;
+    /* adds to the gradient of every node->in[i] that requires one; node->out->grad is set */
+    void (*backward)(lv_tape *tape, const lv_node *node);
+} lv_op;
+
+enum { LV_MAX_INPUTS = 6 };
+
+struct lv_node {
+    const lv_op *op;
+    lv_tensor *out;
+    int n_in;
+    lv_tensor *in[LV_MAX_INPUTS]; /* an optional input that is absent is NULL */
+    const void *saved;            /* the op's own struct, in the step arena */
+};
+
+/* lv_tape_create: a tape with its step arena.
+ * in     limit_bytes: bound of the step arena, 0 = physical memory
+ * fails  LV_ERR_MEMORY */
+int lv_tape_create(lv_tape **out, size_t limit_bytes);
+void lv_tape_destroy(lv_tape **tape);
+
+/* lv_tape_reset: forget all records and give all activations back; parameters are untouched. */
+void lv_tape_reset(lv_tape *tape);
+
+/* lv_tape_recording_set: with false nothing is recorded (validation, generation). returns the
+ * value before. */
+bool lv_tape_recording_set(lv_tape *tape, bool recording);
+
+/* lv_tape_alloc: memory in the step arena, 64-byte aligned, not cleared. */
+void *lv_tape_alloc(lv_tape *tape, size_t bytes);
+
+/* lv_tape_tensor: a new activation in the step arena, data not cleared. */
+lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64_t *shape);
+
+/* lv_tape_view: the same data under another shape of as many elements, for inputs that need no
+ * gradient (pixels, a KV cache). */
+lv_tensor *lv_tape_view(lv_tape *tape, void *data, lv_dtype dtype, int n_dims,
+                        const int64_t *shape);
+
+/* lv_tape_wants: will an op with these inputs be recorded? Asked before anything is saved. */
+bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in);
+
+/* lv_tape_record: record out = op(in...) if an input requires a gradient; sets
+ * out->requires_grad. saved stays the op's, in the step arena. */
+void lv_tape_record(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in, lv_tensor *const *in,
+                    const void *saved);
+
+/* lv_tape_grad: x->grad, taken cleared from the step arena if it is still NULL. For backward
+ * functions, and only if x->requires_grad. */
+lv_real *lv_tape_grad(lv_tape *tape, lv_tensor *x);
+
+/* lv_backward: gradients of everything that loss depends on, from dloss/dloss = 1. May be called
+ * once for what was recorded; parameters' gradients are added to.
+ * in     loss: one element */
+void lv_backward(lv_tape *tape, lv_tensor *loss);
+
+/* lv_tape_mark / lv_tape_keep: free the activations of a frozen part.
+ * keep   if x requires no gradient (so that nothing after the mark can), everything allocated
+ *        since the mark but x is given back, and x returns moved down to the mark; otherwise x
+ *        itself. Pointers into the freed part, and the old x, are invalid afterwards. */
+size_t lv_tape_mark(const lv_tape *tape);
+lv_tensor *lv_tape_keep(lv_tape *tape, size_t mark, lv_tensor *x);
+
+/* lv_recompute: y = segment(x), keeping only x for the backward pass, which runs the segment a
+ * second time (gradient checkpointing; Chen et al. 2016, arXiv:1604.06174).
+ * in     segment must give the same bits when called again; context outlives the step */
+typedef lv_tensor *lv_segment(lv_tape *tape, const void *context, lv_tensor *x);
+lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context, lv_tensor *x);
+
+size_t lv_tape_peak_bytes(const lv_tape *tape);
+
+#endif

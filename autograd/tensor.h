@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lv_tensor: a dense row-major array, its gradient if it has one, and nothing else. Tensors do not
+ * own memory: data of parameters lies in the model arena or in a mapped file, data of activations
+ * in the tape's step arena.
+ */
+#ifndef LV_AUTOGRAD_TENSOR_H
+#define LV_AUTOGRAD_TENSOR_H
+
+#include "autograd/real.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    LV_F32,  /* lv_real */
+    LV_BF16, /* uint16_t, the upper half of a float */
+    LV_F16,  /* uint16_t, IEEE half: in files only, no op takes it */
+} lv_dtype;
+
+enum { LV_MAX_DIMS = 4 };
+
+typedef struct {
+    lv_dtype dtype;
+    int n_dims;
+    int64_t shape[LV_MAX_DIMS]; /* unused dims are 1 */
+    void *data;                 /* may be at any address: mapped files keep no alignment */
+    lv_real *grad;              /* same shape, always lv_real; NULL until something is added */
+    bool requires_grad;
+    bool is_param; /* grad is the owner's: never taken back by the tape */
+} lv_tensor;
+
+size_t lv_dtype_bytes(lv_dtype dtype);
+const char *lv_dtype_name(lv_dtype dtype); /* "f32", "bf16", "f16" */
+
+int64_t lv_tensor_count(const lv_tensor *x); /* number of elements */
+lv_real *lv_tensor_real(const lv_tensor *x); /* data; ends the job if the dtype is not LV_F32 */
+
+/* lv_shape_text: "(2, 3)" into buf; returns buf. */
+const char *lv_shape_text(char *buf, size_t bytes, int n_dims, const int64_t *shape);
+
+#endif

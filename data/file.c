@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/file.h"
+
+#include "autograd/error.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum { PIECE_BYTES = 1 << 20 };
+
+static int write_all(int fd, const void *data, size_t n, const char *path)
+{
+    const char *at = data;
+    while (n > 0) {
+        ssize_t done = write(fd, at, n);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
+            return lv_fail_errno(LV_ERR_IO, "%s: writing", path);
+        }
+        at += done;
+        n -= (size_t)done;
+    }
+    return LV_OK;
+}
+
+/* Reads up to n bytes; fewer only at the end of the file. */
+static int read_piece(int fd, void *data, size_t n, size_t *got, const char *path)
+{
+    *got = 0;
+    while (*got < n) {
+        ssize_t done = read(fd, (char *)data + *got, n - *got);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
+            return lv_fail_errno(LV_ERR_IO, "%s: reading", path);
+        }
+        if (done == 0) {
+            break;
+        }
+        *got += (size_t)done;
+    }
+    return LV_OK;
+}
+
+static int open_to_read(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? lv_fail_errno(LV_ERR_IO, "%s: opening", path) : fd;
+}
+
+int lv_file_read(char **out, size_t *n, const char *path)
+{
+    char *text = NULL;
+    struct stat st;
+    size_t got = 0;
+    int fd = open_to_read(path);
+    int rc = fd;
+    if (fd < 0) {
+        return rc;
+    }
+    if (fstat(fd, &st) < 0) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: reading its size", path);
+        goto fail;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        rc = lv_fail(LV_ERR_IO, "%s: not a regular file", path);
+        goto fail;
+    }
+    text = malloc((size_t)st.st_size + 1);
+    if (!text) {
+        rc =
+            lv_fail(LV_ERR_MEMORY, "%s: no memory for its %lld bytes", path, (long long)st.st_size);
+        goto fail;
+    }
+    rc = read_piece(fd, text, (size_t)st.st_size, &got, path);
+    if (rc < 0) {
+        goto fail;
+    }
+    text[got] = '\0';
+    close(fd);
+    *out = text;
+    *n = got;
+    return LV_OK;
+fail:
+    free(text);
+    close(fd);
+    return rc;
+}
+
+/* Opens a temporary file beside path for writing; *beside is its name. */
+static int open_beside(char **beside, const char *path)
+{
+    *beside = lv_path("%s.tmp%ld", path, (long)getpid());
+    int fd = open(*beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        int rc = lv_fail_errno(LV_ERR_IO, "%s: creating", *beside);
+        free(*beside);
+        *beside = NULL;
+        return rc;
+    }
+    return fd;
+}
+
+/* Syncs and closes fd and renames it over path, or removes it if rc says that writing failed. */
+static int finish_beside(int rc, int fd, char *beside, const char *path)
+{
+    if (rc == LV_OK && fsync(fd) < 0) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: syncing", beside);
+    }
+    if (close(fd) < 0 && rc == LV_OK) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: closing", beside);
+    }
+    if (rc == LV_OK) {
+        rc = lv_file_rename(beside, path);
+    }
+    if (rc < 0) {
+        unlink(beside);
+    }
+    free(beside);
+    return rc;
+}
+
+int lv_file_write(const char *path, const void *data, size_t n)
+{
+    char *beside = NULL;
+    int fd = open_beside(&beside, path);
+    if (fd < 0) {
+        return fd;
+    }
+    return finish_beside(write_all(fd, data, n, beside), fd, beside, path);
+}
+
+int lv_file_copy(const char *to, const char *from)
+{
+    char *beside = NULL;
+    char *piece = NULL;
+    size_t got = 0;
+    int out = -1;
+    int in = open_to_read(from);
+    int rc = in;
+    if (in < 0) {
+        return rc;
+    }
+    out = open_beside(&beside, to);
+    if (out < 0) {
+        close(in);
+        return out;
+    }
+    piece = malloc(PIECE_BYTES);
+    rc = piece ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: no memory to copy", from);
+    while (rc == LV_OK) {
+        rc = read_piece(in, piece, PIECE_BYTES, &got, from);
+        if (rc < 0 || got == 0) {
+            break;
+        }
+        rc = write_all(out, piece, got, beside);
+    }
+    free(piece);
+    close(in);
+    return finish_beside(rc, out, beside, to);
+}
+
+int lv_file_sync(const char *path)
+{
+    int rc = LV_OK;
+    int fd = open_to_read(path);
+    if (fd < 0) {
+        return fd;
+    }
+    if (fsync(fd) < 0) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: syncing", path);
+    }
+    close(fd);
+    return rc;
+}
+
+int lv_file_rename(const char *from, const char *to)
+{
+    if (rename(from, to) < 0) {
+        return lv_fail_errno(LV_ERR_IO, "%s: renaming to %s", from, to);
+    }
+    char *dir = lv_path_dir(to);
+    int rc = lv_file_sync(dir);
+    free(dir);
+    return rc;
+}
+
+int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path)
+{
+    size_t got = 0;
+    uLong sum = crc32(0, NULL, 0);
+    int64_t total = 0;
+    int fd = open_to_read(path);
+    if (fd < 0) {
+        return fd;
+    }
+    unsigned char *piece = malloc(PIECE_BYTES);
+    int rc = piece ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: no memory to read", path);
+    while (rc == LV_OK) {
+        rc = read_piece(fd, piece, PIECE_BYTES, &got, path);
+        if (rc < 0 || got == 0) {
+            break;
+        }
+        sum = crc32(sum, piece, (uInt)got);
+        total += (int64_t)got;
+    }
+    free(piece);
+    close(fd);
+    if (rc == LV_OK) {
+        *crc = (uint32_t)sum;
+        *n_bytes = total;
+    }
+    return rc;
+}
+
+bool lv_file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+bool lv_dir_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int lv_dir_create(const char *path)
+{
+    char *partial = lv_path("%s", path);
+    int rc = LV_OK;
+    for (char *at = partial + 1; rc == LV_OK; at++) {
+        if (*at != '/' && *at != '\0') {
+            continue;
+        }
+        char end = *at;
+        *at = '\0';
+        if (mkdir(partial, 0777) < 0 && errno != EEXIST) {
+            rc = lv_fail_errno(LV_ERR_IO, "%s: creating the directory", partial);
+        }
+        *at = end;
+        if (end == '\0') {
+            break;
+        }
+    }
+    if (rc == LV_OK && !lv_dir_exists(path)) {
+        rc = lv_fail(LV_ERR_IO, "%s: exists and is not a directory", path);
+    }
+    free(partial);
+    return rc;
+}
+
+int lv_dir_remove(const char *path)
+{
+    DIR *dir = opendir(path);
+    int rc = LV_OK;
+    if (!dir) {
+        return errno == ENOENT ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    }
+    for (struct dirent *entry; rc == LV_OK && (entry = readdir(dir));) {
+        struct stat st;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        char *child = lv_path("%s/%s", path, entry->d_name);
+        if (lstat(child, &st) == 0 && S_ISDIR(st.st_mode)) {
+            rc = lv_dir_remove(child);
+        } else if (unlink(child) < 0) {
+            rc = lv_fail_errno(LV_ERR_IO, "%s: removing", child);
+        }
+        free(child);
+    }
+    closedir(dir);
+    if (rc == LV_OK && rmdir(path) < 0) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: removing", path);
+    }
+    return rc;
+}
+
+int lv_file_map_open(lv_file_map *out, const char *path)
+{
+    struct stat st;
+    int fd = open_to_read(path);
+    if (fd < 0) {
+        return fd;
+    }
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+        close(fd);
+        return lv_fail(LV_ERR_IO, "%s: empty, or not a regular file", path);
+    }
+    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    if (data == MAP_FAILED) {
+        return lv_fail_errno(LV_ERR_IO, "%s: mapping", path);
+    }
+    *out = (lv_file_map){.data = data, .n_bytes = (size_t)st.st_size};
+    return LV_OK;
+}
+
+void lv_file_map_close(lv_file_map *map)
+{
+    if (map->data) {
+        munmap((void *)(uintptr_t)map->data, map->n_bytes);
+    }
+    *map = (lv_file_map){0};
+}
+
+char *lv_path(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    char *path = malloc((size_t)n + 1);
+    LV_CHECK(path, "out of memory for a path");
+    va_start(args, fmt);
+    vsnprintf(path, (size_t)n + 1, fmt, args);
+    va_end(args);
+    return path;
+}
+
+char *lv_path_from(const char *base, const char *path)
+{
+    return path[0] == '/' ? lv_path("%s", path) : lv_path("%s/%s", base, path);
+}
+
+char *lv_path_dir(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash          ? lv_path(".")
+           : slash == path ? lv_path("/")
+                           : lv_path("%.*s", (int)(slash - path), path);
+}

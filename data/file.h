@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Files: read whole, mapped, written so that they appear whole or not at all, and their CRC-32.
+ * Every failure is LV_ERR_IO (or LV_ERR_MEMORY) with the path and the system's reason.
+ */
+#ifndef LV_DATA_FILE_H
+#define LV_DATA_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* lv_file_read: the whole file, with a zero byte behind it that n does not count; free() it. */
+int lv_file_read(char **out, size_t *n, const char *path);
+
+/* lv_file_write: beside the path, synced, renamed over it, directory synced. */
+int lv_file_write(const char *path, const void *data, size_t n);
+
+/* lv_file_rename: rename and sync the directory; from and to are in one directory, and from was
+ * synced. */
+int lv_file_rename(const char *from, const char *to);
+
+/* lv_file_sync: fsync of a file or directory by name. */
+int lv_file_sync(const char *path);
+
+/* lv_file_copy: as lv_file_write, from another file, in pieces. */
+int lv_file_copy(const char *to, const char *from);
+
+/* lv_file_crc32: CRC-32 (zlib's) and size of the whole file, read in pieces. */
+int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path);
+
+bool lv_file_exists(const char *path); /* anything of that name */
+bool lv_dir_exists(const char *path);
+
+/* lv_dir_create: with its parents; there already is no error. */
+int lv_dir_create(const char *path);
+
+/* lv_dir_remove: a directory and the files in it, subdirectories too; not there is no error. */
+int lv_dir_remove(const char *path);
+
+typedef struct {
+    const uint8_t *data; /* read-only, shared with every process that maps the file */
+    size_t n_bytes;
+} lv_file_map;
+int lv_file_map_open(lv_file_map *out, const char *path);
+void lv_file_map_close(lv_file_map *map);
+
+/* lv_path: printf into a new string; free() it. Ends the job when memory is out. */
+char *lv_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* lv_path_from: path itself if absolute, otherwise inside base; free() it. */
+char *lv_path_from(const char *base, const char *path);
+
+/* lv_path_dir: the directory part, "." if there is none; free() it. */
+char *lv_path_dir(const char *path);
+
+#endif

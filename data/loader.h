@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lv_loader: reads micro-batches ahead of their use, on threads of its own, in order.
+ */
+#ifndef LV_DATA_LOADER_H
+#define LV_DATA_LOADER_H
+
+#include "data/batch.h"
+#include "data/sampler.h"
+
+typedef struct lv_loader lv_loader;
+
+typedef struct {
+    lv_pack **packs; /* opened, the caller's; sample ids run through them in this order */
+    int n_packs;
+    lv_vision_input vision;
+    int64_t max_length; /* rows, 0 = no limit */
+    int64_t micro_batch_tokens;
+    lv_sampler sampler;
+    int rank, n_ranks;
+    int n_workers;       /* >= 1 */
+    int64_t ahead_bytes; /* bound of what waits to be used; one micro-batch always may */
+    int64_t first_step;  /* global step to begin with: epoch = step / steps_per_epoch */
+    int64_t n_steps;     /* global step to end before */
+} lv_loader_options;
+
+/* lv_loader_create: start the threads. options is copied (packs' array too). */
+int lv_loader_create(lv_loader **out, const lv_loader_options *options);
+void lv_loader_destroy(lv_loader **loader); /* joins the threads */
+
+/* lv_step_head: what is known about the next step before its data is there. */
+typedef struct {
+    int64_t step, epoch;
+    int64_t n_micro_batches; /* of this rank; may be 0 */
+    int64_t n_global_samples;
+    uint64_t samples_hash;
+} lv_step_head;
+
+/* lv_loader_next_step: begin the next step. returns 1, or 0 after the last, or an error. */
+int lv_loader_next_step(lv_loader *loader, lv_step_head *head);
+
+/* lv_loader_next_batch: the next micro-batch of the step, in order; waits for it. Borrowed until
+ * the next call. Called n_micro_batches times a step.
+ * out    wait_s: seconds waited
+ * fails  with the reader's error, naming sample or image */
+int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait_s);
+
+#endif

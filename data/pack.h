@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pack: a folder with manifest.json, sample shards and image shards (HDF5).
+ *
+ * A sample shard holds the records [k*n, (k+1)*n) of the source, an image shard the distinct
+ * images [k*m, (k+1)*m) in the order in which the source first names them. So what is in a shard
+ * depends on the source alone. pack_format.h lists the datasets.
+ */
+#ifndef LV_DATA_PACK_H
+#define LV_DATA_PACK_H
+
+#include "data/image.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- writing ---- */
+
+typedef struct {
+    const char *data_path; /* LLaVA's JSON */
+    const char *image_dir; /* NULL: a record with images is rejected */
+    const char *tokenizer_path;
+    const char *template_name;
+    const char *out_dir;
+    bool store_rgb; /* false: encoded bytes as found */
+    int image_size; /* of rgb */
+    lv_aspect aspect;
+    bool strict;        /* stop at the first reject */
+    double max_rejects; /* fraction of the records */
+} lv_pack_options;
+
+/* lv_pack_team: how the ranks that write one pack together meet; NULL functions for one process.
+ * The caller (which knows MPI) supplies them. */
+typedef struct {
+    int rank, n_ranks;
+    /* all ranks wait; each passes its error (or LV_OK), all get the lowest one */
+    int (*meet)(void *context, int error);
+    void *context;
+    /* called now and then: done and all are counts of images and records of this rank */
+    void (*progress)(void *context, const char *what, int64_t done, int64_t all);
+} lv_pack_team;
+
+typedef struct {
+    int64_t n_records, n_samples, n_rejects, n_images;
+    int64_t n_tokens, n_supervised;
+} lv_pack_summary;
+
+/* lv_pack_write: make a pack, or finish one that was begun with the same options; collective over
+ * the team. Rejected samples are listed in out_dir/rejects.jsonl: {"index","id","image","reason"}.
+ * The manifest is written last: a folder without one is not a pack.
+ * out    summary, on every rank
+ * fails  LV_ERR_CONFIG (options, out_dir holds another pack), LV_ERR_FORMAT (too many rejects, or
+ *        the first under strict; the JSON is broken), LV_ERR_IO */
+int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
+                  const lv_pack_team *team);
+
+/* ---- reading ---- */
+
+typedef struct lv_pack lv_pack;
+
+typedef struct {
+    int32_t n_tokens; /* with one LV_IMAGE_TOKEN an image */
+    int32_t n_supervised;
+    int32_t n_images;
+    int32_t n_words;
+} lv_sample_counts;
+
+/* lv_pack_open: manifest and the counts of all samples; checks sizes of the shards, not their
+ * contents (lv_pack_verify does).
+ * fails  LV_ERR_IO, LV_ERR_FORMAT with what is wrong */
+int lv_pack_open(lv_pack **out, const char *dir);
+void lv_pack_close(lv_pack **pack);
+
+/* lv_pack_verify: read every byte and compare with the checksums. */
+int lv_pack_verify(const char *dir);
+
+int64_t lv_pack_n_samples(const lv_pack *pack);
+const lv_sample_counts *lv_pack_counts(const lv_pack *pack);    /* [n_samples], borrowed */
+const cJSON *lv_pack_manifest(const lv_pack *pack);             /* borrowed */
+const char *lv_pack_template(const lv_pack *pack);              /* borrowed */
+const char *lv_pack_tokenizer_fingerprint(const lv_pack *pack); /* borrowed */
+
+/* lv_pack_read_sample: tokens and mask of sample i, and the ids of its images, into the caller's
+ * arrays of counts[i] elements each. id: malloc'ed, or NULL if not wanted. Safe from several
+ * threads.
+ * fails  LV_ERR_IO, LV_ERR_FORMAT naming shard and sample */
+int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supervised,
+                        int64_t *image_ids, char **id);
+
+/* lv_pack_read_image: stored bytes of one image, CRC checked, decoded to RGB (not yet resized,
+ * unless the pack stores it so). Safe from several threads; only the read itself is under the
+ * HDF5 lock.
+ * fails  LV_ERR_IO, LV_ERR_FORMAT naming shard and image */
+int lv_pack_read_image(lv_pack *pack, int64_t image_id, lv_image *out);
+
+/* lv_pack_stored_size: N if the pack stores N x N pixels (and *aspect how), 0 if it stores the
+ * files as found. */
+int lv_pack_stored_size(const lv_pack *pack, lv_aspect *aspect);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One sample of LLaVA's JSON: id, image (a name or a list of names) and conversations.
+ */
+#ifndef LV_DATA_RECORD_H
+#define LV_DATA_RECORD_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum { LV_ROLE_HUMAN, LV_ROLE_GPT } lv_role;
+
+typedef struct {
+    lv_role role;
+    const char *text;
+} lv_turn;
+
+typedef struct {
+    const char *id; /* a number in the file is kept as its digits */
+    size_t n_images;
+    const char **images;
+    size_t n_turns;
+    lv_turn *turns;
+    const char *system_prompt; /* NULL if the sample has none of its own */
+} lv_record;
+
+/* lv_record_parse: read one element of the array. The record borrows its texts from json; free it
+ * with lv_record_free before json.
+ * fails  LV_ERR_FORMAT: what is missing or of the wrong type */
+int lv_record_parse(lv_record *out, const cJSON *json);
+void lv_record_free(lv_record *record);
+
+#endif

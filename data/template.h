@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Conversation templates: a record to token ids and the mask of what is learnt. The mask comes
+ * from spans that are known while the prompt is built, never from token counts.
+ */
+#ifndef LV_DATA_TEMPLATE_H
+#define LV_DATA_TEMPLATE_H
+
+#include "data/record.h"
+#include "data/tokenizer.h"
+
+enum { LV_IMAGE_TOKEN = -200 }; /* the image's place among the tokens of a pack */
+
+typedef struct lv_template lv_template;
+
+/* lv_prompt: start it with {0}, may be filled again, end it with lv_prompt_free. */
+typedef struct {
+    size_t n_tokens, capacity;
+    int32_t *tokens;     /* ids, LV_IMAGE_TOKEN where an image stands */
+    uint8_t *supervised; /* 1: this token is a label */
+    size_t n_supervised;
+    size_t n_images;
+    size_t n_words; /* of all turns, split at white space as Python's split() */
+} lv_prompt;
+void lv_prompt_free(lv_prompt *prompt);
+
+/* lv_template_find: by name, "plain" or "v1".
+ * fails  LV_ERR_CONFIG naming those that there are */
+int lv_template_find(const lv_template **out, const char *name);
+const char *lv_template_name(const lv_template *template);
+
+/* lv_template_encode: the training prompt of a record.
+ * fails  LV_ERR_FORMAT with the reason for which the sample is rejected: turns that do not
+ *        alternate, images and <image> marks that do not match, nothing supervised, ... */
+int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tokenizer *tokenizer,
+                       const lv_record *record);
+
+/* lv_template_encode_question: the prompt for an answer that is still to be written.
+ * in     question: may hold <image> marks; without one, n_images marks are put in front
+ * fails  LV_ERR_CONFIG if marks and n_images do not match */
+int lv_template_encode_question(lv_prompt *out, const lv_template *template,
+                                const lv_tokenizer *tokenizer, const char *question,
+                                size_t n_images);
+
+#endif

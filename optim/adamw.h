@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * AdamW over flat buffers, with torch.optim.AdamW's arithmetic.
+ */
+#ifndef LV_OPTIM_ADAMW_H
+#define LV_OPTIM_ADAMW_H
+
+#include "autograd/real.h"
+
+#include <stdint.h>
+
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay;
+} lv_adamw;
+
+/* lv_adamw_step: update n elements in place.
+ *   g = grad_scale grad;  w -= lr weight_decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
+ *   w -= lr/(1-b1^t) m / (sqrt(v/(1-b2^t)) + eps)
+ * in     grad[n], not changed; t: number of this update, from 1
+ * out    w, m, v [n]
+ * source Loshchilov & Hutter 2019, arXiv:1711.05101 */
+void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, const lv_real *grad, int64_t n,
+                   const lv_adamw *hyper, double grad_scale, int64_t t);
+
+#endif

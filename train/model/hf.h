@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Hugging Face directories in and out: which kind one is, its shapes, its tensors' names.
+ */
+#ifndef LV_TRAIN_MODEL_HF_H
+#define LV_TRAIN_MODEL_HF_H
+
+#include "train/model/model_config.h"
+#include "train/model/params.h"
+
+typedef enum {
+    LV_HF_CLIP,           /* CLIPVisionModel, or the vision half of a CLIPModel */
+    LV_HF_LLAMA,          /* LlamaForCausalLM */
+    LV_HF_LLAVA,          /* LlavaForConditionalGeneration */
+    LV_HF_LLAVA_ORIGINAL, /* LlavaLlamaForCausalLM: LLaVA's own names */
+} lv_hf_kind;
+
+/* lv_hf_kind_of: from config.json.
+ * fails  LV_ERR_UNSUPPORTED naming another model_type, LV_ERR_FORMAT, LV_ERR_IO */
+int lv_hf_kind_of(lv_hf_kind *out, const char *dir);
+
+/* Shapes from config.json. Keys that change the mathematics and are not implemented
+ * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
+int lv_hf_clip_config(lv_clip_config *out, const char *dir);
+int lv_hf_llama_config(lv_llama_config *out, const char *dir);
+
+/* lv_hf_llava_config: everything, of a directory of either LLaVA kind. An original one without a
+ * tower of its own leaves out->vision zero and sets *needs_tower. image_mean and image_std come
+ * from preprocessor_config.json, or are CLIP's. */
+int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir);
+
+/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; CLIP's if there is no
+ * such file. */
+int lv_hf_image_norm(float mean[3], float std[3], const char *dir);
+
+/* lv_projector_config_parse: "linear", "mlpNx_gelu", "identity".
+ * fails  LV_ERR_CONFIG naming the kinds that there are */
+int lv_projector_config_parse(lv_projector_config *out, const char *type);
+/* lv_projector_type: the name again, into buf; returns buf. */
+const char *lv_projector_type(char *buf, size_t bytes, const lv_projector_config *config);
+
+/* lv_hf_load: fill those parameters that the directory (or single .safetensors file, of a
+ * projector) has, whatever its family's names. Every tensor of the file must be known: an unknown
+ * one is an error, but for buffers that hold no weight (inv_freq, position_ids) and parts that are
+ * not ours (a CLIPModel's text half).
+ * in     want_prefix: "", "vision_tower", "projector" or "language_model": which parameters
+ *        to fill
+ * out    every parameter under want_prefix is filled
+ * fails  LV_ERR_SHAPE, LV_ERR_FORMAT naming a parameter that the directory lacks, LV_ERR_IO */
+int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
+               const char *want_prefix);
+
+/* lv_hf_save_projector: projector.safetensors with the canonical names, and its digest in
+ * digests.json beside it. */
+int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
+
+/* lv_hf_save_llava: a whole directory. mlpNx_gelu with N=2 and linear in the HF form, with the
+ * <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
+ * is -1; another connector in LLaVA's naming: *original is set then.
+ * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
+ *        precision of the files: f32
+ * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
+ *        digests.json (written last)
+ * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended) */
+int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
+                     bool aspect_pad, const char *dir, bool *original);
+
+/* lv_hf_save_clip, lv_hf_save_llama: the bare models, for llava init. */
+int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir);
+int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
+                     const char *dir);
+
+#endif

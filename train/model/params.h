@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lv_params: a model's parameters by name. A model declares them, the configuration says which are
+ * trained, then memory is given: trainable ones lie end to end in flat buffers (values, gradients)
+ * in the order of declaration, frozen ones each by itself or in the mapped file they came from.
+ */
+#ifndef LV_TRAIN_MODEL_PARAMS_H
+#define LV_TRAIN_MODEL_PARAMS_H
+
+#include "autograd/tensor.h"
+
+typedef struct {
+    char *name; /* canonical: vision_tower..., projector..., language_model... */
+    lv_tensor tensor;
+    bool decay;     /* weight decay applies: neither a bias nor a norm's weight */
+    bool used;      /* false: in the files, but no part of the computation */
+    bool trainable; /* = tensor.requires_grad */
+    int64_t offset; /* first element in the flat buffers, if trainable */
+} lv_param;
+
+typedef struct lv_params lv_params;
+
+int lv_params_create(lv_params **out);
+void lv_params_destroy(lv_params **params);
+
+/* lv_params_declare: a new f32 parameter without memory. The tensor's address stays.
+ * in     used: false for one that only export needs: it can not be trained */
+lv_tensor *lv_params_declare(lv_params *params, const char *name, int n_dims, const int64_t *shape,
+                             bool decay, bool used);
+
+size_t lv_params_count(const lv_params *params);
+lv_param *lv_params_at(lv_params *params, size_t i);
+lv_param *lv_params_find(lv_params *params, const char *name); /* NULL if there is none */
+
+/* lv_params_set_trainable: by globs over names (*, ?, [..]; a word without them is a prefix that
+ * ends at a dot). Before lv_params_allocate.
+ * fails  LV_ERR_CONFIG naming a glob that fits nothing that can be trained, with what there is */
+int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
+
+/* lv_params_allocate: flat buffers (64-byte aligned, gradients cleared) for what is trainable; a
+ * frozen parameter gets memory when it is loaded.
+ * fails  LV_ERR_MEMORY with the bytes that were asked for */
+int lv_params_allocate(lv_params *params);
+
+/* lv_params_set: the values of one parameter, from a file's bytes; frozen ones get memory if they
+ * have none.
+ * in     data: count elements of dtype at any alignment
+ * fails  LV_ERR_SHAPE with name, both shapes; LV_ERR_MEMORY */
+int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
+                  const int64_t *shape);
+
+/* lv_params_reserve: memory for one parameter, not cleared, for filling it in place.
+ * fails  LV_ERR_MEMORY */
+int lv_params_reserve(lv_params *params, lv_param *param);
+
+/* The flat buffers: count elements; NULL if nothing is trainable. */
+int64_t lv_params_flat_count(const lv_params *params);
+lv_real *lv_params_flat_data(lv_params *params);
+lv_real *lv_params_flat_grad(lv_params *params);
+
+#endif

@@ -82,6 +82,9 @@ int lv_comm_agree(const lv_comm *comm, int rc)
         int code;
         char text[2048];
     } message = {.code = rc};
+    if (comm->n_ranks == 1) {
+        return rc;
+    }
     int mpi_rc = checked(MPI_Allreduce(&failed_rank, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD),
                          "MPI_Allreduce");
     if (mpi_rc < 0 || first == comm->n_ranks) {
@@ -138,11 +141,4 @@ int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
         rc = checked(MPI_Bcast((char *)data + at, count, MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Bcast");
     }
     return rc;
-}
-
-int lv_comm_gather(const lv_comm *comm, void *out, const void *data, int n)
-{
-    (void)comm;
-    return checked(MPI_Gather(data, n, MPI_BYTE, out, n, MPI_BYTE, 0, MPI_COMM_WORLD),
-                   "MPI_Gather");
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The ranks of a job: MPI, and nothing that only one MPI has. Every function but start and stop is
- * collective over all ranks; each returns LV_ERR_COMM if MPI does.
+ * collective over all ranks; each returns LV_ERR_COMM if MPI does. lv_comm_single() is a job of one
+ * rank for programs that need no MPI.
  */
 #ifndef LV_TRAIN_COMM_H
 #define LV_TRAIN_COMM_H
@@ -16,6 +17,11 @@ typedef struct {
     int local_rank, n_local_ranks; /* among the ranks of this host */
     bool started;
 } lv_comm;
+
+static inline lv_comm lv_comm_single(void)
+{
+    return (lv_comm){.n_ranks = 1, .n_local_ranks = 1};
+}
 
 /* lv_comm_start: MPI_Init; a single rank if not started by a launcher. From here on LV_CHECK ends
  * the job on all ranks. */
@@ -33,8 +39,5 @@ int lv_comm_max_double(const lv_comm *comm, double *x, int n);
 
 /* lv_comm_broadcast: n bytes of rank 0 to all. */
 int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n);
-
-/* lv_comm_gather: n bytes of each rank into out[n_ranks * n] of rank 0. */
-int lv_comm_gather(const lv_comm *comm, void *out, const void *data, int n);
 
 #endif

@@ -224,16 +224,16 @@ static int validate(trainer *t)
 
 static int diverged(const trainer *t)
 {
-    char last_good[64] = "none was saved";
-    if (t->checkpoint_step >= 0) {
-        snprintf(last_good, sizeof last_good, "%s/checkpoints/step-%06" PRId64, "run.dir",
-                 t->checkpoint_step);
-    }
-    return lv_fail(LV_ERR_DIVERGED,
-                   "loss or gradient not finite in %d steps in a row, the last of them %" PRId64
-                   "; the last good checkpoint: %s. Lower optim.lr or look at the data of these "
-                   "steps",
-                   MAX_SKIPPED_IN_A_ROW, t->state.step, last_good);
+    char *last_good = t->checkpoint_step < 0 ? lv_path("none was saved")
+                                             : lv_path("%s/checkpoints/step-%06" PRId64,
+                                                       t->config->run.dir, t->checkpoint_step);
+    int rc = lv_fail(LV_ERR_DIVERGED,
+                     "loss or gradient not finite in %d steps in a row, the last of them %" PRId64
+                     "; the last good checkpoint: %s. Lower optim.lr, or look at the data of these "
+                     "steps",
+                     MAX_SKIPPED_IN_A_ROW, t->state.step, last_good);
+    free(last_good);
+    return rc;
 }
 
 static bool is_every(int64_t every, int64_t step)
@@ -440,7 +440,7 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     rc = rc == LV_OK ? run_steps(&t) : rc;
     lv_loader_destroy(&t.loader);
     int close_rc = lv_metrics_close(&t.metrics);
-    rc = rc == LV_OK ? close_rc : rc;
+    rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
     rc = rc == LV_OK ? lv_comm_agree(comm, write_output(&t)) : rc;
     lv_setup_close(&t.setup);
     lv_run_dir_unlock(t.lock);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Distinct image names, numbered in the order in which they are added.
+ */
+#ifndef LV_DATA_PACK_NAMES_H
+#define LV_DATA_PACK_NAMES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* lv_pack_names: start it with {0}. */
+typedef struct {
+    int64_t n, capacity;
+    char **names;          /* [n] */
+    char **reasons;        /* [n] why the image cannot be used, NULL if it can */
+    int64_t *first_record; /* [n] index of the first record that names it */
+    int64_t n_slots;       /* a power of two */
+    int64_t *slots;        /* hash table: number of the name, -1 if free */
+} lv_pack_names;
+void lv_pack_names_free(lv_pack_names *names);
+
+/* lv_pack_names_add: unless it is there. fails  LV_ERR_MEMORY */
+int lv_pack_names_add(lv_pack_names *names, const char *name, int64_t record);
+
+/* lv_pack_names_find: its number, -1 if it was never added. */
+int64_t lv_pack_names_find(const lv_pack_names *names, const char *name);
+
+#endif

@@ -5,26 +5,33 @@
 #include "data/json.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* The shortest digits that give the number back; a whole number as such. */
+static void number_text(char *text, size_t bytes, double number)
+{
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, bytes, "%.*g", digits, number);
+        if (strtod(text, NULL) == number) {
+            break;
+        }
+    }
+}
+
 static int read_id(lv_record *r, const cJSON *json)
 {
+    char digits[32];
     const cJSON *item = lv_json_find(json, "id");
     if (item && !cJSON_IsString(item) && !cJSON_IsNumber(item)) {
         return lv_fail(LV_ERR_FORMAT, "\"id\": expected a string or a number, found %s",
                        lv_json_kind(item));
     }
     if (cJSON_IsNumber(item)) {
-        r->id = cJSON_PrintUnformatted(item);
-    } else {
-        /* as cJSON_PrintUnformatted, from the allocator that cJSON_free returns to */
-        char *copy = cJSON_malloc(item ? strlen(item->valuestring) + 1 : 1);
-        if (copy) {
-            strcpy(copy, item ? item->valuestring : "");
-        }
-        r->id = copy;
+        number_text(digits, sizeof digits, item->valuedouble);
     }
+    r->id = strdup(cJSON_IsNumber(item) ? digits : item ? item->valuestring : "");
     return r->id ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for a record");
 }
 
@@ -132,7 +139,7 @@ int lv_record_parse(lv_record *out, const cJSON *json)
 
 void lv_record_free(lv_record *record)
 {
-    cJSON_free((char *)(uintptr_t)record->id);
+    free((char *)(uintptr_t)record->id);
     free(record->images);
     free(record->turns);
     *record = (lv_record){0};

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KIND "llava pack"
+#define FORMAT_NAME "llava.c pack"
 
 static int check_added(const void *item)
 {
@@ -30,7 +30,7 @@ int lv_pack_manifest_create(cJSON **out, const lv_pack_identity *identity, const
 {
     cJSON *m = cJSON_CreateObject();
     int rc = check_added(m);
-    rc = rc < 0 ? rc : add_text(m, "kind", KIND);
+    rc = rc < 0 ? rc : add_text(m, "format", FORMAT_NAME);
     rc = rc < 0 ? rc : add_number(m, "format_version", LV_PACK_FORMAT_VERSION);
     rc = rc < 0 ? rc : add_text(m, "source_name", source_name);
     for (int i = 0; rc == LV_OK && i < LV_PACK_N_ATTRIBUTES; i++) {
@@ -74,10 +74,10 @@ int lv_pack_manifest_add_totals(cJSON *manifest, const lv_pack_summary *s)
 int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest)
 {
     lv_pack_identity id = {0};
-    const char *kind = "";
+    const char *format = "";
     int64_t version = 0;
-    int rc = lv_json_string(manifest, "kind", true, &kind);
-    if (rc < 0 || strcmp(kind, KIND) != 0) {
+    int rc = lv_json_string(manifest, "format", true, &format);
+    if (rc < 0 || strcmp(format, FORMAT_NAME) != 0) {
         return lv_fail(LV_ERR_FORMAT, "this is not the manifest of a pack");
     }
     rc = lv_json_int(manifest, "format_version", true, &version);

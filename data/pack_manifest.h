@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A pack's manifest.json:
- *   kind, format_version, source_name, the attributes of LV_PACK_ATTRIBUTES,
+ *   format: "llava.c pack", format_version, source_name, the attributes of LV_PACK_ATTRIBUTES,
  *   sample_shards: [samples of each], image_shards: [images of each, bad ones too],
  *   totals: {records, samples, rejects, images, tokens, supervised_tokens}, images without bad
  *   ones, files: as in manifest.h

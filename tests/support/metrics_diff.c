@@ -65,8 +65,8 @@ int main(int argc, char **argv)
             cJSON_Delete(b);
             break;
         }
-        same_steps = same_steps &&
-                     cJSON_Compare(lv_json_find(a, "step"), lv_json_find(b, "step"), true);
+        same_steps =
+            same_steps && cJSON_Compare(lv_json_find(a, "step"), lv_json_find(b, "step"), true);
         worst = fmax(worst, difference(cJSON_GetObjectItemCaseSensitive(a, key),
                                        cJSON_GetObjectItemCaseSensitive(b, key)));
         cJSON_Delete(a);

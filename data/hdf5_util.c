@@ -153,9 +153,8 @@ int lv_h5_read_text(hid_t object, const char *name, char *text, size_t capacity)
 {
     hid_t attribute, type;
     int rc = open_attribute(&attribute, &type, object, name);
-    if (rc == LV_OK &&
-        (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 ||
-         H5Tget_size(type) == 0 || H5Tget_size(type) > capacity)) {
+    if (rc == LV_OK && (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 ||
+                        H5Tget_size(type) == 0 || H5Tget_size(type) > capacity)) {
         rc = lv_fail(LV_ERR_FORMAT, "the attribute \"%s\" is not a text of up to %zu bytes", name,
                      capacity - 1);
     }

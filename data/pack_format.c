@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #define FIELD(id, name, type, columns, unit) {name, LV_PACK_##type, columns, unit},
 static const lv_pack_field SAMPLE_FIELDS[] = {LV_PACK_SAMPLE_FIELDS(FIELD)};
@@ -21,8 +22,10 @@ const lv_pack_attribute LV_PACK_ATTRIBUTE_TABLE[] = {LV_PACK_ATTRIBUTES(ATTRIBUT
 const int LV_PACK_N_ATTRIBUTES =
     (int)(sizeof LV_PACK_ATTRIBUTE_TABLE / sizeof LV_PACK_ATTRIBUTE_TABLE[0]);
 
-_Static_assert(LV_PACK_N_SAMPLE_FIELDS <= LV_PACK_MAX_FIELDS, "LV_PACK_MAX_FIELDS is too small");
-_Static_assert(LV_PACK_N_IMAGE_FIELDS <= LV_PACK_MAX_FIELDS, "LV_PACK_MAX_FIELDS is too small");
+_Static_assert((int)LV_PACK_N_SAMPLE_FIELDS <= (int)LV_PACK_MAX_FIELDS,
+               "LV_PACK_MAX_FIELDS is too small");
+_Static_assert((int)LV_PACK_N_IMAGE_FIELDS <= (int)LV_PACK_MAX_FIELDS,
+               "LV_PACK_MAX_FIELDS is too small");
 
 size_t lv_pack_row_bytes(const lv_pack_field *field)
 {
@@ -47,13 +50,25 @@ int lv_pack_identity_compare(const lv_pack_identity *found, const lv_pack_identi
             snprintf(text, sizeof text, "%s%s is %s, not %s", n ? "; " : "", a->name,
                      (const char *)have, (const char *)want);
         } else {
-            snprintf(text, sizeof text, "%s%s is %" PRId64 ", not %" PRId64, n ? "; " : "",
-                     a->name, *(const int64_t *)have, *(const int64_t *)want);
+            snprintf(text, sizeof text, "%s%s is %" PRId64 ", not %" PRId64, n ? "; " : "", a->name,
+                     *(const int64_t *)have, *(const int64_t *)want);
         }
         snprintf(list + n, sizeof list - n, "%s", text);
         n = strlen(list);
     }
     return n ? lv_fail(LV_ERR_CONFIG, "%s", list) : LV_OK;
+}
+
+uint32_t lv_pack_sample_crc(const int32_t *tokens, const uint8_t *supervised, int64_t n_tokens,
+                            const int64_t *image_ids, int64_t n_images)
+{
+    uLong crc = crc32(0, NULL, 0);
+    crc = crc32_z(crc, (const unsigned char *)tokens, (size_t)n_tokens * sizeof *tokens);
+    crc = crc32_z(crc, supervised, (size_t)n_tokens);
+    if (n_images > 0) {
+        crc = crc32_z(crc, (const unsigned char *)image_ids, (size_t)n_images * sizeof *image_ids);
+    }
+    return (uint32_t)crc;
 }
 
 char *lv_pack_shard_name(const lv_pack_kind *kind, int64_t shard)

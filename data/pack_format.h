@@ -22,6 +22,7 @@ enum {
     LV_PACK_FORMAT_VERSION = 1,
     LV_PACK_SHARD_RECORDS = 4096,
     LV_PACK_SHARD_IMAGES = 512,
+    LV_PACK_MAX_IMAGE_SIZE = 4096, /* of rgb, pixels */
 };
 
 /* X(name, type, columns, unit) in the order in which a shard holds them. */
@@ -56,9 +57,10 @@ enum {
 #define LV_PACK_ATTRIBUTES(X)                                                                      \
     X(template_name, "template", TEXT)                                                             \
     X(fingerprint, "tokenizer_fingerprint", TEXT)                                                  \
-    X(store, "store", TEXT)             /* original | rgb */                                       \
-    X(aspect, "aspect", TEXT)           /* square | pad; none for original */                      \
-    X(image_size, "image_size", INT)    /* pixels; 0 for original */                               \
+    X(store, "store", TEXT)          /* original | rgb */                                          \
+    X(aspect, "aspect", TEXT)        /* square | pad; none for original */                         \
+    X(image_size, "image_size", INT) /* pixels; 0 for original */                                  \
+    X(has_images, "has_images", INT) /* 0: made without a folder of images */                      \
     X(source_bytes, "source_bytes", INT)                                                           \
     X(source_crc32, "source_crc32", INT)
 
@@ -70,6 +72,7 @@ typedef struct {
     char store[LV_PACK_TEXT_BYTES];
     char aspect[LV_PACK_TEXT_BYTES];
     int64_t image_size;
+    int64_t has_images;
     int64_t source_bytes;
     int64_t source_crc32;
 } lv_pack_identity;
@@ -111,6 +114,10 @@ size_t lv_pack_row_bytes(const lv_pack_field *field);
 /* lv_pack_identity_compare: LV_OK if equal.
  * fails  LV_ERR_CONFIG naming each attribute that differs, with what was found and wanted */
 int lv_pack_identity_compare(const lv_pack_identity *found, const lv_pack_identity *wanted);
+
+/* lv_pack_sample_crc: "sample_crc32" of one sample. */
+uint32_t lv_pack_sample_crc(const int32_t *tokens, const uint8_t *supervised, int64_t n_tokens,
+                            const int64_t *image_ids, int64_t n_images);
 
 /* lv_pack_shard_name: "samples-00000.h5"; free() it. */
 char *lv_pack_shard_name(const lv_pack_kind *kind, int64_t shard);

@@ -11,12 +11,10 @@ enum { FIRST_CAPACITY = 1024 };
 void lv_pack_names_free(lv_pack_names *names)
 {
     for (int64_t i = 0; i < names->n; i++) {
-        free(names->names[i]);
-        free(names->reasons[i]);
+        free(names->items[i].name);
+        free(names->items[i].reason);
     }
-    free(names->names);
-    free(names->reasons);
-    free(names->first_record);
+    free(names->items);
     free(names->slots);
     *names = (lv_pack_names){0};
 }
@@ -36,36 +34,31 @@ static int64_t slot_of(const lv_pack_names *names, const char *name)
 {
     int64_t mask = names->n_slots - 1;
     int64_t at = (int64_t)(hash_of(name) & (uint64_t)mask);
-    while (names->slots[at] >= 0 && strcmp(names->names[names->slots[at]], name) != 0) {
+    while (names->slots[at] >= 0 && strcmp(names->items[names->slots[at]].name, name) != 0) {
         at = (at + 1) & mask;
     }
     return at;
 }
 
-static bool grow_array(void *array, int64_t n, size_t element_bytes)
-{
-    void **place = array;
-    void *grown = realloc(*place, (size_t)n * element_bytes);
-    if (grown) {
-        *place = grown;
-    }
-    return grown != NULL;
-}
-
 static int grow(lv_pack_names *names)
 {
     int64_t capacity = names->capacity ? 2 * names->capacity : FIRST_CAPACITY;
-    if (!grow_array(&names->names, capacity, sizeof *names->names) ||
-        !grow_array(&names->reasons, capacity, sizeof *names->reasons) ||
-        !grow_array(&names->first_record, capacity, sizeof *names->first_record) ||
-        !grow_array(&names->slots, 2 * capacity, sizeof *names->slots)) {
+    lv_pack_name *items = realloc(names->items, (size_t)capacity * sizeof *items);
+    if (items) {
+        names->items = items;
+    }
+    int64_t *slots = malloc((size_t)capacity * 2 * sizeof *slots);
+    if (!items || !slots) {
+        free(slots);
         return lv_fail(LV_ERR_MEMORY, "no memory for the names of the images");
     }
-    names->capacity = capacity;
+    free(names->slots);
+    names->slots = slots;
     names->n_slots = 2 * capacity;
-    memset(names->slots, 0xFF, (size_t)names->n_slots * sizeof *names->slots);
+    names->capacity = capacity;
+    memset(slots, 0xFF, (size_t)names->n_slots * sizeof *slots);
     for (int64_t i = 0; i < names->n; i++) {
-        names->slots[slot_of(names, names->names[i])] = i;
+        slots[slot_of(names, items[i].name)] = i;
     }
     return LV_OK;
 }
@@ -84,9 +77,7 @@ int lv_pack_names_add(lv_pack_names *names, const char *name, int64_t record)
     if (!copy) {
         return lv_fail(LV_ERR_MEMORY, "no memory for the names of the images");
     }
-    names->names[names->n] = copy;
-    names->reasons[names->n] = NULL;
-    names->first_record[names->n] = record;
+    names->items[names->n] = (lv_pack_name){.name = copy, .first_record = record};
     names->slots[slot] = names->n++;
     return LV_OK;
 }

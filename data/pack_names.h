@@ -5,17 +5,20 @@
 #ifndef LV_DATA_PACK_NAMES_H
 #define LV_DATA_PACK_NAMES_H
 
-#include <stdbool.h>
 #include <stdint.h>
+
+typedef struct {
+    char *name;
+    char *reason;         /* why the image cannot be used, NULL if it can */
+    int64_t first_record; /* index of the first record that names it */
+} lv_pack_name;
 
 /* lv_pack_names: start it with {0}. */
 typedef struct {
     int64_t n, capacity;
-    char **names;          /* [n] */
-    char **reasons;        /* [n] why the image cannot be used, NULL if it can */
-    int64_t *first_record; /* [n] index of the first record that names it */
-    int64_t n_slots;       /* a power of two */
-    int64_t *slots;        /* hash table: number of the name, -1 if free */
+    lv_pack_name *items; /* [n] */
+    int64_t n_slots;     /* a power of two */
+    int64_t *slots;      /* hash table: number of the name, -1 if free */
 } lv_pack_names;
 void lv_pack_names_free(lv_pack_names *names);
 

@@ -187,8 +187,9 @@ static int read_attributes(hid_t file, lv_pack_identity *identity, const lv_pack
                        LV_PACK_FORMAT_VERSION);
     }
     if (strcmp(name, kind->name) != 0 || shard != index) {
-        return lv_fail(LV_ERR_FORMAT, "holds shard %" PRId64 " of the %s, not %" PRId64 " of the %s",
-                       shard, name, index, kind->name);
+        return lv_fail(LV_ERR_FORMAT,
+                       "holds shard %" PRId64 " of the %s, not %" PRId64 " of the %s", shard, name,
+                       index, kind->name);
     }
     for (int i = 0; i < LV_PACK_N_ATTRIBUTES; i++) {
         const lv_pack_attribute *a = &LV_PACK_ATTRIBUTE_TABLE[i];
@@ -335,8 +336,8 @@ int lv_pack_shard_read(void *rows, hid_t file, const char *path, const lv_pack_k
     return rc < 0 ? lv_fail_within("%s: %s", path, f->name) : rc;
 }
 
-int lv_pack_check_offsets(const lv_pack_shard *shard, const char *path, int field,
-                          int64_t n_things, int64_t n_owned)
+int lv_pack_check_offsets(const lv_pack_shard *shard, const char *path, int field, int64_t n_things,
+                          int64_t n_owned)
 {
     const lv_pack_column *c = &shard->columns[field];
     const int64_t *offset = c->data;
@@ -345,7 +346,7 @@ int lv_pack_check_offsets(const lv_pack_shard *shard, const char *path, int fiel
         good = offset[i] <= offset[i + 1];
     }
     return good ? LV_OK
-                : lv_fail(LV_ERR_FORMAT, "%s: %s do not run from 0 to %" PRId64 " in %" PRId64
-                                         " steps",
-                          path, shard->kind->fields[field].name, n_owned, n_things);
+                : lv_fail(LV_ERR_FORMAT,
+                          "%s: %s do not run from 0 to %" PRId64 " in %" PRId64 " steps", path,
+                          shard->kind->fields[field].name, n_owned, n_things);
 }

@@ -58,8 +58,8 @@ int lv_pack_shard_read(void *rows, hid_t file, const char *path, const lv_pack_k
 
 /* lv_pack_check_offsets: field is an offset array of n_things things that own all of n_owned.
  * fails  LV_ERR_FORMAT */
-int lv_pack_check_offsets(const lv_pack_shard *shard, const char *path, int field,
-                          int64_t n_things, int64_t n_owned);
+int lv_pack_check_offsets(const lv_pack_shard *shard, const char *path, int field, int64_t n_things,
+                          int64_t n_owned);
 
 static inline const int64_t *lv_pack_int64(const lv_pack_shard *shard, int field)
 {

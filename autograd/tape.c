@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/tape.h"
+
+#include "autograd/error.h"
+#include "autograd/tape_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct lv_record {
+    lv_node node;
+    lv_record *previous;
+};
+
+/* A gradient buffer nobody uses: the link lies in the buffer itself. */
+typedef struct free_grad {
+    struct free_grad *next;
+    size_t bytes;
+} free_grad;
+
+struct lv_tape {
+    lv_arena *arena;
+    char *base; /* where mark 0 is */
+    lv_record *last;
+    free_grad *free_grads;
+    bool recording;
+};
+
+int lv_tape_create(lv_tape **out, size_t limit_bytes)
+{
+    lv_tape *tape = calloc(1, sizeof *tape);
+    if (!tape) {
+        return lv_fail(LV_ERR_MEMORY, "tape: no memory");
+    }
+    int status = lv_arena_create(&tape->arena, "step", limit_bytes);
+    if (status < 0) {
+        free(tape);
+        return status;
+    }
+    tape->base = lv_arena_alloc(tape->arena, 0);
+    tape->recording = true;
+    *out = tape;
+    return 0;
+}
+
+void lv_tape_destroy(lv_tape **tape)
+{
+    if (!tape || !*tape) {
+        return;
+    }
+    lv_arena_destroy(&(*tape)->arena);
+    free(*tape);
+    *tape = NULL;
+}
+
+void lv_tape_reset(lv_tape *tape)
+{
+    tape->last = NULL;
+    tape->free_grads = NULL;
+    lv_arena_release(tape->arena, 0);
+}
+
+bool lv_tape_recording_set(lv_tape *tape, bool recording)
+{
+    bool before = tape->recording;
+    tape->recording = recording;
+    return before;
+}
+
+void *lv_tape_alloc(lv_tape *tape, size_t bytes)
+{
+    return lv_arena_alloc(tape->arena, bytes);
+}
+
+static size_t data_bytes(const lv_tensor *x)
+{
+    size_t bytes = lv_dtype_bytes(x->dtype);
+    for (int i = 0; i < x->n_dims; i++) {
+        bool overflow = __builtin_mul_overflow(bytes, (size_t)x->shape[i], &bytes);
+        LV_CHECK(x->shape[i] >= 0 && !overflow, "a tensor with dimension %d of %lld", i,
+                 (long long)x->shape[i]);
+    }
+    return bytes;
+}
+
+lv_tensor *lv_tape_view(lv_tape *tape, void *data, lv_dtype dtype, int n_dims, const int64_t *shape)
+{
+    LV_CHECK(n_dims >= 1 && n_dims <= LV_MAX_DIMS, "a tensor of %d dimensions", n_dims);
+    lv_tensor *x = lv_arena_alloc(tape->arena, sizeof *x);
+    *x = (lv_tensor){.dtype = dtype, .n_dims = n_dims, .data = data};
+    for (int i = 0; i < LV_MAX_DIMS; i++) {
+        x->shape[i] = i < n_dims ? shape[i] : 1;
+    }
+    return x;
+}
+
+lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64_t *shape)
+{
+    lv_tensor *x = lv_tape_view(tape, NULL, dtype, n_dims, shape);
+    x->data = lv_arena_alloc(tape->arena, data_bytes(x));
+    return x;
+}
+
+bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in)
+{
+    for (int i = 0; tape->recording && i < n_in; i++) {
+        if (in[i] && in[i]->requires_grad) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in,
+                           lv_tensor *const *in, const void *saved)
+{
+    LV_CHECK(n_in <= LV_MAX_INPUTS, "%s: %d inputs", op->name, n_in);
+    lv_record *record = lv_arena_alloc(tape->arena, sizeof *record);
+    *record = (lv_record){.node = {.op = op, .out = out, .n_in = n_in, .saved = saved},
+                          .previous = tape->last};
+    memcpy(record->node.in, in, (size_t)n_in * sizeof *in);
+    tape->last = record;
+    out->requires_grad = true;
+}
+
+void lv_tape_record(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in, lv_tensor *const *in,
+                    const void *saved)
+{
+    if (lv_tape_wants(tape, n_in, in)) {
+        lv_tape_record_always(tape, op, out, n_in, in, saved);
+    }
+}
+
+static void *take_grad(lv_tape *tape, size_t bytes)
+{
+    for (free_grad **at = &tape->free_grads; *at; at = &(*at)->next) {
+        if ((*at)->bytes == bytes) {
+            void *buffer = *at;
+            *at = (*at)->next;
+            return buffer;
+        }
+    }
+    return lv_arena_alloc(tape->arena, bytes < sizeof(free_grad) ? sizeof(free_grad) : bytes);
+}
+
+static void give_grad_back(lv_tape *tape, lv_tensor *x)
+{
+    free_grad *buffer = (free_grad *)(void *)x->grad;
+    *buffer = (free_grad){.next = tape->free_grads,
+                          .bytes = (size_t)lv_tensor_count(x) * sizeof(lv_real)};
+    tape->free_grads = buffer;
+    x->grad = NULL;
+}
+
+lv_real *lv_tape_grad(lv_tape *tape, lv_tensor *x)
+{
+    LV_CHECK(x->requires_grad, "the gradient of a tensor that requires none");
+    if (!x->grad) {
+        LV_CHECK(!x->is_param, "a parameter that requires a gradient has no memory for it");
+        size_t bytes = (size_t)lv_tensor_count(x) * sizeof(lv_real);
+        x->grad = take_grad(tape, bytes);
+        memset(x->grad, 0, bytes);
+    }
+    return x->grad;
+}
+
+void lv_tape_backward_to(lv_tape *tape, lv_record *last)
+{
+    while (tape->last != last) {
+        lv_record *record = tape->last;
+        LV_CHECK(record, "a record that is not on this tape");
+        tape->last = record->previous;
+        lv_tensor *out = record->node.out;
+        if (!out->grad) {
+            continue; /* nothing that was asked for depends on it */
+        }
+        record->node.op->backward(tape, &record->node);
+        if (!out->is_param) {
+            give_grad_back(tape, out);
+        }
+    }
+}
+
+void lv_backward(lv_tape *tape, lv_tensor *loss)
+{
+    LV_CHECK(lv_tensor_count(loss) == 1, "backward from %lld elements, not from one",
+             (long long)lv_tensor_count(loss));
+    if (!loss->requires_grad) {
+        lv_tape_forget(tape, NULL);
+        return;
+    }
+    *lv_tape_grad(tape, loss) = 1;
+    lv_tape_backward_to(tape, NULL);
+}
+
+size_t lv_tape_mark(const lv_tape *tape)
+{
+    return lv_arena_mark(tape->arena);
+}
+
+static bool is_after(const lv_tape *tape, const void *pointer, size_t mark)
+{
+    uintptr_t at = (uintptr_t)pointer;
+    uintptr_t base = (uintptr_t)tape->base;
+    return at >= base + mark && at < base + lv_arena_mark(tape->arena);
+}
+
+void lv_tape_release(lv_tape *tape, size_t mark)
+{
+    LV_CHECK(!is_after(tape, tape->last, mark), "freeing what the backward pass still needs");
+    for (free_grad **at = &tape->free_grads; *at;) {
+        if (is_after(tape, *at, mark)) {
+            *at = (*at)->next;
+        } else {
+            at = &(*at)->next;
+        }
+    }
+    lv_arena_release(tape->arena, mark);
+}
+
+lv_tensor *lv_tape_move_down(lv_tape *tape, size_t mark, lv_tensor *x)
+{
+    if (!is_after(tape, x, mark)) {
+        LV_CHECK(!is_after(tape, x->data, mark), "keeping a tensor whose data would be freed");
+        lv_tape_release(tape, mark);
+        return x;
+    }
+    lv_tensor header = *x; /* x itself may be overwritten by its data on the way down */
+    bool move_data = is_after(tape, x->data, mark);
+    lv_tape_release(tape, mark);
+    lv_tensor *kept = lv_arena_alloc(tape->arena, sizeof *kept);
+    if (move_data) {
+        size_t bytes = data_bytes(&header);
+        void *data = lv_arena_alloc(tape->arena, bytes);
+        memmove(data, header.data, bytes);
+        header.data = data;
+    }
+    *kept = header; /* last: it may lie where the data was */
+    return kept;
+}
+
+lv_tensor *lv_tape_keep(lv_tape *tape, size_t mark, lv_tensor *x)
+{
+    return x->requires_grad ? x : lv_tape_move_down(tape, mark, x);
+}
+
+lv_record *lv_tape_last(const lv_tape *tape)
+{
+    return tape->last;
+}
+
+void lv_tape_forget(lv_tape *tape, lv_record *last)
+{
+    tape->last = last;
+}
+
+size_t lv_tape_peak_bytes(const lv_tape *tape)
+{
+    return lv_arena_peak_bytes(tape->arena);
+}

@@ -632,6 +632,21 @@ static void the_tokenizer_config_keeps_its_numbers_and_lists_the_token(void **st
     free(text);
 }
 
+static void a_tokenizer_without_config_gets_one_with_its_own_pieces(void **state)
+{
+    cJSON *json = NULL;
+    write_tokenizer(state, 10, "", false);
+    round_trip(state, fixture_llava_config("linear"), "tokenizer", false);
+    assert_int_equal(lv_json_read(&json, fixture_path(state, "out/tokenizer_config.json")), LV_OK);
+    assert_string_equal(lv_json_find(json, "bos_token")->valuestring, "<s>");
+    assert_null(lv_json_find(json, "eos_token")); /* no added token has that id */
+    const cJSON *decoder = lv_json_find(json, "added_tokens_decoder");
+    assert_int_equal(cJSON_GetArraySize(decoder), 2);
+    assert_string_equal(lv_json_find(lv_json_find(decoder, "10"), "content")->valuestring,
+                        "<image>");
+    cJSON_Delete(json);
+}
+
 static void a_sentencepiece_model_alone_is_counted_and_extended(void **state)
 {
     /* three pieces (field 1), a trainer_spec (field 2), a varint (field 9) */
@@ -648,6 +663,11 @@ static void a_sentencepiece_model_alone_is_counted_and_extended(void **state)
     assert_int_equal(lv_json_find(json, "<image>")->valueint, 4);
     assert_int_equal(lv_json_find(json, "<pad>")->valueint, 3);
     cJSON_Delete(json);
+    assert_int_equal(lv_json_read(&json, fixture_path(state, "out/tokenizer_config.json")), LV_OK);
+    const cJSON *decoder = lv_json_find(json, "added_tokens_decoder");
+    assert_true(cJSON_IsTrue(lv_json_find(lv_json_find(decoder, "4"), "special")));
+    assert_string_equal(lv_json_find(lv_json_find(decoder, "3"), "content")->valuestring, "<pad>");
+    cJSON_Delete(json);
     for (size_t cut = 1; cut < sizeof model; cut++) { /* cut inside a field or behind one */
         fixture_write_bytes(state, "spm/tokenizer.model", model, cut);
         int rc = lv_hf_tokenizer_read(&t, fixture_path(state, "spm"));
@@ -661,10 +681,10 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
     lv_llava_config c = fixture_llava_config("linear");
     lv_params *params = fixture_declare(&c);
     bool original;
+    const char *huge_id =
+        "{\"model\":{\"vocab\":{}},\"added_tokens\":[{\"id\":1e14,\"content\":\"x\"}]}";
     const char *const bad[] = {"{", "{\"model\":{}}",
-                               "{\"model\":{\"vocab\":{}},\"added_tokens\":[7]}",
-                               "{\"model\":{\"vocab\":{}},\"added_tokens\":[{\"id\":1e14,"
-                               "\"content\":\"x\"}]}"};
+                               "{\"model\":{\"vocab\":{}},\"added_tokens\":[7]}", huge_id};
     fixture_fill(params);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fixture_write(state, "tokenizer/tokenizer.json", bad[i]);
@@ -951,6 +971,7 @@ int main(void)
         TEST(a_grown_vocabulary_gets_rows_of_the_mean),
         TEST(the_image_token_gets_the_tokenizers_next_id),
         TEST(the_tokenizer_config_keeps_its_numbers_and_lists_the_token),
+        TEST(a_tokenizer_without_config_gets_one_with_its_own_pieces),
         TEST(a_sentencepiece_model_alone_is_counted_and_extended),
         TEST(tokenizer_files_that_can_not_be_extended_leave_nothing),
         TEST(bare_models_come_back_as_they_were_saved),

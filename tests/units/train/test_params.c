@@ -135,9 +135,11 @@ static void memory_that_is_not_there_is_an_error(void **state)
     assert_int_equal(lv_params_create(&params), LV_OK);
     lv_params_declare(params, "a.big", 2, (int64_t[]){1 << 30, 1 << 30}, true, true);
     lv_params_declare(params, "b.huge", 3, (int64_t[]){1 << 30, 1 << 30, 1 << 30}, true, true);
+#ifndef __SANITIZE_ADDRESS__ /* it ends the program instead of refusing */
     assert_int_equal(train(params, "a"), LV_OK);
     assert_fails(lv_params_allocate(params), LV_ERR_MEMORY, "4611686018427387904 bytes");
     assert_null(lv_params_flat_data(params));
+#endif
     assert_int_equal(train(params, "b"), LV_OK);
     assert_fails(lv_params_allocate(params), LV_ERR_MEMORY, "b.huge");
     lv_params_destroy(&params);

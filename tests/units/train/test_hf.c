@@ -591,6 +591,7 @@ static void the_image_token_gets_the_tokenizers_next_id(void **state)
         {10, "", 10, 64},                                    /* as many as rows */
         {8, "", 8, 10},                                      /* fewer: a row is there already */
         {10, ",{\"id\":10,\"content\":\"<pad>\"}", 11, 64},  /* more */
+        {10, ",{\"id\":63,\"content\":\"<pad>\"}", 64, 128}, /* the first row of a block */
         {10, ",{\"id\":70,\"content\":\"<pad>\"}", 71, 128}, /* many more */
         {10, ",{\"id\":9,\"content\":\"<image>\"}", 9, 10},  /* there is one */
     };
@@ -700,6 +701,9 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
 static void bare_models_come_back_as_they_were_saved(void **state)
 {
     lv_llava_config c = fixture_llava_config("identity"), loaded = c;
+    c.text.attention_bias = c.text.mlp_bias = true;
+    c.text.head_dim = 6;
+    c.vision.quick_gelu = false;
     lv_params *saved = fixture_declare(&c);
     fixture_fill(saved);
     assert_int_equal(lv_hf_save_clip(saved, &c.vision, fixture_path(state, "clip")), LV_OK);
@@ -833,7 +837,7 @@ static void what_does_not_fit_the_model_is_named(void **state)
 {
     lv_params *params = NULL;
     lv_llava_config c = fixture_llava_config("linear");
-    const float data[8] = {1, 0, 0, 1};
+    const float data[12] = {1, 0, 0, 1, 0, 0, 0, 0, 1.00000012f, 0, 0, 1};
     assert_int_equal(lv_params_create(&params), LV_OK);
     lv_params_declare(params, "projector.0.weight", 2, (int64_t[]){2, 2}, true, true);
     assert_int_equal(lv_params_allocate(params), LV_OK);
@@ -865,6 +869,10 @@ static void what_does_not_fit_the_model_is_named(void **state)
         {"{" T("multi_modal_projector.linear_1.weight", "[2,2]", 0,
                16) "," T("multi_modal_projector.linear_2.weight", "[2,2]", 16, 32) "}",
          32, "linear_2", LV_ERR_UNSUPPORTED},
+        {"{" T("multi_modal_projector.linear_1.weight", "[2,2]", 0,
+               16) "," T("multi_modal_projector.linear_2.bias", "[4]", 16,
+                         32) "," T("multi_modal_projector.linear_2.weight", "[2,2]", 32, 48) "}",
+         48, "linear_2.weight", LV_ERR_UNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_safetensors(state, "a.safetensors", cases[i].header, data, cases[i].n);

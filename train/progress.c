@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,23 @@ static const double QUIET_S = 10;
 static bool line_open;
 static double last_line_s = -1e9;
 
+/* mpirun gives its ranks a terminal each, wherever its own output goes: what counts then is the
+ * launcher's. */
+static bool stdout_is_terminal(void)
+{
+    char link[64], target[256];
+    if (!isatty(STDOUT_FILENO)) {
+        return false;
+    }
+    if (!getenv("OMPI_COMM_WORLD_RANK") && !getenv("PMI_RANK") && !getenv("PMIX_RANK")) {
+        return true;
+    }
+    snprintf(link, sizeof link, "/proc/%ld/fd/1", (long)getppid());
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
 void lv_progress_show(bool always, const char *fmt, ...)
 {
     char text[512];
@@ -20,7 +38,7 @@ void lv_progress_show(bool always, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    if (isatty(STDOUT_FILENO)) {
+    if (stdout_is_terminal()) {
         printf("\r\033[K%s", text);
         line_open = true;
     } else if (always || lv_clock_s() - last_line_s >= QUIET_S) {

@@ -19,7 +19,7 @@ typedef struct {
     const char *language_model; /* and a LLaMA directory */
     const char *projector_type; /* NULL with llava: its own */
     const char *projector_weights;
-    int vision_select_layer;
+    int vision_select_layer; /* this and the next: of a llava directory its own hold */
     bool vision_select_patch;
     const char *const *trainable; /* globs; n_trainable 0: nothing, for generation */
     size_t n_trainable;

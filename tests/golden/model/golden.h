@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The golden models of this folder and what make_golden.py says of them; shared by the tests of
+ * the models. Everything here fails the running test if it can not be done.
+ */
+#ifndef LV_TESTS_GOLDEN_MODEL_GOLDEN_H
+#define LV_TESTS_GOLDEN_MODEL_GOLDEN_H
+
+#include "train/model/llava.h"
+#include "train/model/weights.h"
+
+#include <cjson/cJSON.h>
+
+typedef struct {
+    int32_t *tokens; /* [n] LV_IMAGE_TOKEN where an image stands */
+    uint8_t *supervised;
+    int n, n_images, first_image;
+    double loss;
+} golden_sample;
+
+typedef struct {
+    char *dir, *vision_tower, *language_model, *projector, *llava;
+    cJSON *json; /* samples.json */
+    lv_weights *reference;
+    golden_sample *samples; /* [n_samples] */
+    int n_samples;
+    float *pixels; /* (n_images, 3, S, S) */
+    int64_t n_images, image_values;
+} golden;
+
+void golden_open(golden *g, const char *shape);
+void golden_close(golden *g);
+
+/* golden_model: the shape's model, with those parts trainable. */
+lv_llava *golden_model(const golden *g, const char *const *trainable, size_t n_trainable,
+                       bool recompute);
+void golden_options(const golden *g, lv_llava_options *options);
+
+/* golden_batch: the given samples as one micro-batch; golden_batch_free. */
+void golden_batch(lv_batch *batch, const golden *g, const lv_llava *model, const int *samples,
+                  int n);
+void golden_batch_all(lv_batch *batch, const golden *g, const lv_llava *model);
+void golden_batch_free(lv_batch *batch);
+
+/* golden_values: a tensor of the file as floats; free(). NULL if there is none. */
+float *golden_values(const lv_weights *weights, const char *name, int64_t *n);
+
+/* golden_error: |a - b| / max(|b|, floor), norms over n elements, in double. */
+double golden_error(const lv_real *a, const float *b, int64_t n, double floor);
+
+double golden_norm(const float *a, int64_t n);
+
+/* golden_number: element i of an array of the object (i = -1: the member itself). */
+double golden_number(const cJSON *object, const char *key, int i);
+
+/* golden_ok: fails the test with the library's message. */
+void golden_ok(int status);
+
+#endif

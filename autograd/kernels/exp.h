@@ -31,11 +31,25 @@ static inline float lv_power_of_two(int32_t n)
     return f;
 }
 
+/* x within +-105, where e^x is 0 or infinity already; by its bits, because a comparison of floats
+ * may raise an exception and so would stay a branch. */
+static inline float lv_exp_clamp(float x)
+{
+    const int32_t LIMIT = 0x42d20000, INFINITE = 0x7f800000; /* the bits of 105 and infinity */
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t sign = bits & 0x80000000u;
+    int32_t magnitude = (int32_t)(bits ^ sign);
+    int32_t clamped = (magnitude > LIMIT) & (magnitude <= INFINITE) ? LIMIT : magnitude;
+    bits = sign | (uint32_t)clamped;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 static inline lv_real lv_exp(lv_real x)
 {
     const float ROUND = 0x1.8p23f; /* x + ROUND has the nearest integer in its last bits */
-    x = x < -105.0f ? -105.0f : x; /* NaN fails both comparisons */
-    x = x > 90.0f ? 90.0f : x;
+    x = lv_exp_clamp(x);
     float rounded = x * 0x1.715476p0f + ROUND;
     float whole = rounded - ROUND;
     float r = x - whole * 0x1.62ep-1f; /* ln 2 in two parts, the first with trailing zeros */

@@ -21,8 +21,9 @@
 
 enum {
     TILE_QUERIES = 64,
-    TILE_KEYS = 64,
-    TILE_SCORES = 4096, /* fewer queries (decoding: one) leave room for more keys */
+    TILE_KEYS = 128,
+    TILE_SCORES =
+        TILE_QUERIES * TILE_KEYS, /* fewer queries (decoding: one) leave room for more keys */
 };
 
 typedef struct {
@@ -73,8 +74,9 @@ static void scores(lv_real *s, const lv_attention_layout *l, const head *h, cons
                    q + tile->row * h->q_ld + h->q_column, h->q_ld, k + key * h->k_ld + h->k_column,
                    h->k_ld, 0, s, n_keys);
     for (int64_t i = 0; i < tile->n; i++) {
-        for (int64_t j = last_key(l, tile->b, tile->row + i) - key; j < n_keys; j++) {
-            s[i * n_keys + (j < 0 ? 0 : j)] = -INFINITY;
+        int64_t seen = last_key(l, tile->b, tile->row + i) - key;
+        for (int64_t j = seen < 0 ? 0 : seen; j < n_keys; j++) {
+            s[i * n_keys + j] = -INFINITY;
         }
     }
 }

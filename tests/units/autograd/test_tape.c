@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/kernels/gemm.h"
+#include "autograd/ops.h"
+#include "autograd/rng.h"
+
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { H = 64, T = 50, N_LAYERS = 6, VOCAB = 90 };
+
+static lv_tape *tape;
+
+static lv_tensor param(int64_t rows, int64_t columns, bool requires_grad, uint64_t seed)
+{
+    lv_tensor w = {.dtype = LV_F32,
+                   .n_dims = 2,
+                   .shape = {rows, columns, 1, 1},
+                   .requires_grad = requires_grad,
+                   .is_param = true};
+    lv_real *data = malloc((size_t)(rows * columns) * sizeof *data);
+    w.grad = requires_grad ? calloc((size_t)(rows * columns), sizeof *data) : NULL;
+    assert_true(data && (w.grad || !requires_grad));
+    for (int64_t i = 0; i < rows * columns; i++) {
+        data[i] = (lv_real)(0.1 * lv_random_normal(seed, 0, (uint64_t)i));
+    }
+    w.data = data;
+    return w;
+}
+
+static void param_free(lv_tensor *w)
+{
+    free(w->data);
+    free(w->grad);
+}
+
+typedef struct {
+    lv_tensor *w;
+} layer_context;
+
+static lv_tensor *layer(lv_tape *on, const void *context, lv_tensor *x)
+{
+    const layer_context *of = context;
+    return lv_add(on, x, lv_gelu(on, lv_linear(on, x, of->w, NULL)));
+}
+
+static size_t mark_after_frozen_layers(int n_layers, const layer_context *of, lv_tensor *input)
+{
+    lv_tensor *x = lv_tape_view(tape, input->data, LV_F32, 2, input->shape);
+    for (int i = 0; i < n_layers; i++) {
+        size_t mark = lv_tape_mark(tape);
+        x = lv_tape_keep(tape, mark, layer(tape, of, x));
+    }
+    size_t used = lv_tape_mark(tape);
+    lv_tape_reset(tape);
+    return used;
+}
+
+static void a_frozen_part_keeps_the_arena_flat(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, false, 1);
+    layer_context of = {&w};
+    lv_tensor input = param(T, H, false, 2);
+    size_t activation = T * H * sizeof(lv_real);
+    assert_true(mark_after_frozen_layers(1, &of, &input) < 2 * activation);
+    /* one kept output a layer, and nothing else */
+    size_t layers =
+        mark_after_frozen_layers(5, &of, &input) - mark_after_frozen_layers(4, &of, &input);
+    assert_true(layers < activation + 256);
+    /* from one mark: the output alone, wherever it lay */
+    size_t mark = lv_tape_mark(tape);
+    lv_tensor *x = &input;
+    for (int i = 0; i < N_LAYERS; i++) {
+        x = layer(tape, &(layer_context){&w}, x);
+    }
+    lv_real *expected = malloc(activation);
+    assert_non_null(expected);
+    memcpy(expected, x->data, activation);
+    x = lv_tape_keep(tape, mark, x);
+    assert_true(lv_tape_mark(tape) < mark + activation + 256);
+    assert_memory_equal(x->data, expected, activation);
+    assert_int_equal(x->shape[0], T);
+    free(expected);
+    param_free(&w);
+    param_free(&input);
+}
+
+static void keeping_moves_data_over_where_it_was(void **state)
+{
+    (void)state;
+    for (int64_t gap = 0; gap < 300; gap += 60) { /* header and data overlap old and new place */
+        size_t mark = lv_tape_mark(tape);
+        lv_tape_alloc(tape, (size_t)gap);
+        lv_tensor *x = lv_tape_tensor(tape, LV_F32, 1, (int64_t[]){1000});
+        for (int i = 0; i < 1000; i++) {
+            lv_tensor_real(x)[i] = (lv_real)i;
+        }
+        x = lv_tape_keep(tape, mark, x);
+        for (int i = 0; i < 1000; i++) {
+            assert_true(lv_tensor_real(x)[i] == (lv_real)i);
+        }
+        assert_ptr_equal(lv_tape_keep(tape, lv_tape_mark(tape), x), x);
+        lv_tape_reset(tape);
+    }
+}
+
+static void what_requires_a_gradient_is_not_moved(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, true, 1);
+    lv_tensor input = param(T, H, false, 2);
+    size_t mark = lv_tape_mark(tape);
+    lv_tensor *y = layer(tape, &(layer_context){&w}, &input);
+    size_t used = lv_tape_mark(tape);
+    assert_ptr_equal(lv_tape_keep(tape, mark, y), y);
+    assert_int_equal(lv_tape_mark(tape), used);
+    param_free(&w);
+    param_free(&input);
+}
+
+static void without_recording_nothing_requires_a_gradient(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, true, 1);
+    lv_tensor input = param(T, H, false, 2);
+    assert_true(lv_tape_recording_set(tape, false));
+    size_t mark = lv_tape_mark(tape);
+    lv_tensor *y = lv_recompute(tape, layer, &(layer_context){&w}, &input);
+    assert_false(y->requires_grad);
+    y = lv_tape_keep(tape, mark, y);
+    assert_true(lv_tape_mark(tape) < mark + T * H * sizeof(lv_real) + 256);
+    assert_false(lv_tape_recording_set(tape, true));
+    param_free(&w);
+    param_free(&input);
+}
+
+typedef struct {
+    lv_tensor layers[N_LAYERS], embedding, head;
+    int32_t ids[T], labels[T];
+} network;
+
+static void network_open(network *net)
+{
+    for (int i = 0; i < N_LAYERS; i++) {
+        net->layers[i] = param(H, H, i != 2, (uint64_t)i + 10); /* one is frozen */
+    }
+    net->embedding = param(VOCAB, H, true, 20);
+    net->head = param(VOCAB, H, true, 21);
+    for (int t = 0; t < T; t++) {
+        net->ids[t] = t * 7 % VOCAB;
+        net->labels[t] = t * 13 % VOCAB;
+    }
+}
+
+static void network_close(network *net)
+{
+    for (int i = 0; i < N_LAYERS; i++) {
+        param_free(&net->layers[i]);
+    }
+    param_free(&net->embedding);
+    param_free(&net->head);
+}
+
+static void network_clear(network *net)
+{
+    for (int i = 0; i < N_LAYERS; i++) {
+        if (net->layers[i].grad) {
+            memset(net->layers[i].grad, 0, H * H * sizeof(lv_real));
+        }
+    }
+    memset(net->embedding.grad, 0, VOCAB * H * sizeof(lv_real));
+    memset(net->head.grad, 0, VOCAB * H * sizeof(lv_real));
+}
+
+/* Gradients of one step; returns the most memory that was in use. */
+static size_t network_step(network *net, bool recompute)
+{
+    lv_tape *on;
+    assert_int_equal(lv_tape_create(&on, (size_t)1 << 28), 0);
+    lv_tensor *x = lv_embedding(on, &net->embedding, net->ids, T);
+    layer_context of[N_LAYERS];
+    for (int i = 0; i < N_LAYERS; i++) {
+        of[i] = (layer_context){&net->layers[i]};
+        x = recompute ? lv_recompute(on, layer, &of[i], x) : layer(on, &of[i], x);
+    }
+    lv_tensor *loss = lv_cross_entropy(on, x, &net->head, net->labels, NULL);
+    lv_backward(on, loss);
+    size_t peak = lv_tape_peak_bytes(on);
+    lv_tape_destroy(&on);
+    return peak;
+}
+
+static void assert_same_gradients(const network *a, const network *b)
+{
+    for (int i = 0; i < N_LAYERS; i++) {
+        if (a->layers[i].grad) {
+            assert_memory_equal(a->layers[i].grad, b->layers[i].grad, H * H * sizeof(lv_real));
+        }
+    }
+    assert_memory_equal(a->embedding.grad, b->embedding.grad, VOCAB * H * sizeof(lv_real));
+    assert_memory_equal(a->head.grad, b->head.grad, VOCAB * H * sizeof(lv_real));
+}
+
+static void recomputing_gives_the_same_bits_in_less_memory(void **state)
+{
+    (void)state;
+    network plain, again;
+    network_open(&plain);
+    network_open(&again);
+    size_t all = network_step(&plain, false);
+    size_t less = network_step(&again, true);
+    assert_same_gradients(&plain, &again);
+    assert_true(lv_tensor_count(&plain.head) > 0 && plain.head.grad[0] != 0);
+    assert_true(plain.layers[0].grad[5] != 0 && plain.embedding.grad[0] != 0);
+    assert_true(less < all * 2 / 3);
+    network_close(&plain);
+    network_close(&again);
+}
+
+static void four_threads_give_the_same_bits_twice(void **state)
+{
+    (void)state;
+    int before = omp_get_max_threads();
+    omp_set_num_threads(4);
+    network first, second;
+    network_open(&first);
+    network_open(&second);
+    network_step(&first, false);
+    for (int i = 0; i < 20; i++) {
+        network_clear(&second);
+        network_step(&second, i % 2);
+        assert_same_gradients(&first, &second);
+    }
+    network_close(&first);
+    network_close(&second);
+    omp_set_num_threads(before);
+}
+
+static void gradients_of_parameters_add_up_over_tapes(void **state)
+{
+    (void)state;
+    network once, twice;
+    network_open(&once);
+    network_open(&twice);
+    network_step(&once, false);
+    network_step(&twice, false);
+    network_step(&twice, false);
+    for (int64_t i = 0; i < H * H; i++) {
+        lv_real expected = 2 * once.layers[1].grad[i];
+        lv_real error = twice.layers[1].grad[i] - expected;
+        assert_true(error * error <= (lv_real)1e-10 * (1 + expected * expected));
+    }
+    network_close(&once);
+    network_close(&twice);
+}
+
+static void activation_gradients_are_used_again(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, true, 1);
+    size_t backward_bytes[2];
+    for (int i = 0; i < 2; i++) {
+        lv_tensor input = param(T, H, false, 2);
+        lv_tensor head = param(VOCAB, H, false, 3);
+        int32_t labels[T] = {0};
+        lv_tensor *x = &input;
+        for (int n = 0; n < 10 * (i + 1); n++) {
+            x = layer(tape, &(layer_context){&w}, x);
+        }
+        lv_tensor *loss = lv_cross_entropy(tape, x, &head, labels, NULL);
+        size_t mark = lv_tape_mark(tape);
+        lv_backward(tape, loss);
+        backward_bytes[i] = lv_tape_mark(tape) - mark;
+        assert_null(x->grad);
+        lv_tape_reset(tape);
+        param_free(&input);
+        param_free(&head);
+    }
+    assert_int_equal(backward_bytes[0], backward_bytes[1]); /* not more for twice the layers */
+    param_free(&w);
+}
+
+static void no_rows_cost_nothing(void **state)
+{
+    (void)state;
+    lv_tensor head = param(VOCAB, H, true, 3);
+    lv_tensor *x = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){0, H});
+    lv_tensor *loss = lv_cross_entropy(tape, x, &head, NULL, NULL);
+    assert_true(*lv_tensor_real(loss) == 0);
+    lv_backward(tape, loss);
+    for (int i = 0; i < VOCAB * H; i++) {
+        assert_true(head.grad[i] == 0);
+    }
+    param_free(&head);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    lv_blas_start();
+    return lv_tape_create(&tape, (size_t)1 << 28);
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    lv_tape_destroy(&tape);
+    return 0;
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    lv_tape_reset(tape);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_frozen_part_keeps_the_arena_flat, reset),
+        cmocka_unit_test_setup(keeping_moves_data_over_where_it_was, reset),
+        cmocka_unit_test_setup(what_requires_a_gradient_is_not_moved, reset),
+        cmocka_unit_test_setup(without_recording_nothing_requires_a_gradient, reset),
+        cmocka_unit_test_setup(recomputing_gives_the_same_bits_in_less_memory, reset),
+        cmocka_unit_test_setup(four_threads_give_the_same_bits_twice, reset),
+        cmocka_unit_test_setup(gradients_of_parameters_add_up_over_tapes, reset),
+        cmocka_unit_test_setup(activation_gradients_are_used_again, reset),
+        cmocka_unit_test_setup(no_rows_cost_nothing, reset),
+    };
+    return cmocka_run_group_tests_name("tape", tests, start, stop);
+}

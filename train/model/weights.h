@@ -20,9 +20,11 @@ typedef struct {
 } lv_weight;
 
 /* lv_weights_open: map the file(s) and check every header entry: dtype, shape, offsets inside the
- * file, length = shape, no overlap.
- * fails  LV_ERR_IO; LV_ERR_FORMAT naming file and tensor; LV_ERR_UNSUPPORTED for .bin files and
- *        other dtypes, saying how to convert them */
+ * file, length = shape, no overlap, no hole; and an index against its files. A directory with
+ * only a projector.safetensors is that file. Tensors of other dtypes (an integer buffer) are kept
+ * apart: see lv_weights_other_at.
+ * fails  LV_ERR_IO; LV_ERR_FORMAT naming file and tensor; LV_ERR_UNSUPPORTED for .bin files,
+ *        saying how to convert them */
 int lv_weights_open(lv_weights **out, const char *path);
 void lv_weights_close(lv_weights **weights);
 
@@ -30,17 +32,27 @@ size_t lv_weights_count(const lv_weights *weights);
 const lv_weight *lv_weights_at(const lv_weights *weights, size_t i); /* in name order; borrowed */
 const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /* NULL if none */
 
+/* Tensors that are in the files but not read: their names, in order, and their dtype ("I64"). */
+size_t lv_weights_other_count(const lv_weights *weights);
+const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char **dtype);
+
 /* lv_weights_fingerprint: of sizes, headers and a fixed sample of the data of all files; cheap also
  * for a large model. */
 int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out);
 
-/* lv_weights_writer: one directory of safetensors files, a new file whenever max_file_bytes would
- * be passed, and the index if there is more than one; files appear whole or not at all. */
 typedef struct {
-    const char *name;
-    const lv_tensor *tensor; /* written as dtype */
+    const char *name;        /* printable ASCII without quotes and backslashes */
+    const lv_tensor *tensor; /* written as dtype; at least one dim */
     lv_dtype dtype;
+    int64_t extra_rows;       /* appended behind the tensor's first dim, ... */
+    const lv_real *extra_row; /* ... each a copy of this one */
 } lv_weight_source;
+
+/* lv_weights_write: safetensors files in the order given: model.safetensors, or a new file
+ * whenever max_file_bytes would be passed and the index. Values are converted in pieces, no tensor
+ * is copied whole; each file appears whole or not at all. Files of an earlier model that would be
+ * read instead of these are removed.
+ * fails  LV_ERR_IO, LV_ERR_MEMORY */
 int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
                      int64_t max_file_bytes);
 

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the parts of hf*.c share.
+ */
+#ifndef LV_TRAIN_MODEL_HF_INTERNAL_H
+#define LV_TRAIN_MODEL_HF_INTERNAL_H
+
+#include "train/model/hf.h"
+
+#include <cjson/cJSON.h>
+#include <stddef.h>
+
+enum { LV_HF_NAME_BYTES = 512 };
+
+/* hf_names.c: a tensor's canonical name, whatever the family that named it. */
+typedef enum {
+    LV_HF_NAME_PARAM,
+    LV_HF_NAME_IGNORED, /* a buffer without weights, or a part that is not ours */
+    LV_HF_NAME_UNKNOWN
+} lv_hf_name_class;
+lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], const char *name);
+
+/* The other way: how a directory of that kind calls a canonical name. */
+void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const char *canonical);
+
+/* hf_config.c: config.json of a directory and its kind; root is the caller's. */
+int lv_hf_read_config(cJSON **root, lv_hf_kind *kind, const char *dir);
+int lv_hf_wrong_kind(const char *dir, const char *expected);
+
+/* What a file leaves out: transformers' defaults. */
+extern const lv_clip_config lv_hf_clip_defaults, lv_hf_llava_clip_defaults;
+extern const lv_llama_config lv_hf_llama_defaults;
+
+/* Parts of a config: *config has the defaults and is updated by what the object says.
+ * in     whole: see lv_hf_read_sizes; absent: the tower if there is no vision_config */
+int lv_hf_parse_llama(lv_llama_config *config, const cJSON *object, bool whole);
+int lv_hf_parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_config *absent);
+
+/* hf_image.c: CLIP's image_mean and image_std. */
+void lv_hf_clip_norm(float mean[3], float std[3]);
+
+/* hf_config_write.c: the JSON files of a directory, written into dir. */
+int lv_hf_write_clip_json(const lv_clip_config *config, const char *dir);
+int lv_hf_write_llama_json(const lv_llama_config *config, const char *dir);
+/* in     kind: LV_HF_LLAVA (its vocabulary has the image token) or LV_HF_LLAVA_ORIGINAL */
+int lv_hf_write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
+                           const char *dir);
+
+/* hf_tokenizer.c: the tokenizer files of a directory.
+ * next_id is what the tokenizers library gives to a token that is added, whatever id the files
+ * ask for: the size of the vocabulary, or one more than the largest added id. */
+typedef struct {
+    bool found;       /* false: the directory has no tokenizer */
+    int64_t next_id;  /* only if found */
+    int64_t image_id; /* of <image>; -1 if there is none */
+} lv_hf_tokenizer;
+int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be NULL */
+
+/* lv_hf_tokenizer_copy: the files from one directory into another, with <image> added as image_id;
+ * -1: unchanged. */
+int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id);
+
+/* hf_staging.c: a directory that is written beside its place. lv_hf_staging_begin names it (free
+ * it); lv_hf_staging_end writes its digests.json and moves it to dir, or removes it if rc is an
+ * error. If dir is already there, its model files are replaced, digests.json last.
+ * returns rc, or the error of moving */
+int lv_hf_staging_begin(char **staging, const char *dir);
+int lv_hf_staging_end(int rc, char *staging, const char *dir);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A model directory appears whole: it is written under another name and renamed. Into a directory
+ * that is already there its files are moved one by one, digests.json last.
+ */
+#include "autograd/error.h"
+#include "data/file.h"
+#include "data/manifest.h"
+#include "train/model/hf_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char DIGESTS[] = "digests.json";
+
+/* Files of an earlier model that would be read together with, or instead of, the new ones. */
+static const char *const stale_globs[] = {"model*.safetensors", "model.safetensors.index.json",
+                                          "processor_config.json", "added_tokens.json"};
+
+typedef struct {
+    char **names;
+    size_t n;
+} file_list;
+
+static void file_list_free(file_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        free(list->names[i]);
+    }
+    free(list->names);
+    *list = (file_list){0};
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* All names in dir but for hidden ones, sorted. */
+static int list_files(file_list *list, const char *dir)
+{
+    DIR *stream = opendir(dir);
+    if (!stream) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", dir);
+    }
+    for (struct dirent *entry; (entry = readdir(stream));) {
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        list->names = realloc(list->names, (list->n + 1) * sizeof *list->names);
+        LV_CHECK(list->names, "out of memory for the names in %s", dir);
+        list->names[list->n++] = lv_path("%s", entry->d_name);
+    }
+    closedir(stream);
+    qsort(list->names, list->n, sizeof *list->names, compare_names);
+    return LV_OK;
+}
+
+static int write_digests(const file_list *list, const char *dir)
+{
+    cJSON *root = cJSON_CreateObject();
+    char *path = lv_path("%s/%s", dir, DIGESTS);
+    int rc = root ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
+    for (size_t i = 0; i < list->n && rc == LV_OK; i++) {
+        rc = lv_manifest_add_file(root, dir, list->names[i]);
+    }
+    if (rc == LV_OK) {
+        rc = lv_manifest_write(path, root);
+    }
+    cJSON_Delete(root);
+    free(path);
+    return rc;
+}
+
+int lv_hf_staging_begin(char **staging, const char *dir)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') {
+        n--;
+    }
+    char *path = lv_path("%.*s.partial", (int)n, dir);
+    int rc = lv_dir_remove(path); /* of a run that was cut off */
+    if (rc == LV_OK) {
+        rc = lv_dir_create(path);
+    }
+    if (rc < 0) {
+        free(path);
+        return rc;
+    }
+    *staging = path;
+    return LV_OK;
+}
+
+static int move_file(const char *to_dir, const char *from_dir, const char *name)
+{
+    char *from = lv_path("%s/%s", from_dir, name);
+    char *to = lv_path("%s/%s", to_dir, name);
+    int rc = rename(from, to) == 0 ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: moving to %s", from, to);
+    free(from);
+    free(to);
+    return rc;
+}
+
+static int remove_file(const char *dir, const char *name)
+{
+    char *path = lv_path("%s/%s", dir, name);
+    int rc = unlink(path) == 0 || errno == ENOENT ? LV_OK
+                                                  : lv_fail_errno(LV_ERR_IO, "%s: removing", path);
+    free(path);
+    return rc;
+}
+
+static int remove_stale(const char *dir)
+{
+    file_list old = {0};
+    int rc = list_files(&old, dir);
+    for (size_t i = 0; i < old.n && rc == LV_OK; i++) {
+        for (size_t g = 0; g < sizeof stale_globs / sizeof *stale_globs && rc == LV_OK; g++) {
+            if (fnmatch(stale_globs[g], old.names[i], 0) == 0) {
+                rc = remove_file(dir, old.names[i]);
+            }
+        }
+    }
+    file_list_free(&old);
+    return rc;
+}
+
+static int move_into(const char *dir, const char *staging, const file_list *list)
+{
+    int rc = remove_file(dir, DIGESTS);
+    if (rc == LV_OK) {
+        rc = remove_stale(dir);
+    }
+    for (size_t i = 0; i < list->n && rc == LV_OK; i++) {
+        rc = move_file(dir, staging, list->names[i]);
+    }
+    if (rc == LV_OK) {
+        rc = move_file(dir, staging, DIGESTS);
+    }
+    if (rc == LV_OK) {
+        rc = lv_file_sync(dir);
+    }
+    return rc < 0 ? rc : lv_dir_remove(staging);
+}
+
+int lv_hf_staging_end(int rc, char *staging, const char *dir)
+{
+    file_list list = {0};
+    if (rc == LV_OK) {
+        rc = list_files(&list, staging);
+    }
+    if (rc == LV_OK) {
+        rc = write_digests(&list, staging);
+    }
+    if (rc == LV_OK) {
+        rc = lv_dir_exists(dir) ? move_into(dir, staging, &list) : lv_file_rename(staging, dir);
+    }
+    if (rc < 0) {
+        char *reason = lv_path("%s", lv_error_message());
+        lv_dir_remove(staging);
+        lv_fail(rc, "%s", reason);
+        free(reason);
+    }
+    file_list_free(&list);
+    free(staging);
+    return rc;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/model/params.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/convert.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64, LIST_BYTES = 512 };
+
+struct lv_params {
+    lv_param **items; /* each by itself: their addresses stay */
+    size_t n, capacity;
+    bool allocated;
+    int64_t flat_count;
+    lv_real *flat_data, *flat_grad;
+};
+
+int lv_params_create(lv_params **out)
+{
+    lv_params *params = calloc(1, sizeof *params);
+    if (!params) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory");
+    }
+    *out = params;
+    return LV_OK;
+}
+
+void lv_params_destroy(lv_params **params)
+{
+    lv_params *p = *params;
+    if (!p) {
+        return;
+    }
+    for (size_t i = 0; i < p->n; i++) {
+        if (!p->items[i]->trainable) {
+            free(p->items[i]->tensor.data);
+        }
+        free(p->items[i]->name);
+        free(p->items[i]);
+    }
+    free(p->items);
+    free(p->flat_data);
+    free(p->flat_grad);
+    free(p);
+    *params = NULL;
+}
+
+static void append(lv_params *params, lv_param *param)
+{
+    if (params->n == params->capacity) {
+        params->capacity = params->capacity ? 2 * params->capacity : 64;
+        params->items = realloc(params->items, params->capacity * sizeof *params->items);
+        LV_CHECK(params->items, "out of memory for the list of parameters");
+    }
+    params->items[params->n++] = param;
+}
+
+lv_tensor *lv_params_declare(lv_params *params, const char *name, int n_dims, const int64_t *shape,
+                             bool decay, bool used)
+{
+    LV_CHECK(!params->allocated, "%s is declared after the memory was given", name);
+    LV_CHECK(!lv_params_find(params, name), "%s is declared twice", name);
+    LV_CHECK(n_dims >= 1 && n_dims <= LV_MAX_DIMS, "%s: %d dims", name, n_dims);
+    lv_param *param = calloc(1, sizeof *param);
+    LV_CHECK(param, "out of memory for %s", name);
+    *param = (lv_param){.name = strdup(name), .decay = decay, .used = used, .offset = -1};
+    LV_CHECK(param->name, "out of memory for %s", name);
+    param->tensor = (lv_tensor){.dtype = LV_F32, .n_dims = n_dims, .is_param = true};
+    for (int i = 0; i < LV_MAX_DIMS; i++) {
+        param->tensor.shape[i] = i < n_dims ? shape[i] : 1;
+        LV_CHECK(param->tensor.shape[i] > 0, "%s: dim %d is %" PRId64, name, i, shape[i]);
+    }
+    append(params, param);
+    return &param->tensor;
+}
+
+size_t lv_params_count(const lv_params *params)
+{
+    return params->n;
+}
+
+lv_param *lv_params_at(lv_params *params, size_t i)
+{
+    LV_CHECK(i < params->n, "parameter %zu of %zu", i, params->n);
+    return params->items[i];
+}
+
+lv_param *lv_params_find(lv_params *params, const char *name)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        if (strcmp(params->items[i]->name, name) == 0) {
+            return params->items[i];
+        }
+    }
+    return NULL;
+}
+
+static bool fits(const char *glob, const char *name)
+{
+    size_t len = strlen(glob);
+    return strpbrk(glob, "*?[")
+               ? fnmatch(glob, name, 0) == 0
+               : strncmp(glob, name, len) == 0 && (name[len] == '.' || name[len] == '\0');
+}
+
+/* The first parts of the names of all that can be trained: "vision_tower, projector". */
+static void list_groups(const lv_params *params, char text[LIST_BYTES])
+{
+    const char *last = "";
+    size_t last_len = 0, at = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < params->n && at < LIST_BYTES; i++) {
+        const char *name = params->items[i]->name;
+        size_t len = strcspn(name, ".");
+        if (!params->items[i]->used || (len == last_len && strncmp(name, last, len) == 0)) {
+            continue;
+        }
+        at +=
+            (size_t)snprintf(text + at, LIST_BYTES - at, "%s%.*s", at ? ", " : "", (int)len, name);
+        last = name;
+        last_len = len;
+    }
+}
+
+int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs)
+{
+    char groups[LIST_BYTES];
+    LV_CHECK(!params->allocated, "what is trained is said before the memory is given");
+    for (size_t g = 0; g < n_globs; g++) {
+        bool found = false;
+        for (size_t i = 0; i < params->n && !found; i++) {
+            found = params->items[i]->used && fits(globs[g], params->items[i]->name);
+        }
+        if (!found) {
+            list_groups(params, groups);
+            return lv_fail(LV_ERR_CONFIG,
+                           "\"%s\" fits no parameter that can be trained; their names begin with "
+                           "%s (`llava inspect` lists them)",
+                           globs[g], groups);
+        }
+    }
+    for (size_t i = 0; i < params->n; i++) {
+        lv_param *param = params->items[i];
+        param->trainable = false;
+        for (size_t g = 0; g < n_globs; g++) {
+            param->trainable |= param->used && fits(globs[g], param->name);
+        }
+        param->tensor.requires_grad = param->trainable;
+    }
+    return LV_OK;
+}
+
+/* Aligned memory for count values; NULL with the message set if there is none. */
+static lv_real *allocate(int64_t count, const char *what)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)count, sizeof(lv_real), &bytes) ||
+        bytes > SIZE_MAX - ALIGNMENT) {
+        lv_fail(LV_ERR_MEMORY, "%s: %" PRId64 " values are too many", what, count);
+        return NULL;
+    }
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    lv_real *data = aligned_alloc(ALIGNMENT, bytes);
+    if (!data) {
+        lv_fail(LV_ERR_MEMORY, "%s: no memory for %zu bytes", what, bytes);
+    }
+    return data;
+}
+
+/* lv_tensor_count with the overflow noticed, for shapes that no file has confirmed. */
+static bool count_of(const lv_tensor *x, int64_t *count)
+{
+    *count = 1;
+    for (int i = 0; i < x->n_dims; i++) {
+        if (__builtin_mul_overflow(*count, x->shape[i], count)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int lv_params_allocate(lv_params *params)
+{
+    int64_t total = 0, count;
+    LV_CHECK(!params->allocated, "parameters are allocated once");
+    for (size_t i = 0; i < params->n; i++) {
+        lv_param *param = params->items[i];
+        if (!param->trainable) {
+            continue;
+        }
+        param->offset = total;
+        if (!count_of(&param->tensor, &count) || __builtin_add_overflow(total, count, &total)) {
+            return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+        }
+    }
+    if (total > 0) {
+        params->flat_data = allocate(total, "the trainable parameters");
+        params->flat_grad = allocate(total, "the gradients");
+        if (!params->flat_data || !params->flat_grad) {
+            free(params->flat_data);
+            free(params->flat_grad);
+            params->flat_data = params->flat_grad = NULL;
+            return LV_ERR_MEMORY;
+        }
+        memset(params->flat_grad, 0, (size_t)total * sizeof(lv_real));
+    }
+    for (size_t i = 0; i < params->n; i++) {
+        lv_param *param = params->items[i];
+        if (param->trainable) {
+            param->tensor.data = params->flat_data + param->offset;
+            param->tensor.grad = params->flat_grad + param->offset;
+        }
+    }
+    params->flat_count = total;
+    params->allocated = true;
+    return LV_OK;
+}
+
+int lv_params_reserve(lv_params *params, lv_param *param)
+{
+    int64_t count;
+    LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
+    if (param->tensor.data) {
+        return LV_OK;
+    }
+    if (!count_of(&param->tensor, &count)) {
+        return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+    }
+    param->tensor.data = allocate(count, param->name);
+    return param->tensor.data ? LV_OK : LV_ERR_MEMORY;
+}
+
+int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
+                  const int64_t *shape)
+{
+    const lv_tensor *x = &param->tensor;
+    char want[128], found[128];
+    if (n_dims != x->n_dims || memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) != 0) {
+        return lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
+                       param->name, lv_shape_text(found, sizeof found, n_dims, shape),
+                       lv_shape_text(want, sizeof want, x->n_dims, x->shape));
+    }
+    int rc = lv_params_reserve(params, param);
+    if (rc < 0) {
+        return rc;
+    }
+    lv_convert_to_real(x->data, data, dtype, lv_tensor_count(x));
+    return LV_OK;
+}
+
+int64_t lv_params_flat_count(const lv_params *params)
+{
+    return params->flat_count;
+}
+
+lv_real *lv_params_flat_data(lv_params *params)
+{
+    return params->flat_data;
+}
+
+lv_real *lv_params_flat_grad(lv_params *params)
+{
+    return params->flat_grad;
+}

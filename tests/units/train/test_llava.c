@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
+#include "data/file.h"
 #include "golden.h"
+#include "train/model/init.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -334,27 +336,66 @@ static void the_gradient_of_a_part_is_that_of_the_whole(void **state)
     }
 }
 
-/* Layers that record nothing give their activations back. */
-static void frozen_layers_cost_no_memory(void **state)
+/* Peak of the step arena over loss and backward of two samples, for a random model of the golden
+ * one's image size with n_layers in the tower and in the language model. */
+static size_t peak_with_layers(const golden *g, int n_layers, const char *trainable, bool recompute)
 {
-    static const char *const head[] = {"language_model.lm_head"};
-    golden *g = *state;
-    size_t bytes_head = 0, bytes_projector = 0, bytes_recompute = 0, bytes_all = 0;
-    lv_llava *model = golden_model(g, head, 1, false);
-    run(g, model, g->samples, g->n_samples, &bytes_head);
+    char folder[] = "/tmp/llava_layers_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *shape = lv_path("%s/shape.json", folder);
+    char *tower = lv_path("%s/vision_tower", folder), *text = lv_path("%s/language_model", folder);
+    char *json = lv_path(
+        "{\"vision_tower\": {\"model_type\": \"clip_vision_model\", \"hidden_size\": 64,"
+        " \"intermediate_size\": 256, \"num_hidden_layers\": %d, \"num_attention_heads\": 4,"
+        " \"image_size\": 8, \"patch_size\": 4, \"hidden_act\": \"quick_gelu\"},"
+        " \"language_model\": {\"model_type\": \"llama\", \"hidden_size\": 64,"
+        " \"intermediate_size\": 256, \"num_hidden_layers\": %d, \"num_attention_heads\": 4,"
+        " \"vocab_size\": 48, \"hidden_act\": \"silu\", \"tie_word_embeddings\": false}}",
+        n_layers, n_layers);
+    golden_ok(lv_file_write(shape, json, strlen(json)));
+    golden_ok(lv_model_init(shape, 1, NULL, folder));
+    const lv_llava_options options = {.vision_tower = tower,
+                                      .language_model = text,
+                                      .projector_type = "identity",
+                                      .vision_select_layer = -1,
+                                      .vision_select_patch = true,
+                                      .trainable = &trainable,
+                                      .n_trainable = 1,
+                                      .recompute = recompute};
+    lv_llava *model = NULL;
+    golden_ok(lv_llava_open(&model, &options));
+    size_t peak_bytes = 0;
+    run(g, model, g->samples, 3, &peak_bytes);
+    assert_true(flat_grad_norm(model) > 0);
     lv_llava_close(&model);
-    model = golden_model(g, projector_only, 1, false);
-    run(g, model, g->samples, g->n_samples, &bytes_projector);
-    lv_llava_close(&model);
-    model = golden_model(g, projector_only, 1, true);
-    run(g, model, g->samples, g->n_samples, &bytes_recompute);
-    lv_llava_close(&model);
-    model = golden_model(g, everything, 3, false);
-    run(g, model, g->samples, g->n_samples, &bytes_all);
-    lv_llava_close(&model);
-    assert_true(bytes_head < bytes_recompute);
-    assert_true(bytes_recompute < bytes_projector);
-    assert_true(bytes_projector < bytes_all);
+    golden_ok(lv_dir_remove(folder));
+    free(json);
+    free(shape);
+    free(tower);
+    free(text);
+    return peak_bytes;
+}
+
+/* Hidden states of the three samples: 35 rows of text and 12 of images; the tower has 15. */
+enum { HIDDEN_BYTES = 47 * 64 * sizeof(lv_real), FEW_LAYERS = 3, MANY_LAYERS = 13 };
+
+static size_t bytes_of_ten_layers(const golden *g, const char *trainable, bool recompute)
+{
+    return peak_with_layers(g, MANY_LAYERS, trainable, recompute) -
+           peak_with_layers(g, FEW_LAYERS, trainable, recompute);
+}
+
+static void frozen_layers_cost_no_memory_however_many_they_are(void **state)
+{
+    assert_true(bytes_of_ten_layers(*state, "language_model.lm_head", false) < HIDDEN_BYTES);
+    assert_true(bytes_of_ten_layers(*state, "language_model.lm_head", true) < HIDDEN_BYTES);
+}
+
+static void recomputed_layers_cost_little_more_than_their_inputs(void **state)
+{
+    static const char embedding[] = "language_model.model.embed_tokens";
+    assert_true(bytes_of_ten_layers(*state, embedding, true) < 15 * HIDDEN_BYTES);
+    assert_true(bytes_of_ten_layers(*state, embedding, false) > 60 * HIDDEN_BYTES);
 }
 
 /* Attention sees only differences of positions, so a shift far beyond max_position_embeddings
@@ -397,7 +438,8 @@ int main(void)
         cmocka_unit_test(a_batch_without_labels_has_loss_zero_and_no_gradient),
         cmocka_unit_test(an_image_alone_in_front_of_one_token_is_a_sample),
         cmocka_unit_test(the_gradient_of_a_part_is_that_of_the_whole),
-        cmocka_unit_test(frozen_layers_cost_no_memory),
+        cmocka_unit_test(frozen_layers_cost_no_memory_however_many_they_are),
+        cmocka_unit_test(recomputed_layers_cost_little_more_than_their_inputs),
         cmocka_unit_test(positions_may_run_beyond_the_models_own),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);

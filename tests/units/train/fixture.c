@@ -169,10 +169,10 @@ static void declare_text(lv_params *params, const lv_llama_config *c)
         const struct {
             const char *name;
             int64_t rows, columns;
-        } parts[] = {{"self_attn.q_proj", A, H}, {"self_attn.k_proj", G, H},
-                     {"self_attn.v_proj", G, H}, {"self_attn.o_proj", H, A},
-                     {"mlp.gate_proj", F, H},    {"mlp.up_proj", F, H},
-                     {"mlp.down_proj", H, F},    {"input_layernorm", H, 0},
+        } parts[] = {{"self_attn.q_proj", A, H},        {"self_attn.k_proj", G, H},
+                     {"self_attn.v_proj", G, H},        {"self_attn.o_proj", H, A},
+                     {"mlp.gate_proj", F, H},           {"mlp.up_proj", F, H},
+                     {"mlp.down_proj", H, F},           {"input_layernorm", H, 0},
                      {"post_attention_layernorm", H, 0}};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             snprintf(name, sizeof name, "language_model.model.layers.%d.%s", (int)l, parts[i].name);

@@ -51,7 +51,9 @@ static void logits_after(fixture *f, const int32_t *tokens, int64_t n, lv_real *
     lv_tape *tape = NULL;
     lv_batch batch;
     memcpy(all, sample.tokens, (size_t)sample.n * sizeof *all);
-    memcpy(all + sample.n, tokens, (size_t)n * sizeof *all);
+    for (int64_t i = 0; i < n; i++) {
+        all[sample.n + i] = tokens[i];
+    }
     sample.tokens = all;
     sample.n += (int)n;
     sample.supervised = calloc((size_t)sample.n, 1);

@@ -245,6 +245,60 @@ static double flat_grad_norm(lv_llava *model)
     return golden_norm(lv_params_flat_grad(params), lv_params_flat_count(params));
 }
 
+/* The golden model without its tower, in the names and with the config.json of LLaVA's own
+ * checkpoints. */
+static void write_original(const golden *g, const char *dir)
+{
+    static const char config[] =
+        "{\"architectures\": [\"LlavaLlamaForCausalLM\"], \"model_type\": \"llava\","
+        " \"hidden_size\": 32, \"intermediate_size\": 40, \"num_hidden_layers\": 2,"
+        " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 48,"
+        " \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-6, \"hidden_act\": \"silu\","
+        " \"tie_word_embeddings\": false, \"mm_hidden_size\": 16,"
+        " \"mm_projector_type\": \"mlp2x_gelu\", \"mm_vision_select_layer\": -2,"
+        " \"mm_vision_select_feature\": \"patch\", \"mm_vision_tower\": \"somewhere/clip\"}";
+    lv_weight_source sources[64];
+    char *names[64];
+    size_t n = 0;
+    lv_llava *model = golden_model(g, NULL, 0, false);
+    for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
+        const lv_param *param = lv_params_at(lv_llava_params(model), i);
+        const char *tail = strchr(param->name, '.') + 1;
+        if (strncmp(param->name, "vision_tower", 12) != 0) {
+            bool text = strncmp(param->name, "language_model", 14) == 0;
+            names[n] = lv_path("%s%s", text ? "" : "model.mm_projector.", tail);
+            sources[n] = (lv_weight_source){names[n], &param->tensor, LV_F32, 0, NULL};
+            n++;
+        }
+    }
+    char *path = lv_path("%s/config.json", dir);
+    golden_ok(lv_file_write(path, config, strlen(config)));
+    golden_ok(lv_weights_write(dir, sources, n, INT64_MAX));
+    while (n > 0) {
+        free(names[--n]);
+    }
+    free(path);
+    lv_llava_close(&model);
+}
+
+static void an_original_llava_takes_its_tower_from_beside(void **state)
+{
+    golden *g = *state;
+    char dir[] = "/tmp/llava_original_XXXXXX";
+    lv_llava *model = NULL;
+    assert_non_null(mkdtemp(dir));
+    write_original(g, dir);
+    lv_llava_options options = {.llava = dir};
+    refused(&options, LV_ERR_CONFIG, "holds no vision tower");
+    options.vision_tower = g->vision_tower;
+    golden_ok(lv_llava_open(&model, &options));
+    double loss = run(g, model, &g->samples[TWO_IMAGES], 1, NULL);
+    assert_true(fabs(loss / g->samples[TWO_IMAGES].loss - 1) < 1e-5);
+    assert_string_equal(lv_llava_tokenizer_dir(model), dir);
+    lv_llava_close(&model);
+    golden_ok(lv_dir_remove(dir));
+}
+
 static void a_batch_of_text_gives_the_projector_no_gradient(void **state)
 {
     golden *g = *state;
@@ -434,6 +488,7 @@ int main(void)
         cmocka_unit_test(a_fresh_projector_depends_on_seed_and_name_and_on_nothing_else),
         cmocka_unit_test(the_fingerprint_is_of_the_frozen_files),
         cmocka_unit_test(vision_input_is_the_towers),
+        cmocka_unit_test(an_original_llava_takes_its_tower_from_beside),
         cmocka_unit_test(a_batch_of_text_gives_the_projector_no_gradient),
         cmocka_unit_test(a_batch_without_labels_has_loss_zero_and_no_gradient),
         cmocka_unit_test(an_image_alone_in_front_of_one_token_is_a_sample),

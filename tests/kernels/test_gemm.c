@@ -193,12 +193,14 @@ static void starting_blas_names_version_and_kernels(void **state)
 {
     (void)state;
     char first[160];
+    int threads = omp_get_max_threads();
     snprintf(first, sizeof first, "%s", lv_blas_start());
     assert_non_null(strstr(first, "OpenBLAS"));
     assert_null(getenv("OPENBLAS_CORETYPE"));
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         assert_null(strstr(first, " Prescott"));
     }
+    assert_int_equal(omp_get_max_threads(), threads);
     assert_string_equal(first, lv_blas_start()); /* a second start changes nothing */
 }
 
@@ -206,7 +208,7 @@ static int start(void **state)
 {
     (void)state;
     unsetenv("OPENBLAS_CORETYPE");
-    lv_blas_start();
+    omp_set_num_threads(2);
     return 0;
 }
 

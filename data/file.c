@@ -334,7 +334,21 @@ char *lv_path(const char *fmt, ...)
 
 char *lv_path_from(const char *base, const char *path)
 {
-    return path[0] == '/' ? lv_path("%s", path) : lv_path("%s/%s", base, path);
+    char *real = path[0] == '/' ? NULL : realpath(base, NULL);
+    if (!real) {
+        return path[0] == '/' ? lv_path("%s", path) : lv_path("%s/%s", base, path);
+    }
+    /* a real path has no links, so going up is cutting its last part */
+    while (strncmp(path, "../", 3) == 0 || strncmp(path, "./", 2) == 0) {
+        if (path[1] == '.') {
+            char *slash = strrchr(real, '/');
+            slash[slash == real] = '\0';
+        }
+        path = strchr(path, '/') + 1;
+    }
+    char *joined = lv_path("%s/%s", strcmp(real, "/") == 0 ? "" : real, path);
+    free(real);
+    return joined;
 }
 
 char *lv_path_dir(const char *path)

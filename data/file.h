@@ -48,7 +48,8 @@ void lv_file_map_close(lv_file_map *map);
 /* lv_path: printf into a new string; free() it. Ends the job when memory is out. */
 char *lv_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* lv_path_from: path itself if absolute, otherwise inside base; free() it. */
+/* lv_path_from: path itself if absolute, otherwise inside the directory base, without leading
+ * "../"; free() it. Absolute if base is there. */
 char *lv_path_from(const char *base, const char *path);
 
 /* lv_path_dir: the directory part, "." if there is none; free() it. */

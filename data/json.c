@@ -3,11 +3,16 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
+#include "data/text.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define WHITE_SPACE " \t\r\n"
+enum { MAX_DIGITS = 63 }; /* cJSON reads no further into a number */
 static const double MAX_EXACT_INTEGER = 9007199254740992.0; /* 2^53 */
 
 static int fail_at(const char *text, size_t at, const char *what)
@@ -23,25 +28,18 @@ static int fail_at(const char *text, size_t at, const char *what)
     return lv_fail(LV_ERR_FORMAT, "line %d column %zu: %s", line, at - line_start + 1, what);
 }
 
-/* Length of the UTF-8 sequence at s (n bytes left), 0 if it is not valid. */
-static size_t utf8_length(const unsigned char *s, size_t n)
+/* Bytes of the escape at a backslash, n bytes left; 0 if it is a \u without four hex digits, which
+ * cJSON takes for U+0000. Other unknown escapes are left to cJSON. */
+static size_t escape_length(const char *text, size_t n)
 {
-    if (s[0] < 0x80) {
-        return 1;
+    if (n < 2 || text[1] != 'u') {
+        return 2;
     }
-    size_t len = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || n < len) {
-        return 0;
+    size_t digits = 0;
+    while (digits < 4 && digits + 2 < n && isxdigit((unsigned char)text[digits + 2])) {
+        digits++;
     }
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    bool overlong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xF0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xED && s[1] > 0x9F;
-    bool too_big = s[0] == 0xF4 && s[1] > 0x8F;
-    return overlong || surrogate || too_big ? 0 : len;
+    return digits == 4 ? 6 : 0;
 }
 
 /* Checks a string from the character after its quote; *end is set to its closing quote. */
@@ -56,11 +54,16 @@ static int check_string(const char *text, size_t n, size_t at, size_t *end)
             if (n - at >= 6 && memcmp(text + at, "\\u0000", 6) == 0) {
                 return fail_at(text, at, "\\u0000 inside a string is not supported");
             }
-            at += 2;
+            size_t len = escape_length(text + at, n - at);
+            if (len == 0) {
+                return fail_at(text, at, "\\u without four hexadecimal digits");
+            }
+            at += len;
             continue;
         }
-        size_t len = utf8_length((const unsigned char *)text + at, n - at);
-        if (len == 0) {
+        bool valid;
+        size_t len = lv_utf8_step(text + at, n - at, &valid);
+        if (!valid) {
             return fail_at(text, at, "invalid UTF-8");
         }
         at += len;
@@ -78,6 +81,22 @@ static size_t skip_digits(const char *text, size_t n, size_t at)
         at++;
     }
     return at;
+}
+
+/* Whether a whole number of n characters comes back from a double as it was written. */
+static bool is_exact(const char *text, size_t n)
+{
+    char digits[MAX_DIGITS + 1], back[MAX_DIGITS + 1];
+    if (n < 16) {
+        return true;
+    }
+    if (n > MAX_DIGITS) {
+        return false;
+    }
+    memcpy(digits, text, n);
+    digits[n] = '\0';
+    int printed = snprintf(back, sizeof back, "%.0f", strtod(digits, NULL));
+    return printed == (int)n && memcmp(digits, back, n) == 0;
 }
 
 /* Checks a number by JSON's grammar; *end is set behind it. */
@@ -108,14 +127,8 @@ static int check_number(const char *text, size_t n, size_t start, size_t *end)
         }
         at = digits_end;
     }
-    if (whole && at - start >= 16) {
-        char digits[32];
-        size_t len = at - start < sizeof digits - 1 ? at - start : sizeof digits - 1;
-        memcpy(digits, text + start, len);
-        digits[len] = '\0';
-        if (fabs(strtod(digits, NULL)) > MAX_EXACT_INTEGER) {
-            return fail_at(text, start, "a whole number beyond 2^53 would be rounded");
-        }
+    if (whole && !is_exact(text + start, at - start)) {
+        return fail_at(text, start, "a whole number so large that it would be rounded");
     }
     *end = at;
     return LV_OK;
@@ -134,8 +147,8 @@ static int check_text(const char *text, size_t n)
             end++;
         } else if (c == '-' || (c >= '0' && c <= '9')) {
             rc = check_number(text, n, at, &end);
-        } else if (c == '\0') {
-            rc = fail_at(text, at, "a zero byte");
+        } else if (c == '\0' || ((unsigned char)c < 0x20 && !strchr(WHITE_SPACE, c))) {
+            rc = fail_at(text, at, "a control character");
         } else {
             end++;
         }
@@ -196,7 +209,7 @@ int lv_json_parse(cJSON **out, const char *text, size_t n)
         return fail_at(text, end ? (size_t)(end - text) : n, "not valid JSON");
     }
     for (size_t at = (size_t)(end - text); at < n; at++) {
-        if (!strchr(" \t\r\n", text[at])) {
+        if (!strchr(WHITE_SPACE, text[at])) {
             rc = fail_at(text, at, "text after the end of the JSON value");
             goto fail;
         }

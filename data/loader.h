@@ -24,9 +24,12 @@ typedef struct {
     int64_t n_steps;     /* global step to end before */
 } lv_loader_options;
 
-/* lv_loader_create: start the threads. options is copied (packs' array too). */
+/* lv_loader_create: start the threads, which leave signals to the caller's. options is copied
+ * (packs' array too); the packs stay the caller's and outlive the loader.
+ * fails  LV_ERR_CONFIG: no sample, or a pack stores other pixels than the tower wants;
+ *        LV_ERR_MEMORY */
 int lv_loader_create(lv_loader **out, const lv_loader_options *options);
-void lv_loader_destroy(lv_loader **loader); /* joins the threads */
+void lv_loader_destroy(lv_loader **loader); /* at any time; joins the threads */
 
 /* lv_step_head: what is known about the next step before its data is there. */
 typedef struct {
@@ -36,13 +39,16 @@ typedef struct {
     uint64_t samples_hash;
 } lv_step_head;
 
-/* lv_loader_next_step: begin the next step. returns 1, or 0 after the last, or an error. */
+/* lv_loader_next_step: begin the next step, when all micro-batches of the last were taken.
+ * returns 1, or 0 after the last, or an error. */
 int lv_loader_next_step(lv_loader *loader, lv_step_head *head);
 
 /* lv_loader_next_batch: the next micro-batch of the step, in order; waits for it. Borrowed until
- * the next call. Called n_micro_batches times a step.
- * out    wait_s: seconds waited
- * fails  with the reader's error, naming sample or image */
+ * the next call of either function. Called n_micro_batches times a step, no more and no less;
+ * both functions from one thread only.
+ * out    wait_s: seconds waited; may be NULL
+ * fails  with the reader's error, naming sample or image, in the place of the micro-batch that
+ *        could not be read; every later call fails the same way */
 int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait_s);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One sample of LLaVA's JSON: id, image (a name or a list of names) and conversations.
+ * One sample of LLaVA's JSON: id, image (a name or a list of names; absent, null or an empty list
+ * for text only) and conversations, a list of {"from": "human" or "gpt", "value": text}.
  */
 #ifndef LV_DATA_RECORD_H
 #define LV_DATA_RECORD_H
@@ -17,12 +18,12 @@ typedef struct {
 } lv_turn;
 
 typedef struct {
-    const char *id; /* a number in the file is kept as its digits */
+    const char *id; /* a number in the file is kept as its digits; "" if there is none */
     size_t n_images;
     const char **images;
     size_t n_turns;
     lv_turn *turns;
-    const char *system_prompt; /* NULL if the sample has none of its own */
+    const char *system_prompt; /* NULL (or "" in the file) if the sample has none of its own */
 } lv_record;
 
 /* lv_record_parse: read one element of the array. The record borrows its texts from json; free it

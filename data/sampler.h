@@ -20,11 +20,13 @@ typedef struct {
  * left. */
 int64_t lv_sampler_steps_per_epoch(const lv_sampler *sampler);
 
-/* lv_sampler_batch: the ids of step s (0-based) of an epoch, into ids[global_batch_size].
+/* lv_sampler_batch: the ids of step s (0-based) of an epoch, into ids[global_batch_size] (no more
+ * than n_samples are written). Shuffled, an epoch runs through a permutation of 0..n_samples-1 that
+ * is computed where it is needed: no list of all samples is ever made.
  * returns how many. */
 int64_t lv_sampler_batch(const lv_sampler *sampler, int64_t epoch, int64_t step, int64_t *ids);
 
-/* lv_sampler_hash: of ids in their order, for metrics ("samples_hash"). */
+/* lv_sampler_hash: of ids in their order, for metrics ("samples_hash"): 64-bit FNV-1a. */
 uint64_t lv_sampler_hash(const int64_t *ids, int64_t n);
 
 /* lv_plan: one step's samples as micro-batches of one rank. */
@@ -36,10 +38,13 @@ typedef struct {
     int64_t n_rows;       /* of this rank */
 } lv_plan;
 
-/* lv_plan_make: share n samples out over the ranks, balanced by length (longest first, each to the
- * rank with the fewest rows so far), then cut a rank's into micro-batches of at most budget_rows
- * rows (one sample at least). The same on every rank.
- * in     length[n] rows of each; budget_rows > 0
+/* lv_plan_make: share n samples out over the ranks, balanced by length: longest first (of equals
+ * the one that stands first in ids), each to the rank with the fewest rows so far (of equals the
+ * lowest). A rank's samples stay longest first, so that the step's largest micro-batch comes
+ * first, and are cut in that order into micro-batches of at most budget_rows rows, or of one
+ * sample that is longer. A rank may be left without any. Ranks' sums differ by no more than the
+ * longest sample. Every rank computes the same shares.
+ * in     length[n] rows of each, >= 0; budget_rows > 0
  * fails  LV_ERR_MEMORY */
 int lv_plan_make(lv_plan *out, const int64_t *ids, const int64_t *length, int64_t n, int rank,
                  int n_ranks, int64_t budget_rows);

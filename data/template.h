@@ -2,6 +2,15 @@
  *
  * Conversation templates: a record to token ids and the mask of what is learnt. The mask comes
  * from spans that are known while the prompt is built, never from token counts.
+ *
+ *   plain  <image> caption "\n"; caption and newline are learnt. The human's text is discarded.
+ *   v1     system " USER: " question " ASSISTANT: " answer EOS, and again from "USER: "; learnt is
+ *          what follows each "ASSISTANT:". A leading gpt turn is dropped.
+ *
+ * A record's own system_prompt stands in place of the template's. In a turn with an <image> mark
+ * the mark comes to the front, on a line of its own, as in LLaVA's training; in a sample with
+ * several images the marks stay where they are, each followed by a newline. Either way such a
+ * turn is stripped of white space at its ends.
  */
 #ifndef LV_DATA_TEMPLATE_H
 #define LV_DATA_TEMPLATE_H
@@ -36,7 +45,8 @@ int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tok
                        const lv_record *record);
 
 /* lv_template_encode_question: the prompt for an answer that is still to be written.
- * in     question: may hold <image> marks; without one, n_images marks are put in front
+ * in     question: may hold <image> marks; without one, n_images marks are put in front. Marks are
+ *        placed as in training; plain takes its text as given
  * fails  LV_ERR_CONFIG if marks and n_images do not match */
 int lv_template_encode_question(lv_prompt *out, const lv_template *template,
                                 const lv_tokenizer *tokenizer, const char *question,

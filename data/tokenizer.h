@@ -15,13 +15,18 @@ typedef struct lv_tokenizer lv_tokenizer;
 /* lv_tokens: a growing list; start it with {0}, end it with lv_tokens_free. */
 typedef struct {
     int32_t *ids;
-    size_t *begin; /* byte offset in the text at which each token's characters begin */
+    /* Byte offset in the text of each token's first character. A space marker that was put in front
+     * counts as offset 0, a byte piece as that byte's offset, U+FFFD as that of the broken bytes.
+     */
+    size_t *begin;
     size_t n, capacity;
 } lv_tokens;
 void lv_tokens_free(lv_tokens *tokens);
 
-/* lv_tokenizer_open: from a tokenizer.json or the directory that holds one (its
- * tokenizer_config.json and config.json, if there, name the BOS and EOS pieces).
+/* lv_tokenizer_open: from a tokenizer.json or the directory that holds one. BOS and EOS are what
+ * the first of these says that names them: tokenizer_config.json, config.json,
+ * generation_config.json, special_tokens_map.json beside it; the post_processor; <s> and </s>.
+ * (A tokenizer file of another name stands alone.)
  * fails  LV_ERR_IO, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED naming the part of the file that is not
  *        implemented */
 int lv_tokenizer_open(lv_tokenizer **out, const char *path);
@@ -42,6 +47,7 @@ int lv_tokenizer_decode(const lv_tokenizer *tokenizer, const int32_t *ids, size_
 int32_t lv_tokenizer_bos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_eos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_vocab_size(const lv_tokenizer *tokenizer); /* largest id + 1 */
+/* lv_tokenizer_adds_bos: whether the file's post_processor puts BOS in front of a text. */
 bool lv_tokenizer_adds_bos(const lv_tokenizer *tokenizer);
 /* lv_tokenizer_id: the id of a piece or added token, -1 if there is none. */
 int32_t lv_tokenizer_id(const lv_tokenizer *tokenizer, const char *piece);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "optim/adamw.h"
 
-#include <math.h>
+#include <tgmath.h>
 
 void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, const lv_real *grad, int64_t n,
                    const lv_adamw *hyper, double grad_scale, int64_t t)
@@ -19,6 +19,6 @@ void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, const lv_real *grad, int6
         lv_real g = scale * grad[i];
         m[i] += new1 * (g - m[i]); /* torch's lerp */
         v[i] = beta2 * v[i] + new2 * g * g;
-        w[i] = keep * w[i] - step_size * (m[i] / (sqrtf(v[i]) / root2 + eps));
+        w[i] = keep * w[i] - step_size * m[i] / (sqrt(v[i]) / root2 + eps);
     }
 }

@@ -17,7 +17,8 @@ typedef struct {
  *   g = grad_scale grad;  w -= lr weight_decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
  *   w -= lr/(1-b1^t) m / (sqrt(v/(1-b2^t)) + eps)
  * in     grad[n], not changed; t: number of this update, from 1
- * out    w, m, v [n]
+ * out    w, m, v [n]; every element by itself, so threads and splits change no bit
+ * tolerance  1e-6 of torch's f32 results over 20 steps
  * source Loshchilov & Hutter 2019, arXiv:1711.05101 */
 void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, const lv_real *grad, int64_t n,
                    const lv_adamw *hyper, double grad_scale, int64_t t);

@@ -26,14 +26,15 @@ double lv_schedule_factor(const lv_schedule *schedule, int64_t step)
     if (step < schedule->warmup_steps) {
         return (double)step / (double)schedule->warmup_steps;
     }
-    int64_t decay_steps = schedule->n_steps - schedule->warmup_steps;
-    double progress =
-        (double)(step - schedule->warmup_steps) / (double)(decay_steps > 0 ? decay_steps : 1);
+    if (step >= schedule->n_steps) { /* transformers' cosine would rise again */
+        return schedule->kind == LV_SCHEDULE_CONSTANT ? 1 : 0;
+    }
+    double decay_steps = (double)(schedule->n_steps - schedule->warmup_steps);
     switch (schedule->kind) {
     case LV_SCHEDULE_COSINE:
-        return fmax(0, 0.5 * (1 + cos(M_PI * progress)));
+        return 0.5 * (1 + cos(M_PI * ((double)(step - schedule->warmup_steps) / decay_steps)));
     case LV_SCHEDULE_LINEAR:
-        return fmax(0, 1 - progress);
+        return (double)(schedule->n_steps - step) / decay_steps;
     case LV_SCHEDULE_CONSTANT:
         break;
     }

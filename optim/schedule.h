@@ -22,7 +22,8 @@ int64_t lv_schedule_warmup_steps(double ratio, int64_t n_steps);
 
 /* lv_schedule_factor: of the peak lr at step s (0-based).
  *   s / warmup                          s < warmup
- *   (1 + cos(pi p)) / 2, 1 - p, 1       p = (s - warmup) / (n_steps - warmup) */
+ *   (1 + cos(pi p)) / 2, 1 - p, 1       p = (s - warmup) / (n_steps - warmup)
+ *   0, 0, 1                             s >= n_steps, s >= warmup */
 double lv_schedule_factor(const lv_schedule *schedule, int64_t step);
 
 #endif

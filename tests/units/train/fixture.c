@@ -110,7 +110,7 @@ static void declare(lv_params *params, const char *name, int64_t rows, int64_t c
 static void declare_layer_of(lv_params *params, const char *prefix, int64_t rows, int64_t columns,
                              bool bias)
 {
-    char name[256];
+    char name[300];
     snprintf(name, sizeof name, "%s.weight", prefix);
     declare(params, name, rows, columns);
     if (bias) {

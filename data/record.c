@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/record.h"
+
+#include "autograd/error.h"
+#include "data/json.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The shortest digits that give the number back; a whole number as such. */
+static void number_text(char *text, size_t bytes, double number)
+{
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, bytes, "%.*g", digits, number);
+        if (strtod(text, NULL) == number) {
+            break;
+        }
+    }
+}
+
+static int read_id(lv_record *r, const cJSON *json)
+{
+    char digits[32];
+    const cJSON *item = lv_json_find(json, "id");
+    if (item && !cJSON_IsString(item) && !cJSON_IsNumber(item)) {
+        return lv_fail(LV_ERR_FORMAT, "\"id\": expected a string or a number, found %s",
+                       lv_json_kind(item));
+    }
+    if (cJSON_IsNumber(item)) {
+        number_text(digits, sizeof digits, item->valuedouble);
+    }
+    r->id = strdup(cJSON_IsNumber(item) ? digits : item ? item->valuestring : "");
+    return r->id ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for a record");
+}
+
+static int read_image_name(lv_record *r, const cJSON *item)
+{
+    if (!cJSON_IsString(item)) {
+        return lv_fail(LV_ERR_FORMAT, "\"image\": expected a file name or a list of them, found %s",
+                       lv_json_kind(item));
+    }
+    if (!*item->valuestring) {
+        return lv_fail(LV_ERR_FORMAT, "\"image\": a file name is empty (leave the key out for text "
+                                      "only)");
+    }
+    r->images[r->n_images++] = item->valuestring;
+    return LV_OK;
+}
+
+static int read_images(lv_record *r, const cJSON *json)
+{
+    const cJSON *image = lv_json_find(json, "image");
+    int n = cJSON_IsArray(image) ? cJSON_GetArraySize(image) : 1;
+    if (!image || n == 0) {
+        return LV_OK;
+    }
+    r->images = malloc((size_t)n * sizeof *r->images);
+    if (!r->images) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory for a record");
+    }
+    if (!cJSON_IsArray(image)) {
+        return read_image_name(r, image);
+    }
+    const cJSON *item;
+    cJSON_ArrayForEach (item, image) {
+        int rc = read_image_name(r, item);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return LV_OK;
+}
+
+static int read_turn(lv_turn *turn, const cJSON *json)
+{
+    const char *from = NULL;
+    if (!cJSON_IsObject(json)) {
+        return lv_fail(LV_ERR_FORMAT, "expected an object, found %s", lv_json_kind(json));
+    }
+    int rc = lv_json_string(json, "from", true, &from);
+    rc = rc < 0 ? rc : lv_json_string(json, "value", true, &turn->text);
+    if (rc < 0) {
+        return rc;
+    }
+    if (strcmp(from, "human") == 0) {
+        turn->role = LV_ROLE_HUMAN;
+    } else if (strcmp(from, "gpt") == 0) {
+        turn->role = LV_ROLE_GPT;
+    } else {
+        return lv_fail(LV_ERR_FORMAT, "\"from\": expected \"human\" or \"gpt\", found \"%s\"",
+                       from);
+    }
+    return LV_OK;
+}
+
+static int read_turns(lv_record *r, const cJSON *json)
+{
+    const cJSON *turns = lv_json_find(json, "conversations");
+    const cJSON *item;
+    if (!cJSON_IsArray(turns) || !turns->child) {
+        return lv_fail(LV_ERR_FORMAT, "\"conversations\": expected a list of turns, found %s",
+                       cJSON_IsArray(turns) ? "an empty list" : lv_json_kind(turns));
+    }
+    r->turns = malloc((size_t)cJSON_GetArraySize(turns) * sizeof *r->turns);
+    if (!r->turns) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory for a record");
+    }
+    cJSON_ArrayForEach (item, turns) {
+        int rc = read_turn(&r->turns[r->n_turns], item);
+        if (rc < 0) {
+            return lv_fail_within("conversations[%zu]", r->n_turns);
+        }
+        r->n_turns++;
+    }
+    return LV_OK;
+}
+
+int lv_record_parse(lv_record *out, const cJSON *json)
+{
+    lv_record r = {0};
+    int rc;
+    if (!cJSON_IsObject(json)) {
+        return lv_fail(LV_ERR_FORMAT, "a sample: expected an object, found %s", lv_json_kind(json));
+    }
+    if ((rc = read_id(&r, json)) < 0 || (rc = read_images(&r, json)) < 0 ||
+        (rc = read_turns(&r, json)) < 0 ||
+        (rc = lv_json_string(json, "system_prompt", false, &r.system_prompt)) < 0) {
+        lv_record_free(&r);
+        return rc;
+    }
+    if (r.system_prompt && !*r.system_prompt) {
+        r.system_prompt = NULL;
+    }
+    *out = r;
+    return LV_OK;
+}
+
+void lv_record_free(lv_record *record)
+{
+    free((char *)(uintptr_t)record->id);
+    free(record->images);
+    free(record->turns);
+    *record = (lv_record){0};
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * UTF-8 and white space as Python sees them, which is what LLaVA's data was prepared with.
+ */
+#ifndef LV_DATA_TEXT_H
+#define LV_DATA_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* lv_utf8_step: bytes of the character at s, of which n > 0 bytes follow. *valid false: it is the
+ * longest beginning of a character that breaks off there, which decoders replace by one U+FFFD
+ * (Unicode 15, 3.9 "maximal subpart"; Python's errors="replace"). */
+size_t lv_utf8_step(const char *s, size_t n, bool *valid);
+
+/* lv_text_strip: move *begin and *end past white space, as str.strip(). */
+void lv_text_strip(const char **begin, const char **end);
+
+/* lv_text_count_words: len(text.split()). */
+size_t lv_text_count_words(const char *text);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which pieces are BOS and EOS. The first of these that says so: tokenizer_config.json,
+ * config.json, generation_config.json, special_tokens_map.json, tokenizer.json itself.
+ */
+#include "data/tokenizer_internal.h"
+
+#include "autograd/error.h"
+#include "data/file.h"
+#include "data/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The file in dir; *root stays NULL if there is none. */
+static int read_beside(cJSON **root, const char *dir, const char *name)
+{
+    char *path = lv_path("%s/%s", dir, name);
+    int rc = lv_file_exists(path) ? lv_json_read(root, path) : LV_OK;
+    free(path);
+    return rc;
+}
+
+/* "bos_token": a piece, or an object whose "content" is one. */
+static int piece_named(const lv_tokenizer *t, const cJSON *root, const char *key, int32_t *id)
+{
+    const cJSON *item = lv_json_find(root, key);
+    item = cJSON_IsObject(item) ? lv_json_find(item, "content") : item;
+    if (!item) {
+        return LV_OK;
+    }
+    *id = cJSON_IsString(item) ? lv_tokenizer_id(t, item->valuestring) : -1;
+    return *id >= 0 ? LV_OK
+                    : lv_fail(LV_ERR_FORMAT, "\"%s\": %s%s%s is not a piece of the vocabulary", key,
+                              cJSON_IsString(item) ? "\"" : "",
+                              cJSON_IsString(item) ? item->valuestring : lv_json_kind(item),
+                              cJSON_IsString(item) ? "\"" : "");
+}
+
+/* "bos_token_id": an id, or a list of which the first counts. */
+static int id_named(const lv_tokenizer *t, const cJSON *root, const char *key, int32_t *id)
+{
+    const cJSON *item = lv_json_find(root, key);
+    item = cJSON_IsArray(item) ? item->child : item;
+    if (!item) {
+        return LV_OK;
+    }
+    double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    if (!(number >= 0) || number >= t->n_ids || number != (int32_t)number ||
+        !t->pieces[(int32_t)number]) {
+        return lv_fail(LV_ERR_FORMAT, "\"%s\": not an id of the tokenizer's vocabulary", key);
+    }
+    *id = (int32_t)number;
+    return LV_OK;
+}
+
+static int read_files(lv_tokenizer *t, const char *dir)
+{
+    static const struct {
+        const char *file, *bos_key, *eos_key;
+        int (*get)(const lv_tokenizer *, const cJSON *, const char *, int32_t *);
+    } sources[] = {
+        {"tokenizer_config.json", "bos_token", "eos_token", piece_named},
+        {"config.json", "bos_token_id", "eos_token_id", id_named},
+        {"generation_config.json", "bos_token_id", "eos_token_id", id_named},
+        {"special_tokens_map.json", "bos_token", "eos_token", piece_named},
+    };
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        cJSON *root = NULL;
+        int rc = read_beside(&root, dir, sources[i].file);
+        if (rc < 0) {
+            return rc;
+        }
+        if (t->bos < 0) {
+            rc = sources[i].get(t, root, sources[i].bos_key, &t->bos);
+        }
+        if (rc == LV_OK && t->eos < 0) {
+            rc = sources[i].get(t, root, sources[i].eos_key, &t->eos);
+        }
+        cJSON_Delete(root);
+        if (rc < 0) {
+            return lv_fail_within("%s/%s", dir, sources[i].file);
+        }
+    }
+    return LV_OK;
+}
+
+int lv_tokenizer_special_read(lv_tokenizer *t, const char *dir)
+{
+    t->bos = t->eos = -1;
+    int rc = dir ? read_files(t, dir) : LV_OK;
+    if (rc < 0) {
+        return rc;
+    }
+    if (t->bos < 0) {
+        t->bos = t->template_bos >= 0 ? t->template_bos : lv_tokenizer_id(t, "<s>");
+    }
+    if (t->eos < 0) {
+        t->eos = lv_tokenizer_id(t, "</s>");
+    }
+    if (t->template_bos >= 0 && t->template_bos != t->bos) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "BOS is \"%s\", but the post_processor of tokenizer.json puts \"%s\" in "
+                       "front of a text",
+                       t->pieces[t->bos], t->pieces[t->template_bos]);
+    }
+    return LV_OK;
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A wrong config or command line stops before any work: exit status 2, one message with the key.
+. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+
+check "inputs are made" make_inputs
+write_config "$work/config.json" 1
+
+wrong() { # wrong PATTERN --set KEY=VALUE...
+    local pattern=$1
+    shift
+    refused 2 "$pattern" "$LLAVA" train "$work/config.json" --set run.dir="$work/run" "$@"
+}
+check "an unknown key" wrong 'optim.learning_rate: unknown key; there are: lr, projector_lr,' \
+    --set optim.learning_rate=1
+check "a wrong type" wrong 'optim.lr: expected a number .*, found "fast"' --set optim.lr=fast
+check "an impossible number" wrong 'train.global_batch_size: expected .* found 0' \
+    --set train.global_batch_size=0
+check "a fraction where whole numbers are wanted" wrong 'train.epochs: .* found 1.5' \
+    --set train.epochs=1.5
+check "another choice" wrong 'data.image_aspect: expected square or pad, found "crop"' \
+    --set data.image_aspect=crop
+check "a precision that is not there" wrong 'train.precision: expected f32, found "bf16"' \
+    --set train.precision=bf16
+check "a projector type that is not there" wrong 'qformer' --set model.projector.type=qformer
+check "a glob that fits nothing" wrong 'train.trainable: .*vision_twoer' \
+    --set 'train.trainable=["vision_twoer"]'
+check "an output that would lose what is trained" wrong 'train.output: projector, but' \
+    --set 'train.trainable=["projector","language_model"]' --set train.output=projector
+check "validation without data" wrong 'train.val_every_steps: 5, but data.val_packs is empty' \
+    --set train.val_every_steps=5
+check "a layer that the tower does not have" wrong 'vision_select_layer' \
+    --set model.vision_select_layer=-9
+check "nothing was written" test ! -e "$work/run/checkpoints"
+
+given() { # given TEXT PATTERN
+    printf '%s' "$1" >"$work/bad.json"
+    refused 2 "$2" "$LLAVA" train "$work/bad.json"
+}
+check "not JSON" given '{ "run": ' 'bad.json: line 1 .*not valid JSON'
+check "a key twice" given '{"run":{"dir":"a","dir":"b"}}' 'the key "dir" is given twice'
+check "a list instead of an object" given '[]' 'expected an object'
+check "a section that is a number" given '{"run":3}' 'run: expected an object, found a number'
+check "nothing at all" given '{}' 'run.dir: must be given'
+check "no such file" refused 1 'nowhere.json: opening: No such file' "$LLAVA" train \
+    "$work/nowhere.json"
+
+check "a wrong flag names the nearest" refused 2 'unknown flag --resum \(did you mean --resume\?\)' \
+    "$LLAVA" train "$work/config.json" --resum auto
+check "a wrong command names the nearest" refused 2 '"trian" \(did you mean train\?\)' "$LLAVA" trian
+check "a message is printed once, not once a rank" refused 2 'optim.lr: expected' \
+    mpirun -n 3 "$LLAVA" train "$work/config.json" --set optim.lr=-1
+for command in pack init train generate export inspect; do
+    check "$command --help" sh -c "\"$LLAVA\" $command --help | grep -q '^usage: llava $command'"
+done
+finish

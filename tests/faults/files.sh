@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Files that are missing, cut short, damaged or lying: one message that names the file, exit
+# status 1, and nothing lost that was there before.
+. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+
+check "inputs are made" make_inputs
+write_config "$work/config.json" 1
+write_config "$work/config2.json" 2
+check "a good run" "$LLAVA" train "$work/config.json"
+
+train() { "$LLAVA" train "$work/config.json" --set run.dir="$work/other" "$@"; }
+
+# ---- a projector ----
+check "a projector whose shape does not fit" refused 1 \
+    'projector.0.weight.*\(48, 32\).*' train --set model.projector.weights="$work/run/projector.safetensors" \
+    --set model.vision_tower="$work/init/vision_tower" --set model.projector.type=linear
+
+# ---- safetensors ----
+lie() { # lie OFFSET BYTES-AS-PRINTF
+    rm -rf "$work/lying"
+    cp -r "$work/init/language_model" "$work/lying"
+    printf "$2" | dd of="$work/lying/model.safetensors" bs=1 seek="$1" conv=notrunc status=none
+    refused 1 'lying/model.safetensors: ' train --set model.language_model="$work/lying"
+}
+check "a header longer than the file" lie 0 '\xff\xff\xff\xff\xff\xff\xff\x7f'
+check "a header that is not JSON" lie 9 'x'
+cut_model() {
+    rm -rf "$work/cut"
+    cp -r "$work/init/language_model" "$work/cut"
+    truncate -s -100 "$work/cut/model.safetensors"
+    refused 1 'cut/model.safetensors: ' train --set model.language_model="$work/cut"
+}
+check "a model cut short" cut_model
+
+# ---- packs ----
+cut_pack() {
+    cp -r "$work/captions" "$work/cut_pack"
+    truncate -s -100 "$(echo "$work"/cut_pack/samples-*.h5)"
+    refused 1 'cut_pack/samples-00000.h5: ' train --set "data.packs=[\"$work/cut_pack\"]"
+}
+check "a pack cut short" cut_pack
+check "a folder that is no pack" refused 1 "$work/init/manifest.json: opening: No such file" \
+    train --set "data.packs=[\"$work/init\"]"
+
+broken_samples() {
+    cat >"$work/broken.json" <<END
+[ {"id": "no-photo", "image": "nowhere.jpg", "conversations": [
+     {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "That."}]},
+  {"id": "two-humans", "conversations": [
+     {"from": "human", "value": "One?"}, {"from": "human", "value": "Two?"}]},
+  {"id": "mark-too-many", "conversations": [
+     {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "That."}]},
+  {"id": "good", "conversations": [
+     {"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]} ]
+END
+    "$LLAVA" pack --data "$work/broken.json" --images "$quick/photos" --template v1 \
+        --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/broken" "$@"
+}
+check "too many rejected samples fail" refused 1 '3 of 4 ' broken_samples
+rm -rf "$work/broken"
+check "--max-rejects allows them" broken_samples --max-rejects 1
+check "a missing image is named" grep -q '"no-photo".*nowhere.jpg' "$work/broken/rejects.jsonl"
+check "turns that do not alternate are named" grep -q '"two-humans"' "$work/broken/rejects.jsonl"
+check "marks without an image are named" grep -q '"mark-too-many"' "$work/broken/rejects.jsonl"
+rm -rf "$work/broken"
+check "--strict stops at the first" refused 1 'nowhere.jpg' broken_samples --strict
+
+# ---- a full disk ----
+# A limit on the size of files is a full disk that needs no rights: writes fail behind it.
+full_disk() {
+    mkdir -p "$work/full/checkpoints"
+    cp -r "$work/run/checkpoints/step-000010" "$work/full/checkpoints/"
+    trap '' XFSZ
+    ulimit -f 20
+    refused 1 'checkpoint at step 20: .*rank-00000.h5.*step 10 is whole' "$LLAVA" train \
+        "$work/config.json" --set run.dir="$work/full"
+}
+check "a full disk during a checkpoint" full_disk
+check "the checkpoint before it is whole" "$LLAVA" inspect "$work/full/checkpoints/step-000010"
+check "nothing half is left" test ! -e "$work/full/checkpoints/step-000020.tmp"
+check "with room again the run goes on" "$LLAVA" train "$work/config.json" --set run.dir="$work/full"
+check "and ends with the same bits" cmp "$work/run/projector.safetensors" \
+    "$work/full/projector.safetensors"
+
+# ---- numbers that are not finite ----
+nan_projector() {
+    cp "$work/run/projector.safetensors" "$work/nan.safetensors"
+    local size
+    size=$(stat -c %s "$work/nan.safetensors")
+    printf '\x00\x00\xc0\x7f' | dd of="$work/nan.safetensors" bs=1 seek=$((size - 4)) conv=notrunc \
+        status=none
+    "$LLAVA" train "$work/config.json" --set run.dir="$work/nan" \
+        --set model.projector.weights="$work/nan.safetensors"
+}
+check "three steps in a row without a finite loss end the run" refused 1 \
+    'not finite in 3 steps in a row, the last of them 3; the last good checkpoint: none' nan_projector
+check "each of them is logged" test "$(grep -c '"loss":null.*"applied":false' "$work/nan/metrics.jsonl")" = 3
+
+# ---- inspect ----
+check "stage 2 writes a model" "$LLAVA" train "$work/config2.json" --set run.dir="$work/run2"
+says() { "$LLAVA" inspect "$1" | grep -q "$2"; }
+check "inspect knows a pack" says "$work/captions" ': a pack$'
+check "inspect knows a checkpoint" says "$work/run/checkpoints/step-000020" ': a checkpoint$'
+check "inspect knows a model" says "$work/run2/model" ': a LLaVA in Hugging Face'
+check "inspect knows a tower" says "$work/init/vision_tower" ': a CLIP vision tower$'
+check "inspect knows weights" says "$work/run/projector.safetensors" ': a file of weights$'
+check "inspect knows a run" says "$work/run" ': the directory of a run$'
+
+flips_are_found() { # in every file of a folder: the first, the last and some bytes between
+    local file size offset
+    for file in $(find "$1" -type f); do
+        size=$(stat -c %s "$file")
+        for offset in 0 $((size / 7)) $((size / 2)) $((size - 30)) $((size - 1)); do
+            [ "$offset" -ge 0 ] || continue
+            flip "$file" "$offset"
+            if "$LLAVA" inspect "$1" >/dev/null 2>"$work/message"; then
+                echo "byte $offset of $file was flipped and not found"
+                return 1
+            fi
+            [ -s "$work/message" ] || return 1
+            flip "$file" "$offset"
+        done
+    done
+    "$LLAVA" inspect "$1"
+}
+check "a flipped byte anywhere in a pack is found" flips_are_found "$work/captions"
+check "a flipped byte anywhere in a checkpoint is found" flips_are_found \
+    "$work/run/checkpoints/step-000020"
+check "a flipped byte anywhere in a model is found" flips_are_found "$work/run2/model"
+finish

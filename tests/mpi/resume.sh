@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A run that is cut off goes on as if nothing had been: the same bits on the same number of ranks,
+# the same losses up to rounding on another.
+export OMP_NUM_THREADS=4
+. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+
+check "inputs are made" make_inputs
+write_config "$work/config.json" 2
+
+train() {
+    local ranks=$1 dir=$2
+    shift 2
+    mpirun -n "$ranks" "$LLAVA" train "$work/config.json" --set run.dir="$work/$dir" "$@"
+}
+
+# Takes over the checkpoint of step 10, as after a crash right behind it.
+begin_from_10() {
+    mkdir -p "$work/$1/checkpoints" &&
+        cp -r "$work/whole/checkpoints/step-000010" "$work/$1/checkpoints/" &&
+        cp "$work/whole/metrics.jsonl" "$work/$1/"
+}
+
+same_model() {
+    cmp "$work/whole/model/model.safetensors" "$work/$1/model/model.safetensors"
+}
+
+check "20 steps at one go" train 2 whole
+check "again: 20 steps at one go" train 2 again
+check "the same command twice gives the same bits" same_model again
+begin_from_10 resumed
+check "10 steps more, from a checkpoint" train 2 resumed
+check "resumed: the losses are the same bits" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
+    "$work/resumed/metrics.jsonl" loss 0
+check "resumed: the weights are the same bits" same_model resumed
+check "the lines after step 10 were kept aside" grep -q '"step":11,' \
+    "$work/resumed/metrics.dropped.jsonl"
+
+begin_from_10 elastic
+check "10 steps more on 3 ranks" train 3 elastic
+check "on 3 ranks the losses agree" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
+    "$work/elastic/metrics.jsonl" loss 1e-6
+check "on 3 ranks the samples are the same" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
+    "$work/elastic/metrics.jsonl" samples_hash 0
+
+# A real end: the launcher is killed while the job runs. Later it goes on.
+kill_in_the_middle() {
+    train 2 killed --set train.max_steps=2000 &
+    local launcher=$!
+    for _ in $(seq 600); do
+        [ -e "$work/killed/checkpoints/step-000010/manifest.json" ] && break
+        sleep 0.05
+    done
+    kill -9 "$launcher"
+    wait "$launcher" 2>/dev/null
+    sleep 1
+    [ ! -e "$work/killed/model" ]
+}
+kill_by_name() {
+    pkill -9 -f "run.dir=$work/$1" || true
+}
+check "a job is killed after step 10" kill_in_the_middle
+kill_by_name killed
+rm -rf "$work"/killed/checkpoints/step-0000[2-9]* "$work"/killed/checkpoints/step-000[1-9]*
+# with 2000 steps the schedule is another one, so this only has to go on and end
+check "the killed job goes on" train 2 killed --set train.max_steps=30
+check "and ends at its last step" grep -q '"step":30,' "$work/killed/metrics.jsonl"
+
+stop_on_request() {
+    train 2 stopped --set train.max_steps=5000 >"$work/stopped.log" 2>&1 &
+    local launcher=$! rank status
+    for _ in $(seq 600); do
+        grep -q '"step":3,' "$work/stopped/metrics.jsonl" 2>/dev/null && break
+        sleep 0.05
+    done
+    rank=$(pgrep -f "^[^ ]*llava train .*run.dir=$work/stopped" | head -n 1)
+    kill -TERM "$rank"
+    wait "$launcher"
+    status=$?
+    cat "$work/stopped.log"
+    [ "$status" -eq 75 ] && grep -q 'stopped on request' "$work/stopped.log" &&
+        ls "$work"/stopped/checkpoints/step-*/manifest.json
+}
+check "SIGTERM to one rank: a checkpoint, then exit status 75" stop_on_request
+
+damage() {
+    flip "$work/again/checkpoints/step-000020/rank-00001.h5" 3000
+}
+check "a byte of the newest checkpoint is flipped" damage
+check "the one before is used, and that is said" refused 0 \
+    'passing over a checkpoint: .*step-000020/rank-00001.h5: damaged' train 2 again
+check "it ends with the same bits" same_model again
+
+check "--resume none does not run over checkpoints" refused 2 \
+    "step-000020 is there: choose another run.dir" "$LLAVA" train "$work/config.json" \
+    --set run.dir="$work/whole" --resume none
+check "another learning rate is not the same run" refused 2 \
+    'optim.lr was 0.0005 and is 0.1' "$LLAVA" train "$work/config.json" \
+    --set run.dir="$work/whole" --set optim.lr=0.1
+check "other data are not the same run" refused 2 'the packs are not those' "$LLAVA" train \
+    "$work/config.json" --set run.dir="$work/whole" --set "data.packs=[\"$work/captions\"]"
+
+lock_is_held() {
+    "$LLAVA" train "$work/config.json" --set run.dir="$work/locked" --set train.max_steps=100000 \
+        >/dev/null 2>&1 &
+    local first=$!
+    for _ in $(seq 200); do
+        [ -s "$work/locked/lock" ] && break
+        sleep 0.05
+    done
+    refused 2 "in use by another run \(.*process $first\)" "$LLAVA" train "$work/config.json" \
+        --set run.dir="$work/locked"
+    local status=$?
+    kill -9 "$first"
+    wait "$first" 2>/dev/null
+    return $status
+}
+check "a run directory is used by one run at a time" lock_is_held
+finish

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# To be sourced by the tests that are scripts. They print TAP: one line a check.
+# From meson: LLAVA (the program), METRICS_DIFF, LLAVA_TEST_SOURCE.
+set -uo pipefail
+. "$LLAVA_TEST_SOURCE/tools/mpi_env.sh"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
+quick=$LLAVA_TEST_SOURCE/configs/quickstart
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+checks=0
+
+# check NAME COMMAND...: one line of TAP; the command's output is shown if it fails.
+check() {
+    local name=$1 output
+    shift
+    checks=$((checks + 1))
+    if output=$("$@" 2>&1); then
+        echo "ok $checks - $name"
+    else
+        echo "not ok $checks - $name"
+        printf '%s\n' "$output" | sed 's/^/# /'
+    fi
+}
+
+skip() {
+    checks=$((checks + 1))
+    echo "ok $checks - $1 # SKIP $2"
+}
+
+finish() {
+    echo "1..$checks"
+}
+
+# refused STATUS PATTERN COMMAND...: it ends with that status and says, once, what the pattern (an
+# extended regular expression) matches.
+refused() {
+    local want=$1 pattern=$2 output status
+    shift 2
+    output=$("$@" 2>&1)
+    status=$?
+    printf '%s\n(exit status %d, expected %d and /%s/)\n' "$output" "$status" "$want" "$pattern"
+    [ "$status" -eq "$want" ] && [ "$(grep -cE -- "$pattern" <<<"$output")" -eq 1 ]
+}
+
+# A small model and the packs of the quickstart, in $work.
+make_inputs() {
+    "$LLAVA" init --shape "$LLAVA_TEST_SOURCE/tests/support/shape.json" --seed 3 \
+        --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/init" &&
+        "$LLAVA" pack --data "$quick/captions.json" --images "$quick/photos" --template plain \
+            --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/captions" &&
+        "$LLAVA" pack --data "$quick/questions.json" --images "$quick/photos" --template v1 \
+            --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/questions"
+} >"$work/inputs.log" 2>&1
+
+# write_config FILE STAGE: stage 1 or 2 on those, 20 steps.
+write_config() {
+    local trainable='"projector"' pack=captions output=projector lr=1e-3
+    if [ "$2" = 2 ]; then
+        trainable='"projector", "language_model"' pack=questions output=full lr=5e-4
+    fi
+    cat >"$1" <<END
+{ "run": { "dir": "run" },
+  "model": { "vision_tower": "init/vision_tower", "language_model": "init/language_model",
+             "projector": { "type": "mlp2x_gelu" } },
+  "data": { "packs": ["$pack"], "max_length": 256, "workers": 1 },
+  "train": { "trainable": [$trainable], "max_steps": 20, "global_batch_size": 6,
+             "micro_batch_tokens": 4096, "precision": "f32", "output": "$output" },
+  "optim": { "lr": $lr, "weight_decay": 0.01 },
+  "checkpoint": { "every_steps": 10 } }
+END
+}
+
+# flip FILE OFFSET: change one byte.
+flip() {
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf "\\x$(printf %02x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}

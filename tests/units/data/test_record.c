@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/error.h"
+#include "data/json.h"
+#include "data/record.h"
+#include "tests/units/data/text_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TURNS "\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}]"
+
+static cJSON *json(const char *text)
+{
+    cJSON *root = NULL;
+    assert_ok(lv_json_parse(&root, text, strlen(text)));
+    return root;
+}
+
+static void refuses(const char *text, const char *message)
+{
+    cJSON *root = json(text);
+    lv_record record = {0};
+    assert_fails(lv_record_parse(&record, root), LV_ERR_FORMAT, message);
+    assert_null(record.turns);
+    cJSON_Delete(root);
+}
+
+static void has_id(const char *text, const char *id)
+{
+    cJSON *root = json(text);
+    lv_record record;
+    assert_ok(lv_record_parse(&record, root));
+    assert_string_equal(record.id, id);
+    lv_record_free(&record);
+    cJSON_Delete(root);
+}
+
+static void has_images(const char *text, size_t n)
+{
+    cJSON *root = json(text);
+    lv_record record;
+    assert_ok(lv_record_parse(&record, root));
+    assert_int_equal(record.n_images, n);
+    lv_record_free(&record);
+    cJSON_Delete(root);
+}
+
+static void a_sample_is_read_with_all_its_parts(void **state)
+{
+    (void)state;
+    cJSON *root = json(
+        "{\"id\": \"7-a\", \"image\": \"d/1.jpg\", \"model\": \"\", \"system_prompt\": \"Be.\","
+        "\"conversations\": [{\"from\": \"human\", \"value\": \"<image>\\nq\", \"x\": 1},"
+        "{\"from\": \"gpt\", \"value\": \"\"}]}");
+    lv_record record;
+    assert_ok(lv_record_parse(&record, root));
+    assert_string_equal(record.id, "7-a");
+    assert_int_equal(record.n_images, 1);
+    assert_string_equal(record.images[0], "d/1.jpg");
+    assert_string_equal(record.system_prompt, "Be.");
+    assert_int_equal(record.n_turns, 2);
+    assert_int_equal(record.turns[0].role, LV_ROLE_HUMAN);
+    assert_string_equal(record.turns[0].text, "<image>\nq");
+    assert_int_equal(record.turns[1].role, LV_ROLE_GPT);
+    assert_string_equal(record.turns[1].text, "");
+    lv_record_free(&record);
+    lv_record_free(&record); /* harmless */
+    cJSON_Delete(root);
+}
+
+static void an_id_may_be_a_number_or_absent(void **state)
+{
+    (void)state;
+    has_id("{\"id\": 139, " TURNS "}", "139");
+    has_id("{\"id\": 9007199254740991, " TURNS "}", "9007199254740991");
+    has_id("{\"id\": -1.25, " TURNS "}", "-1.25");
+    has_id("{\"id\": 0.1, " TURNS "}", "0.1");
+    has_id("{\"id\": null, " TURNS "}", "");
+    has_id("{" TURNS "}", "");
+    refuses("{\"id\": [1], " TURNS "}", "\"id\": expected a string or a number");
+}
+
+static void images_may_be_one_several_or_none(void **state)
+{
+    (void)state;
+    has_images("{" TURNS "}", 0);
+    has_images("{\"image\": null, " TURNS "}", 0);
+    has_images("{\"image\": [], " TURNS "}", 0);
+    has_images("{\"image\": \"a\", " TURNS "}", 1);
+    has_images("{\"image\": [\"a\", \"b\", \"a\"], " TURNS "}", 3);
+    refuses("{\"image\": 5, " TURNS "}", "\"image\": expected a file name");
+    refuses("{\"image\": {\"a\": \"b\"}, " TURNS "}", "\"image\": expected a file name");
+    refuses("{\"image\": [\"a\", null], " TURNS "}", "\"image\": expected a file name");
+    refuses("{\"image\": \"\", " TURNS "}", "a file name is empty");
+}
+
+static void broken_conversations_are_refused_by_their_turn(void **state)
+{
+    (void)state;
+    refuses("[]", "expected an object");
+    refuses("{\"id\": 1}", "\"conversations\": expected a list of turns, found nothing");
+    refuses("{\"conversations\": []}", "an empty list");
+    refuses("{\"conversations\": \"hello\"}", "found a string");
+    refuses("{\"conversations\": [\"hello\"]}", "conversations[0]: expected an object");
+    refuses("{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"gpt\"}]}",
+            "conversations[1]: \"value\" is missing");
+    refuses("{\"conversations\": [{\"from\": \"human\", \"value\": 3}]}", "expected a string");
+    /* LLaVA knows these two roles only */
+    refuses("{\"conversations\": [{\"from\": \"user\", \"value\": \"q\"}]}",
+            "expected \"human\" or \"gpt\", found \"user\"");
+    refuses("{\"conversations\": [{\"from\": \"Human\", \"value\": \"q\"}]}", "found \"Human\"");
+    refuses("{\"system_prompt\": 3, " TURNS "}", "\"system_prompt\": expected a string");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sample_is_read_with_all_its_parts),
+        cmocka_unit_test(an_id_may_be_a_number_or_absent),
+        cmocka_unit_test(images_may_be_one_several_or_none),
+        cmocka_unit_test(broken_conversations_are_refused_by_their_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

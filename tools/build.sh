@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Packages, then build/llava. Used by quickstart.sh and test.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for place in . build runs; do
+    if [ -e "$place" ] && [ ! -w "$place" ]; then
+        echo "$PWD/$place belongs to another user and can not be written; use a clone of your own" >&2
+        exit 1
+    fi
+done
+tools/dependencies.sh
+if [ ! -f build/build.ninja ]; then
+    meson setup build >/dev/null
+fi
+echo "Building"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! ninja -C build >"$log" 2>&1; then
+    cat "$log" >&2
+    exit 1
+fi

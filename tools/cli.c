@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/cli.h"
+
+#include "autograd/error.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 75 };
+
+/* Edit distance (Levenshtein) of short words; more than MAX_WORD letters are not compared. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { MAX_WORD = 64 };
+    size_t n = strlen(b), row[MAX_WORD + 1];
+    if (strlen(a) > MAX_WORD || n > MAX_WORD) {
+        return MAX_WORD;
+    }
+    for (size_t j = 0; j <= n; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t above = row[j + 1];
+            size_t best = diagonal + (a[i] != b[j]);
+            best = above + 1 < best ? above + 1 : best;
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            diagonal = above;
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *lv_cli_nearest(const char *text, const char *const *names, size_t n)
+{
+    const char *best = NULL;
+    size_t best_distance = strlen(text) / 2 + 1;
+    for (size_t i = 0; i < n; i++) {
+        size_t distance = edit_distance(text, names[i]);
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+static const lv_flag *find_flag(const lv_cli *cli, const char *name, size_t n)
+{
+    for (size_t i = 0; i < cli->n_flags; i++) {
+        if (strlen(cli->flags[i].name) == n && strncmp(cli->flags[i].name, name, n) == 0) {
+            return &cli->flags[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_flag(const lv_cli *cli, const char *name, size_t n)
+{
+    const char *names[64] = {"--help"};
+    size_t n_names = 1;
+    char given[128];
+    snprintf(given, sizeof given, "%.*s", (int)n, name);
+    for (size_t i = 0; i < cli->n_flags && n_names < 64; i++) {
+        names[n_names++] = cli->flags[i].name;
+    }
+    const char *nearest = lv_cli_nearest(given, names, n_names);
+    return nearest ? lv_fail(LV_ERR_CONFIG, "unknown flag %s (did you mean %s?)", given, nearest)
+                   : lv_fail(LV_ERR_CONFIG, "unknown flag %s", given);
+}
+
+static int set_number(const lv_flag *flag, const char *text)
+{
+    char *end = NULL;
+    errno = 0;
+    double number = strtod(text, &end);
+    bool whole = flag->kind == LV_FLAG_INT;
+    if (*text == '\0' || *end != '\0' || errno || !isfinite(number) ||
+        (whole && (number != floor(number) || fabs(number) > 9007199254740992.0))) {
+        return lv_fail(LV_ERR_CONFIG, "%s: expected %s, found \"%s\"", flag->name,
+                       whole ? "a whole number" : "a number", text);
+    }
+    if ((flag->min != 0 || flag->max != 0) && (number < flag->min || number > flag->max)) {
+        return lv_fail(LV_ERR_CONFIG, "%s: %s is not between %g and %g", flag->name, text,
+                       flag->min, flag->max);
+    }
+    if (whole) {
+        *(int64_t *)flag->value = (int64_t)number;
+    } else {
+        *(double *)flag->value = number;
+    }
+    return LV_OK;
+}
+
+static int set_flag(const lv_flag *flag, const char *text)
+{
+    switch (flag->kind) {
+    case LV_FLAG_TEXT:
+        *(const char **)flag->value = text;
+        return LV_OK;
+    case LV_FLAG_TEXTS: {
+        lv_texts *texts = flag->value;
+        if (texts->n == LV_MAX_TEXTS) {
+            return lv_fail(LV_ERR_CONFIG, "%s: given more than %d times", flag->name, LV_MAX_TEXTS);
+        }
+        texts->items[texts->n++] = text;
+        return LV_OK;
+    }
+    case LV_FLAG_SWITCH:
+        *(bool *)flag->value = true;
+        return LV_OK;
+    case LV_FLAG_INT:
+    case LV_FLAG_REAL:
+        break;
+    }
+    return set_number(flag, text);
+}
+
+static int parse_one(const lv_cli *cli, int argc, char **argv, int *at, bool *seen)
+{
+    const char *word = argv[*at];
+    if (strncmp(word, "--", 2) != 0) {
+        if (!cli->positional || *cli->positional_value) {
+            return lv_fail(LV_ERR_CONFIG, "unexpected argument \"%s\"", word);
+        }
+        *cli->positional_value = word;
+        return LV_OK;
+    }
+    const char *equals = strchr(word, '=');
+    size_t n = equals ? (size_t)(equals - word) : strlen(word);
+    const lv_flag *flag = find_flag(cli, word, n);
+    if (!flag) {
+        return unknown_flag(cli, word, n);
+    }
+    seen[flag - cli->flags] = true;
+    if (flag->kind == LV_FLAG_SWITCH) {
+        return equals ? lv_fail(LV_ERR_CONFIG, "%s takes no value", flag->name)
+                      : set_flag(flag, NULL);
+    }
+    if (equals) {
+        return set_flag(flag, equals + 1);
+    }
+    if (*at + 1 >= argc) {
+        return lv_fail(LV_ERR_CONFIG, "%s needs a value: %s", flag->name, flag->placeholder);
+    }
+    *at += 1;
+    return set_flag(flag, argv[*at]);
+}
+
+int lv_cli_parse(const lv_cli *cli, int argc, char **argv)
+{
+    bool seen[64] = {false};
+    LV_CHECK(cli->n_flags <= 64, "too many flags in %s", cli->name);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return LV_CLI_HELP;
+        }
+    }
+    for (int i = 1; i < argc; i++) {
+        int rc = parse_one(cli, argc, argv, &i, seen);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    if (cli->positional && !*cli->positional_value) {
+        return lv_fail(LV_ERR_CONFIG, "%s is missing", cli->positional);
+    }
+    for (size_t i = 0; i < cli->n_flags; i++) {
+        if (cli->flags[i].required && !seen[i]) {
+            return lv_fail(LV_ERR_CONFIG, "%s %s is missing", cli->flags[i].name,
+                           cli->flags[i].placeholder);
+        }
+    }
+    return LV_OK;
+}
+
+void lv_cli_print_help(const lv_cli *cli)
+{
+    printf("usage: llava %s%s%s [flags]\n\n%s\n", cli->name, cli->positional ? " " : "",
+           cli->positional ? cli->positional : "", cli->summary);
+    if (cli->n_flags > 0) {
+        printf("\n");
+    }
+    for (size_t i = 0; i < cli->n_flags; i++) {
+        const lv_flag *flag = &cli->flags[i];
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", flag->name,
+                 flag->placeholder ? flag->placeholder : "");
+        printf("  %-28s %s%s\n", left, flag->help, flag->required ? " (required)" : "");
+    }
+    if (cli->details) {
+        printf("\n%s\n", cli->details);
+    }
+}
+
+int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
+{
+    if (comm) {
+        int rc = lv_comm_start(comm);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return lv_cli_parse(cli, argc, argv);
+}
+
+int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
+{
+    bool speaks = !comm || comm->rank == 0;
+    if (rc == LV_CLI_HELP && speaks) {
+        lv_cli_print_help(cli);
+    } else if (rc < 0 && speaks) {
+        fprintf(stderr, "llava %s: %s\n", cli->name, lv_error_message());
+        if (rc == LV_ERR_CONFIG) {
+            fprintf(stderr, "(llava %s --help lists what there is)\n", cli->name);
+        }
+    }
+    fflush(NULL);
+    if (comm) {
+        lv_comm_stop(comm);
+    }
+    return rc >= 0                ? EXIT_DONE
+           : rc == LV_ERR_CONFIG  ? EXIT_USAGE
+           : rc == LV_ERR_STOPPED ? EXIT_STOPPED
+                                  : EXIT_FAILED;
+}

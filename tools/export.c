@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/cli.h"
+#include "tools/tools.h"
+
+#include "autograd/error.h"
+#include "data/json.h"
+#include "train/checkpoint.h"
+#include "train/model/hf.h"
+#include "train/setup.h"
+
+#include <stdio.h>
+
+static int load(lv_llava **model, lv_config *config, const char *checkpoint)
+{
+    const lv_comm single = lv_comm_single();
+    lv_train_state state;
+    cJSON *manifest = NULL;
+    int rc = lv_checkpoint_verify(checkpoint);
+    rc = rc == LV_OK ? lv_checkpoint_manifest(&manifest, checkpoint) : rc;
+    rc = rc == LV_OK ? lv_config_from_json(config, lv_json_find(manifest, "config")) : rc;
+    cJSON_Delete(manifest);
+    rc = rc == LV_OK ? lv_setup_model(model, config) : rc;
+    return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,
+                                            lv_llava_params(*model), NULL, NULL)
+                       : rc;
+}
+
+static int save(lv_llava *model, const lv_config *config, const char *out)
+{
+    bool original = false;
+    int rc = lv_hf_save_llava(lv_llava_params(model), lv_llava_config_of(model),
+                              lv_llava_tokenizer_dir(model),
+                              config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+    if (rc == LV_OK) {
+        printf("wrote %s%s\n", out,
+               original ? " in LLaVA's own naming: this connector has no Hugging Face form" : "");
+    }
+    return rc;
+}
+
+int lv_tool_export(int argc, char **argv)
+{
+    const char *checkpoint = NULL, *out = NULL;
+    lv_llava *model = NULL;
+    lv_config config = {0};
+    const lv_flag flags[] = {
+        {.name = "--checkpoint",
+         .kind = LV_FLAG_TEXT,
+         .value = &checkpoint,
+         .placeholder = "DIR",
+         .help = "run.dir/checkpoints/step-NNNNNN of a run",
+         .required = true},
+        {.name = "--out",
+         .kind = LV_FLAG_TEXT,
+         .value = &out,
+         .placeholder = "DIR",
+         .help = "model directory to write",
+         .required = true},
+    };
+    const lv_cli cli = {
+        .name = "export",
+        .summary = "Write a checkpoint as a whole model directory in Hugging Face layout "
+                   "(safetensors, f32), with the\nfrozen weights that the run's config names.",
+        .flags = flags,
+        .n_flags = sizeof flags / sizeof flags[0]};
+    int rc = lv_cli_start(&cli, NULL, argc, argv);
+    if (rc == LV_OK) {
+        rc = load(&model, &config, checkpoint);
+        rc = rc == LV_OK ? save(model, &config, out) : rc;
+        lv_llava_close(&model);
+        lv_config_free(&config);
+    }
+    return lv_cli_finish(&cli, NULL, rc);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/cli.h"
+#include "tools/tools.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+#include "data/file.h"
+#include "data/template.h"
+#include "train/model/generate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    const char *model, *prompt, *template_name, *aspect;
+    lv_texts images;
+    lv_generate_options options;
+    int64_t seed;
+} request;
+
+/* Prints text as far as it is certain: a character may be spread over several tokens. */
+typedef struct {
+    const lv_tokenizer *tokenizer;
+    int32_t *tokens;
+    size_t n, printed_bytes;
+} printer;
+
+/* Bytes of text that end in a whole character: the decoder shows an unfinished one as U+FFFD. */
+static size_t certain_bytes(const char *text)
+{
+    static const char REPLACEMENT[] = "\xEF\xBF\xBD";
+    size_t n = strlen(text);
+    while (n >= 3 && memcmp(text + n - 3, REPLACEMENT, 3) == 0) {
+        n -= 3;
+    }
+    return n;
+}
+
+static bool print_token(void *context, int32_t token)
+{
+    printer *p = context;
+    char *text = NULL;
+    p->tokens[p->n++] = token;
+    if (lv_tokenizer_decode(p->tokenizer, p->tokens, p->n, &text) < 0) {
+        return true; /* an id without a piece (padding of the vocabulary) prints as nothing */
+    }
+    size_t n = certain_bytes(text);
+    if (n > p->printed_bytes) {
+        fwrite(text + p->printed_bytes, 1, n - p->printed_bytes, stdout);
+        fflush(stdout);
+        p->printed_bytes = n;
+    }
+    free(text);
+    return true;
+}
+
+static int read_image(lv_image *out, const char *path)
+{
+    char *bytes = NULL;
+    size_t n = 0;
+    int rc = lv_file_read(&bytes, &n, path);
+    if (rc == LV_OK) {
+        rc = lv_image_decode(out, (const uint8_t *)bytes, n);
+        rc = rc < 0 ? lv_fail_within("%s", path) : rc;
+        free(bytes);
+    }
+    return rc;
+}
+
+static int make_batch(lv_batch *batch, const request *r, const lv_tokenizer *tokenizer,
+                      const lv_vision_input *vision)
+{
+    lv_image images[LV_MAX_TEXTS] = {{0}};
+    lv_prompt prompt = {0};
+    const lv_template *template = NULL;
+    int rc = lv_template_find(&template, r->template_name);
+    for (size_t i = 0; rc == LV_OK && i < r->images.n; i++) {
+        rc = read_image(&images[i], r->images.items[i]);
+    }
+    rc = rc == LV_OK
+             ? lv_template_encode_question(&prompt, template, tokenizer, r->prompt, r->images.n)
+             : rc;
+    rc = rc == LV_OK ? lv_batch_from_prompt(batch, prompt.tokens, prompt.n_tokens, images,
+                                            (int)r->images.n, vision)
+                     : rc;
+    lv_prompt_free(&prompt);
+    for (size_t i = 0; i < r->images.n; i++) {
+        lv_image_free(&images[i]);
+    }
+    return rc;
+}
+
+static int answer(lv_llava *model, const request *r, lv_tokenizer *tokenizer)
+{
+    lv_vision_input vision;
+    lv_batch batch = {0};
+    lv_generate_options options = r->options;
+    int64_t n = 0;
+    lv_llava_vision_input(model, strcmp(r->aspect, "pad") == 0 ? LV_ASPECT_PAD : LV_ASPECT_SQUARE,
+                          &vision);
+    options.eos_token_id = lv_tokenizer_eos(tokenizer);
+    options.seed = (uint64_t)r->seed;
+    int rc = make_batch(&batch, r, tokenizer, &vision);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t room = (size_t)options.max_new_tokens;
+    int32_t *tokens = malloc(room * sizeof *tokens);
+    printer p = {.tokenizer = tokenizer, .tokens = malloc(room * sizeof *tokens)};
+    rc = tokens && p.tokens ? lv_generate(model, &batch, &options, print_token, &p, tokens, &n)
+                            : lv_fail(LV_ERR_MEMORY, "no memory for %lld tokens", (long long)room);
+    printf("\n");
+    free(p.tokens);
+    free(tokens);
+    lv_batch_free(&batch);
+    return rc;
+}
+
+static int generate(const request *r)
+{
+    lv_llava *model = NULL;
+    lv_tokenizer *tokenizer = NULL;
+    const lv_llava_options options = {
+        .llava = r->model, .vision_select_layer = -2, .vision_select_patch = true};
+    if (strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
+        return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found \"%s\"", r->aspect);
+    }
+    lv_blas_start();
+    int rc = lv_llava_open(&model, &options);
+    rc = rc == LV_OK ? lv_tokenizer_open(&tokenizer, lv_llava_tokenizer_dir(model)) : rc;
+    rc = rc == LV_OK ? answer(model, r, tokenizer) : rc;
+    lv_tokenizer_close(&tokenizer);
+    lv_llava_close(&model);
+    return rc;
+}
+
+int lv_tool_generate(int argc, char **argv)
+{
+    request r = {.template_name = "v1",
+                 .aspect = "square",
+                 .options = {.max_new_tokens = 256, .temperature = 0, .top_p = 1}};
+    const lv_flag flags[] = {
+        {.name = "--model",
+         .kind = LV_FLAG_TEXT,
+         .value = &r.model,
+         .placeholder = "DIR",
+         .help = "a LLaVA directory, Hugging Face layout",
+         .required = true},
+        {.name = "--image",
+         .kind = LV_FLAG_TEXTS,
+         .value = &r.images,
+         .placeholder = "FILE",
+         .help = "JPEG or PNG; repeatable; without it the question is about text alone"},
+        {.name = "--prompt",
+         .kind = LV_FLAG_TEXT,
+         .value = &r.prompt,
+         .placeholder = "TEXT",
+         .help = "the question; may say where images stand with <image>",
+         .required = true},
+        {.name = "--template",
+         .kind = LV_FLAG_TEXT,
+         .value = &r.template_name,
+         .placeholder = "plain|v1",
+         .help = "conversation template (default v1)"},
+        {.name = "--aspect",
+         .kind = LV_FLAG_TEXT,
+         .value = &r.aspect,
+         .placeholder = "square|pad",
+         .help = "crop or pad the image, as in training (default square)"},
+        {.name = "--max-new-tokens",
+         .kind = LV_FLAG_INT,
+         .value = &r.options.max_new_tokens,
+         .placeholder = "N",
+         .help = "tokens at the most (default 256)",
+         .min = 1,
+         .max = 1 << 20},
+        {.name = "--temperature",
+         .kind = LV_FLAG_REAL,
+         .value = &r.options.temperature,
+         .placeholder = "X",
+         .help = "0: always the likeliest token (default 0)",
+         .min = 0,
+         .max = 100},
+        {.name = "--top-p",
+         .kind = LV_FLAG_REAL,
+         .value = &r.options.top_p,
+         .placeholder = "X",
+         .help = "draw from the likeliest tokens that together have this probability (default 1)",
+         .min = 1e-6,
+         .max = 1},
+        {.name = "--seed",
+         .kind = LV_FLAG_INT,
+         .value = &r.seed,
+         .placeholder = "N",
+         .help = "of the draws (default 0)",
+         .min = 0,
+         .max = 9007199254740992.0},
+    };
+    const lv_cli cli = {.name = "generate",
+                        .summary = "Answer a question about an image; the answer is written as it "
+                                   "comes.",
+                        .flags = flags,
+                        .n_flags = sizeof flags / sizeof flags[0]};
+    int rc = lv_cli_start(&cli, NULL, argc, argv);
+    rc = rc == LV_OK ? generate(&r) : rc;
+    return lv_cli_finish(&cli, NULL, rc);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/cli.h"
+#include "tools/tools.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} tools[] = {
+#define LV_TOOL(name, summary) {#name, summary, lv_tool_##name},
+#include "tools/tools.def"
+#undef LV_TOOL
+};
+enum { N_TOOLS = sizeof tools / sizeof tools[0] };
+
+static void print_help(FILE *to)
+{
+    fprintf(to, "usage: llava COMMAND [arguments]\n\n");
+    for (size_t i = 0; i < N_TOOLS; i++) {
+        fprintf(to, "  %-10s %s\n", tools[i].name, tools[i].summary);
+    }
+    fprintf(to,
+            "\nllava COMMAND --help tells more. pack and train also run under mpirun or srun.\n");
+}
+
+static int unknown_command(const char *given)
+{
+    const char *names[N_TOOLS];
+    for (size_t i = 0; i < N_TOOLS; i++) {
+        names[i] = tools[i].name;
+    }
+    const char *nearest = lv_cli_nearest(given, names, N_TOOLS);
+    fprintf(stderr, "llava: unknown command \"%s\"", given);
+    if (nearest) {
+        fprintf(stderr, " (did you mean %s?)", nearest);
+    }
+    fprintf(stderr, "\n(llava --help lists what there is)\n");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("llava %s\n", LV_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < N_TOOLS; i++) {
+        if (strcmp(argv[1], tools[i].name) == 0) {
+            return tools[i].run(argc - 1, argv + 1);
+        }
+    }
+    return unknown_command(argv[1]);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/comm.h"
+
+#include "autograd/error.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PIECE_ELEMENTS = 1 << 28 }; /* counts are int: a 7B model has more elements than that */
+
+static int checked(int mpi_rc, const char *what)
+{
+    char text[MPI_MAX_ERROR_STRING];
+    int n = 0;
+    if (mpi_rc == MPI_SUCCESS) {
+        return LV_OK;
+    }
+    MPI_Error_string(mpi_rc, text, &n);
+    return lv_fail(LV_ERR_COMM, "%s: %.*s", what, n, text);
+}
+
+static void abort_job(void)
+{
+    MPI_Abort(MPI_COMM_WORLD, 1);
+}
+
+static int find_local_ranks(lv_comm *comm)
+{
+    MPI_Comm host;
+    int rc = checked(
+        MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host),
+        "MPI_Comm_split_type");
+    if (rc < 0) {
+        return rc;
+    }
+    MPI_Comm_rank(host, &comm->local_rank);
+    MPI_Comm_size(host, &comm->n_local_ranks);
+    MPI_Comm_free(&host);
+    return LV_OK;
+}
+
+int lv_comm_start(lv_comm *comm)
+{
+    int provided = 0;
+    char host[256] = "", label[300];
+    *comm = (lv_comm){.n_ranks = 1, .n_local_ranks = 1};
+    int rc =
+        checked(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    if (rc < 0) {
+        return rc;
+    }
+    comm->started = true;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &comm->n_ranks);
+    lv_abort_hook_set(abort_job);
+    gethostname(host, sizeof host - 1);
+    snprintf(label, sizeof label, "rank %d on %s", comm->rank, host);
+    lv_rank_label_set(label);
+    if (provided < MPI_THREAD_FUNNELED) {
+        return lv_fail(LV_ERR_COMM, "this MPI does not allow threads beside it");
+    }
+    return find_local_ranks(comm);
+}
+
+void lv_comm_stop(lv_comm *comm)
+{
+    if (comm->started) {
+        MPI_Finalize();
+        comm->started = false;
+    }
+}
+
+int lv_comm_agree(const lv_comm *comm, int rc)
+{
+    int failed_rank = rc < 0 ? comm->rank : comm->n_ranks;
+    int first = comm->n_ranks;
+    struct {
+        int code;
+        char text[2048];
+    } message = {.code = rc};
+    if (comm->n_ranks == 1) {
+        return rc;
+    }
+    int mpi_rc = checked(MPI_Allreduce(&failed_rank, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD),
+                         "MPI_Allreduce");
+    if (mpi_rc < 0 || first == comm->n_ranks) {
+        return mpi_rc;
+    }
+    snprintf(message.text, sizeof message.text, "%s", lv_error_message());
+    mpi_rc = checked(MPI_Bcast(&message, (int)sizeof message, MPI_BYTE, first, MPI_COMM_WORLD),
+                     "MPI_Bcast");
+    if (mpi_rc < 0) {
+        return mpi_rc;
+    }
+    return first == 0 ? lv_fail(message.code, "%s", message.text)
+                      : lv_fail(message.code, "rank %d: %s", first, message.text);
+}
+
+int lv_comm_sum(const lv_comm *comm, lv_real *x, int64_t n)
+{
+    MPI_Datatype type = sizeof(lv_real) == sizeof(float) ? MPI_FLOAT : MPI_DOUBLE;
+    int rc = LV_OK;
+    if (comm->n_ranks == 1) {
+        return LV_OK;
+    }
+    for (int64_t at = 0; rc == LV_OK && at < n; at += PIECE_ELEMENTS) {
+        int count = (int)(n - at < PIECE_ELEMENTS ? n - at : PIECE_ELEMENTS);
+        rc = checked(MPI_Allreduce(MPI_IN_PLACE, x + at, count, type, MPI_SUM, MPI_COMM_WORLD),
+                     "adding the gradients of all ranks");
+    }
+    return rc;
+}
+
+static int reduce_double(const lv_comm *comm, double *x, int n, MPI_Op op)
+{
+    return comm->n_ranks == 1
+               ? LV_OK
+               : checked(MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_DOUBLE, op, MPI_COMM_WORLD),
+                         "MPI_Allreduce");
+}
+
+int lv_comm_sum_double(const lv_comm *comm, double *x, int n)
+{
+    return reduce_double(comm, x, n, MPI_SUM);
+}
+
+int lv_comm_max_double(const lv_comm *comm, double *x, int n)
+{
+    return reduce_double(comm, x, n, MPI_MAX);
+}
+
+int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
+{
+    int rc = LV_OK;
+    for (int64_t at = 0; comm->n_ranks > 1 && rc == LV_OK && at < n; at += PIECE_ELEMENTS) {
+        int count = (int)(n - at < PIECE_ELEMENTS ? n - at : PIECE_ELEMENTS);
+        rc = checked(MPI_Bcast((char *)data + at, count, MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Bcast");
+    }
+    return rc;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The ranks of a job: MPI, and nothing that only one MPI has. Every function but start and stop is
+ * collective over all ranks; each returns LV_ERR_COMM if MPI does. lv_comm_single() is a job of one
+ * rank for programs that need no MPI.
+ */
+#ifndef LV_TRAIN_COMM_H
+#define LV_TRAIN_COMM_H
+
+#include "autograd/real.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    int rank, n_ranks;
+    int local_rank, n_local_ranks; /* among the ranks of this host */
+    bool started;
+} lv_comm;
+
+static inline lv_comm lv_comm_single(void)
+{
+    return (lv_comm){.n_ranks = 1, .n_local_ranks = 1};
+}
+
+/* lv_comm_start: MPI_Init; a single rank if not started by a launcher. From here on LV_CHECK ends
+ * the job on all ranks. */
+int lv_comm_start(lv_comm *comm);
+void lv_comm_stop(lv_comm *comm);
+
+/* lv_comm_agree: the end of a phase that may have failed on some ranks. If all pass LV_OK, LV_OK;
+ * otherwise every rank gets the code and the message of the lowest rank that failed. */
+int lv_comm_agree(const lv_comm *comm, int rc);
+
+/* lv_comm_sum: x[i] = sum over ranks, any n; the same bits on all ranks. */
+int lv_comm_sum(const lv_comm *comm, lv_real *x, int64_t n);
+int lv_comm_sum_double(const lv_comm *comm, double *x, int n);
+int lv_comm_max_double(const lv_comm *comm, double *x, int n);
+
+/* lv_comm_broadcast: n bytes of rank 0 to all. */
+int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n);
+
+#endif

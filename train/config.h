@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A run's configuration: one JSON file, checked before any work. README has the keys; the table in
+ * config.c is what counts.
+ */
+#ifndef LV_TRAIN_CONFIG_H
+#define LV_TRAIN_CONFIG_H
+
+#include "data/image.h"
+#include "optim/schedule.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { LV_MAX_LIST = 32 };
+
+typedef struct {
+    size_t n;
+    const char *items[LV_MAX_LIST];
+} lv_text_list;
+
+/* Texts are the configuration's own; paths are absolute or relative to the working directory. A
+ * null in the file is NULL, or -1 for a number. */
+typedef struct {
+    struct {
+        const char *dir;
+    } run;
+    struct {
+        const char *llava, *vision_tower, *language_model;
+        const char *projector_type; /* NULL if not given */
+        const char *projector_weights;
+        int64_t vision_select_layer;
+        bool vision_select_patch;
+    } model;
+    struct {
+        lv_text_list packs, val_packs;
+        bool shuffle;
+        int64_t max_length; /* rows a sample, after images are expanded */
+        lv_aspect image_aspect;
+        int64_t workers;
+    } data;
+    struct {
+        lv_text_list trainable;
+        int64_t epochs, max_steps; /* max_steps -1: all of the epochs */
+        int64_t global_batch_size, micro_batch_tokens;
+        bool recompute;
+        int64_t val_every_steps; /* 0: never */
+        int64_t seed;
+        bool output_full;
+    } train;
+    struct {
+        double lr, projector_lr; /* projector_lr -1: lr */
+        double beta1, beta2, eps, weight_decay;
+        lv_schedule_kind schedule;
+        double warmup_ratio, max_grad_norm;
+    } optim;
+    struct {
+        int64_t every_steps, every_minutes; /* 0: never */
+        int64_t keep;
+    } checkpoint;
+    struct {
+        int64_t every_steps;
+    } log;
+    cJSON *json; /* every key with its value in force, paths as above */
+} lv_config;
+
+/* lv_config_read: the file, then the overrides, then defaults for what is absent.
+ * in     sets: "section.key=value", the value JSON or plain text; a relative path in the file
+ *        starts at the file's folder, one in an override at the working directory
+ * fails  LV_ERR_CONFIG with the key's path, what was given and what is allowed; LV_ERR_IO */
+int lv_config_read(lv_config *out, const char *path, const char *const *sets, size_t n_sets);
+int lv_config_from_json(lv_config *out, const cJSON *json);
+void lv_config_free(lv_config *config);
+
+/* lv_config_compare: may a run that began with `before` go on with `now`? Only paths, log,
+ * checkpoint, workers, budgets and the lengths of the run may differ.
+ * fails  LV_ERR_CONFIG with the list of what differs beyond that */
+int lv_config_compare(const cJSON *before, const cJSON *now);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run tells: metrics.jsonl, a line a step, and one live line on a terminal. For rank 0.
+ */
+#ifndef LV_TRAIN_METRICS_H
+#define LV_TRAIN_METRICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    int64_t step, epoch; /* step: 1 for the first; epoch from 0 */
+    double loss, lr, grad_norm;
+    int64_t tokens, supervised_tokens; /* rows of the global batch; images expanded */
+    int64_t unlabelled_samples;        /* of which the length limit left no label */
+    uint64_t samples_hash;
+    double step_s, data_wait_s, comm_wait_s; /* waits: the longest of any rank */
+    int64_t rss_anon_bytes, rss_file_bytes;  /* the largest of any rank */
+    bool applied; /* false: loss or gradient was not finite, the weights did not change */
+} lv_step_metrics;
+
+typedef struct lv_metrics lv_metrics;
+
+/* lv_metrics_open: append to run_dir/metrics.jsonl. Lines of steps after `steps_done` (left by a
+ * run that went further than its last checkpoint) are moved to metrics.dropped.jsonl.
+ * in     n_steps: of the whole run, for the ETA; log_every_steps: for the log when it is not a
+ *        terminal
+ * fails  LV_ERR_IO */
+int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, int64_t n_steps,
+                    int64_t log_every_steps);
+int lv_metrics_close(lv_metrics **metrics);
+
+/* Write a line and show it. fails  LV_ERR_IO */
+int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *step);
+int lv_metrics_validation(lv_metrics *metrics, int64_t step, double loss, int64_t supervised_tokens,
+                          double elapsed_s);
+
+/* lv_memory_now: of this process, from the system. */
+void lv_memory_now(int64_t *rss_anon_bytes, int64_t *rss_file_bytes);
+
+double lv_clock_s(void); /* monotonic */
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/optimizer.h"
+
+#include "autograd/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    int64_t begin, end;
+    lv_adamw hyper;
+} stretch;
+
+struct lv_optimizer {
+    lv_real *exp_avg, *exp_avg_sq;
+    stretch *stretches;
+    size_t n_stretches;
+};
+
+static bool same_hyper(const lv_adamw *a, const lv_adamw *b)
+{
+    return a->lr == b->lr && a->weight_decay == b->weight_decay;
+}
+
+static void add_param(lv_optimizer *optimizer, const lv_param *param, lv_adamw hyper,
+                      double projector_lr)
+{
+    if (projector_lr >= 0 && strncmp(param->name, "projector.", 10) == 0) {
+        hyper.lr = projector_lr;
+    }
+    if (!param->decay) {
+        hyper.weight_decay = 0;
+    }
+    int64_t end = param->offset + lv_tensor_count(&param->tensor);
+    stretch *last =
+        optimizer->n_stretches > 0 ? &optimizer->stretches[optimizer->n_stretches - 1] : NULL;
+    if (last && same_hyper(&last->hyper, &hyper)) {
+        last->end = end;
+    } else {
+        optimizer->stretches[optimizer->n_stretches++] =
+            (stretch){.begin = param->offset, .end = end, .hyper = hyper};
+    }
+}
+
+int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *hyper,
+                        double projector_lr)
+{
+    size_t n = (size_t)lv_params_flat_count(params);
+    lv_optimizer *optimizer = calloc(1, sizeof *optimizer);
+    if (optimizer) {
+        optimizer->exp_avg = calloc(n + 1, sizeof(lv_real));
+        optimizer->exp_avg_sq = calloc(n + 1, sizeof(lv_real));
+        optimizer->stretches = calloc(lv_params_count(params) + 1, sizeof(stretch));
+    }
+    if (!optimizer || !optimizer->exp_avg || !optimizer->exp_avg_sq || !optimizer->stretches) {
+        lv_optimizer_destroy(&optimizer);
+        return lv_fail(LV_ERR_MEMORY, "no memory for the optimiser's %zu bytes",
+                       2 * n * sizeof(lv_real));
+    }
+    for (size_t i = 0; i < lv_params_count(params); i++) {
+        const lv_param *param = lv_params_at(params, i);
+        if (param->trainable) {
+            add_param(optimizer, param, *hyper, projector_lr);
+        }
+    }
+    *out = optimizer;
+    return LV_OK;
+}
+
+void lv_optimizer_destroy(lv_optimizer **optimizer)
+{
+    if (*optimizer) {
+        free((*optimizer)->exp_avg);
+        free((*optimizer)->exp_avg_sq);
+        free((*optimizer)->stretches);
+        free(*optimizer);
+        *optimizer = NULL;
+    }
+}
+
+lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer)
+{
+    return optimizer->exp_avg;
+}
+
+lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer)
+{
+    return optimizer->exp_avg_sq;
+}
+
+void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
+                       double grad_scale, int64_t t)
+{
+    lv_real *data = lv_params_flat_data(params);
+    const lv_real *grad = lv_params_flat_grad(params);
+    for (size_t i = 0; i < optimizer->n_stretches; i++) {
+        const stretch *s = &optimizer->stretches[i];
+        lv_adamw hyper = s->hyper;
+        hyper.lr *= lr_factor;
+        lv_adamw_step(data + s->begin, optimizer->exp_avg + s->begin,
+                      optimizer->exp_avg_sq + s->begin, grad + s->begin, s->end - s->begin, &hyper,
+                      grad_scale, t);
+    }
+}

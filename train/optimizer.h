@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * AdamW over a model's flat buffers: moments, and the stretches of parameters that share a learning
+ * rate and a weight decay.
+ */
+#ifndef LV_TRAIN_OPTIMIZER_H
+#define LV_TRAIN_OPTIMIZER_H
+
+#include "optim/adamw.h"
+#include "train/model/params.h"
+
+typedef struct lv_optimizer lv_optimizer;
+
+/* lv_optimizer_create: moments of zero for everything that is trainable.
+ * in     hyper: with the peak lr; projector_lr: of parameters under "projector", -1: hyper's.
+ *        Biases and the weights of norms get no weight decay.
+ * fails  LV_ERR_MEMORY */
+int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *hyper,
+                        double projector_lr);
+void lv_optimizer_destroy(lv_optimizer **optimizer);
+
+lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer);
+lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer);
+
+/* lv_optimizer_step: one update of all trainable parameters.
+ * in     lr_factor: of the peak lr; grad_scale: multiplies the gradients; t: from 1 */
+void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
+                       double grad_scale, int64_t t);
+
+#endif

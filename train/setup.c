@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/setup.h"
+
+#include "autograd/error.h"
+#include "data/json.h"
+#include "data/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t READ_AHEAD_BYTES = 256 << 20;
+
+int lv_setup_model(lv_llava **out, const lv_config *config)
+{
+    lv_llava_options options = {
+        .llava = config->model.llava,
+        .vision_tower = config->model.vision_tower,
+        .language_model = config->model.language_model,
+        .projector_type = config->model.projector_type,
+        .projector_weights = config->model.projector_weights,
+        .vision_select_layer = (int)config->model.vision_select_layer,
+        .vision_select_patch = config->model.vision_select_patch,
+        .trainable = config->train.trainable.items,
+        .n_trainable = config->train.trainable.n,
+        .recompute = config->train.recompute,
+        .seed = (uint64_t)config->train.seed,
+    };
+    return lv_llava_open(out, &options);
+}
+
+/* A projector file alone would lose whatever else was trained. */
+static int check_output(const lv_config *config, lv_params *params)
+{
+    for (size_t i = 0; !config->train.output_full && i < lv_params_count(params); i++) {
+        const lv_param *param = lv_params_at(params, i);
+        if (param->trainable && strncmp(param->name, "projector.", 10) != 0) {
+            return lv_fail(LV_ERR_CONFIG,
+                           "train.output: projector, but %s is trained too and would "
+                           "be lost; use full",
+                           param->name);
+        }
+    }
+    return LV_OK;
+}
+
+static uint64_t mix(uint64_t hash, const char *text)
+{
+    for (; *text; text++) { /* FNV-1a */
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    }
+    return hash;
+}
+
+static int open_packs(lv_pack_list *list, const lv_text_list *paths, const char *tokenizer,
+                      uint64_t *fingerprint)
+{
+    for (size_t i = 0; i < paths->n; i++) {
+        const char *self_crc = "";
+        int rc = lv_pack_open(&list->packs[list->n], paths->items[i]);
+        if (rc < 0) {
+            return rc;
+        }
+        const lv_pack *pack = list->packs[list->n++];
+        const char *packed_with = lv_pack_tokenizer_fingerprint(pack);
+        if (tokenizer && strcmp(packed_with, tokenizer) != 0) {
+            return lv_fail(LV_ERR_CONFIG,
+                           "%s: packed with another tokenizer (%s) than the language "
+                           "model's (%s); pack again",
+                           paths->items[i], packed_with, tokenizer);
+        }
+        rc = lv_json_string(lv_pack_manifest(pack), "self_crc32", true, &self_crc);
+        if (rc < 0) {
+            return lv_fail_within("%s", paths->items[i]);
+        }
+        list->n_samples += lv_pack_n_samples(pack);
+        *fingerprint = mix(*fingerprint, self_crc);
+    }
+    return LV_OK;
+}
+
+static int open_data(lv_setup *setup, const lv_config *config)
+{
+    lv_tokenizer *tokenizer = NULL;
+    uint64_t unused = 0;
+    const char *dir = lv_llava_tokenizer_dir(setup->model);
+    int rc = dir ? lv_tokenizer_open(&tokenizer, dir) : LV_OK;
+    const char *fingerprint = tokenizer ? lv_tokenizer_fingerprint(tokenizer) : NULL;
+    setup->data_fingerprint = 14695981039346656037u;
+    rc = rc == LV_OK ? open_packs(&setup->train_packs, &config->data.packs, fingerprint,
+                                  &setup->data_fingerprint)
+                     : rc;
+    rc = rc == LV_OK ? open_packs(&setup->val_packs, &config->data.val_packs, fingerprint, &unused)
+                     : rc;
+    lv_tokenizer_close(&tokenizer);
+    return rc;
+}
+
+static int open_here(lv_setup *setup, const lv_config *config)
+{
+    lv_adamw hyper = {.lr = config->optim.lr,
+                      .beta1 = config->optim.beta1,
+                      .beta2 = config->optim.beta2,
+                      .eps = config->optim.eps,
+                      .weight_decay = config->optim.weight_decay};
+    int rc = lv_setup_model(&setup->model, config);
+    rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
+    rc = rc == LV_OK ? open_data(setup, config) : rc;
+    rc = rc == LV_OK ? lv_tape_create(&setup->tape, 0) : rc;
+    rc = rc == LV_OK ? lv_optimizer_create(&setup->optimizer, lv_llava_params(setup->model), &hyper,
+                                           config->optim.projector_lr)
+                     : rc;
+    return rc;
+}
+
+int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
+{
+    return lv_comm_agree(comm, open_here(setup, config));
+}
+
+static void close_packs(lv_pack_list *list)
+{
+    for (int i = 0; i < list->n; i++) {
+        lv_pack_close(&list->packs[i]);
+    }
+    list->n = 0;
+}
+
+void lv_setup_close(lv_setup *setup)
+{
+    lv_optimizer_destroy(&setup->optimizer);
+    lv_tape_destroy(&setup->tape);
+    close_packs(&setup->train_packs);
+    close_packs(&setup->val_packs);
+    lv_llava_close(&setup->model);
+}
+
+lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
+                                  const lv_config *config, const lv_pack_list *packs)
+{
+    lv_loader_options options = {
+        .packs = (lv_pack **)packs->packs,
+        .n_packs = packs->n,
+        .max_length = config->data.max_length,
+        .micro_batch_tokens = config->train.micro_batch_tokens,
+        .sampler = {.n_samples = packs->n_samples,
+                    .global_batch_size = config->train.global_batch_size,
+                    .seed = (uint64_t)config->train.seed,
+                    .shuffle = config->data.shuffle},
+        .rank = comm->rank,
+        .n_ranks = comm->n_ranks,
+        .n_workers = (int)config->data.workers,
+        .ahead_bytes = READ_AHEAD_BYTES,
+    };
+    lv_llava_vision_input(setup->model, config->data.image_aspect, &options.vision);
+    return options;
+}

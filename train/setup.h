@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run is made of, opened and checked from its configuration: model, packs, optimiser.
+ */
+#ifndef LV_TRAIN_SETUP_H
+#define LV_TRAIN_SETUP_H
+
+#include "data/loader.h"
+#include "train/comm.h"
+#include "train/config.h"
+#include "train/model/llava.h"
+#include "train/optimizer.h"
+
+/* A list of packs, as one run of samples. */
+typedef struct {
+    lv_pack *packs[LV_MAX_LIST];
+    int n;
+    int64_t n_samples;
+} lv_pack_list;
+
+typedef struct {
+    lv_llava *model;
+    lv_tape *tape;
+    lv_optimizer *optimizer;
+    lv_pack_list train_packs, val_packs;
+    uint64_t data_fingerprint; /* of train_packs */
+} lv_setup;
+
+/* lv_setup_open: collective; start it with {0}, end it with lv_setup_close, also after a failure.
+ * fails  on all ranks with the message of the first that failed */
+int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config);
+void lv_setup_close(lv_setup *setup);
+
+/* lv_setup_model: the model alone, as the configuration names it; for export.
+ * in     config->train.trainable says which parameters lie in the flat buffers */
+int lv_setup_model(lv_llava **out, const lv_config *config);
+
+/* lv_setup_loader: options for a loader over a list of packs; steps are the caller's. */
+lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
+                                  const lv_config *config, const lv_pack_list *packs);
+
+#endif

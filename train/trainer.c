@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/trainer.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+#include "autograd/kernels/parallel.h"
+#include "data/file.h"
+#include "optim/clip.h"
+#include "train/checkpoint.h"
+#include "train/metrics.h"
+#include "train/model/hf.h"
+#include "train/run_dir.h"
+#include "train/setup.h"
+#include "train/validate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_SKIPPED_IN_A_ROW = 3 };
+
+typedef struct {
+    const lv_comm *comm;
+    const lv_config *config;
+    lv_setup setup;
+    lv_loader *loader;
+    lv_metrics *metrics; /* rank 0's */
+    lv_schedule schedule;
+    lv_train_state state;
+    double checkpoint_s;     /* when the last one was written */
+    int64_t checkpoint_step; /* -1: none yet */
+    int lock;
+} trainer;
+
+/* ---- stopping on request ---- */
+
+static volatile sig_atomic_t stop_requested;
+
+static void request_stop(int signal_number)
+{
+    (void)signal_number;
+    stop_requested = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+}
+
+/* ---- one step ---- */
+
+/* Sums over ranks, in doubles because they travel together. */
+enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, N_SUMS };
+/* Largest of any rank. */
+enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
+
+static int64_t count_unlabelled(const lv_batch *batch)
+{
+    int64_t n = 0;
+    for (int i = 0; i < batch->n_samples; i++) {
+        bool labelled = false;
+        for (int64_t t = batch->seq_start[i]; t < batch->seq_start[i + 1]; t++) {
+            labelled = labelled || batch->label[t] != LV_NO_LABEL;
+        }
+        n += !labelled;
+    }
+    return n;
+}
+
+/* This rank's micro-batches: gradients and sums. */
+static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double *wait_s)
+{
+    lv_llava *model = t->setup.model;
+    for (int64_t i = 0; i < n; i++) {
+        const lv_batch *batch;
+        double loss_sum = 0, waited_s = 0;
+        int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
+        *wait_s += waited_s;
+        rc = rc == LV_OK ? lv_batch_check_ids(batch, lv_llava_config_of(model)->text.vocab_size)
+                         : rc;
+        if (rc < 0) {
+            return rc;
+        }
+        lv_tape_reset(t->setup.tape);
+        if (batch->n_supervised > 0) {
+            lv_backward(t->setup.tape, lv_llava_loss(model, t->setup.tape, batch, &loss_sum));
+        }
+        sums[SUM_LOSS] += loss_sum;
+        sums[SUM_SUPERVISED] += (double)batch->n_supervised;
+        sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
+        sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
+    }
+    return LV_OK;
+}
+
+static bool minutes_are_over(const trainer *t)
+{
+    int64_t minutes = t->config->checkpoint.every_minutes;
+    return minutes > 0 && lv_clock_s() - t->checkpoint_s >= 60.0 * (double)minutes;
+}
+
+/* Adds what all ranks have; afterwards they agree about everything that follows. */
+static int reduce(trainer *t, double sums[N_SUMS], double maxima[N_MAXIMA])
+{
+    lv_params *params = lv_llava_params(t->setup.model);
+    int64_t anon_bytes, file_bytes;
+    double begin_s = lv_clock_s();
+    int rc = lv_comm_sum(t->comm, lv_params_flat_grad(params), lv_params_flat_count(params));
+    rc = rc == LV_OK ? lv_comm_sum_double(t->comm, sums, N_SUMS) : rc;
+    maxima[MAX_COMM_WAIT] = lv_clock_s() - begin_s;
+    lv_memory_now(&anon_bytes, &file_bytes);
+    maxima[MAX_RSS_ANON] = (double)anon_bytes;
+    maxima[MAX_RSS_FILE] = (double)file_bytes;
+    maxima[MAX_STOP] = stop_requested;
+    maxima[MAX_SAVE] = minutes_are_over(t);
+    return rc == LV_OK ? lv_comm_max_double(t->comm, maxima, N_MAXIMA) : rc;
+}
+
+/* Applies the update if it is finite. out: the step's loss, norm, lr, applied. */
+static void update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
+{
+    lv_params *params = lv_llava_params(t->setup.model);
+    double n = sums[SUM_SUPERVISED];
+    double lr_factor = lv_schedule_factor(&t->schedule, t->state.step);
+    m->loss = n > 0 ? sums[SUM_LOSS] / n : NAN;
+    m->grad_norm =
+        n > 0 ? sqrt(lv_sum_squares(lv_params_flat_grad(params), lv_params_flat_count(params))) / n
+              : 0;
+    m->lr = lr_factor * t->config->optim.lr;
+    m->applied = isfinite(m->loss) && isfinite(m->grad_norm);
+    if (m->applied) {
+        double clip = lv_clip_factor(m->grad_norm, t->config->optim.max_grad_norm);
+        lv_optimizer_step(t->setup.optimizer, params, lr_factor, clip / n, ++t->state.n_updates);
+    }
+    /* A batch that the length limit left without any label is nothing to learn from, but no sign
+     * of divergence either. */
+    t->state.n_skipped_in_a_row = m->applied || n == 0 ? 0 : t->state.n_skipped_in_a_row + 1;
+    t->state.step++;
+}
+
+/* returns 1 after a step, 0 at the end of the run. *stop, *save: what the ranks agreed on */
+static int run_step(trainer *t, bool *stop, bool *save)
+{
+    lv_params *params = lv_llava_params(t->setup.model);
+    double sums[N_SUMS] = {0}, maxima[N_MAXIMA] = {0};
+    lv_step_head head;
+    double begin_s = lv_clock_s();
+    int rc = lv_comm_agree(t->comm, lv_loader_next_step(t->loader, &head));
+    if (rc < 0 || t->state.step == t->schedule.n_steps) {
+        return rc;
+    }
+    memset(lv_params_flat_grad(params), 0, (size_t)lv_params_flat_count(params) * sizeof(lv_real));
+    rc = lv_comm_agree(t->comm,
+                       run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]));
+    rc = rc == LV_OK ? reduce(t, sums, maxima) : rc;
+    if (rc < 0) {
+        return rc;
+    }
+    lv_step_metrics m = {.epoch = head.epoch,
+                         .tokens = (int64_t)sums[SUM_TOKENS],
+                         .supervised_tokens = (int64_t)sums[SUM_SUPERVISED],
+                         .unlabelled_samples = (int64_t)sums[SUM_UNLABELLED],
+                         .samples_hash = head.samples_hash,
+                         .data_wait_s = maxima[MAX_DATA_WAIT],
+                         .comm_wait_s = maxima[MAX_COMM_WAIT],
+                         .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
+                         .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE]};
+    update(t, sums, &m);
+    m.step = t->state.step;
+    m.step_s = lv_clock_s() - begin_s;
+    *stop = maxima[MAX_STOP] > 0;
+    *save = maxima[MAX_SAVE] > 0;
+    rc = lv_comm_agree(t->comm, t->metrics ? lv_metrics_step(t->metrics, &m) : LV_OK);
+    return rc < 0 ? rc : 1;
+}
+
+/* ---- between steps ---- */
+
+static lv_run_identity identity_of(const trainer *t)
+{
+    return (lv_run_identity){.config = t->config->json,
+                             .frozen_fingerprint = lv_llava_fingerprint(t->setup.model),
+                             .data_fingerprint = t->setup.data_fingerprint};
+}
+
+static int save_checkpoint(trainer *t)
+{
+    lv_run_identity identity = identity_of(t);
+    int rc = lv_checkpoint_save(t->comm, t->config->run.dir, t->config->checkpoint.keep, &t->state,
+                                &identity, lv_llava_params(t->setup.model),
+                                lv_optimizer_exp_avg(t->setup.optimizer),
+                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    if (rc == LV_OK) {
+        t->checkpoint_step = t->state.step;
+        t->checkpoint_s = lv_clock_s();
+    } else if (t->checkpoint_step >= 0) {
+        lv_fail(rc, "%s (the checkpoint of step %" PRId64 " is whole: the run can go on from it)",
+                lv_error_message(), t->checkpoint_step);
+    }
+    return rc;
+}
+
+static int validate(trainer *t)
+{
+    double loss = 0, begin_s = lv_clock_s();
+    int64_t n_supervised = 0;
+    lv_loader_options options = lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.val_packs);
+    int rc = lv_validate(&loss, &n_supervised, t->setup.model, t->setup.tape, t->comm, &options);
+    if (rc == LV_OK && t->metrics) {
+        rc = lv_metrics_validation(t->metrics, t->state.step, loss, n_supervised,
+                                   lv_clock_s() - begin_s);
+    }
+    return lv_comm_agree(t->comm, rc);
+}
+
+static int diverged(const trainer *t)
+{
+    char *last_good = t->checkpoint_step < 0 ? lv_path("none was saved")
+                                             : lv_path("%s/checkpoints/step-%06" PRId64,
+                                                       t->config->run.dir, t->checkpoint_step);
+    int rc = lv_fail(LV_ERR_DIVERGED,
+                     "loss or gradient not finite in %d steps in a row, the last of them %" PRId64
+                     "; the last good checkpoint: %s. Lower optim.lr, or look at the data of these "
+                     "steps",
+                     MAX_SKIPPED_IN_A_ROW, t->state.step, last_good);
+    free(last_good);
+    return rc;
+}
+
+static bool is_every(int64_t every, int64_t step)
+{
+    return every > 0 && step % every == 0;
+}
+
+static int run_steps(trainer *t)
+{
+    const lv_config *c = t->config;
+    bool stop = false, save = false;
+    int rc;
+    while ((rc = run_step(t, &stop, &save)) > 0) {
+        bool last = t->state.step == t->schedule.n_steps;
+        rc = LV_OK;
+        if (t->state.n_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW) {
+            return diverged(t);
+        }
+        if (is_every(c->train.val_every_steps, t->state.step) ||
+            (last && c->train.val_every_steps > 0)) {
+            rc = validate(t);
+        }
+        /* not in the middle of bad steps: what is saved is to be good */
+        if (rc == LV_OK && (last || stop ||
+                            (t->state.n_skipped_in_a_row == 0 &&
+                             (save || is_every(c->checkpoint.every_steps, t->state.step))))) {
+            rc = save_checkpoint(t);
+        }
+        if (rc < 0) {
+            return rc;
+        }
+        if (stop && !last) {
+            return lv_fail(LV_ERR_STOPPED,
+                           "stopped on request; the checkpoint of step %" PRId64
+                           " is in %s/checkpoints, the same command goes on from it",
+                           t->state.step, c->run.dir);
+        }
+    }
+    return rc;
+}
+
+/* ---- the beginning and the end ---- */
+
+static int resume_from(trainer *t, const char *dir)
+{
+    lv_run_identity identity = identity_of(t);
+    int rc = lv_checkpoint_load(t->comm, dir, &identity, &t->state, lv_llava_params(t->setup.model),
+                                lv_optimizer_exp_avg(t->setup.optimizer),
+                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    if (rc < 0) {
+        return rc;
+    }
+    t->checkpoint_step = t->state.step;
+    if (t->comm->rank == 0) {
+        printf("going on from %s\n", dir);
+    }
+    return LV_OK;
+}
+
+static int resume(trainer *t, const char *how)
+{
+    char *found = NULL;
+    if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
+        int rc = lv_comm_agree(t->comm, lv_checkpoint_verify(how));
+        return rc == LV_OK ? resume_from(t, how) : rc;
+    }
+    int rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);
+    if (rc == LV_OK && found && strcmp(how, "none") == 0) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume none, but %s is there: choose another run.dir, or remove the "
+                     "checkpoints",
+                     found);
+    } else if (rc == LV_OK && found) {
+        rc = resume_from(t, found);
+    }
+    free(found);
+    return rc;
+}
+
+static int64_t total_steps(const trainer *t)
+{
+    lv_loader_options options =
+        lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
+    return t->config->train.max_steps > 0
+               ? t->config->train.max_steps
+               : t->config->train.epochs * lv_sampler_steps_per_epoch(&options.sampler);
+}
+
+static int open_loader(trainer *t)
+{
+    lv_loader_options options =
+        lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
+    options.first_step = t->state.step;
+    options.n_steps = t->schedule.n_steps;
+    return lv_loader_create(&t->loader, &options);
+}
+
+static int open_metrics(trainer *t)
+{
+    if (t->comm->rank != 0) {
+        return LV_OK;
+    }
+    char *text = cJSON_Print(t->config->json);
+    char *path = lv_path("%s/config.json", t->config->run.dir);
+    int rc =
+        text ? lv_file_write(path, text, strlen(text)) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    free(path);
+    cJSON_free(text);
+    return rc == LV_OK ? lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
+                                         t->schedule.n_steps, t->config->log.every_steps)
+                       : rc;
+}
+
+static void print_plan(const trainer *t, const char *blas)
+{
+    lv_params *params = lv_llava_params(t->setup.model);
+    if (t->comm->rank != 0) {
+        return;
+    }
+    printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
+           omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", blas);
+    printf("%" PRId64 " samples, %" PRId64 " steps of %" PRId64 ", %" PRId64
+           " trainable parameters; %s\n",
+           t->setup.train_packs.n_samples, t->schedule.n_steps, t->config->train.global_batch_size,
+           lv_params_flat_count(params), t->config->run.dir);
+    fflush(stdout);
+}
+
+/* Threads of this rank, if the user did not say: its share of the host's cores. */
+static void choose_threads(const lv_comm *comm)
+{
+    if (!getenv("OMP_NUM_THREADS")) {
+        long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->n_local_ranks;
+        long bound = omp_get_num_procs();
+        long n = share < bound ? share : bound;
+        omp_set_num_threads(n > 1 ? (int)n : 1);
+    }
+}
+
+static int write_output(const trainer *t)
+{
+    lv_params *params = lv_llava_params(t->setup.model);
+    const char *dir = t->config->run.dir;
+    bool original = false;
+    if (t->comm->rank != 0) {
+        return LV_OK;
+    }
+    if (!t->config->train.output_full) {
+        int rc = lv_hf_save_projector(params, dir, "projector.safetensors");
+        if (rc == LV_OK) {
+            printf("wrote %s/projector.safetensors\n", dir);
+        }
+        return rc;
+    }
+    char *out = lv_path("%s/model", dir);
+    int rc = lv_hf_save_llava(params, lv_llava_config_of(t->setup.model),
+                              lv_llava_tokenizer_dir(t->setup.model),
+                              t->config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+    if (rc == LV_OK) {
+        printf("wrote %s%s\n", out,
+               original ? " (in LLaVA's own naming: this connector has no "
+                          "Hugging Face form)"
+                        : "");
+    }
+    free(out);
+    return rc;
+}
+
+static int begin(trainer *t, const char *how)
+{
+    const char *blas = lv_blas_start();
+    choose_threads(t->comm);
+    catch_signals();
+    int rc = lv_comm_agree(
+        t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+    rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
+    if (rc < 0) {
+        return rc;
+    }
+    int64_t n_steps = total_steps(t);
+    t->schedule = (lv_schedule){
+        .kind = t->config->optim.schedule,
+        .n_steps = n_steps,
+        .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
+    print_plan(t, blas);
+    rc = resume(t, how);
+    if (rc == LV_OK && t->state.step > n_steps) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
+                     t->state.step, n_steps);
+    }
+    rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
+    return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
+}
+
+int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
+{
+    trainer t = {.comm = comm,
+                 .config = config,
+                 .lock = -1,
+                 .checkpoint_step = -1,
+                 .checkpoint_s = lv_clock_s()};
+    int rc = begin(&t, how);
+    rc = rc == LV_OK ? run_steps(&t) : rc;
+    lv_loader_destroy(&t.loader);
+    int close_rc = lv_metrics_close(&t.metrics);
+    rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
+    rc = rc == LV_OK ? lv_comm_agree(comm, write_output(&t)) : rc;
+    lv_setup_close(&t.setup);
+    lv_run_dir_unlock(t.lock);
+    return rc;
+}

@@ -121,8 +121,7 @@ static int generate(const request *r)
 {
     lv_llava *model = NULL;
     lv_tokenizer *tokenizer = NULL;
-    const lv_llava_options options = {
-        .llava = r->model, .vision_select_layer = -2, .vision_select_patch = true};
+    const lv_llava_options options = {.llava = r->model};
     if (strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
         return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found \"%s\"", r->aspect);
     }

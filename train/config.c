@@ -24,6 +24,7 @@ typedef enum {
     KIND_BETAS,  /* two doubles */
     KIND_BOOL,   /* bool */
     KIND_CHOICE, /* an enum that begins at 0, or a bool: the index in choices */
+    KIND_LAYER,  /* int64_t, null is LV_LAYER_NOT_GIVEN */
 } kind;
 
 /* ON_RESUME: may the value change when a run goes on? */
@@ -39,125 +40,77 @@ typedef struct {
     const char *choices[4]; /* of KIND_CHOICE */
 } field;
 
-#define AT(member) offsetof(lv_config, member), sizeof(((lv_config *)0)->member)
-static const double NO_MAX = 9007199254740992.0;
+#define NO_MAX 9007199254740992.0 /* 2^53 */
+#define MAX_SEED 1e15             /* what cJSON writes back to the digit */
 
+#define STORED(name, kind_, member, resume, preset_, ...)                                          \
+    {                                                                                              \
+        .key = name, .kind = kind_, .offset = offsetof(lv_config, member),                         \
+        .size = sizeof(((lv_config *)0)->member), .on_resume = resume, .preset = preset_,          \
+        __VA_ARGS__                                                                                \
+    }
+/* A key of which this version allows one value: checked, not stored. */
+#define FIXED(name, preset_, ...)                                                                  \
+    {                                                                                              \
+        .key = name, .kind = KIND_CHOICE, .on_resume = MUST_MATCH, .preset = preset_, __VA_ARGS__  \
+    }
+#define BOUNDS(least, most) .min = least, .max = most
+#define CHOICES(...) .choices = {__VA_ARGS__}
+
+/* clang-format off: a key a line */
 static const field fields[] = {
-    {"run.dir", KIND_PATH, AT(run.dir), MAY_DIFFER, NULL, 0, 0, {0}},
-    {"model.llava", KIND_PATH, AT(model.llava), MAY_DIFFER, "null", 0, 0, {0}},
-    {"model.vision_tower", KIND_PATH, AT(model.vision_tower), MAY_DIFFER, "null", 0, 0, {0}},
-    {"model.language_model", KIND_PATH, AT(model.language_model), MAY_DIFFER, "null", 0, 0, {0}},
-    {"model.projector.type", KIND_TEXT, AT(model.projector_type), MUST_MATCH, "null", 0, 0, {0}},
-    {"model.projector.weights",
-     KIND_PATH,
-     AT(model.projector_weights),
-     MAY_DIFFER,
-     "null",
-     0,
-     0,
-     {0}},
-    {"model.vision_select_layer",
-     KIND_INT,
-     AT(model.vision_select_layer),
-     MUST_MATCH,
-     "-2",
-     -1000,
-     1000,
-     {0}},
-    {"model.vision_select_feature",
-     KIND_CHOICE,
-     AT(model.vision_select_patch),
-     MUST_MATCH,
-     "\"patch\"",
-     0,
-     0,
-     {"cls_patch", "patch"}},
-    {"data.packs", KIND_PATHS, AT(data.packs), MAY_DIFFER, NULL, 0, 0, {0}},
-    {"data.val_packs", KIND_PATHS, AT(data.val_packs), MAY_DIFFER, "[]", 0, 0, {0}},
-    {"data.shuffle", KIND_BOOL, AT(data.shuffle), MUST_MATCH, "true", 0, 0, {0}},
-    {"data.max_length", KIND_INT, AT(data.max_length), MUST_MATCH, "2048", 1, 1 << 24, {0}},
-    {"data.image_aspect",
-     KIND_CHOICE,
-     AT(data.image_aspect),
-     MUST_MATCH,
-     "\"square\"",
-     0,
-     0,
-     {"square", "pad"}},
-    {"data.group_by_modality_length", KIND_CHOICE, 0, 0, MUST_MATCH, "false", 0, 0, {"false"}},
-    {"data.workers", KIND_INT, AT(data.workers), MAY_DIFFER, "2", 1, 64, {0}},
-    {"train.trainable", KIND_TEXTS, AT(train.trainable), MUST_MATCH, NULL, 0, 0, {0}},
-    {"train.epochs", KIND_INT, AT(train.epochs), MAY_DIFFER, "1", 1, 1000000, {0}},
-    {"train.max_steps", KIND_INT, AT(train.max_steps), MAY_DIFFER, "null", 1, NO_MAX, {0}},
-    {"train.global_batch_size",
-     KIND_INT,
-     AT(train.global_batch_size),
-     MUST_MATCH,
-     "256",
-     1,
-     1 << 24,
-     {0}},
-    {"train.micro_batch_tokens",
-     KIND_INT,
-     AT(train.micro_batch_tokens),
-     MAY_DIFFER,
-     "4096",
-     1,
-     1 << 30,
-     {0}},
-    {"train.precision", KIND_CHOICE, 0, 0, MUST_MATCH, "\"f32\"", 0, 0, {"f32"}},
-    {"train.recompute",
-     KIND_CHOICE,
-     AT(train.recompute),
-     MAY_DIFFER,
-     "\"none\"",
-     0,
-     0,
-     {"none", "layer"}},
-    {"train.val_every_steps", KIND_INT, AT(train.val_every_steps), MAY_DIFFER, "0", 0, NO_MAX, {0}},
-    {"train.seed", KIND_INT, AT(train.seed), MUST_MATCH, "42", 0, NO_MAX, {0}},
-    {"train.output",
-     KIND_CHOICE,
-     AT(train.output_full),
-     MAY_DIFFER,
-     "\"full\"",
-     0,
-     0,
-     {"projector", "full"}},
-    {"optim.lr", KIND_REAL, AT(optim.lr), MUST_MATCH, NULL, 0, 1e3, {0}},
-    {"optim.projector_lr", KIND_REAL, AT(optim.projector_lr), MUST_MATCH, "null", 0, 1e3, {0}},
-    {"optim.betas", KIND_BETAS, AT(optim.beta1), MUST_MATCH, "[0.9, 0.999]", 0, 0.9999999, {0}},
-    {"optim.eps", KIND_REAL, AT(optim.eps), MUST_MATCH, "1e-8", 1e-30, 1, {0}},
-    {"optim.weight_decay", KIND_REAL, AT(optim.weight_decay), MUST_MATCH, "0", 0, 1e3, {0}},
-    {"optim.schedule",
-     KIND_CHOICE,
-     AT(optim.schedule),
-     MUST_MATCH,
-     "\"cosine\"",
-     0,
-     0,
-     {"cosine", "linear", "constant"}},
-    {"optim.warmup_ratio", KIND_REAL, AT(optim.warmup_ratio), MUST_MATCH, "0.03", 0, 1, {0}},
-    {"optim.max_grad_norm", KIND_REAL, AT(optim.max_grad_norm), MUST_MATCH, "1.0", 0, 1e30, {0}},
-    {"checkpoint.every_steps",
-     KIND_INT,
-     AT(checkpoint.every_steps),
-     MAY_DIFFER,
-     "500",
-     0,
-     NO_MAX,
-     {0}},
-    {"checkpoint.every_minutes",
-     KIND_INT,
-     AT(checkpoint.every_minutes),
-     MAY_DIFFER,
-     "30",
-     0,
-     1e6,
-     {0}},
-    {"checkpoint.keep", KIND_INT, AT(checkpoint.keep), MAY_DIFFER, "3", 1, 1e6, {0}},
-    {"log.every_steps", KIND_INT, AT(log.every_steps), MAY_DIFFER, "1", 1, NO_MAX, {0}},
+    STORED("run.dir", KIND_PATH, run.dir, MAY_DIFFER, NULL),
+    STORED("model.llava", KIND_PATH, model.llava, MAY_DIFFER, "null"),
+    STORED("model.vision_tower", KIND_PATH, model.vision_tower, MAY_DIFFER, "null"),
+    STORED("model.language_model", KIND_PATH, model.language_model, MAY_DIFFER, "null"),
+    STORED("model.projector.type", KIND_TEXT, model.projector_type, MUST_MATCH, "null"),
+    STORED("model.projector.weights", KIND_PATH, model.projector_weights, MAY_DIFFER, "null"),
+    STORED("model.vision_select_layer", KIND_LAYER, model.vision_select_layer, MUST_MATCH, "null",
+           BOUNDS(-1000, 1000)),
+    STORED("model.vision_select_feature", KIND_CHOICE, model.vision_select_feature, MUST_MATCH,
+           "null", CHOICES("null", "patch", "cls_patch")),
+    STORED("data.packs", KIND_PATHS, data.packs, MAY_DIFFER, NULL),
+    STORED("data.val_packs", KIND_PATHS, data.val_packs, MAY_DIFFER, "[]"),
+    STORED("data.shuffle", KIND_BOOL, data.shuffle, MUST_MATCH, "true"),
+    STORED("data.max_length", KIND_INT, data.max_length, MUST_MATCH, "2048", BOUNDS(1, 1 << 24)),
+    STORED("data.image_aspect", KIND_CHOICE, data.image_aspect, MUST_MATCH, "\"square\"",
+           CHOICES("square", "pad")),
+    FIXED("data.group_by_modality_length", "false", CHOICES("false")),
+    STORED("data.workers", KIND_INT, data.workers, MAY_DIFFER, "2", BOUNDS(1, 64)),
+    STORED("train.trainable", KIND_TEXTS, train.trainable, MUST_MATCH, NULL),
+    STORED("train.epochs", KIND_INT, train.epochs, MAY_DIFFER, "1", BOUNDS(1, 1000000)),
+    STORED("train.max_steps", KIND_INT, train.max_steps, MAY_DIFFER, "null", BOUNDS(1, NO_MAX)),
+    STORED("train.global_batch_size", KIND_INT, train.global_batch_size, MUST_MATCH, "256",
+           BOUNDS(1, 1 << 24)),
+    STORED("train.micro_batch_tokens", KIND_INT, train.micro_batch_tokens, MAY_DIFFER, "4096",
+           BOUNDS(1, 1 << 30)),
+    FIXED("train.precision", "\"f32\"", CHOICES("f32")),
+    STORED("train.recompute", KIND_CHOICE, train.recompute, MAY_DIFFER, "\"none\"",
+           CHOICES("none", "layer")),
+    STORED("train.val_every_steps", KIND_INT, train.val_every_steps, MAY_DIFFER, "0",
+           BOUNDS(0, NO_MAX)),
+    STORED("train.seed", KIND_INT, train.seed, MUST_MATCH, "42", BOUNDS(0, MAX_SEED)),
+    STORED("train.output", KIND_CHOICE, train.output_full, MAY_DIFFER, "\"full\"",
+           CHOICES("projector", "full")),
+    STORED("optim.lr", KIND_REAL, optim.lr, MUST_MATCH, NULL, BOUNDS(0, 1e3)),
+    STORED("optim.projector_lr", KIND_REAL, optim.projector_lr, MUST_MATCH, "null", BOUNDS(0, 1e3)),
+    STORED("optim.betas", KIND_BETAS, optim.beta1, MUST_MATCH, "[0.9, 0.999]",
+           BOUNDS(0, 0.9999999)),
+    STORED("optim.eps", KIND_REAL, optim.eps, MUST_MATCH, "1e-8", BOUNDS(1e-30, 1)),
+    STORED("optim.weight_decay", KIND_REAL, optim.weight_decay, MUST_MATCH, "0", BOUNDS(0, 1e3)),
+    STORED("optim.schedule", KIND_CHOICE, optim.schedule, MUST_MATCH, "\"cosine\"",
+           CHOICES("cosine", "linear", "constant")),
+    STORED("optim.warmup_ratio", KIND_REAL, optim.warmup_ratio, MUST_MATCH, "0.03", BOUNDS(0, 1)),
+    STORED("optim.max_grad_norm", KIND_REAL, optim.max_grad_norm, MUST_MATCH, "1.0",
+           BOUNDS(0, 1e30)),
+    STORED("checkpoint.every_steps", KIND_INT, checkpoint.every_steps, MAY_DIFFER, "500",
+           BOUNDS(0, NO_MAX)),
+    STORED("checkpoint.every_minutes", KIND_INT, checkpoint.every_minutes, MAY_DIFFER, "30",
+           BOUNDS(0, 1e6)),
+    STORED("checkpoint.keep", KIND_INT, checkpoint.keep, MAY_DIFFER, "3", BOUNDS(1, 1e6)),
+    STORED("log.every_steps", KIND_INT, log.every_steps, MAY_DIFFER, "1", BOUNDS(1, NO_MAX)),
 };
+/* clang-format on */
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 
 /* ---- the tree of values ---- */
@@ -313,7 +266,7 @@ static int store_number(const field *f, const cJSON *item, bool whole, void *to)
     double number = cJSON_IsNumber(item) ? item->valuedouble : NAN;
     bool fits = number >= f->min && number <= f->max && (!whole || number == floor(number));
     if (cJSON_IsNull(item) && f->preset && strcmp(f->preset, "null") == 0) {
-        number = -1;
+        number = f->kind == KIND_LAYER ? LV_LAYER_NOT_GIVEN : -1;
     } else if (!fits) {
         snprintf(expected, sizeof expected,
                  f->max == NO_MAX ? "%s, at least %g" : "%s between %g and %g",
@@ -334,6 +287,7 @@ static int store_choice(const field *f, const cJSON *item, void *to)
     const char *given = cJSON_IsString(item)  ? item->valuestring
                         : cJSON_IsFalse(item) ? "false"
                         : cJSON_IsTrue(item)  ? "true"
+                        : cJSON_IsNull(item)  ? "null"
                                               : "";
     for (int i = 0; i < 4 && f->choices[i]; i++) {
         size_t used = strlen(expected);
@@ -402,6 +356,7 @@ static int store(const field *f, const cJSON *item, lv_config *config)
     case KIND_TEXTS:
         return store_list(f, item, to);
     case KIND_INT:
+    case KIND_LAYER:
         return store_number(f, item, true, to);
     case KIND_REAL:
         return store_number(f, item, false, to);

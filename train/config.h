@@ -8,13 +8,14 @@
 
 #include "data/image.h"
 #include "optim/schedule.h"
+#include "train/model/llava.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LV_MAX_LIST = 32 };
+enum { LV_MAX_LIST = 32, LV_LAYER_NOT_GIVEN = INT32_MIN };
 
 typedef struct {
     size_t n;
@@ -31,8 +32,8 @@ typedef struct {
         const char *llava, *vision_tower, *language_model;
         const char *projector_type; /* NULL if not given */
         const char *projector_weights;
-        int64_t vision_select_layer;
-        bool vision_select_patch;
+        int64_t vision_select_layer; /* LV_LAYER_NOT_GIVEN if null */
+        lv_select_feature vision_select_feature;
     } model;
     struct {
         lv_text_list packs, val_packs;

@@ -12,14 +12,15 @@ static const int64_t READ_AHEAD_BYTES = 256 << 20;
 
 int lv_setup_model(lv_llava **out, const lv_config *config)
 {
+    const int layer = (int)config->model.vision_select_layer;
     lv_llava_options options = {
         .llava = config->model.llava,
         .vision_tower = config->model.vision_tower,
         .language_model = config->model.language_model,
         .projector_type = config->model.projector_type,
         .projector_weights = config->model.projector_weights,
-        .vision_select_layer = (int)config->model.vision_select_layer,
-        .vision_select_patch = config->model.vision_select_patch,
+        .vision_select_layer = layer == LV_LAYER_NOT_GIVEN ? NULL : &layer,
+        .vision_select_feature = config->model.vision_select_feature,
         .trainable = config->train.trainable.items,
         .n_trainable = config->train.trainable.n,
         .recompute = config->train.recompute,

@@ -12,6 +12,12 @@
 
 typedef struct lv_llava lv_llava;
 
+typedef enum {
+    LV_SELECT_DEFAULT, /* the directory's own, or patch */
+    LV_SELECT_PATCH,
+    LV_SELECT_CLS_PATCH,
+} lv_select_feature;
+
 /* lv_llava_options: the "model" section of a run's configuration; NULL where not given. */
 typedef struct {
     const char *llava;          /* one LLaVA directory, or ... */
@@ -19,8 +25,8 @@ typedef struct {
     const char *language_model; /* and a LLaMA directory */
     const char *projector_type; /* NULL with llava: its own */
     const char *projector_weights;
-    int vision_select_layer; /* this and the next: of a llava directory its own hold */
-    bool vision_select_patch;
+    const int *vision_select_layer; /* as Python's index; NULL: the directory's own, or -2 */
+    lv_select_feature vision_select_feature;
     const char *const *trainable; /* globs; n_trainable 0: nothing, for generation */
     size_t n_trainable;
     bool recompute; /* keep only the inputs of layers, run layers twice */

@@ -113,8 +113,8 @@ static int config_from_parts(lv_llava_config *config, sources *from, const lv_ll
     }
     config->projector.in_size = config->vision.hidden_size;
     config->projector.out_size = config->text.hidden_size;
-    config->vision_select_layer = o->vision_select_layer;
-    config->vision_select_patch = o->vision_select_patch;
+    config->vision_select_layer = -2;
+    config->vision_select_patch = true;
     config->image_token_id = -1;
     from->path[PART_VISION] = o->vision_tower;
     from->path[PART_PROJECTOR] = o->projector_weights;
@@ -124,11 +124,20 @@ static int config_from_parts(lv_llava_config *config, sources *from, const lv_ll
 
 static int read_config(lv_llava_config *config, sources *from, const lv_llava_options *o)
 {
-    if (!o->llava) {
-        return config_from_parts(config, from, o);
+    int err = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
+    if (!err && o->llava) {
+        err = check_projector_type(config, o);
     }
-    int err = config_from_llava(config, from, o);
-    return err ? err : check_projector_type(config, o);
+    if (err) {
+        return err;
+    }
+    if (o->vision_select_layer) {
+        config->vision_select_layer = *o->vision_select_layer;
+    }
+    if (o->vision_select_feature != LV_SELECT_DEFAULT) {
+        config->vision_select_patch = o->vision_select_feature == LV_SELECT_PATCH;
+    }
+    return LV_OK;
 }
 
 /* ---- weights ---- */

@@ -60,6 +60,7 @@ void golden_open(golden *g, const char *shape)
 
     char *path = lv_path("%s/samples.json", g->dir);
     golden_ok(lv_json_read(&g->json, path));
+    g->select_layer = (int)golden_number(g->json, "vision_select_layer", -1);
     free(path);
     path = lv_path("%s/reference.safetensors", g->dir);
     golden_ok(lv_weights_open(&g->reference, path));
@@ -106,11 +107,12 @@ void golden_options(const golden *g, lv_llava_options *options)
         .vision_tower = g->vision_tower,
         .language_model = g->language_model,
         .projector_weights = g->projector,
-        .vision_select_layer = (int)golden_number(g->json, "vision_select_layer", -1),
+        .vision_select_layer = &g->select_layer,
     };
     golden_ok(lv_json_string(g->json, "projector", true, &options->projector_type));
     golden_ok(lv_json_string(g->json, "vision_select_feature", true, &feature));
-    options->vision_select_patch = strcmp(feature, "patch") == 0;
+    options->vision_select_feature =
+        strcmp(feature, "patch") == 0 ? LV_SELECT_PATCH : LV_SELECT_CLS_PATCH;
 }
 
 lv_llava *golden_model(const golden *g, const char *const *trainable, size_t n_trainable,

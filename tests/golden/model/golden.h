@@ -26,6 +26,7 @@ typedef struct {
     int n_samples;
     float *pixels; /* (n_images, 3, S, S) */
     int64_t n_images, image_values;
+    int select_layer;
 } golden;
 
 void golden_open(golden *g, const char *shape);

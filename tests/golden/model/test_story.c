@@ -24,8 +24,6 @@ static lv_llava *open_story(const golden *g)
             .vision_tower = g->vision_tower,
             .language_model = story,
             .projector_type = "linear",
-            .vision_select_layer = -2,
-            .vision_select_patch = true,
         };
         golden_ok(lv_llava_open(&model, &options));
     }

@@ -46,11 +46,8 @@ static char *init_tiny(const char *folder, const char *name, uint64_t seed)
 static lv_llava *open_model(const char *dir, const char *projector)
 {
     char *tower = lv_path("%s/vision_tower", dir), *text = lv_path("%s/language_model", dir);
-    const lv_llava_options options = {.vision_tower = tower,
-                                      .language_model = text,
-                                      .projector_type = projector,
-                                      .vision_select_layer = -2,
-                                      .vision_select_patch = true};
+    const lv_llava_options options = {
+        .vision_tower = tower, .language_model = text, .projector_type = projector};
     lv_llava *model = NULL;
     golden_ok(lv_llava_open(&model, &options));
     free(tower);

@@ -86,9 +86,9 @@ static void a_select_layer_that_does_not_exist_is_refused_with_the_range(void **
 {
     lv_llava_options options;
     golden_options(*state, &options);
-    options.vision_select_layer = -5;
+    options.vision_select_layer = &(int){-5};
     refused(&options, LV_ERR_CONFIG, "-4 to 3");
-    options.vision_select_layer = 4;
+    options.vision_select_layer = &(int){4};
     refused(&options, LV_ERR_CONFIG, "-4 to 3");
 }
 
@@ -411,8 +411,8 @@ static size_t peak_with_layers(const golden *g, int n_layers, const char *traina
     const lv_llava_options options = {.vision_tower = tower,
                                       .language_model = text,
                                       .projector_type = "identity",
-                                      .vision_select_layer = -1,
-                                      .vision_select_patch = true,
+                                      .vision_select_layer = &(int){-1},
+                                      .vision_select_feature = LV_SELECT_PATCH,
                                       .trainable = &trainable,
                                       .n_trainable = 1,
                                       .recompute = recompute};

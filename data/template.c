@@ -40,27 +40,30 @@ struct lv_template {
     bool is_caption;          /* two turns; the human's holds nothing but the image */
 };
 
+/* clang-format off */
+#define TEXT(words) {.kind = PART_TEXT, .text = (words)}
+#define PART(part_kind) {.kind = (part_kind)}
+#define LEARN_TEXT(words) {.kind = PART_TEXT, .text = (words), .learnt = true}
+#define LEARN(part_kind) {.kind = (part_kind), .learnt = true}
+/* clang-format on */
+
 static const lv_template templates[] = {
     {
         .name = "plain",
         .is_caption = true,
-        .human = {{PART_MARKS}},
-        .gpt = {{PART_TURN, .learnt = true}, {PART_TEXT, "\n", true}},
-        .question = {{PART_TURN}},
+        .human = {PART(PART_MARKS)},
+        .gpt = {LEARN(PART_TURN), LEARN_TEXT("\n")},
+        .question = {PART(PART_TURN)},
     },
     {
         .name = "v1",
         .system = "A chat between a curious user and an artificial intelligence assistant. The "
                   "assistant gives helpful, detailed, and polite answers to the user's questions.",
-        .opening = {{PART_SYSTEM}, {PART_TEXT, " "}},
-        .human = {{PART_TEXT, "USER: "}, {PART_TURN}, {PART_TEXT, " "}},
-        .human_empty = {{PART_TEXT, "USER:"}},
-        .gpt = {{PART_TEXT, "ASSISTANT:"},
-                {PART_TEXT, " ", true},
-                {PART_TURN, .learnt = true},
-                {PART_EOS, .learnt = true}},
-        .question =
-            {{PART_SYSTEM}, {PART_TEXT, " USER: "}, {PART_TURN}, {PART_TEXT, " ASSISTANT:"}},
+        .opening = {PART(PART_SYSTEM), TEXT(" ")},
+        .human = {TEXT("USER: "), PART(PART_TURN), TEXT(" ")},
+        .human_empty = {TEXT("USER:")},
+        .gpt = {TEXT("ASSISTANT:"), LEARN_TEXT(" "), LEARN(PART_TURN), LEARN(PART_EOS)},
+        .question = {PART(PART_SYSTEM), TEXT(" USER: "), PART(PART_TURN), TEXT(" ASSISTANT:")},
     },
 };
 enum { N_TEMPLATES = sizeof templates / sizeof *templates };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/kernels/gemm.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,10 @@ const char *lv_blas_start(void)
         gotoblas_dynamic_quit) {
         take_core(core);
     }
+    int omp_threads = omp_get_max_threads();
     openblas_set_num_threads(1);
+    omp_set_num_threads(
+        omp_threads); /* OpenBLAS built for OpenMP changes it for the whole process */
     const char *now = openblas_get_corename();
     int same = strcmp(before, now) == 0;
     const char *config = openblas_get_config ? openblas_get_config() : "OpenBLAS";

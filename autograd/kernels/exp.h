@@ -11,6 +11,7 @@
 #include "autograd/real.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -40,8 +41,8 @@ static inline float lv_exp_clamp(float x)
     memcpy(&bits, &x, sizeof bits);
     uint32_t sign = bits & 0x80000000u;
     int32_t magnitude = (int32_t)(bits ^ sign);
-    int32_t clamped = (magnitude > LIMIT) & (magnitude <= INFINITE) ? LIMIT : magnitude;
-    bits = sign | (uint32_t)clamped;
+    bool beyond = (magnitude > LIMIT) & (magnitude <= INFINITE);
+    bits = sign | (uint32_t)(beyond ? LIMIT : magnitude);
     memcpy(&x, &bits, sizeof x);
     return x;
 }

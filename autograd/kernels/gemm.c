@@ -30,7 +30,9 @@ enum {
     GRAIN_N = 32,
 };
 
-static const double SERIAL_BELOW_FLOP = 1e5; /* a parallel region costs some microseconds */
+/* A parallel region costs some microseconds; outside of one, larger products might make an
+ * OpenBLAS that was built for OpenMP use threads of its own. */
+static const double SERIAL_BELOW_FLOP = 18000;
 
 static void clear(int64_t M, int64_t N, lv_real *C, int64_t ldc)
 {

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -74,7 +75,8 @@ lv_real lv_row_sum_squares(const lv_real *x, lv_real mean, int64_t n)
 
 static lv_real larger_or_nan(lv_real a, lv_real b)
 {
-    return (b > a) | (b != b) ? b : a;
+    bool take_b = (b > a) | (b != b);
+    return take_b ? b : a;
 }
 
 lv_real lv_row_max(const lv_real *x, int64_t n)

@@ -21,8 +21,9 @@
 
 enum {
     TILE_QUERIES = 64,
-    TILE_KEYS = 64,
-    TILE_SCORES = 4096, /* fewer queries (decoding: one) leave room for more keys */
+    TILE_KEYS = 128,
+    TILE_SCORES =
+        TILE_QUERIES * TILE_KEYS, /* fewer queries (decoding: one) leave room for more keys */
 };
 
 typedef struct {

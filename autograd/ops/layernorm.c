@@ -43,7 +43,7 @@ lv_tensor *lv_layernorm(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b,
     return out;
 }
 
-/* One row; the sums of g and g n are taken in scratch, which holds g. */
+/* One row; g and g n are formed block by block, for their sums, and g once more for dx. */
 static void backward_row(lv_real *dx, const lv_real *dy, const lv_real *x, const lv_real *w,
                          lv_real mean, lv_real r, int64_t H)
 {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -127,7 +128,7 @@ static void bf16_weights_at_odd_addresses_give_exact_products(void **state)
     (void)state;
     check_all_forms(true, false);
     check_product(&(product){false, true, true, false, 3, 523, 1031, 1}); /* several pieces */
-    check_product(&(product){false, false, true, false, 3, 1031, 523, 0});
+    check_product(&(product){true, false, true, false, 3, 1031, 523, 0});
 }
 
 static void products_do_not_depend_on_the_number_of_threads(void **state)
@@ -138,6 +139,7 @@ static void products_do_not_depend_on_the_number_of_threads(void **state)
         omp_set_num_threads(threads);
         check_product(&(product){false, true, false, false, 130, 70, 40, 0});
         check_product(&(product){true, false, true, false, 33, 260, 50, 1});
+        check_product(&(product){true, false, false, false, 260, 33, 50, 1});
     }
     omp_set_num_threads(before);
 }
@@ -160,16 +162,45 @@ static void nan_and_infinity_pass_through(void **state)
     }
 }
 
+/* What lv_blas_start says in a new process whose OpenBLAS was loaded with SSE kernels. */
+static void line_of_process(char *line, int bytes, const char *mode)
+{
+    char program[512], command[600];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    assert_true(n > 0);
+    program[n] = '\0';
+    snprintf(command, sizeof command, "OPENBLAS_CORETYPE=Prescott '%s' %s", program, mode);
+    FILE *from = popen(command, "r");
+    assert_non_null(from);
+    assert_non_null(fgets(line, bytes, from));
+    assert_int_equal(pclose(from), 0);
+}
+
+static void an_openblas_that_fell_back_to_sse_is_switched_unless_the_user_chose(void **state)
+{
+    (void)state;
+    char line[200];
+    line_of_process(line, sizeof line, "chosen");
+    if (!strstr(line, "Prescott") || !__builtin_cpu_supports("avx2")) {
+        skip(); /* an OpenBLAS for one CPU alone, or nothing better to switch to */
+    }
+    assert_null(strstr(line, "was"));
+    line_of_process(line, sizeof line, "fallen-back");
+    assert_non_null(strstr(line, "(was Prescott)"));
+}
+
 static void starting_blas_names_version_and_kernels(void **state)
 {
     (void)state;
     char first[160];
+    int threads = omp_get_max_threads();
     snprintf(first, sizeof first, "%s", lv_blas_start());
     assert_non_null(strstr(first, "OpenBLAS"));
     assert_null(getenv("OPENBLAS_CORETYPE"));
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         assert_null(strstr(first, " Prescott"));
     }
+    assert_int_equal(omp_get_max_threads(), threads);
     assert_string_equal(first, lv_blas_start()); /* a second start changes nothing */
 }
 
@@ -177,14 +208,29 @@ static int start(void **state)
 {
     (void)state;
     unsetenv("OPENBLAS_CORETYPE");
-    lv_blas_start();
+    omp_set_num_threads(2);
     return 0;
 }
 
-int main(void)
+/* In the processes of line_of_process: the line, if products are still right. */
+static int report_start(const char *mode)
 {
+    if (strcmp(mode, "fallen-back") == 0) {
+        unsetenv("OPENBLAS_CORETYPE"); /* OpenBLAS has read it when it was loaded */
+    }
+    puts(lv_blas_start());
+    check_product(&(product){false, true, false, false, 70, 90, 110, 0});
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        return report_start(argv[1]);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starting_blas_names_version_and_kernels),
+        cmocka_unit_test(an_openblas_that_fell_back_to_sse_is_switched_unless_the_user_chose),
         cmocka_unit_test(f32_products_agree_with_sums_in_double),
         cmocka_unit_test(serial_products_agree_with_sums_in_double),
         cmocka_unit_test(bf16_weights_at_odd_addresses_give_exact_products),

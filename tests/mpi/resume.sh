@@ -43,38 +43,51 @@ check "on 3 ranks the losses agree" "$METRICS_DIFF" "$work/whole/metrics.jsonl" 
 check "on 3 ranks the samples are the same" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
     "$work/elastic/metrics.jsonl" samples_hash 0
 
-# A real end: the launcher is killed while the job runs. Later it goes on.
-kill_in_the_middle() {
-    train 2 killed --set train.max_steps=2000 &
-    local launcher=$!
+# A job in the background: $launcher is mpirun itself, its output is in $work/DIR.log.
+begin_job() {
+    local dir=$1
+    shift
+    mpirun -n 2 "$LLAVA" train "$work/config.json" --set run.dir="$work/$dir" "$@" \
+        >"$work/$dir.log" 2>&1 &
+    launcher=$!
+}
+
+# wait_for PATTERN FILE: until the file has such a line, 30 s at the most.
+wait_for() {
     for _ in $(seq 600); do
-        [ -e "$work/killed/checkpoints/step-000010/manifest.json" ] && break
+        grep -q "$1" "$2" 2>/dev/null && return 0
         sleep 0.05
     done
+    echo "no /$1/ in $2"
+    return 1
+}
+
+kill_in_the_middle() {
+    begin_job killed --set train.max_steps=2000 --set checkpoint.keep=1000
+    wait_for '"step":12,' "$work/killed/metrics.jsonl" || return 1
     kill -9 "$launcher"
-    wait "$launcher" 2>/dev/null
-    sleep 1
-    [ ! -e "$work/killed/model" ]
+    wait "$launcher"
+    [ -e "$work/killed/checkpoints/step-000010/manifest.json" ] && [ ! -e "$work/killed/model" ]
 }
-kill_by_name() {
-    pkill -9 -f "run.dir=$work/$1" || true
+check "the launcher of a running job is killed" kill_in_the_middle
+ranks_are_gone() {
+    for _ in $(seq 100); do
+        pgrep -f "run.dir=$work/killed" >/dev/null || return 0
+        sleep 0.1
+    done
+    return 1
 }
-check "a job is killed after step 10" kill_in_the_middle
-kill_by_name killed
+check "its ranks end too" ranks_are_gone
 rm -rf "$work"/killed/checkpoints/step-0000[2-9]* "$work"/killed/checkpoints/step-000[1-9]*
 # with 2000 steps the schedule is another one, so this only has to go on and end
 check "the killed job goes on" train 2 killed --set train.max_steps=30
 check "and ends at its last step" grep -q '"step":30,' "$work/killed/metrics.jsonl"
 
 stop_on_request() {
-    train 2 stopped --set train.max_steps=5000 >"$work/stopped.log" 2>&1 &
-    local launcher=$! rank status
-    for _ in $(seq 600); do
-        grep -q '"step":3,' "$work/stopped/metrics.jsonl" 2>/dev/null && break
-        sleep 0.05
-    done
-    rank=$(pgrep -f "^[^ ]*llava train .*run.dir=$work/stopped" | head -n 1)
-    kill -TERM "$rank"
+    local status
+    begin_job stopped --set train.max_steps=5000
+    wait_for '"step":3,' "$work/stopped/metrics.jsonl" || return 1
+    kill -TERM "$(pgrep -f "^[^ ]*llava train .*run.dir=$work/stopped" | head -n 1)"
     wait "$launcher"
     status=$?
     cat "$work/stopped.log"

@@ -57,8 +57,11 @@ typedef struct {
 int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be NULL */
 
 /* lv_hf_tokenizer_copy: the files from one directory into another, with <image> added as image_id;
- * -1: unchanged. */
-int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id);
+ * -1: unchanged.
+ * in     text: whose special pieces a new tokenizer_config.json names; from was read without error
+ *        by lv_hf_tokenizer_read if a token is added */
+int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
+                         const lv_llama_config *text);
 
 /* hf_staging.c: a directory that is written beside its place. lv_hf_staging_begin names it (free
  * it); lv_hf_staging_end writes its digests.json and moves it to dir, or removes it if rc is an

@@ -124,8 +124,8 @@ static int add_identity(export *e, int64_t size)
     return LV_OK;
 }
 
-/* Chooses the image token's id and the number of vocabulary rows; *added if files and rows have to
- * grow for it. */
+/* Chooses the image token's id and the number of vocabulary rows; *added if the tokenizer's files
+ * have to list it. */
 static int place_image_token(lv_llava_config *config, bool *added, const char *tokenizer_dir)
 {
     lv_hf_tokenizer tokenizer;
@@ -138,7 +138,7 @@ static int place_image_token(lv_llava_config *config, bool *added, const char *t
     if (rc < 0) {
         return rc;
     }
-    *added = tokenizer.image_id < 0;
+    *added = tokenizer.found && tokenizer.image_id < 0;
     config->image_token_id = tokenizer.image_id >= 0 ? tokenizer.image_id
                              : tokenizer.found       ? tokenizer.next_id
                                                      : rows;
@@ -179,7 +179,8 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
         goto fail;
     }
     if (tokenizer_dir) {
-        rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, added ? config.image_token_id : -1);
+        rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, added ? config.image_token_id : -1,
+                                  &config.text);
     }
 fail:
     export_free(&e);
@@ -196,7 +197,7 @@ static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
         rc = lv_weights_write(dir, e.sources, e.n, MAX_FILE_BYTES);
     }
     if (rc == LV_OK && tokenizer_dir) {
-        rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1);
+        rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
     }
     export_free(&e);
     return rc;

@@ -22,6 +22,7 @@ static const char TOKENIZER[] = "tokenizer.json";
 static const char PIECES[] = "tokenizer.model";
 static const char CONFIG[] = "tokenizer_config.json";
 static const char ADDED[] = "added_tokens.json";
+static const char *const listing_files[] = {TOKENIZER, CONFIG, ADDED};
 static const char *const plain_files[] = {"tokenizer.model", "special_tokens_map.json"};
 
 /* cJSON without lv_json's check of whole numbers: transformers itself writes a model_max_length of
@@ -238,15 +239,15 @@ int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir)
 }
 
 /* What both tokenizer.json and tokenizer_config.json say of an added token. */
-static cJSON *image_token(void)
+static cJSON *added_token(const char *content, bool special)
 {
     cJSON *token = cJSON_CreateObject();
-    LV_CHECK(token && cJSON_AddStringToObject(token, "content", IMAGE) &&
+    LV_CHECK(token && cJSON_AddStringToObject(token, "content", content) &&
                  cJSON_AddBoolToObject(token, "lstrip", false) &&
                  cJSON_AddBoolToObject(token, "normalized", false) &&
                  cJSON_AddBoolToObject(token, "rstrip", false) &&
                  cJSON_AddBoolToObject(token, "single_word", false) &&
-                 cJSON_AddBoolToObject(token, "special", true),
+                 cJSON_AddBoolToObject(token, "special", special),
              "out of memory");
     return token;
 }
@@ -254,7 +255,7 @@ static cJSON *image_token(void)
 static void extend_fast(cJSON *root, int64_t id)
 {
     cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "added_tokens");
-    cJSON *token = image_token();
+    cJSON *token = added_token(IMAGE, true);
     if (!cJSON_IsArray(list)) {
         cJSON_DeleteItemFromObjectCaseSensitive(root, "added_tokens");
         list = cJSON_AddArrayToObject(root, "added_tokens");
@@ -263,29 +264,62 @@ static void extend_fast(cJSON *root, int64_t id)
              "out of memory");
 }
 
-/* The decoder lists all added tokens or is not there: transformers then reads them elsewhere. */
-static void extend_config(cJSON *config, const cJSON *fast, int64_t id)
+/* Sets the decoder's entry, in the place of an older one. */
+static void decoder_set(cJSON *decoder, double id, cJSON *token)
 {
     char key[24];
+    snprintf(key, sizeof key, "%.0f", id);
+    cJSON_DeleteItemFromObjectCaseSensitive(decoder, key);
+    LV_CHECK(cJSON_AddItemToObject(decoder, key, token), "out of memory");
+}
+
+/* The decoder lists all added tokens or none: with one, transformers looks at no other file. A new
+ * one is made from tokenizer.json, or else from added_tokens.json; either may be NULL. */
+static void extend_config(cJSON *config, const cJSON *fast, const cJSON *added, int64_t id)
+{
     const cJSON *item;
     cJSON *decoder = cJSON_GetObjectItemCaseSensitive(config, "added_tokens_decoder");
     if (!cJSON_IsObject(decoder)) {
-        if (!fast) {
-            return;
-        }
         cJSON_DeleteItemFromObjectCaseSensitive(config, "added_tokens_decoder");
         decoder = cJSON_AddObjectToObject(config, "added_tokens_decoder");
         cJSON_ArrayForEach (item, lv_json_find(fast, "added_tokens")) {
             cJSON *token = cJSON_Duplicate(item, true);
             LV_CHECK(token, "out of memory");
-            snprintf(key, sizeof key, "%" PRId64, (int64_t)lv_json_find(item, "id")->valuedouble);
             cJSON_DeleteItemFromObjectCaseSensitive(token, "id");
-            LV_CHECK(cJSON_AddItemToObject(decoder, key, token), "out of memory");
+            decoder_set(decoder, lv_json_find(item, "id")->valuedouble, token);
+        }
+        const cJSON *others = fast ? NULL : added;
+        cJSON_ArrayForEach (item, others) {
+            decoder_set(decoder, item->valuedouble, added_token(item->string, false));
         }
     }
-    snprintf(key, sizeof key, "%" PRId64, id);
-    cJSON_DeleteItemFromObjectCaseSensitive(decoder, key);
-    LV_CHECK(cJSON_AddItemToObject(decoder, key, image_token()), "out of memory");
+    decoder_set(decoder, (double)id, added_token(IMAGE, true));
+}
+
+/* A special piece's text under its key, if the tokenizer has a piece of that id. */
+static void name_special(cJSON *config, const char *key, const cJSON *fast, int64_t id)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach (item, lv_json_find(fast, "added_tokens")) {
+        if (lv_json_find(item, "id")->valuedouble == (double)id) {
+            const char *content = lv_json_find(item, "content")->valuestring;
+            LV_CHECK(cJSON_AddStringToObject(config, key, content), "out of memory");
+        }
+    }
+}
+
+/* The tokenizer_config.json of a directory that has none: what transformers would assume, said
+ * aloud, because it warns of assuming it. */
+static cJSON *new_config(const cJSON *fast, const lv_llama_config *text)
+{
+    cJSON *config = cJSON_CreateObject();
+    LV_CHECK(config && cJSON_AddStringToObject(config, "tokenizer_class", "LlamaTokenizer") &&
+                 cJSON_AddBoolToObject(config, "legacy", true) &&
+                 cJSON_AddBoolToObject(config, "clean_up_tokenization_spaces", false),
+             "out of memory");
+    name_special(config, "bos_token", fast, text->bos_token_id);
+    name_special(config, "eos_token", fast, text->eos_token_id);
+    return config;
 }
 
 static int copy_if_there(const char *to, const char *from, const char *name)
@@ -298,77 +332,69 @@ static int copy_if_there(const char *to, const char *from, const char *name)
     return rc;
 }
 
-/* tokenizer.json and tokenizer_config.json with the token; *fast is the new tokenizer.json. */
-static int extend_files(cJSON **fast, const char *to, const char *from, int64_t id)
+/* A JSON file as root, NULL if there is none. */
+static int read_if_there(cJSON **root, const char *from, const char *name,
+                         int (*read)(cJSON **, const char *))
 {
-    cJSON *config = NULL;
-    int rc = LV_OK;
-    char *fast_from = lv_path("%s/%s", from, TOKENIZER);
-    char *fast_to = lv_path("%s/%s", to, TOKENIZER);
-    char *config_from = lv_path("%s/%s", from, CONFIG);
-    char *config_to = lv_path("%s/%s", to, CONFIG);
-    if (lv_file_exists(fast_from) && (rc = lv_json_read(fast, fast_from)) == LV_OK) {
-        extend_fast(*fast, id);
-        rc = write_json(fast_to, *fast);
+    char *path = lv_path("%s/%s", from, name);
+    int rc = lv_file_exists(path) ? read(root, path) : LV_OK;
+    free(path);
+    return rc;
+}
+
+static int write_if_made(const char *to, const char *name, const cJSON *root)
+{
+    char *path = lv_path("%s/%s", to, name);
+    int rc = root ? write_json(path, root) : LV_OK;
+    free(path);
+    return rc;
+}
+
+/* The three files that list added tokens, with one more. */
+static int extend_files(const char *to, const char *from, int64_t id, const lv_llama_config *text)
+{
+    cJSON *fast = NULL, *config = NULL, *added = NULL;
+    int rc = read_if_there(&fast, from, TOKENIZER, lv_json_read);
+    if (rc < 0 || (rc = read_if_there(&config, from, CONFIG, read_config)) < 0 ||
+        (rc = read_if_there(&added, from, ADDED, lv_json_read)) < 0) {
+        goto fail;
     }
-    if (rc == LV_OK && lv_file_exists(config_from) &&
-        (rc = read_config(&config, config_from)) == LV_OK) {
-        extend_config(config, *fast, id);
-        rc = write_json(config_to, config);
+    if (added && !cJSON_IsObject(added)) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s/%s: expected an object", from, ADDED);
+        goto fail;
     }
+    config = config ? config : new_config(fast, text);
+    extend_config(config, fast, added, id);
+    if (fast) {
+        extend_fast(fast, id);
+    }
+    if (added) {
+        LV_CHECK(cJSON_AddNumberToObject(added, IMAGE, (double)id), "out of memory");
+    }
+    if ((rc = write_if_made(to, TOKENIZER, fast)) < 0 ||
+        (rc = write_if_made(to, CONFIG, config)) < 0) {
+        goto fail;
+    }
+    rc = write_if_made(to, ADDED, added);
+fail:
+    cJSON_Delete(fast);
     cJSON_Delete(config);
-    free(fast_from);
-    free(fast_to);
-    free(config_from);
-    free(config_to);
+    cJSON_Delete(added);
     return rc;
 }
 
-/* added_tokens.json, which slow tokenizers read: extended, or made if there is no tokenizer.json */
-static int extend_added(const char *to, const char *from, bool needed, int64_t id)
+int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
+                         const lv_llama_config *text)
 {
-    cJSON *root = NULL;
-    int rc = LV_OK;
-    char *source = lv_path("%s/%s", from, ADDED);
-    char *target = lv_path("%s/%s", to, ADDED);
-    if (lv_file_exists(source)) {
-        needed = true;
-        rc = lv_json_read(&root, source);
-    } else if (needed) {
-        root = cJSON_CreateObject();
-        rc = root ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: out of memory", target);
-    }
-    if (rc == LV_OK && needed) {
-        rc = cJSON_IsObject(root) && cJSON_AddNumberToObject(root, IMAGE, (double)id)
-                 ? write_json(target, root)
-                 : lv_fail(LV_ERR_FORMAT, "%s: expected an object", source);
-    }
-    cJSON_Delete(root);
-    free(source);
-    free(target);
-    return rc;
-}
-
-int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id)
-{
-    cJSON *fast = NULL;
     int rc = LV_OK;
     for (size_t i = 0; i < sizeof plain_files / sizeof *plain_files && rc == LV_OK; i++) {
         rc = copy_if_there(to, from, plain_files[i]);
     }
-    if (image_id < 0) {
-        if (rc < 0 || (rc = copy_if_there(to, from, TOKENIZER)) < 0 ||
-            (rc = copy_if_there(to, from, CONFIG)) < 0) {
-            return rc;
-        }
-        return copy_if_there(to, from, ADDED);
+    if (rc == LV_OK && image_id >= 0) {
+        return extend_files(to, from, image_id, text);
     }
-    if (rc == LV_OK) {
-        rc = extend_files(&fast, to, from, image_id);
+    for (size_t i = 0; i < sizeof listing_files / sizeof *listing_files && rc == LV_OK; i++) {
+        rc = copy_if_there(to, from, listing_files[i]);
     }
-    if (rc == LV_OK) {
-        rc = extend_added(to, from, !fast, image_id);
-    }
-    cJSON_Delete(fast);
     return rc;
 }

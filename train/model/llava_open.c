@@ -25,12 +25,6 @@ typedef struct {
     const char *path[N_PARTS];
 } sources;
 
-int lv_llava_rows_per_image(const lv_llava_config *config)
-{
-    return (int)lv_projector_rows_out(
-        &config->projector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
-}
-
 /* ---- configuration ---- */
 
 static int config_from_llava(lv_llava_config *config, sources *from, const lv_llava_options *o)

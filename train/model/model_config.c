@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/model/model_config.h"
 
+#include "train/model/clip.h"
+#include "train/model/projector.h"
+
 int lv_llava_rows_per_image(const lv_llava_config *config)
 {
-    int64_t side = config->vision.image_size / config->vision.patch_size;
-    return (int)(side * side) + (config->vision_select_patch ? 0 : 1);
+    return (int)lv_projector_rows_out(
+        &config->projector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
 }

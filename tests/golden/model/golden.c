@@ -41,8 +41,7 @@ static void read_sample(golden_sample *sample, const cJSON *json, int first_imag
     sample->supervised = calloc((size_t)cJSON_GetArraySize(tokens), 1);
     sample->n_images = (int)golden_number(json, "n_images", -1);
     sample->first_image = first_image;
-    cJSON_ArrayForEach(token, tokens)
-    {
+    cJSON_ArrayForEach (token, tokens) {
         sample->tokens[sample->n] = (int32_t)token->valuedouble;
         sample->supervised[sample->n++] = (uint8_t)mask->valuedouble;
         mask = mask->next;
@@ -140,8 +139,7 @@ static int64_t add_sample(lv_batch *batch, int64_t t, const golden_sample *sampl
         }
         const bool image = sample->tokens[i] == LV_IMAGE_TOKEN;
         for (int r = 0; r < (image ? rows : 1); r++, t++) {
-            batch->source[t] =
-                image ? (int32_t)(-1 - (first_image * rows + r)) : sample->tokens[i];
+            batch->source[t] = image ? (int32_t)(-1 - (first_image * rows + r)) : sample->tokens[i];
             batch->position[t] = (int32_t)(t - start);
             batch->label[t] = LV_NO_LABEL;
         }
@@ -150,14 +148,14 @@ static int64_t add_sample(lv_batch *batch, int64_t t, const golden_sample *sampl
     return t;
 }
 
-void golden_batch(lv_batch *batch, const golden *g, const lv_llava *model, const int *samples,
-                  int n)
+void golden_batch_of(lv_batch *batch, const golden *g, const lv_llava *model,
+                     const golden_sample *samples, int n)
 {
     const int rows = lv_llava_rows_per_image(lv_llava_config_of(model));
     int64_t n_rows = 0, n_images = 0;
     for (int i = 0; i < n; i++) {
-        n_rows += g->samples[samples[i]].n + g->samples[samples[i]].n_images * (rows - 1);
-        n_images += g->samples[samples[i]].n_images;
+        n_rows += samples[i].n + samples[i].n_images * (rows - 1);
+        n_images += samples[i].n_images;
     }
     *batch = (lv_batch){
         .n_samples = n,
@@ -165,28 +163,36 @@ void golden_batch(lv_batch *batch, const golden *g, const lv_llava *model, const
         .source = calloc((size_t)n_rows, sizeof *batch->source),
         .position = calloc((size_t)n_rows, sizeof *batch->position),
         .label = calloc((size_t)n_rows, sizeof *batch->label),
-        .pixels = calloc((size_t)(n_images * g->image_values) + 1, sizeof *batch->pixels),
+        .pixels = n_images ? calloc((size_t)(n_images * g->image_values), sizeof(float)) : NULL,
     };
     for (int i = 0; i < n; i++) {
-        const golden_sample *sample = &g->samples[samples[i]];
+        const golden_sample *sample = &samples[i];
         batch->seq_start[i + 1] =
             add_sample(batch, batch->seq_start[i], sample, rows, batch->n_images);
-        memcpy(batch->pixels + batch->n_images * g->image_values,
-               g->pixels + sample->first_image * g->image_values,
-               (size_t)(sample->n_images * g->image_values) * sizeof *batch->pixels);
+        if (sample->n_images > 0) {
+            memcpy(batch->pixels + batch->n_images * g->image_values,
+                   g->pixels + sample->first_image * g->image_values,
+                   (size_t)(sample->n_images * g->image_values) * sizeof *batch->pixels);
+        }
         batch->n_images += sample->n_images;
     }
     assert_int_equal(batch->seq_start[n], n_rows);
 }
 
+void golden_batch(lv_batch *batch, const golden *g, const lv_llava *model, const int *samples,
+                  int n)
+{
+    golden_sample *chosen = calloc((size_t)n, sizeof *chosen);
+    for (int i = 0; i < n; i++) {
+        chosen[i] = g->samples[samples[i]];
+    }
+    golden_batch_of(batch, g, model, chosen, n);
+    free(chosen);
+}
+
 void golden_batch_all(lv_batch *batch, const golden *g, const lv_llava *model)
 {
-    int *all = calloc((size_t)g->n_samples, sizeof *all);
-    for (int i = 0; i < g->n_samples; i++) {
-        all[i] = i;
-    }
-    golden_batch(batch, g, model, all, g->n_samples);
-    free(all);
+    golden_batch_of(batch, g, model, g->samples, g->n_samples);
 }
 
 void golden_batch_free(lv_batch *batch)

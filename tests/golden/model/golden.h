@@ -36,7 +36,10 @@ lv_llava *golden_model(const golden *g, const char *const *trainable, size_t n_t
                        bool recompute);
 void golden_options(const golden *g, lv_llava_options *options);
 
-/* golden_batch: the given samples as one micro-batch; golden_batch_free. */
+/* golden_batch_of: samples, of the shape's or made up, as one micro-batch; golden_batch_free. */
+void golden_batch_of(lv_batch *batch, const golden *g, const lv_llava *model,
+                     const golden_sample *samples, int n);
+/* golden_batch: some of the shape's samples by index. */
 void golden_batch(lv_batch *batch, const golden *g, const lv_llava *model, const int *samples,
                   int n);
 void golden_batch_all(lv_batch *batch, const golden *g, const lv_llava *model);

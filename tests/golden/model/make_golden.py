@@ -187,8 +187,10 @@ def check_f32(f64, f32):
 
 def save_model(model, spec, folder):
     if folder.name == "llava_bf16":
-        model.to(torch.bfloat16).save_pretrained(folder / "llava")
-        model.float()
+        with torch.no_grad():  # of the parameters only: inv_freq is a buffer and stays f32
+            for p in model.parameters():
+                p.copy_(p.to(torch.bfloat16))
+        copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder / "llava")
         return
     model.model.vision_tower.save_pretrained(folder / "vision_tower")
     text = LlamaForCausalLM(model.config.text_config)

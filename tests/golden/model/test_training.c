@@ -4,9 +4,9 @@
  * 2, and stage 2 with weight decay; each step as one micro-batch and as one a sample.
  */
 #include "autograd/kernels/parallel.h"
-#include "golden.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "golden.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
@@ -51,8 +51,7 @@ static void run_open(run *r, const golden *g, const char *name)
     path = lv_path("%s/run_%s.safetensors", g->dir, name);
     golden_ok(lv_weights_open(&r->changes, path));
     free(path);
-    cJSON_ArrayForEach(glob, lv_json_find(r->json, "trainable"))
-    {
+    cJSON_ArrayForEach (glob, lv_json_find(r->json, "trainable")) {
         r->trainable[r->n_trainable++] = glob->valuestring;
     }
     r->steps = (int)golden_number(r->json, "steps", -1);
@@ -103,8 +102,7 @@ static double accumulate(trainer *t, const run *r, int step, int n_parts, int64_
 {
     lv_params *params = lv_llava_params(t->model);
     double sum = 0;
-    memset(lv_params_flat_grad(params), 0,
-           (size_t)lv_params_flat_count(params) * sizeof(lv_real));
+    memset(lv_params_flat_grad(params), 0, (size_t)lv_params_flat_count(params) * sizeof(lv_real));
     *n_supervised = 0;
     for (int part = 0; part < n_parts; part++) {
         const int count = r->batch / n_parts;
@@ -136,8 +134,8 @@ static void update(trainer *t, const run *r, int step, double grad_scale)
         hyper.weight_decay = param->decay ? r->hyper.weight_decay : 0;
         if (param->trainable) {
             const int64_t at = param->offset;
-            lv_adamw_step(w + at, t->m + at, t->v + at, grad + at,
-                          lv_tensor_count(&param->tensor), &hyper, grad_scale, step + 1);
+            lv_adamw_step(w + at, t->m + at, t->v + at, grad + at, lv_tensor_count(&param->tensor),
+                          &hyper, grad_scale, step + 1);
         }
     }
 }
@@ -175,15 +173,15 @@ static void train(trainer *t, const run *r, int n_parts)
     for (int step = 0; step < r->steps; step++) {
         int64_t n_supervised = 0;
         double loss = accumulate(t, r, step, n_parts, &n_supervised);
-        double norm = sqrt(lv_sum_squares(lv_params_flat_grad(params),
-                                          lv_params_flat_count(params))) /
-                      (double)n_supervised;
+        double norm =
+            sqrt(lv_sum_squares(lv_params_flat_grad(params), lv_params_flat_count(params))) /
+            (double)n_supervised;
         double want_loss = golden_number(r->json, "losses", step);
         double want_norm = golden_number(r->json, "grad_norms", step);
         if (!(fabs(loss / want_loss - 1) <= LOSS_TOLERANCE) ||
             !(fabs(norm / want_norm - 1) <= 10 * LOSS_TOLERANCE)) {
-            fail_msg("step %d: loss %.9g, reference %.9g; gradient norm %.9g, reference %.9g",
-                     step, loss, want_loss, norm, want_norm);
+            fail_msg("step %d: loss %.9g, reference %.9g; gradient norm %.9g, reference %.9g", step,
+                     loss, want_loss, norm, want_norm);
         }
         t->losses[step] = loss;
         update(t, r, step, lv_clip_factor(norm, r->max_grad_norm) / (double)n_supervised);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The f32 build's ops against plain loops in double. */
+#include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/ops.h"
@@ -11,6 +12,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -394,6 +397,37 @@ static void patch_embedding_is_a_convolution(void **state)
     assert_near(lv_tensor_real(found), expected, I * (N * N + 1) * O, 1e-6);
 }
 
+static void leave(void)
+{
+    _exit(42);
+}
+
+static void a_wrong_shape_ends_the_job_with_op_and_shapes(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    lv_tensor *x = random_tensor(3, 5, false, 1);
+    lv_tensor *w = random_tensor(4, 6, false, 2);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        lv_abort_hook_set(leave);
+        lv_linear(tape, x, w, NULL);
+        _exit(0);
+    }
+    close(ends[1]);
+    char message[500];
+    ssize_t n = read(ends[0], message, sizeof message - 1);
+    close(ends[0]);
+    assert_true(n > 0);
+    message[n] = '\0';
+    assert_non_null(strstr(message, "linear: W is (4, 6), expected (-1, 5)"));
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -427,6 +461,7 @@ int main(void)
         cmocka_unit_test_setup(rope_angles_are_those_of_transformers, reset),
         cmocka_unit_test_setup(bf16_rows_are_widened_exactly, reset),
         cmocka_unit_test_setup(patch_embedding_is_a_convolution, reset),
+        cmocka_unit_test_setup(a_wrong_shape_ends_the_job_with_op_and_shapes, reset),
     };
     return cmocka_run_group_tests_name("ops", tests, start, stop);
 }

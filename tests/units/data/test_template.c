@@ -244,6 +244,39 @@ static void marks_of_several_images_stay_each_with_a_newline(void **state)
     lv_prompt_free(&prompt);
 }
 
+/* Without legacy, text right behind EOS gets no space marker; text behind an image does. */
+static void only_a_chunk_at_the_beginning_of_a_call_gets_the_first_marker(void **state)
+{
+    (void)state;
+    static const char user[] = "USER: ", rest[] = "\nc ASSISTANT: d";
+    lv_tokenizer *committed = tokenizer;
+    lv_prompt prompt = {0};
+    lv_tokens expected = {0};
+    cJSON *file = committed_tokenizer_file();
+    set_metaspace(file, "first");
+    assert_ok(open_tokenizer_json(&tokenizer, file));
+    assert_ok(encode_text(
+        &prompt, "v1",
+        SAMPLE(TWO, HUMAN("<image>a") "," GPT("b") "," HUMAN("<image>c") "," GPT("d"))));
+    size_t eos = 0;
+    while (prompt.tokens[eos] != 2) {
+        eos++;
+    }
+    assert_ok(lv_tokenizer_encode(tokenizer, user, strlen(user), false, &expected));
+    size_t n_user = expected.n;
+    assert_ok(lv_tokenizer_encode(tokenizer, rest, strlen(rest), true, &expected));
+    assert_int_equal(prompt.n_tokens, eos + 1 + expected.n + 2);
+    assert_memory_equal(prompt.tokens + eos + 1, expected.ids, n_user * sizeof(int32_t));
+    assert_int_equal(prompt.tokens[eos + 1 + n_user], LV_IMAGE_TOKEN);
+    assert_memory_equal(prompt.tokens + eos + n_user + 2, expected.ids + n_user,
+                        (expected.n - n_user) * sizeof(int32_t));
+    lv_tokens_free(&expected);
+    lv_prompt_free(&prompt);
+    cJSON_Delete(file);
+    lv_tokenizer_close(&tokenizer);
+    tokenizer = committed;
+}
+
 static void a_sample_may_bring_its_own_system_prompt(void **state)
 {
     (void)state;
@@ -388,6 +421,7 @@ int main(void)
         cmocka_unit_test(coco_samples_have_llavas_ids_and_masks),
         cmocka_unit_test(a_caption_under_llama_is_as_published),
         cmocka_unit_test(marks_of_several_images_stay_each_with_a_newline),
+        cmocka_unit_test(only_a_chunk_at_the_beginning_of_a_call_gets_the_first_marker),
         cmocka_unit_test(a_sample_may_bring_its_own_system_prompt),
         cmocka_unit_test(images_and_marks_must_match),
         cmocka_unit_test(turns_must_be_a_conversation),

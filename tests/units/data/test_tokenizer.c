@@ -36,51 +36,6 @@ static bool has_ids(const lv_tokens *tokens, const cJSON *ids)
     return same;
 }
 
-/* ---- variants of the committed file ---- */
-
-static cJSON *committed_file(void)
-{
-    cJSON *root = NULL;
-    char *path = source_path("configs/tokenizer/tokenizer.json");
-    assert_ok(lv_json_read(&root, path));
-    free(path);
-    return root;
-}
-
-static void set(cJSON *object, const char *key, const char *json)
-{
-    cJSON *value = NULL;
-    assert_ok(lv_json_parse(&value, json, strlen(json)));
-    if (cJSON_GetObjectItemCaseSensitive(object, key)) {
-        assert_true(cJSON_ReplaceItemInObjectCaseSensitive(object, key, value));
-    } else {
-        assert_true(cJSON_AddItemToObject(object, key, value));
-    }
-}
-
-static int open_json(lv_tokenizer **out, const cJSON *root)
-{
-    char *folder = make_folder();
-    char *text = cJSON_PrintUnformatted(root);
-    write_text(folder, "tokenizer.json", text);
-    int rc = lv_tokenizer_open(out, folder);
-    cJSON_free(text);
-    remove_folder(folder);
-    return rc;
-}
-
-static void set_metaspace(cJSON *root, const char *scheme)
-{
-    char metaspace[256];
-    snprintf(metaspace, sizeof metaspace,
-             "{\"type\": \"Metaspace\", \"replacement\": \"" MARKER "\", \"prepend_scheme\": "
-             "\"%s\", \"split\": false}",
-             scheme);
-    set(root, "normalizer", "null");
-    set(root, "pre_tokenizer", metaspace);
-    set(root, "decoder", metaspace);
-}
-
 /* Merges in the form of newer files. */
 static void set_merges_as_pairs(cJSON *root)
 {
@@ -106,12 +61,12 @@ static void each_marker_rule_gives_the_reference_ids(void **state)
     const cJSON *rule;
     cJSON_ArrayForEach (rule, lv_json_find(golden, "ids")) {
         lv_tokenizer *variant = NULL;
-        cJSON *root = committed_file();
+        cJSON *root = committed_tokenizer_file();
         if (strcmp(rule->string, "legacy") != 0) {
             set_metaspace(root, rule->string);
             set_merges_as_pairs(root);
         }
-        assert_ok(open_json(&variant, root));
+        assert_ok(open_tokenizer_json(&variant, root));
         assert_non_null(strstr(lv_tokenizer_fingerprint(variant), rule->string));
         const cJSON *ids = rule->child;
         const cJSON *text;
@@ -135,9 +90,9 @@ static void only_the_rule_first_asks_where_a_chunk_stands(void **state)
     static const char *const rules[] = {"first", "always", "never"};
     for (int i = 0; i < 3; i++) {
         lv_tokenizer *variant = NULL;
-        cJSON *root = committed_file();
+        cJSON *root = committed_tokenizer_file();
         set_metaspace(root, rules[i]);
-        assert_ok(open_json(&variant, root));
+        assert_ok(open_tokenizer_json(&variant, root));
         lv_tokens head = encode(variant, "dog", 3, true), later = encode(variant, "dog", 3, false);
         assert_int_equal(head.ids[0] == lv_tokenizer_id(variant, MARKER "dog"), i != 2);
         assert_int_equal(later.ids[0] == lv_tokenizer_id(variant, MARKER "dog"), i == 1);
@@ -287,16 +242,17 @@ static void a_merge_of_lower_rank_wins_and_the_leftmost_of_equals(void **state)
 {
     (void)state;
     lv_tokenizer *small = NULL;
-    cJSON *root = committed_file();
+    cJSON *root = committed_tokenizer_file();
     char *back = NULL;
-    set(root, "normalizer", "null");
-    set(root, "post_processor", "null");
-    set(root, "added_tokens", "[]");
-    set(root, "model",
+    set_member(root, "normalizer", "null");
+    set_member(root, "post_processor", "null");
+    set_member(root, "added_tokens", "[]");
+    set_member(
+        root, "model",
         "{\"type\": \"BPE\", \"unk_token\": \"?\", \"fuse_unk\": true, \"vocab\": {\"?\": 0, "
         "\"a\": 1, \"b\": 2, \"c\": 3, \"bc\": 4, \"ab\": 5, \"aa\": 6, \"abc\": 7}, "
         "\"merges\": [\"b c\", \"a b\", \"a a\", \"ab c\"]}");
-    assert_ok(open_json(&small, root));
+    assert_ok(open_tokenizer_json(&small, root));
     lv_tokens tokens = encode(small, "abc aaa xyab", 12, true);
     static const int32_t expected[] = {1, 4, 0, 6, 1, 0, 5}; /* a bc ? aa a ?(" xy") ab */
     static const size_t begin[] = {0, 1, 3, 4, 6, 7, 10};
@@ -310,9 +266,9 @@ static void a_merge_of_lower_rank_wins_and_the_leftmost_of_equals(void **state)
     free(back);
 
     cJSON *model = cJSON_GetObjectItemCaseSensitive(root, "model");
-    set(model, "fuse_unk", "false");
-    set(model, "ignore_merges", "true");
-    assert_ok(open_json(&small, root));
+    set_member(model, "fuse_unk", "false");
+    set_member(model, "ignore_merges", "true");
+    assert_ok(open_tokenizer_json(&small, root));
     tokens = encode(small, "abc", 3, true); /* whole, though no merge leads there */
     assert_int_equal(tokens.n, 1);
     assert_int_equal(tokens.ids[0], 7);
@@ -360,9 +316,9 @@ static void bos_and_eos_come_from_the_first_file_that_names_them(void **state)
 {
     (void)state;
     lv_tokenizer *t = NULL;
-    cJSON *root = committed_file();
+    cJSON *root = committed_tokenizer_file();
     char *folder = make_folder();
-    set(root, "post_processor", "null");
+    set_member(root, "post_processor", "null");
     char *text = cJSON_PrintUnformatted(root);
     write_text(folder, "tokenizer.json", text);
     write_text(folder, "alone.json", text);
@@ -421,30 +377,37 @@ static void the_fingerprint_follows_the_ids_and_nothing_else(void **state)
     (void)state;
     lv_tokenizer *t = NULL;
     const char *own = lv_tokenizer_fingerprint(tokenizer);
-    cJSON *root = committed_file();
+    cJSON *root = committed_tokenizer_file();
     set_merges_as_pairs(root); /* another form, and (by cJSON) other white space */
     cJSON *image = NULL;
     const char *text = "{\"id\": 2048, \"content\": \"<image>\", \"special\": true}";
     assert_ok(lv_json_parse(&image, text, strlen(text)));
     cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), image);
-    assert_ok(open_json(&t, root));
+    assert_ok(open_tokenizer_json(&t, root));
     assert_string_equal(lv_tokenizer_fingerprint(t), own);
     assert_int_equal(lv_tokenizer_vocab_size(t), 2049);
     assert_int_equal(lv_tokenizer_id(t, "<image>"), 2048);
     assert_int_equal(lv_tokenizer_id(tokenizer, "<image>"), -1);
     lv_tokenizer_close(&t);
 
+    set_member(root, "added_tokens", "[]"); /* the same piece in the model's vocabulary */
+    cJSON *model = cJSON_GetObjectItemCaseSensitive(root, "model");
+    set_member(cJSON_GetObjectItemCaseSensitive(model, "vocab"), "<image>", "2048");
+    assert_ok(open_tokenizer_json(&t, root));
+    assert_string_equal(lv_tokenizer_fingerprint(t), own);
+    lv_tokenizer_close(&t);
+
     set_metaspace(root, "first");
-    assert_ok(open_json(&t, root));
+    assert_ok(open_tokenizer_json(&t, root));
     assert_string_not_equal(lv_tokenizer_fingerprint(t), own);
     lv_tokenizer_close(&t);
     cJSON_Delete(root);
 
-    root = committed_file(); /* two merges the other way round */
+    root = committed_tokenizer_file(); /* two merges the other way round */
     cJSON *merges =
         cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "model"), "merges");
     cJSON_AddItemToArray(merges, cJSON_DetachItemFromArray(merges, 0));
-    assert_ok(open_json(&t, root));
+    assert_ok(open_tokenizer_json(&t, root));
     assert_string_not_equal(lv_tokenizer_fingerprint(t), own);
     lv_tokenizer_close(&t);
     cJSON_Delete(root);
@@ -454,9 +417,9 @@ static void refuses_change(const char *part, const char *key, const char *json, 
                            const char *message)
 {
     lv_tokenizer *t = NULL;
-    cJSON *root = committed_file();
-    set(part ? cJSON_GetObjectItemCaseSensitive(root, part) : root, key, json);
-    int rc = open_json(&t, root);
+    cJSON *root = committed_tokenizer_file();
+    set_member(part ? cJSON_GetObjectItemCaseSensitive(root, part) : root, key, json);
+    int rc = open_tokenizer_json(&t, root);
     cJSON_Delete(root);
     assert_fails(rc, error, message);
     assert_null(t);

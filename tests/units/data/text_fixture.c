@@ -89,3 +89,45 @@ void write_text(const char *folder, const char *name, const char *text)
     assert_ok(lv_file_write(path, text, strlen(text)));
     free(path);
 }
+
+cJSON *committed_tokenizer_file(void)
+{
+    cJSON *root = NULL;
+    char *path = source_path("configs/tokenizer/tokenizer.json");
+    assert_ok(lv_json_read(&root, path));
+    free(path);
+    return root;
+}
+
+void set_member(cJSON *object, const char *key, const char *json)
+{
+    cJSON *value = NULL;
+    assert_ok(lv_json_parse(&value, json, strlen(json)));
+    if (cJSON_GetObjectItemCaseSensitive(object, key)) {
+        assert_true(cJSON_ReplaceItemInObjectCaseSensitive(object, key, value));
+    } else {
+        assert_true(cJSON_AddItemToObject(object, key, value));
+    }
+}
+
+int open_tokenizer_json(lv_tokenizer **out, const cJSON *root)
+{
+    char *folder = make_folder();
+    char *text = cJSON_PrintUnformatted(root);
+    write_text(folder, "tokenizer.json", text);
+    int rc = lv_tokenizer_open(out, folder);
+    cJSON_free(text);
+    remove_folder(folder);
+    return rc;
+}
+
+void set_metaspace(cJSON *root, const char *scheme)
+{
+    char *metaspace = lv_path("{\"type\": \"Metaspace\", \"replacement\": \"\xE2\x96\x81\", "
+                              "\"prepend_scheme\": \"%s\", \"split\": false}",
+                              scheme);
+    set_member(root, "normalizer", "null");
+    set_member(root, "pre_tokenizer", metaspace);
+    set_member(root, "decoder", metaspace);
+    free(metaspace);
+}

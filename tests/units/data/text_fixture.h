@@ -27,6 +27,14 @@ void assert_fails_at(int rc, int error, const char *part, const char *file, int 
 cJSON *read_golden(const char *name);
 lv_tokenizer *open_committed_tokenizer(void);
 
+/* Variants of the committed tokenizer: its tokenizer.json, to be changed; a member set to JSON
+ * text; Metaspace with a prepend_scheme in place of the normalizer; the tokenizer that comes of it.
+ */
+cJSON *committed_tokenizer_file(void);
+void set_member(cJSON *object, const char *key, const char *json);
+void set_metaspace(cJSON *root, const char *scheme);
+int open_tokenizer_json(lv_tokenizer **out, const cJSON *root);
+
 /* A new folder under the system's temporary one; remove_folder also frees the name. */
 char *make_folder(void);
 void remove_folder(char *folder);

@@ -110,7 +110,7 @@ static void declare(lv_params *params, const char *name, int64_t rows, int64_t c
 static void declare_layer_of(lv_params *params, const char *prefix, int64_t rows, int64_t columns,
                              bool bias)
 {
-    char name[256];
+    char name[300];
     snprintf(name, sizeof name, "%s.weight", prefix);
     declare(params, name, rows, columns);
     if (bias) {
@@ -169,14 +169,19 @@ static void declare_text(lv_params *params, const lv_llama_config *c)
         const struct {
             const char *name;
             int64_t rows, columns;
-        } parts[] = {{"self_attn.q_proj", A, H}, {"self_attn.k_proj", G, H},
-                     {"self_attn.v_proj", G, H}, {"self_attn.o_proj", H, A},
-                     {"mlp.gate_proj", F, H},    {"mlp.up_proj", F, H},
-                     {"mlp.down_proj", H, F},    {"input_layernorm", H, 0},
-                     {"post_attention_layernorm", H, 0}};
+            bool bias;
+        } parts[] = {{"self_attn.q_proj", A, H, c->attention_bias},
+                     {"self_attn.k_proj", G, H, c->attention_bias},
+                     {"self_attn.v_proj", G, H, c->attention_bias},
+                     {"self_attn.o_proj", H, A, c->attention_bias},
+                     {"mlp.gate_proj", F, H, c->mlp_bias},
+                     {"mlp.up_proj", F, H, c->mlp_bias},
+                     {"mlp.down_proj", H, F, c->mlp_bias},
+                     {"input_layernorm", H, 0, false},
+                     {"post_attention_layernorm", H, 0, false}};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             snprintf(name, sizeof name, "language_model.model.layers.%d.%s", (int)l, parts[i].name);
-            declare_layer_of(params, name, parts[i].rows, parts[i].columns, false);
+            declare_layer_of(params, name, parts[i].rows, parts[i].columns, parts[i].bias);
         }
     }
     declare_layer_of(params, "language_model.model.norm", H, 0, false);

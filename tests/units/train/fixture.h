@@ -8,8 +8,8 @@
 
 #include "train/model/hf.h"
 
-#include <stdarg.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 

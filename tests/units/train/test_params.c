@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/error.h"
+#include "fixture.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static lv_params *declare_four(void)
+{
+    lv_params *params = NULL;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_declare(params, "vision_tower.a.weight", 2, (int64_t[]){2, 3}, true, true);
+    lv_params_declare(params, "vision_tower.unused.weight", 1, (int64_t[]){3}, true, false);
+    lv_params_declare(params, "projector.0.weight", 2, (int64_t[]){5, 3}, true, true);
+    lv_params_declare(params, "projector.0.bias", 1, (int64_t[]){5}, false, true);
+    return params;
+}
+
+static int train(lv_params *params, const char *glob)
+{
+    return lv_params_set_trainable(params, &glob, 1);
+}
+
+static bool trains(lv_params *params, const char *name)
+{
+    const lv_param *param = lv_params_find(params, name);
+    assert_int_equal(param->trainable, param->tensor.requires_grad);
+    return param->trainable;
+}
+
+static void trainable_ones_lie_end_to_end_in_order(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    assert_int_equal(train(params, "projector"), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    const lv_param *w = lv_params_find(params, "projector.0.weight");
+    const lv_param *b = lv_params_find(params, "projector.0.bias");
+    assert_int_equal(lv_params_flat_count(params), 20);
+    assert_int_equal(w->offset, 0);
+    assert_int_equal(b->offset, 15);
+    assert_ptr_equal(b->tensor.data, lv_params_flat_data(params) + 15);
+    assert_ptr_equal(b->tensor.grad, lv_params_flat_grad(params) + 15);
+    assert_int_equal((uintptr_t)lv_params_flat_data(params) % 64, 0);
+    assert_int_equal((uintptr_t)lv_params_flat_grad(params) % 64, 0);
+    for (int i = 0; i < 20; i++) {
+        assert_true(lv_params_flat_grad(params)[i] == 0);
+    }
+    assert_null(lv_params_find(params, "vision_tower.a.weight")->tensor.data);
+    lv_params_destroy(&params);
+    assert_null(params);
+    lv_params_destroy(&params);
+}
+
+static void nothing_trainable_gives_no_flat_buffers(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    assert_int_equal(lv_params_set_trainable(params, NULL, 0), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    assert_int_equal(lv_params_flat_count(params), 0);
+    assert_null(lv_params_flat_data(params));
+    lv_params_destroy(&params);
+}
+
+static void a_bare_word_is_a_prefix_that_ends_at_a_dot(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    assert_int_equal(train(params, "projector.0"), LV_OK);
+    assert_true(trains(params, "projector.0.bias"));
+    assert_false(trains(params, "vision_tower.a.weight"));
+    assert_int_equal(train(params, "vision_tower.a.weight"), LV_OK);
+    assert_true(trains(params, "vision_tower.a.weight"));
+    assert_false(trains(params, "projector.0.bias"));
+    assert_fails(train(params, "project"), LV_ERR_CONFIG, "project");
+    assert_fails(train(params, ""), LV_ERR_CONFIG, "fits no parameter");
+    lv_params_destroy(&params);
+}
+
+static void globs_choose_by_name_and_never_what_is_unused(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    assert_int_equal(train(params, "*.weight"), LV_OK);
+    assert_true(trains(params, "vision_tower.a.weight"));
+    assert_true(trains(params, "projector.0.weight"));
+    assert_false(trains(params, "projector.0.bias"));
+    assert_false(trains(params, "vision_tower.unused.weight"));
+    assert_int_equal(train(params, "projector.[0-9].b???"), LV_OK);
+    assert_true(trains(params, "projector.0.bias"));
+    lv_params_destroy(&params);
+}
+
+static void a_glob_that_fits_nothing_names_what_there_is(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    assert_fails(train(params, "langauge_model"), LV_ERR_CONFIG, "langauge_model");
+    assert_non_null(strstr(lv_error_message(), "vision_tower, projector"));
+    assert_fails(train(params, "vision_tower.unused"), LV_ERR_CONFIG, "vision_tower.unused");
+    lv_params_destroy(&params);
+}
+
+static void set_converts_unaligned_values_and_refuses_another_shape(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    assert_int_equal(train(params, "projector.0.bias"), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    lv_param *bias = lv_params_find(params, "projector.0.bias");
+    lv_param *frozen = lv_params_find(params, "vision_tower.unused.weight");
+    /* bf16 1, -2, 0.5, NaN, 3 behind one odd byte; f16 1, -2, 65504 */
+    const uint8_t bf16[] = {9, 0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f, 0xc0, 0x7f, 0x40, 0x40};
+    const uint8_t f16[] = {9, 0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b};
+    assert_int_equal(lv_params_set(params, bias, bf16 + 1, LV_BF16, 1, (int64_t[]){5}), LV_OK);
+    assert_int_equal(lv_params_set(params, frozen, f16 + 1, LV_F16, 1, (int64_t[]){3}), LV_OK);
+    const lv_real *x = lv_params_flat_data(params), *y = lv_tensor_real(&frozen->tensor);
+    assert_true(x[0] == 1 && x[1] == -2 && x[2] == 0.5f && isnan(x[3]) && x[4] == 3);
+    assert_true(y[0] == 1 && y[1] == -2 && y[2] == 65504);
+    assert_fails(lv_params_set(params, bias, bf16, LV_BF16, 1, (int64_t[]){4}), LV_ERR_SHAPE,
+                 "projector.0.bias");
+    assert_non_null(strstr(lv_error_message(), "(4)"));
+    assert_non_null(strstr(lv_error_message(), "(5)"));
+    assert_int_equal(lv_params_set(params, bias, bf16, LV_BF16, 2, (int64_t[]){5, 1}),
+                     LV_ERR_SHAPE);
+    lv_params_destroy(&params);
+}
+
+static void memory_that_is_not_there_is_an_error(void **state)
+{
+    (void)state;
+    lv_params *params = NULL;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_declare(params, "a.big", 2, (int64_t[]){1 << 30, 1 << 30}, true, true);
+    lv_params_declare(params, "b.huge", 3, (int64_t[]){1 << 30, 1 << 30, 1 << 30}, true, true);
+#ifndef __SANITIZE_ADDRESS__ /* it ends the program instead of refusing */
+    assert_int_equal(train(params, "a"), LV_OK);
+    assert_fails(lv_params_allocate(params), LV_ERR_MEMORY, "4611686018427387904 bytes");
+    assert_null(lv_params_flat_data(params));
+#endif
+    assert_int_equal(train(params, "b"), LV_OK);
+    assert_fails(lv_params_allocate(params), LV_ERR_MEMORY, "b.huge");
+    lv_params_destroy(&params);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trainable_ones_lie_end_to_end_in_order),
+        cmocka_unit_test(nothing_trainable_gives_no_flat_buffers),
+        cmocka_unit_test(a_bare_word_is_a_prefix_that_ends_at_a_dot),
+        cmocka_unit_test(globs_choose_by_name_and_never_what_is_unused),
+        cmocka_unit_test(a_glob_that_fits_nothing_names_what_there_is),
+        cmocka_unit_test(set_converts_unaligned_values_and_refuses_another_shape),
+        cmocka_unit_test(memory_that_is_not_there_is_an_error),
+    };
+    return cmocka_run_group_tests_name("params", tests, NULL, NULL);
+}

@@ -106,7 +106,8 @@ static int examine(stored_image *out, const lv_pack_job *job, int64_t number)
         return rc < 0 ? lv_fail_within("image \"%s\"", item->name) : rc;
     }
     if (job->options->strict) {
-        return lv_fail_within("record %" PRId64 ", image \"%s\"", item->first_record, item->name);
+        return lv_fail(LV_ERR_FORMAT, "record %" PRId64 ", image \"%s\": %s", item->first_record,
+                       item->name, lv_error_message());
     }
     out->reason = strdup(lv_error_message());
     return out->reason ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");

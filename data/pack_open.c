@@ -102,9 +102,9 @@ static int check_rows(const lv_pack_shard_state *shard, const int *fields, size_
 static int load_sample_index(lv_pack_shard_state *shard, const lv_sample_counts *counts)
 {
     static const int fields[] = {LV_PACK_SAMPLE_OFFSET, LV_PACK_SAMPLE_IMAGE_OFFSET,
-                                 LV_PACK_ID_OFFSET, LV_PACK_SAMPLE_CRC};
+                                 LV_PACK_ID_OFFSET, LV_PACK_ID_BYTES, LV_PACK_SAMPLE_CRC};
     static const int per_sample[] = {LV_PACK_SAMPLE_CRC};
-    int rc = load_columns(shard, fields, 4);
+    int rc = load_columns(shard, fields, sizeof fields / sizeof *fields);
     rc = rc < 0 ? rc : check_rows(shard, per_sample, 1);
     rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_SAMPLE_OFFSET, LV_PACK_TOKENS);
     rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_SAMPLE_OFFSET, LV_PACK_SUPERVISED);

@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zlib.h>
 
 /* ---- samples ---- */
@@ -36,18 +37,11 @@ static int read_rows(const lv_pack_shard_state *shard, int field, int offset_fie
                               offset[i + 1] - offset[i]);
 }
 
-static int read_id(const lv_pack_shard_state *shard, int64_t i, char **id)
+static char *copy_id(const lv_pack_shard_state *shard, int64_t i)
 {
     const int64_t *offset = lv_pack_int64(&shard->index, LV_PACK_ID_OFFSET);
-    char *text = calloc((size_t)(offset[i + 1] - offset[i]) + 1, 1);
-    int rc = text ? read_rows(shard, LV_PACK_ID_BYTES, LV_PACK_ID_OFFSET, i, text)
-                  : lv_fail(LV_ERR_MEMORY, "out of memory");
-    if (rc < 0) {
-        free(text);
-        return rc;
-    }
-    *id = text;
-    return LV_OK;
+    const char *bytes = shard->index.columns[LV_PACK_ID_BYTES].data;
+    return strndup(bytes + offset[i], (size_t)(offset[i + 1] - offset[i]));
 }
 
 /* What a sample must be whatever it says, so that nothing behind the reader has to ask. */
@@ -78,7 +72,6 @@ int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supe
     LV_CHECK(i >= 0 && i < pack->samples.n, "sample %" PRId64 " of %" PRId64, i, pack->samples.n);
     lv_pack_shard_state *shard = shard_of_sample(pack, i);
     int64_t at = i - shard->first;
-    char *own_id = NULL;
     pthread_mutex_lock(&pack->lock);
     int rc = lv_pack_use_shard(pack, &pack->samples, shard);
     rc = rc < 0 ? rc : read_rows(shard, LV_PACK_TOKENS, LV_PACK_SAMPLE_OFFSET, at, tokens);
@@ -86,9 +79,6 @@ int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supe
     rc = rc < 0
              ? rc
              : read_rows(shard, LV_PACK_SAMPLE_IMAGE, LV_PACK_SAMPLE_IMAGE_OFFSET, at, image_ids);
-    if (rc == LV_OK && id) {
-        rc = read_id(shard, at, &own_id);
-    }
     pthread_mutex_unlock(&pack->lock);
     if (rc == LV_OK) {
         const uint32_t *crc = shard->index.columns[LV_PACK_SAMPLE_CRC].data;
@@ -97,14 +87,10 @@ int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supe
             lv_fail_within("%s: sample %" PRId64, shard->path, i);
         }
     }
-    if (rc < 0) {
-        free(own_id);
-        return rc;
+    if (rc == LV_OK && id && !(*id = copy_id(shard, at))) {
+        rc = lv_fail(LV_ERR_MEMORY, "out of memory");
     }
-    if (id) {
-        *id = own_id;
-    }
-    return LV_OK;
+    return rc;
 }
 
 /* ---- images ---- */

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pack_fixture.h"
+
+#include "autograd/error.h"
+#include "data/file.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char *const images[] = {"baseline.jpg", "rgb8.png", "progressive.jpg", "palette8.png"};
+enum { N_IMAGES = 4 };
+
+void fixture_create(fixture *f)
+{
+    char scratch[] = "/tmp/llava-pack-XXXXXX";
+    const char *source = getenv("LLAVA_TEST_SOURCE");
+    assert_non_null(mkdtemp(scratch));
+    *f = (fixture){.dir = lv_path("%s", scratch),
+                   .data_path = lv_path("%s/source.json", scratch),
+                   .image_dir = lv_path("%s/images", scratch),
+                   .tokenizer_path = lv_path("%s/configs/tokenizer", source),
+                   .out_dir = lv_path("%s/pack", scratch)};
+    assert_int_equal(lv_dir_create(f->image_dir), LV_OK);
+    for (int i = 0; i < N_IMAGES; i++) {
+        char *from = lv_path("%s/tests/golden/image/%s", source, images[i]);
+        char *to = lv_path("%s/%s", f->image_dir, images[i]);
+        assert_int_equal(lv_file_copy(to, from), LV_OK);
+        free(from);
+        free(to);
+    }
+    f->options = (lv_pack_options){.data_path = f->data_path,
+                                   .image_dir = f->image_dir,
+                                   .tokenizer_path = f->tokenizer_path,
+                                   .template_name = "plain",
+                                   .out_dir = f->out_dir,
+                                   .max_rejects = 1.0};
+}
+
+void fixture_destroy(fixture *f)
+{
+    assert_int_equal(lv_dir_remove(f->dir), LV_OK);
+    free(f->dir);
+    free(f->data_path);
+    free(f->image_dir);
+    free(f->tokenizer_path);
+    free(f->out_dir);
+}
+
+void fixture_write(const fixture *f, const char *name, const char *text)
+{
+    char *path = lv_path("%s/%s", f->dir, name);
+    assert_int_equal(lv_file_write(path, text, strlen(text)), LV_OK);
+    free(path);
+}
+
+void fixture_write_records(const fixture *f, int n)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    for (int i = 0; i < n; i++) {
+        fprintf(out,
+                "%s{\"id\": \"r%d\", \"image\": \"%s\", \"conversations\": ["
+                "{\"from\": \"human\", \"value\": \"What?\\n<image>\"},"
+                "{\"from\": \"gpt\", \"value\": \"caption number %d\"}]}",
+                i ? ",\n" : "[", i, images[i % N_IMAGES], i);
+    }
+    fprintf(out, "]\n");
+    fclose(out);
+    fixture_write(f, "source.json", text);
+    free(text);
+}
+
+/* What forked ranks meet with, in shared memory. */
+typedef struct {
+    pthread_barrier_t barrier;
+    pthread_mutex_t lock;
+    int lowest;
+    lv_pack_summary summary;
+} meeting;
+
+static int meet(void *context, int error)
+{
+    meeting *m = context;
+    pthread_mutex_lock(&m->lock);
+    m->lowest = error < m->lowest ? error : m->lowest;
+    pthread_mutex_unlock(&m->lock);
+    pthread_barrier_wait(&m->barrier);
+    int agreed = m->lowest;
+    pthread_barrier_wait(&m->barrier);
+    return agreed;
+}
+
+static meeting *meeting_create(int n_ranks)
+{
+    meeting *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_barrierattr_t barrier;
+    pthread_mutexattr_t lock;
+    assert_true(m != MAP_FAILED);
+    pthread_barrierattr_init(&barrier);
+    pthread_mutexattr_init(&lock);
+    pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setpshared(&lock, PTHREAD_PROCESS_SHARED);
+    pthread_barrier_init(&m->barrier, &barrier, (unsigned)n_ranks);
+    pthread_mutex_init(&m->lock, &lock);
+    return m;
+}
+
+int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n_ranks)
+{
+    if (n_ranks == 1) {
+        return lv_pack_write(summary, options, NULL);
+    }
+    meeting *m = meeting_create(n_ranks);
+    for (int rank = 0; rank < n_ranks; rank++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            lv_pack_team team = {.rank = rank, .n_ranks = n_ranks, .meet = meet, .context = m};
+            lv_pack_summary own = {0};
+            int rc = lv_pack_write(&own, options, &team);
+            if (rank == n_ranks - 1) {
+                m->summary = own;
+            }
+            _exit(-rc);
+        }
+    }
+    int lowest = LV_OK;
+    for (int rank = 0; rank < n_ranks; rank++) {
+        int status = 0;
+        assert_true(wait(&status) > 0);
+        assert_true(WIFEXITED(status));
+        lowest = -WEXITSTATUS(status) < lowest ? -WEXITSTATUS(status) : lowest;
+    }
+    *summary = m->summary;
+    munmap(m, sizeof *m);
+    return lowest;
+}
+
+char *fixture_fingerprint(const char *dir)
+{
+    struct dirent **entries = NULL;
+    int n = scandir(dir, &entries, NULL, alphasort);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(n >= 2 && out);
+    for (int i = 0; i < n; i++) {
+        if (entries[i]->d_name[0] != '.') {
+            uint32_t crc = 0;
+            int64_t n_bytes = 0;
+            char *path = lv_path("%s/%s", dir, entries[i]->d_name);
+            assert_int_equal(lv_file_crc32(&crc, &n_bytes, path), LV_OK);
+            fprintf(out, "%s %" PRId64 " %08" PRIx32 "\n", entries[i]->d_name, n_bytes, crc);
+            free(path);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    fclose(out);
+    return text;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A scratch folder with images and a source for tests of data/pack.h.
+ */
+#ifndef LV_TESTS_UNITS_DATA_PACK_FIXTURE_H
+#define LV_TESTS_UNITS_DATA_PACK_FIXTURE_H
+
+#include "data/pack.h"
+
+/* fixture_create: a new scratch folder with images/, which holds good images of
+ * tests/golden/image; options for a plain pack of source.json there, max_rejects 1.
+ * Borrowed texts live until fixture_destroy. */
+typedef struct {
+    char *dir, *data_path, *image_dir, *tokenizer_path, *out_dir;
+    lv_pack_options options;
+} fixture;
+void fixture_create(fixture *f);
+void fixture_destroy(fixture *f);
+
+/* fixture_write: text to a file of the scratch folder. */
+void fixture_write(const fixture *f, const char *name, const char *text);
+
+/* fixture_write_records: source.json with n captions, of 4 images in turn. */
+void fixture_write_records(const fixture *f, int n);
+
+/* fixture_pack: with teams of that many processes (forked; 1: this process).
+ * returns the lowest code of all ranks */
+int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n_ranks);
+
+/* fixture_fingerprint: names, sizes and CRC-32 of all files of a folder, sorted; free() it. */
+char *fixture_fingerprint(const char *dir);
+
+#endif

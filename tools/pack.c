@@ -4,9 +4,11 @@
 
 #include "autograd/error.h"
 #include "data/pack.h"
+#include "train/metrics.h"
 #include "train/progress.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,11 +20,23 @@ static int meet(void *context, int error)
 /* Rank 0 speaks for all; its share is about that of every rank. */
 static void show_progress(void *context, const char *what, int64_t done, int64_t all)
 {
+    static const char *phase; /* whose first call was at begin_s, when begin_done were done */
+    static int64_t begin_done;
+    static double begin_s;
     const lv_comm *comm = context;
-    if (comm->rank == 0) {
-        lv_progress_show(false, "%s %" PRId64 "/%" PRId64 "%s", what, done, all,
-                         comm->n_ranks > 1 ? " on this rank" : "");
+    char eta[32];
+    if (comm->rank > 0) {
+        return;
     }
+    if (!phase || strcmp(phase, what) != 0) {
+        phase = what;
+        begin_done = done;
+        begin_s = lv_clock_s();
+    }
+    double rate = (double)(done - begin_done) / fmax(lv_clock_s() - begin_s, 1e-3);
+    lv_progress_show(done == all, "%s %" PRId64 "/%" PRId64 "%s  %.0f/s  ETA %s", what, done, all,
+                     comm->n_ranks > 1 ? " on this rank" : "", rate,
+                     lv_duration_text(eta, rate > 0 ? (double)(all - done) / rate : 0));
 }
 
 /* One of two words. */

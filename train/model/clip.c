@@ -123,9 +123,8 @@ static void declare(lv_clip *clip, lv_params *params)
         lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
                           (int64_t[]){H, c->n_channels, P, P}, true, true);
     clip->position_embedding =
-        lv_dense_declare(params, "vision_tower.vision_model.embeddings.position_embedding",
-                         patches_per_image(c) + 1, H, false, true)
-            .w;
+        lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
+                          2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
     clip->pre_layrnorm =
         lv_norm_declare(params, "vision_tower.vision_model.pre_layrnorm", H, true, true);
     for (int64_t l = 0; l < c->n_layers; l++) {

@@ -45,7 +45,7 @@ const char *lv_projector_type(char *buf, size_t bytes, const lv_projector_config
  * not ours (a CLIPModel's text half).
  * in     want_prefix: "", "vision_tower", "projector" or "language_model": which parameters
  *        to fill
- * out    every parameter under want_prefix is filled
+ * out    every parameter under want_prefix is filled; frozen ones may be mapped
  * fails  LV_ERR_SHAPE, LV_ERR_FORMAT naming a parameter that the directory lacks, LV_ERR_IO */
 int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
                const char *want_prefix);

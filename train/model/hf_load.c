@@ -145,11 +145,10 @@ int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *pat
     for (size_t i = 0; i < lv_params_count(params) && rc == LV_OK; i++) {
         const lv_weight *w = l.sources[i];
         if (w) {
-            rc = lv_params_set(params, lv_params_at(params, i), w->data, w->dtype, w->n_dims,
-                               w->shape);
+            rc = lv_params_map(params, lv_params_at(params, i), w);
         }
     }
     free(l.sources);
-    lv_weights_close(&weights);
+    lv_params_keep(params, &weights);
     return rc < 0 ? lv_fail_within("%s", path) : LV_OK;
 }

@@ -18,6 +18,8 @@ struct lv_params {
     bool allocated;
     int64_t flat_count;
     lv_real *flat_data, *flat_grad;
+    lv_weights **kept; /* files that parameters are mapped from */
+    size_t n_kept;
 };
 
 int lv_params_create(lv_params **out)
@@ -37,12 +39,16 @@ void lv_params_destroy(lv_params **params)
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
-        if (!p->items[i]->trainable) {
+        if (!p->items[i]->trainable && !p->items[i]->mapped) {
             free(p->items[i]->tensor.data);
         }
         free(p->items[i]->name);
         free(p->items[i]);
     }
+    for (size_t i = 0; i < p->n_kept; i++) {
+        lv_weights_close(&p->kept[i]);
+    }
+    free(p->kept);
     free(p->items);
     free(p->flat_data);
     free(p->flat_grad);
@@ -225,32 +231,73 @@ int lv_params_reserve(lv_params *params, lv_param *param)
 {
     int64_t count;
     LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
-    if (param->tensor.data) {
+    if (param->tensor.data && !param->mapped) {
         return LV_OK;
     }
     if (!count_of(&param->tensor, &count)) {
         return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
     }
-    param->tensor.data = allocate(count, param->name);
-    return param->tensor.data ? LV_OK : LV_ERR_MEMORY;
+    lv_real *data = allocate(count, param->name);
+    if (!data) {
+        return LV_ERR_MEMORY;
+    }
+    param->tensor.data = data;
+    param->tensor.dtype = LV_F32;
+    param->mapped = false;
+    return LV_OK;
+}
+
+static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
+{
+    const lv_tensor *x = &param->tensor;
+    char want[128], found[128];
+    return n_dims == x->n_dims && memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
+                         param->name, lv_shape_text(found, sizeof found, n_dims, shape),
+                         lv_shape_text(want, sizeof want, x->n_dims, x->shape));
 }
 
 int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
                   const int64_t *shape)
 {
-    const lv_tensor *x = &param->tensor;
-    char want[128], found[128];
-    if (n_dims != x->n_dims || memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) != 0) {
-        return lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
-                       param->name, lv_shape_text(found, sizeof found, n_dims, shape),
-                       lv_shape_text(want, sizeof want, x->n_dims, x->shape));
+    int rc = check_shape(param, n_dims, shape);
+    rc = rc == LV_OK ? lv_params_reserve(params, param) : rc;
+    if (rc == LV_OK) {
+        lv_convert_to_real(param->tensor.data, data, dtype, lv_tensor_count(&param->tensor));
     }
-    int rc = lv_params_reserve(params, param);
-    if (rc < 0) {
-        return rc;
+    return rc;
+}
+
+static bool can_be_mapped(const lv_param *param, const lv_weight *weight)
+{
+    bool aligned_f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
+                       (uintptr_t)weight->data % sizeof(lv_real) == 0;
+    return !param->trainable && (!param->tensor.data || param->mapped) &&
+           (aligned_f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
+}
+
+int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
+{
+    int rc = check_shape(param, weight->n_dims, weight->shape);
+    if (rc < 0 || !can_be_mapped(param, weight)) {
+        return rc < 0 ? rc
+                      : lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
+                                      weight->shape);
     }
-    lv_convert_to_real(x->data, data, dtype, lv_tensor_count(x));
+    param->tensor.data = (void *)(uintptr_t)weight->data; /* read-only: nothing writes to it */
+    param->tensor.dtype = weight->dtype;
+    param->mapped = true;
     return LV_OK;
+}
+
+void lv_params_keep(lv_params *params, lv_weights **weights)
+{
+    lv_weights **kept = realloc(params->kept, (params->n_kept + 1) * sizeof *kept);
+    LV_CHECK(kept, "out of memory for a list of files");
+    params->kept = kept;
+    params->kept[params->n_kept++] = *weights;
+    *weights = NULL;
 }
 
 int64_t lv_params_flat_count(const lv_params *params)

@@ -8,14 +8,17 @@
 #define LV_TRAIN_MODEL_PARAMS_H
 
 #include "autograd/tensor.h"
+#include "train/model/weights.h"
 
 typedef struct {
     char *name; /* canonical: vision_tower..., projector..., language_model... */
     lv_tensor tensor;
-    bool decay;     /* weight decay applies: neither a bias nor a norm's weight */
-    bool used;      /* false: in the files, but no part of the computation */
-    bool trainable; /* = tensor.requires_grad */
-    int64_t offset; /* first element in the flat buffers, if trainable */
+    bool decay;      /* weight decay applies: neither a bias nor a norm's weight */
+    bool used;       /* false: in the files, but no part of the computation */
+    bool trainable;  /* = tensor.requires_grad */
+    bool takes_bf16; /* every op that reads it takes bf16: frozen, it may stay so */
+    bool mapped;     /* tensor.data lies in a file that the lv_params keeps open */
+    int64_t offset;  /* first element in the flat buffers, if trainable */
 } lv_param;
 
 typedef struct lv_params lv_params;
@@ -49,7 +52,16 @@ int lv_params_allocate(lv_params *params);
 int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
                   const int64_t *shape);
 
-/* lv_params_reserve: memory for one parameter, not cleared, for filling it in place.
+/* lv_params_map: the same, but a frozen parameter is read where it lies, in the mapped file, if its
+ * dtype and alignment allow: then its memory is the page cache's, shared by all ranks of a node.
+ * The caller gives the file to lv_params_keep. */
+int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight);
+
+/* lv_params_keep: take over weights that parameters are mapped from; closed with the lv_params.
+ * *weights is NULL afterwards. */
+void lv_params_keep(lv_params *params, lv_weights **weights);
+
+/* lv_params_reserve: f32 memory of its own for one parameter, not cleared, to be filled in place.
  * fails  LV_ERR_MEMORY */
 int lv_params_reserve(lv_params *params, lv_param *param);
 

@@ -128,6 +128,54 @@ static void set_converts_unaligned_values_and_refuses_another_shape(void **state
     lv_params_destroy(&params);
 }
 
+static void frozen_values_are_read_where_they_lie_if_the_ops_can(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    const uint8_t bytes[1 + 15 * 2] = {9, 0x80, 0x3f, 0x00, 0xc0}; /* bf16 1, -2, 0, ... */
+    lv_weight bf16 = {.dtype = LV_BF16, .n_dims = 2, .shape = {5, 3}, .data = bytes + 1};
+    const float values[6] = {1, 2, 3, 4, 5, 6};
+    lv_weight f32 = {.dtype = LV_F32, .n_dims = 2, .shape = {2, 3}, .data = values};
+    lv_param *projector = lv_params_find(params, "projector.0.weight");
+    lv_param *tower = lv_params_find(params, "vision_tower.a.weight");
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+
+    assert_int_equal(lv_params_map(params, projector, &bf16), LV_OK);
+    assert_int_equal(projector->tensor.dtype, LV_F32); /* its ops do not say that they take bf16 */
+    assert_true(lv_tensor_real(&projector->tensor)[1] == -2);
+
+    projector->takes_bf16 = true;
+    assert_int_equal(lv_params_map(params, tower, &f32), LV_OK);
+    assert_ptr_equal(tower->tensor.data, values);
+    bf16.shape[0] = 2;
+    tower->takes_bf16 = true;
+    assert_int_equal(lv_params_map(params, tower, &bf16), LV_OK);
+    assert_ptr_equal(tower->tensor.data, bytes + 1);
+    assert_int_equal(tower->tensor.dtype, LV_BF16);
+
+    assert_int_equal(lv_params_reserve(params, tower), LV_OK); /* memory that may be written */
+    assert_ptr_not_equal(tower->tensor.data, bytes + 1);
+    assert_int_equal(tower->tensor.dtype, LV_F32);
+    bf16.shape[1] = 4;
+    assert_fails(lv_params_map(params, tower, &bf16), LV_ERR_SHAPE, "vision_tower.a.weight");
+    lv_params_destroy(&params);
+}
+
+static void what_is_trained_is_never_mapped(void **state)
+{
+    (void)state;
+    lv_params *params = declare_four();
+    const float values[6] = {1, 2, 3, 4, 5, 6};
+    const lv_weight f32 = {.dtype = LV_F32, .n_dims = 2, .shape = {2, 3}, .data = values};
+    assert_int_equal(train(params, "vision_tower.a.weight"), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    assert_int_equal(lv_params_map(params, lv_params_find(params, "vision_tower.a.weight"), &f32),
+                     LV_OK);
+    assert_true(lv_params_flat_data(params)[5] == 6);
+    assert_ptr_not_equal(lv_params_flat_data(params), values);
+    lv_params_destroy(&params);
+}
+
 static void memory_that_is_not_there_is_an_error(void **state)
 {
     (void)state;
@@ -154,6 +202,8 @@ int main(void)
         cmocka_unit_test(globs_choose_by_name_and_never_what_is_unused),
         cmocka_unit_test(a_glob_that_fits_nothing_names_what_there_is),
         cmocka_unit_test(set_converts_unaligned_values_and_refuses_another_shape),
+        cmocka_unit_test(frozen_values_are_read_where_they_lie_if_the_ops_can),
+        cmocka_unit_test(what_is_trained_is_never_mapped),
         cmocka_unit_test(memory_that_is_not_there_is_an_error),
     };
     return cmocka_run_group_tests_name("params", tests, NULL, NULL);

@@ -33,10 +33,12 @@ static void show_progress(void *context, const char *what, int64_t done, int64_t
         begin_done = done;
         begin_s = lv_clock_s();
     }
-    double rate = (double)(done - begin_done) / fmax(lv_clock_s() - begin_s, 1e-3);
-    lv_progress_show(done == all, "%s %" PRId64 "/%" PRId64 "%s  %.0f/s  ETA %s", what, done, all,
-                     comm->n_ranks > 1 ? " on this rank" : "", rate,
-                     lv_duration_text(eta, rate > 0 ? (double)(all - done) / rate : 0));
+    double elapsed_s = lv_clock_s() - begin_s;
+    double left_s = (double)(all - done) * elapsed_s / fmax((double)(done - begin_done), 1);
+    lv_progress_show(false, "%s %" PRId64 "/%" PRId64 "%s  %.0f/s  ETA %s", what, done, all,
+                     comm->n_ranks > 1 ? " on this rank" : "",
+                     (double)(done - begin_done) / fmax(elapsed_s, 1e-3),
+                     done > begin_done || done == all ? lv_duration_text(eta, left_s) : "?");
 }
 
 /* One of two words. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Packages, then build/llava. Used by quickstart.sh and test.sh.
+# Packages, then build/llava; with --tests the tests too. Used by quickstart.sh and test.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,9 +10,15 @@ for place in . build runs; do
         exit 1
     fi
 done
-tools/dependencies.sh
+tools/dependencies.sh "$@"
+tests=false
+if [ "${1:-}" = --tests ]; then
+    tests=true
+fi
 if [ ! -f build/build.ninja ]; then
-    meson setup build >/dev/null
+    meson setup build -Dtests=$tests >/dev/null
+elif $tests; then
+    meson configure build -Dtests=true >/dev/null
 fi
 echo "Building"
 log=$(mktemp)

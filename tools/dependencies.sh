@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Install the Debian packages that building, running and testing need. Does nothing if they are
-# there; an ordinary user without sudo is told the line that an administrator must run.
+# Install the Debian packages that building and running need; with --tests those of the tests too.
+# Does nothing if they are there; an ordinary user without sudo is told the line that an
+# administrator must run.
 set -euo pipefail
 
 packages=(gcc libc6-dev meson ninja-build pkg-config libopenmpi-dev openmpi-bin
-    libopenblas-openmp-dev libhdf5-dev zlib1g-dev libcjson-dev libjpeg62-turbo-dev libpng-dev
-    libcmocka-dev)
+    libopenblas-openmp-dev libhdf5-dev zlib1g-dev libcjson-dev libjpeg62-turbo-dev libpng-dev)
+if [ "${1:-}" = --tests ]; then
+    packages+=(libcmocka-dev clang-format procps)
+fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -15,7 +15,7 @@ case "${1:-}" in
     ;;
 esac
 
-tools/build.sh
+tools/build.sh --tests
 . tools/mpi_env.sh
 export OMP_WAIT_POLICY=passive # ranks share the cores
 

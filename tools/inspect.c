@@ -115,9 +115,8 @@ static int inspect_checkpoint(const char *dir)
     print_member(manifest, "n_ranks", "written by ranks");
     print_member(manifest, "n_elements", "trained elements");
     print_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
-    rc = lv_manifest_check_files(manifest, dir);
     cJSON_Delete(manifest);
-    return verdict(rc);
+    return verdict(lv_checkpoint_verify(dir));
 }
 
 static int inspect_run(const char *dir)

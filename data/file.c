@@ -55,10 +55,23 @@ static int read_piece(int fd, void *data, size_t n, size_t *got, const char *pat
     return LV_OK;
 }
 
-static int open_to_read(const char *path)
+/* A regular file: a pipe would be waited for, a device may have no end. */
+static int open_to_read(const char *path, struct stat *st)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? lv_fail_errno(LV_ERR_IO, "%s: opening", path) : fd;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int rc = LV_OK;
+    if (fd < 0) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    }
+    if (fstat(fd, st) < 0) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: reading its size", path);
+    } else if (!S_ISREG(st->st_mode)) {
+        rc = lv_fail(LV_ERR_IO, "%s: not a regular file", path);
+    }
+    if (rc < 0) {
+        close(fd);
+    }
+    return rc < 0 ? rc : fd;
 }
 
 int lv_file_read(char **out, size_t *n, const char *path)
@@ -66,18 +79,10 @@ int lv_file_read(char **out, size_t *n, const char *path)
     char *text = NULL;
     struct stat st;
     size_t got = 0;
-    int fd = open_to_read(path);
+    int fd = open_to_read(path, &st);
     int rc = fd;
     if (fd < 0) {
         return rc;
-    }
-    if (fstat(fd, &st) < 0) {
-        rc = lv_fail_errno(LV_ERR_IO, "%s: reading its size", path);
-        goto fail;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        rc = lv_fail(LV_ERR_IO, "%s: not a regular file", path);
-        goto fail;
     }
     text = malloc((size_t)st.st_size + 1);
     if (!text) {
@@ -147,9 +152,10 @@ int lv_file_copy(const char *to, const char *from)
 {
     char *beside = NULL;
     char *piece = NULL;
+    struct stat st;
     size_t got = 0;
     int out = -1;
-    int in = open_to_read(from);
+    int in = open_to_read(from, &st);
     int rc = in;
     if (in < 0) {
         return rc;
@@ -176,9 +182,9 @@ int lv_file_copy(const char *to, const char *from)
 int lv_file_sync(const char *path)
 {
     int rc = LV_OK;
-    int fd = open_to_read(path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return fd;
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", path);
     }
     if (fsync(fd) < 0) {
         rc = lv_fail_errno(LV_ERR_IO, "%s: syncing", path);
@@ -200,10 +206,11 @@ int lv_file_rename(const char *from, const char *to)
 
 int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path)
 {
+    struct stat st;
     size_t got = 0;
     uLong sum = crc32(0, NULL, 0);
     int64_t total = 0;
-    int fd = open_to_read(path);
+    int fd = open_to_read(path, &st);
     if (fd < 0) {
         return fd;
     }
@@ -230,6 +237,12 @@ bool lv_file_exists(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0;
+}
+
+bool lv_file_is_regular(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 bool lv_dir_exists(const char *path)
@@ -293,13 +306,13 @@ int lv_dir_remove(const char *path)
 int lv_file_map_open(lv_file_map *out, const char *path)
 {
     struct stat st;
-    int fd = open_to_read(path);
+    int fd = open_to_read(path, &st);
     if (fd < 0) {
         return fd;
     }
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+    if (st.st_size == 0) {
         close(fd);
-        return lv_fail(LV_ERR_IO, "%s: empty, or not a regular file", path);
+        return lv_fail(LV_ERR_IO, "%s: an empty file", path);
     }
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     close(fd);

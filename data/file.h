@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Files: read whole, mapped, written so that they appear whole or not at all, and their CRC-32.
- * Every failure is LV_ERR_IO (or LV_ERR_MEMORY) with the path and the system's reason.
+ * Every failure is LV_ERR_IO (or LV_ERR_MEMORY) with the path and the system's reason. Only
+ * regular files are read: a pipe or a device is a failure, never waited for.
  */
 #ifndef LV_DATA_FILE_H
 #define LV_DATA_FILE_H
@@ -29,7 +30,8 @@ int lv_file_copy(const char *to, const char *from);
 /* lv_file_crc32: CRC-32 (zlib's) and size of the whole file, read in pieces. */
 int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path);
 
-bool lv_file_exists(const char *path); /* anything of that name */
+bool lv_file_exists(const char *path);     /* anything of that name */
+bool lv_file_is_regular(const char *path); /* and not a directory, pipe or device */
 bool lv_dir_exists(const char *path);
 
 /* lv_dir_create: with its parents; there already is no error. */

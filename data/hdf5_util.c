@@ -2,6 +2,7 @@
 #include "data/hdf5_util.h"
 
 #include "autograd/error.h"
+#include "data/file.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -77,6 +78,10 @@ int lv_h5_create(hid_t *out, const char *path)
 
 int lv_h5_open(hid_t *out, const char *path)
 {
+    *out = H5I_INVALID_HID;
+    if (!lv_file_is_regular(path)) {
+        return lv_fail(LV_ERR_IO, "%s: there is no such file, or not a regular one", path);
+    }
     hid_t access = access_list();
     hid_t file = access < 0 ? H5I_INVALID_HID : H5Fopen(path, H5F_ACC_RDONLY, access);
     int rc = file < 0 ? lv_h5_fail(LV_ERR_FORMAT, "%s: not a whole HDF5 file", path) : LV_OK;

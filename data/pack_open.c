@@ -240,6 +240,22 @@ static int load_counts(lv_pack *pack)
     return rc;
 }
 
+/* The counts of the samples against the manifest's totals. */
+static int check_totals(const lv_pack *pack, const lv_pack_summary *totals)
+{
+    int64_t n_tokens = 0, n_supervised = 0;
+    for (int64_t i = 0; i < pack->samples.n; i++) {
+        n_tokens += pack->counts[i].n_tokens;
+        n_supervised += pack->counts[i].n_supervised;
+    }
+    return n_tokens == totals->n_tokens && n_supervised == totals->n_supervised
+               ? LV_OK
+               : lv_fail(LV_ERR_FORMAT,
+                         "%" PRId64 " tokens, %" PRId64 " supervised in all, %" PRId64
+                         " and %" PRId64 " in its shards",
+                         totals->n_tokens, totals->n_supervised, n_tokens, n_supervised);
+}
+
 static int check_store(const lv_pack_identity *id)
 {
     bool rgb = strcmp(id->store, "rgb") == 0;
@@ -268,7 +284,8 @@ static int open_all(lv_pack *pack, const char *dir)
             rc = lv_fail(LV_ERR_FORMAT, "image shard %" PRId64 " is not full", k);
         }
     }
-    return rc < 0 ? rc : load_counts(pack);
+    rc = rc < 0 ? rc : load_counts(pack);
+    return rc < 0 ? rc : check_totals(pack, &totals);
 }
 
 int lv_pack_open(lv_pack **out, const char *dir)

@@ -17,7 +17,10 @@ static int load(lv_llava **model, lv_config *config, const char *checkpoint)
     cJSON *manifest = NULL;
     int rc = lv_checkpoint_verify(checkpoint);
     rc = rc == LV_OK ? lv_checkpoint_manifest(&manifest, checkpoint) : rc;
-    rc = rc == LV_OK ? lv_config_from_json(config, lv_json_find(manifest, "config")) : rc;
+    if (rc == LV_OK && lv_config_from_json(config, lv_json_find(manifest, "config")) < 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s/manifest.json: its \"config\": %s", checkpoint,
+                     lv_error_message());
+    }
     cJSON_Delete(manifest);
     rc = rc == LV_OK ? lv_setup_model(model, config) : rc;
     return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,

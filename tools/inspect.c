@@ -115,9 +115,8 @@ static int inspect_checkpoint(const char *dir)
     print_member(manifest, "n_ranks", "written by ranks");
     print_member(manifest, "n_elements", "trained elements");
     print_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
-    rc = lv_manifest_check_files(manifest, dir);
     cJSON_Delete(manifest);
-    return verdict(rc);
+    return verdict(lv_checkpoint_verify(dir));
 }
 
 static int inspect_run(const char *dir)
@@ -268,7 +267,9 @@ static int inspect_manifest_dir(const char *dir)
     const char *format = "";
     char *path = lv_path("%s/manifest.json", dir);
     int rc = lv_manifest_read(&manifest, path);
-    rc = rc == LV_OK ? lv_json_string(manifest, "format", true, &format) : rc;
+    if (rc == LV_OK && (rc = lv_json_string(manifest, "format", true, &format)) < 0) {
+        lv_fail_within("%s", path);
+    }
     if (rc == LV_OK && strcmp(format, "llava.c checkpoint") == 0) {
         rc = inspect_checkpoint(dir);
     } else if (rc == LV_OK && strcmp(format, "llava.c pack") == 0) {

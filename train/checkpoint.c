@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +121,7 @@ static int list_steps(const char *checkpoints, int64_t **steps, size_t *n)
     for (struct dirent *entry; (entry = readdir(dir));) {
         int64_t step = 0;
         int end = 0;
-        if (sscanf(entry->d_name, "step-%" SCNd64 "%n", &step, &end) != 1 ||
+        if (sscanf(entry->d_name, "step-%18" SCNd64 "%n", &step, &end) != 1 || step < 0 ||
             entry->d_name[end] != '\0') {
             continue;
         }
@@ -157,12 +158,17 @@ static int remove_checkpoint(const char *dir)
     return rc;
 }
 
-static int prune(const char *checkpoints, int64_t keep)
+/* Later steps than the last one saved are not counted: the resume passed over them as damaged, or
+ * was told to begin before them. */
+static int prune(const char *checkpoints, int64_t keep, int64_t last)
 {
     int64_t *steps = NULL;
-    size_t n = 0;
+    size_t n = 0, first = 0;
     int rc = list_steps(checkpoints, &steps, &n);
-    for (size_t i = (size_t)keep; rc == LV_OK && i < n; i++) {
+    while (first < n && steps[first] > last) {
+        first++;
+    }
+    for (size_t i = first + (size_t)keep; rc == LV_OK && i < n; i++) {
         char *dir = step_dir(checkpoints, steps[i]);
         rc = remove_checkpoint(dir);
         free(dir);
@@ -231,7 +237,7 @@ int lv_checkpoint_save(const lv_comm *comm, const char *run_dir, int64_t keep,
         rc = lv_comm_agree(comm, rc);
     }
     if (rc == LV_OK) {
-        rc = lv_comm_agree(comm, comm->rank == 0 ? prune(checkpoints, keep) : LV_OK);
+        rc = lv_comm_agree(comm, comm->rank == 0 ? prune(checkpoints, keep, state->step) : LV_OK);
     } else if (comm->rank == 0) {
         int code = rc;
         char *message =
@@ -248,10 +254,33 @@ int lv_checkpoint_save(const lv_comm *comm, const char *run_dir, int64_t keep,
 
 /* ---- reading ---- */
 
+/* Every rank's slice is listed, so that checking what is listed checks them all. */
+static int check_slices_listed(const cJSON *manifest, const char *dir)
+{
+    const cJSON *files = lv_json_find(manifest, "files");
+    int64_t n_ranks = 0;
+    int rc = lv_json_int(manifest, "n_ranks", true, &n_ranks);
+    if (rc == LV_OK && (n_ranks < 1 || n_ranks != cJSON_GetArraySize(files))) {
+        rc = lv_fail(LV_ERR_FORMAT, "%" PRId64 " ranks, but %d files", n_ranks,
+                     cJSON_GetArraySize(files));
+    }
+    for (int64_t rank = 0; rc == LV_OK && rank < n_ranks; rank++) {
+        char *name = slice_name((int)rank);
+        if (!lv_json_find(files, name)) {
+            rc = lv_fail(LV_ERR_FORMAT, "%s is not listed", name);
+        }
+        free(name);
+    }
+    return rc < 0 ? lv_fail_within("%s/manifest.json", dir) : rc;
+}
+
 int lv_checkpoint_verify(const char *dir)
 {
     cJSON *manifest = NULL;
     int rc = lv_checkpoint_manifest(&manifest, dir);
+    if (rc == LV_OK) {
+        rc = check_slices_listed(manifest, dir);
+    }
     if (rc == LV_OK) {
         rc = lv_manifest_check_files(manifest, dir);
     }
@@ -346,6 +375,9 @@ static int load_slices(const cJSON *manifest, const char *dir, lv_params *params
     lv_real *buffers[LV_SLICE_BUFFERS] = {lv_params_flat_data(params), exp_avg, exp_avg_sq};
     int64_t n_ranks = 0, n_elements = 0;
     int rc = lv_json_int(manifest, "n_ranks", true, &n_ranks);
+    if (rc == LV_OK && (n_ranks < 1 || n_ranks > INT_MAX)) {
+        rc = lv_fail(LV_ERR_FORMAT, "impossible \"n_ranks\": %" PRId64, n_ranks);
+    }
     if (rc == LV_OK) {
         rc = lv_json_int(manifest, "n_elements", true, &n_elements);
     }
@@ -364,6 +396,26 @@ static int load_slices(const cJSON *manifest, const char *dir, lv_params *params
     return rc;
 }
 
+static int read_state(lv_train_state *out, const cJSON *manifest)
+{
+    lv_train_state s = {0};
+    int rc = lv_json_int(manifest, "step", true, &s.step);
+    rc = rc == LV_OK ? lv_json_int(manifest, "n_updates", true, &s.n_updates) : rc;
+    rc =
+        rc == LV_OK ? lv_json_int(manifest, "n_skipped_in_a_row", true, &s.n_skipped_in_a_row) : rc;
+    if (rc == LV_OK && (s.n_updates < 0 || s.n_updates > s.step || s.n_skipped_in_a_row < 0 ||
+                        s.n_skipped_in_a_row > s.step)) {
+        rc = lv_fail(LV_ERR_FORMAT,
+                     "impossible: step %" PRId64 ", %" PRId64 " updates, %" PRId64
+                     " steps skipped in a row",
+                     s.step, s.n_updates, s.n_skipped_in_a_row);
+    }
+    if (rc == LV_OK) {
+        *out = s;
+    }
+    return rc;
+}
+
 static int load_here(const char *dir, const lv_run_identity *identity, lv_train_state *state,
                      lv_params *params, lv_real *exp_avg, lv_real *exp_avg_sq)
 {
@@ -375,10 +427,7 @@ static int load_here(const char *dir, const lv_run_identity *identity, lv_train_
     }
     rc = identity ? compare_identity(manifest, identity) : LV_OK;
     rc = rc == LV_OK ? compare_parameters(manifest, params) : rc;
-    rc = rc == LV_OK ? lv_json_int(manifest, "step", true, &found.step) : rc;
-    rc = rc == LV_OK ? lv_json_int(manifest, "n_updates", true, &found.n_updates) : rc;
-    rc = rc == LV_OK ? lv_json_int(manifest, "n_skipped_in_a_row", true, &found.n_skipped_in_a_row)
-                     : rc;
+    rc = rc == LV_OK ? read_state(&found, manifest) : rc;
     rc = rc == LV_OK ? load_slices(manifest, dir, params, exp_avg, exp_avg_sq) : rc;
     cJSON_Delete(manifest);
     if (rc < 0) {

@@ -185,10 +185,12 @@ static int unknown_key(const char *key)
     const char *dot = strrchr(key, '.');
     size_t n_section = dot ? (size_t)(dot - key) + 1 : 0;
     for (size_t i = 0; i < N_FIELDS; i++) {
+        if (strncmp(fields[i].key, key, n_section) != 0) {
+            continue; /* which also means that the field's key is longer than the section's */
+        }
         const char *name = fields[i].key + n_section;
         size_t n = strcspn(name, "."), used = strlen(list);
-        if (strncmp(fields[i].key, key, n_section) != 0 ||
-            (i > 0 && strncmp(fields[i - 1].key, fields[i].key, n_section + n) == 0)) {
+        if (i > 0 && strncmp(fields[i - 1].key, fields[i].key, n_section + n) == 0) {
             continue;
         }
         snprintf(list + used, sizeof list - used, "%s%.*s", used ? ", " : "", (int)n, name);
@@ -203,7 +205,9 @@ static int check_keys(const cJSON *object, const char *prefix)
         char key[128];
         int rc = LV_OK;
         snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", item->string);
-        if (is_section(key)) {
+        if (strchr(item->string, '.')) { /* "a.b" is a place in the tree, never a name in it */
+            rc = lv_fail(LV_ERR_CONFIG, "%s: unknown key; a section is an object of its own", key);
+        } else if (is_section(key)) {
             rc = cJSON_IsObject(item) ? check_keys(item, key)
                                       : lv_fail(LV_ERR_CONFIG, "%s: expected an object, found %s",
                                                 key, lv_json_kind(item));

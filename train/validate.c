@@ -9,11 +9,13 @@ int lv_batch_check_ids(const lv_batch *batch, int64_t vocab_size)
 {
     for (int i = 0; i < batch->n_samples; i++) {
         for (int64_t t = batch->seq_start[i]; t < batch->seq_start[i + 1]; t++) {
-            if (batch->source[t] >= vocab_size || batch->label[t] >= vocab_size) {
+            int32_t source = batch->source[t], label = batch->label[t];
+            int32_t largest = source > label ? source : label;
+            if (largest >= vocab_size) {
                 return lv_fail(LV_ERR_CONFIG,
                                "sample %lld of the packs: token id %d, but the model's vocabulary "
                                "has %lld; pack with the model's tokenizer",
-                               (long long)batch->sample_ids[i], (int)batch->source[t],
+                               (long long)batch->sample_ids[i], (int)largest,
                                (long long)vocab_size);
             }
         }

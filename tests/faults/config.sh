@@ -41,6 +41,9 @@ check "not JSON" given '{ "run": ' 'bad.json: line 1 .*not valid JSON'
 check "a key twice" given '{"run":{"dir":"a","dir":"b"}}' 'the key "dir" is given twice'
 check "a list instead of an object" given '[]' 'expected an object'
 check "a section that is a number" given '{"run":3}' 'run: expected an object, found a number'
+check "a dotted name" given '{"train.epochs":3}' 'train.epochs: unknown key; a section is an object'
+check "an unknown key of a section with a long name" given '{"checkpoint":{"kepp":3}}' \
+    'checkpoint.kepp: unknown key; there are: every_steps, every_minutes, keep$'
 check "nothing at all" given '{}' 'run.dir: must be given'
 check "no such file" refused 1 'nowhere.json: opening: No such file' "$LLAVA" train \
     "$work/nowhere.json"

@@ -101,6 +101,14 @@ static int check_options(const lv_llava *model, const lv_batch *prompt,
                        " new tokens, but the model has %" PRId64 " positions",
                        T, o->max_new_tokens, limit);
     }
+    for (int64_t t = 0; t < T; t++) {
+        if (prompt->source[t] >= model->config.text.vocab_size) {
+            return lv_fail(LV_ERR_CONFIG,
+                           "the prompt has the token id %d, but the model's vocabulary has %" PRId64
+                           "; its tokenizer belongs to another model",
+                           (int)prompt->source[t], model->config.text.vocab_size);
+        }
+    }
     return LV_OK;
 }
 

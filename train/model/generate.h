@@ -16,9 +16,10 @@ typedef struct {
 } lv_generate_options;
 
 /* lv_generate: continue the batch's one sequence.
- * in     on_token, may be NULL: called for each new token (not for EOS); returning false ends the
- * text out    tokens[max_new_tokens], *n of them fails  LV_ERR_CONFIG (options; the model has fewer
- * positions), LV_ERR_DIVERGED if the logits are not finite, LV_ERR_MEMORY */
+ * in     on_token, may be NULL: called for each new token (not for EOS); returning false ends it
+ * out    tokens[max_new_tokens], *n of them
+ * fails  LV_ERR_CONFIG (options; the model has fewer positions, or fewer ids than the prompt uses),
+ *        LV_ERR_DIVERGED if the logits are not finite, LV_ERR_MEMORY */
 int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_options *options,
                 bool (*on_token)(void *context, int32_t token), void *context, int32_t *tokens,
                 int64_t *n);

@@ -98,8 +98,9 @@ static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
         return rc;
     }
     c->text = lv_hf_llama_defaults;
-    if (text && ((rc = lv_hf_check_model_type(text, "llama")) < 0 ||
-                 (rc = lv_hf_parse_llama(&c->text, text, false)) < 0)) {
+    /* also without one: sizes that follow from others are filled in there */
+    if ((rc = lv_hf_check_model_type(text, "llama")) < 0 ||
+        (rc = lv_hf_parse_llama(&c->text, text, false)) < 0) {
         return lv_fail_within("\"text_config\"");
     }
     if ((rc = lv_hf_parse_vision(&c->vision, root, &lv_hf_llava_clip_defaults)) < 0 ||

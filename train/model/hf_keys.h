@@ -14,7 +14,7 @@
 /* Bounds that no model reaches and whose products stay far from 2^63. */
 enum {
     LV_HF_MAX_SIZE = 1 << 20,
-    LV_HF_MAX_LAYERS = 4096,
+    LV_HF_MAX_LAYERS = 1024,
     LV_HF_MAX_VOCAB = 1 << 26,
     LV_HF_MAX_IMAGE = 1 << 14,
     LV_HF_MAX_POSITIONS = 1 << 30

@@ -83,6 +83,9 @@ int lv_hf_staging_begin(char **staging, const char *dir)
     while (n > 1 && dir[n - 1] == '/') {
         n--;
     }
+    if (lv_file_exists(dir) && !lv_dir_exists(dir)) {
+        return lv_fail(LV_ERR_IO, "%s: exists and is not a directory", dir);
+    }
     char *path = lv_path("%.*s.partial", (int)n, dir);
     int rc = lv_dir_remove(path); /* of a run that was cut off */
     if (rc == LV_OK) {

@@ -204,6 +204,18 @@ static void what_can_not_be_generated_is_refused(void **state)
     assert_int_equal(n, 77);
 }
 
+static void an_id_beyond_the_vocabulary_is_refused(void **state)
+{
+    fixture *f = *state;
+    int32_t tokens[MAX_NEW], *source = f->prompt.source, kept = source[0];
+    int64_t n = 0;
+    source[0] = VOCAB;
+    assert_int_equal(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, tokens, &n),
+                     LV_ERR_CONFIG);
+    source[0] = kept;
+    assert_non_null(strstr(lv_error_message(), "token id 48, but the model's vocabulary has 48"));
+}
+
 static void scores_that_are_not_finite_are_an_error(void **state)
 {
     fixture *f = *state;
@@ -235,6 +247,7 @@ int main(void)
         cmocka_unit_test(sampling_draws_from_the_softmax),
         cmocka_unit_test(top_p_draws_from_the_most_likely_tokens_only),
         cmocka_unit_test(what_can_not_be_generated_is_refused),
+        cmocka_unit_test(an_id_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(scores_that_are_not_finite_are_an_error),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);

@@ -221,6 +221,13 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.vision.hidden_size, 1024);
     assert_int_equal(c.image_token_id, 32000);
     assert_int_equal(lv_llava_rows_per_image(&c), 577);
+    assert_int_equal(llava_config(state,
+                                  "{\"model_type\":\"llava\",\"image_token_index\":31999,"
+                                  "\"architectures\":[\"LlavaForConditionalGeneration\"]}",
+                                  &c, &needs_tower),
+                     LV_OK);
+    assert_int_equal(c.text.n_kv_heads, c.text.n_heads);
+    assert_int_equal(c.text.head_dim, 128);
 }
 
 static void hf_llava_refuses_what_it_can_not_do(void **state)

@@ -158,19 +158,33 @@ static int remove_checkpoint(const char *dir)
     return rc;
 }
 
-/* Later steps than the last one saved are not counted: the resume passed over them as damaged, or
- * was told to begin before them. */
-static int prune(const char *checkpoints, int64_t keep, int64_t last)
+/* A checkpoint of a step that the run, going on from an earlier one, has yet to do again: kept, but
+ * under a name that no resume takes. */
+static int set_aside(const char *dir)
+{
+    char *aside = lv_path("%s.aside", dir);
+    int rc = lv_dir_remove(aside);
+    rc = rc == LV_OK ? lv_file_rename(dir, aside) : rc;
+    if (rc == LV_OK) {
+        printf("%s is of a later step: kept as %s\n", dir, aside);
+    }
+    free(aside);
+    return rc;
+}
+
+/* Of the checkpoints up to `step` the newest `keep` stay. */
+static int prune(const char *checkpoints, int64_t keep, int64_t step)
 {
     int64_t *steps = NULL;
-    size_t n = 0, first = 0;
+    size_t n = 0;
     int rc = list_steps(checkpoints, &steps, &n);
-    while (first < n && steps[first] > last) {
-        first++;
-    }
-    for (size_t i = first + (size_t)keep; rc == LV_OK && i < n; i++) {
+    for (size_t i = 0; rc == LV_OK && i < n; i++) {
         char *dir = step_dir(checkpoints, steps[i]);
-        rc = remove_checkpoint(dir);
+        if (steps[i] > step) {
+            rc = set_aside(dir);
+        } else if (keep-- <= 0) {
+            rc = remove_checkpoint(dir);
+        }
         free(dir);
     }
     free(steps);

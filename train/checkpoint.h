@@ -30,7 +30,8 @@ typedef struct {
 } lv_run_identity;
 
 /* lv_checkpoint_save: write run_dir/checkpoints/step-<state->step>, then remove all but the newest
- * `keep`. Collective; each rank writes its slice.
+ * `keep` up to that step. Those of later steps, which a run that went on from an earlier one leaves
+ * behind, are renamed to step-<n>.aside. Collective; each rank writes its slice.
  * fails  LV_ERR_IO with the path; what was saved before is untouched */
 int lv_checkpoint_save(const lv_comm *comm, const char *run_dir, int64_t keep,
                        const lv_train_state *state, const lv_run_identity *identity,

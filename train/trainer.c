@@ -297,7 +297,7 @@ static int resume(trainer *t, const char *how)
 {
     char *found = NULL;
     if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
-        int rc = lv_comm_agree(t->comm, lv_checkpoint_verify(how));
+        int rc = lv_comm_agree(t->comm, t->comm->rank == 0 ? lv_checkpoint_verify(how) : LV_OK);
         return rc == LV_OK ? resume_from(t, how) : rc;
     }
     int rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);

@@ -104,6 +104,18 @@ check "the one before is used, and that is said" refused 0 \
     'passing over a checkpoint: .*step-000020/rank-00001.h5: damaged' train 2 again
 check "it ends with the same bits" same_model again
 
+# The step in the middle: checkpoints of steps 10 and 20 are there, and one is kept.
+go_back() {
+    train 2 again --resume "$work/again/checkpoints/step-000010" --set checkpoint.every_steps=5 \
+        --set checkpoint.keep=1 --set train.max_steps=15
+}
+only_step_15() {
+    ls "$work/again/checkpoints"
+    [ "$(ls "$work/again/checkpoints")" = $'step-000015\nstep-000020.aside' ]
+}
+check "a run goes back to an earlier checkpoint" go_back
+check "its own checkpoint stays, the later one is set aside" only_step_15
+
 check "--resume none does not run over checkpoints" refused 2 \
     "step-000020 is there: choose another run.dir" "$LLAVA" train "$work/config.json" \
     --set run.dir="$work/whole" --resume none

@@ -164,7 +164,9 @@ static int set_aside(const char *dir)
 {
     char *aside = lv_path("%s.aside", dir);
     int rc = lv_dir_remove(aside);
-    rc = rc == LV_OK ? lv_file_rename(dir, aside) : rc;
+    if (rc == LV_OK && lv_dir_exists(dir)) {
+        rc = lv_file_rename(dir, aside);
+    }
     if (rc == LV_OK) {
         printf("%s is of a later step: kept as %s\n", dir, aside);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The ranks of a job: MPI, and nothing that only one MPI has. Every function but start and stop is
- * collective over all ranks; each returns LV_ERR_COMM if MPI does, perhaps on this rank alone. lv_comm_single() is a job of one
- * rank for programs that need no MPI.
+ * collective over all ranks; each returns LV_ERR_COMM if MPI does, perhaps on this rank alone.
+ * lv_comm_single() is a job of one rank for programs that need no MPI.
  */
 #ifndef LV_TRAIN_COMM_H
 #define LV_TRAIN_COMM_H

@@ -36,6 +36,8 @@ typedef struct {
     int rank, n_ranks;
     /* all ranks wait; each passes its error (or LV_OK), all get the lowest one */
     int (*meet)(void *context, int error);
+    /* n bytes of rank 0 to all; fails with LV_ERR_COMM */
+    int (*share)(void *context, void *data, int64_t n);
     void *context;
     /* called now and then: done and all are counts of images and records of this rank */
     void (*progress)(void *context, const char *what, int64_t done, int64_t all);

@@ -189,6 +189,21 @@ static int meet(const lv_pack_job *job, int rc)
     return job->team.meet ? job->team.meet(job->team.context, rc) : rc;
 }
 
+static int share(const lv_pack_job *job, void *data, int64_t n)
+{
+    return job->team.share ? job->team.share(job->team.context, data, n) : LV_OK;
+}
+
+/* As rank 0 sees it: on a network file system the ranks may see a new file at different times, and
+ * they must not part ways here. */
+static int is_finished(bool *finished, const lv_pack_job *job)
+{
+    char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, job->options->out_dir);
+    *finished = job->team.rank == 0 && lv_file_exists(path);
+    free(path);
+    return share(job, finished, sizeof *finished);
+}
+
 static int write_phases(lv_pack_job *job)
 {
     int rc = meet(job, lv_pack_write_images(job));
@@ -217,16 +232,17 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
     }
     LV_CHECK(job.team.rank >= 0 && job.team.rank < job.team.n_ranks, "rank %d of %d", job.team.rank,
              job.team.n_ranks);
-    char *manifest_path = lv_path("%s/" LV_PACK_MANIFEST_NAME, options->out_dir);
+    bool finished = false;
     int rc = meet(&job, prepare(&job));
-    if (rc == LV_OK && !lv_file_exists(manifest_path)) {
+    rc = rc < 0 ? rc : is_finished(&finished, &job);
+    if (rc == LV_OK && !finished) {
         rc = write_phases(&job);
     }
-    rc = rc < 0 ? rc : meet(&job, summarise(&found, options));
+    rc = rc < 0 ? rc : meet(&job, job.team.rank == 0 ? summarise(&found, options) : LV_OK);
+    rc = rc < 0 ? rc : share(&job, &found, sizeof found);
     if (rc == LV_OK) {
         *summary = found;
     }
-    free(manifest_path);
     lv_pack_names_free(&job.names);
     lv_pack_source_close(&job.source);
     lv_tokenizer_close(&job.tokenizer);

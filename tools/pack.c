@@ -17,6 +17,11 @@ static int meet(void *context, int error)
     return lv_comm_agree(context, error);
 }
 
+static int share(void *context, void *data, int64_t n)
+{
+    return lv_comm_broadcast(context, data, n);
+}
+
 /* Rank 0 speaks for all; its share is about that of every rank. */
 static void show_progress(void *context, const char *what, int64_t done, int64_t all)
 {
@@ -58,6 +63,7 @@ static int run(lv_comm *comm, const lv_pack_options *options)
     lv_pack_team team = {.rank = comm->rank,
                          .n_ranks = comm->n_ranks,
                          .meet = meet,
+                         .share = share,
                          .context = comm,
                          .progress = show_progress};
     int rc = lv_pack_write(&s, options, &team);

@@ -89,12 +89,19 @@ typedef struct {
     pthread_barrier_t barrier;
     pthread_mutex_t lock;
     int lowest;
+    char shared[256];
     lv_pack_summary summary;
 } meeting;
 
+/* A rank's own part of it. */
+typedef struct {
+    meeting *meeting;
+    int rank;
+} seat;
+
 static int meet(void *context, int error)
 {
-    meeting *m = context;
+    meeting *m = ((seat *)context)->meeting;
     pthread_mutex_lock(&m->lock);
     m->lowest = error < m->lowest ? error : m->lowest;
     pthread_mutex_unlock(&m->lock);
@@ -102,6 +109,19 @@ static int meet(void *context, int error)
     int agreed = m->lowest;
     pthread_barrier_wait(&m->barrier);
     return agreed;
+}
+
+static int share(void *context, void *data, int64_t n)
+{
+    seat *s = context;
+    assert_true(n <= (int64_t)sizeof s->meeting->shared);
+    if (s->rank == 0) {
+        memcpy(s->meeting->shared, data, (size_t)n);
+    }
+    pthread_barrier_wait(&s->meeting->barrier);
+    memcpy(data, s->meeting->shared, (size_t)n);
+    pthread_barrier_wait(&s->meeting->barrier);
+    return LV_OK;
 }
 
 static meeting *meeting_create(int n_ranks)
@@ -129,7 +149,12 @@ int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) {
-            lv_pack_team team = {.rank = rank, .n_ranks = n_ranks, .meet = meet, .context = m};
+            seat own_seat = {m, rank};
+            lv_pack_team team = {.rank = rank,
+                                 .n_ranks = n_ranks,
+                                 .meet = meet,
+                                 .share = share,
+                                 .context = &own_seat};
             lv_pack_summary own = {0};
             int rc = lv_pack_write(&own, options, &team);
             if (rank == n_ranks - 1) {

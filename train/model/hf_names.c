@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tensor names: what each family calls them, and what this program does. No prefix means two
- * things, so one table serves all families.
+ * things, so one table serves all families. [..] may be absent.
  *
- *   canonical                        CLIP            LLaMA    LLaVA (HF)                original
- *   vision_tower.vision_model.X      [vision_model.]X         [model.]vision_tower.[..]X  (1)
- *   projector.0, projector.2                                  linear_1, linear_2          (2)
- *   language_model.model.X                           model.X  [model.]language_model.[model.]X,
- * model.X language_model.lm_head.weight                    lm_head  [language_model.]lm_head
- * lm_head (1) model.vision_tower.vision_tower.vision_model.X (2) model.mm_projector.N: N as in
- * torch's Sequential, the activations count; a linear projector is model.mm_projector without a
- * number, and projector.0 here.
+ * canonical: vision_tower.vision_model.X
+ *   CLIP       [vision_model.]X
+ *   LLaVA, HF  [model.]vision_tower.[vision_model.]X
+ *   LLaVA      [model.]vision_tower.vision_tower.vision_model.X
+ *
+ * canonical: projector.0.X, projector.2.X, ...
+ *   LLaVA, HF  [model.]multi_modal_projector.linear_1.X, linear_2.X
+ *   LLaVA      [model.]mm_projector.N.X, N as in torch's Sequential: the activations count; without
+ *              N for a linear projector
+ *
+ * canonical: language_model.model.X, language_model.lm_head.X
+ *   LLaMA      model.X, lm_head.X
+ *   LLaVA, HF  [model.]language_model.[model.]X, [language_model.]lm_head.X
+ *   LLaVA      model.X, lm_head.X
  */
 #include "train/model/hf_internal.h"
 

@@ -2,6 +2,7 @@
 #include "data/pack_names.h"
 
 #include "autograd/error.h"
+#include "data/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +20,11 @@ void lv_pack_names_free(lv_pack_names *names)
     *names = (lv_pack_names){0};
 }
 
-/* FNV-1a, 64 bits (Fowler, Noll, Vo). */
-static uint64_t hash_of(const char *text)
-{
-    uint64_t hash = 14695981039346656037U;
-    for (; *text; text++) {
-        hash = (hash ^ (unsigned char)*text) * 1099511628211U;
-    }
-    return hash;
-}
-
 /* The slot of the name, or the free one where it belongs. */
 static int64_t slot_of(const lv_pack_names *names, const char *name)
 {
     int64_t mask = names->n_slots - 1;
-    int64_t at = (int64_t)(hash_of(name) & (uint64_t)mask);
+    int64_t at = (int64_t)(lv_hash_text(LV_HASH_START, name) & (uint64_t)mask);
     while (names->slots[at] >= 0 && strcmp(names->items[names->slots[at]].name, name) != 0) {
         at = (at + 1) & mask;
     }

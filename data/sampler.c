@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "autograd/rng.h"
+#include "data/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -81,15 +82,11 @@ int64_t lv_sampler_batch(const lv_sampler *sampler, int64_t epoch, int64_t step,
     return n;
 }
 
-/* FNV-1a over the ids' bytes, lowest first. */
 uint64_t lv_sampler_hash(const int64_t *ids, int64_t n)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = LV_HASH_START;
     for (int64_t i = 0; i < n; i++) {
-        for (int shift = 0; shift < 64; shift += 8) {
-            hash ^= (uint64_t)ids[i] >> shift & 0xff;
-            hash *= 0x100000001b3u;
-        }
+        hash = lv_hash_uint64(hash, (uint64_t)ids[i]);
     }
     return hash;
 }

@@ -26,7 +26,7 @@ int64_t lv_sampler_steps_per_epoch(const lv_sampler *sampler);
  * returns how many. */
 int64_t lv_sampler_batch(const lv_sampler *sampler, int64_t epoch, int64_t step, int64_t *ids);
 
-/* lv_sampler_hash: of ids in their order, for metrics ("samples_hash"): 64-bit FNV-1a. */
+/* lv_sampler_hash: of ids in their order, for metrics ("samples_hash"): see hash.h. */
 uint64_t lv_sampler_hash(const int64_t *ids, int64_t n);
 
 /* lv_plan: one step's samples as micro-batches of one rank. */

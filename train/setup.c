@@ -2,6 +2,7 @@
 #include "train/setup.h"
 
 #include "autograd/error.h"
+#include "data/hash.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
 
@@ -44,14 +45,6 @@ static int check_output(const lv_config *config, lv_params *params)
     return LV_OK;
 }
 
-static uint64_t mix(uint64_t hash, const char *text)
-{
-    for (; *text; text++) { /* FNV-1a */
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    }
-    return hash;
-}
-
 static int open_packs(lv_pack_list *list, const lv_text_list *paths, const char *tokenizer,
                       uint64_t *fingerprint)
 {
@@ -74,7 +67,7 @@ static int open_packs(lv_pack_list *list, const lv_text_list *paths, const char 
             return lv_fail_within("%s", paths->items[i]);
         }
         list->n_samples += lv_pack_n_samples(pack);
-        *fingerprint = mix(*fingerprint, self_crc);
+        *fingerprint = lv_hash_text(*fingerprint, self_crc);
     }
     return LV_OK;
 }
@@ -86,7 +79,7 @@ static int open_data(lv_setup *setup, const lv_config *config)
     const char *dir = lv_llava_tokenizer_dir(setup->model);
     int rc = dir ? lv_tokenizer_open(&tokenizer, dir) : LV_OK;
     const char *fingerprint = tokenizer ? lv_tokenizer_fingerprint(tokenizer) : NULL;
-    setup->data_fingerprint = 14695981039346656037u;
+    setup->data_fingerprint = LV_HASH_START;
     rc = rc == LV_OK ? open_packs(&setup->train_packs, &config->data.packs, fingerprint,
                                   &setup->data_fingerprint)
                      : rc;

@@ -3,16 +3,7 @@
 
 #include "autograd/error.h"
 #include "autograd/rng.h"
-
-/* FNV-1a, 64 bits (Fowler, Noll, Vo) */
-static uint64_t name_hash(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *name; name++) {
-        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
-    }
-    return hash;
-}
+#include "data/hash.h"
 
 int lv_fill_uniform(lv_params *params, lv_param *param, double bound, uint64_t seed)
 {
@@ -20,7 +11,7 @@ int lv_fill_uniform(lv_params *params, lv_param *param, double bound, uint64_t s
     if (err) {
         return err;
     }
-    const uint64_t name = name_hash(param->name);
+    const uint64_t name = lv_hash_text(LV_HASH_START, param->name);
     const int64_t n = lv_tensor_count(&param->tensor);
     lv_real *values = lv_tensor_real(&param->tensor);
 #pragma omp parallel for schedule(static)
@@ -36,7 +27,7 @@ int lv_fill_normal(lv_params *params, lv_param *param, double std, uint64_t seed
     if (err) {
         return err;
     }
-    const uint64_t name = name_hash(param->name);
+    const uint64_t name = lv_hash_text(LV_HASH_START, param->name);
     const int64_t n = lv_tensor_count(&param->tensor);
     lv_real *values = lv_tensor_real(&param->tensor);
 #pragma omp parallel for schedule(static)

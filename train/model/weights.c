@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
+#include "data/hash.h"
 #include "data/json.h"
 #include "train/model/weights_header.h"
 
@@ -324,15 +325,6 @@ const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char 
     return entry->name;
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_bytes(uint64_t hash, const uint8_t *data, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        hash = (hash ^ data[i]) * 0x100000001b3u;
-    }
-    return hash;
-}
-
 /* Begin, middle and end of every tensor: a sample that meets each of them, however small. */
 static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
 {
@@ -340,22 +332,19 @@ static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
     const uint8_t *data = weight->data;
     size_t n = (size_t)weight->n_bytes;
     if (n <= 3 * SAMPLE_BYTES) {
-        return hash_bytes(hash, data, n);
+        return lv_hash_bytes(hash, data, n);
     }
-    hash = hash_bytes(hash, data, SAMPLE_BYTES);
-    hash = hash_bytes(hash, data + n / 2, SAMPLE_BYTES);
-    return hash_bytes(hash, data + n - SAMPLE_BYTES, SAMPLE_BYTES);
+    hash = lv_hash_bytes(hash, data, SAMPLE_BYTES);
+    hash = lv_hash_bytes(hash, data + n / 2, SAMPLE_BYTES);
+    return lv_hash_bytes(hash, data + n - SAMPLE_BYTES, SAMPLE_BYTES);
 }
 
 int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
+    uint64_t hash = LV_HASH_START;
     for (size_t i = 0; i < weights->n_files; i++) {
-        uint64_t n_bytes = weights->files[i].map.n_bytes;
-        for (int b = 0; b < 8; b++) {
-            hash = hash_bytes(hash, &(uint8_t){(uint8_t)(n_bytes >> 8 * b)}, 1);
-        }
-        hash = hash_bytes(hash, weights->files[i].map.data, weights->files[i].header_bytes);
+        hash = lv_hash_uint64(hash, weights->files[i].map.n_bytes);
+        hash = lv_hash_bytes(hash, weights->files[i].map.data, weights->files[i].header_bytes);
     }
     for (size_t i = 0; i < weights->n_entries; i++) {
         hash = hash_tensor(hash, &weights->entries[i].weight);

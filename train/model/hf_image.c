@@ -4,6 +4,7 @@
  */
 #include "autograd/error.h"
 #include "data/file.h"
+#include "data/image.h"
 #include "data/json.h"
 #include "train/model/hf_internal.h"
 #include "train/model/hf_keys.h"
@@ -77,8 +78,8 @@ static int read_image_processor(cJSON **root, const cJSON **object, char **path,
 
 void lv_hf_clip_norm(float mean[3], float std[3])
 {
-    memcpy(mean, (float[3]){0.48145466f, 0.4578275f, 0.40821073f}, 3 * sizeof *mean);
-    memcpy(std, (float[3]){0.26862954f, 0.26130258f, 0.27577711f}, 3 * sizeof *std);
+    memcpy(mean, LV_CLIP_MEAN, 3 * sizeof *mean);
+    memcpy(std, LV_CLIP_STD, 3 * sizeof *std);
 }
 
 int lv_hf_image_norm(float mean[3], float std[3], const char *dir)

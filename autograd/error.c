@@ -53,11 +53,6 @@ const char *lv_error_message(void)
     return message;
 }
 
-int lv_error_code(void)
-{
-    return message_code;
-}
-
 void lv_abort_hook_set(void (*hook)(void))
 {
     abort_hook = hook;

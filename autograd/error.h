@@ -36,7 +36,6 @@ int lv_fail_within(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* lv_error_message: the calling thread's last message, "" if none; valid until its next failure. */
 const char *lv_error_message(void);
-int lv_error_code(void);
 
 /* lv_abort_hook_set: what LV_CHECK calls after printing (MPI_Abort in a job); default abort(). */
 void lv_abort_hook_set(void (*hook)(void));

@@ -2,19 +2,6 @@
 #include "optim/schedule.h"
 
 #include <math.h>
-#include <string.h>
-
-int lv_schedule_parse(lv_schedule_kind *out, const char *name)
-{
-    static const char *const names[] = {"cosine", "linear", "constant"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *out = (lv_schedule_kind)i;
-            return 0;
-        }
-    }
-    return -1;
-}
 
 int64_t lv_schedule_warmup_steps(double ratio, int64_t n_steps)
 {

@@ -14,9 +14,6 @@ typedef struct {
     int64_t n_steps, warmup_steps;
 } lv_schedule;
 
-/* lv_schedule_parse: "cosine", "linear", "constant". returns 0, or -1 if it is none of them */
-int lv_schedule_parse(lv_schedule_kind *out, const char *name);
-
 /* lv_schedule_warmup_steps: ceil(ratio * n_steps). */
 int64_t lv_schedule_warmup_steps(double ratio, int64_t n_steps);
 

@@ -9,6 +9,7 @@
 #include "data/pack.h"
 #include "train/checkpoint.h"
 #include "train/model/hf.h"
+#include "train/model/projector.h"
 #include "train/model/weights.h"
 
 #include <inttypes.h>

@@ -33,12 +33,6 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
  * such file. */
 int lv_hf_image_norm(float mean[3], float std[3], const char *dir);
 
-/* lv_projector_config_parse: "linear", "mlpNx_gelu", "identity".
- * fails  LV_ERR_CONFIG naming the kinds that there are */
-int lv_projector_config_parse(lv_projector_config *out, const char *type);
-/* lv_projector_type: the name again, into buf; returns buf. */
-const char *lv_projector_type(char *buf, size_t bytes, const lv_projector_config *config);
-
 /* lv_hf_load: fill those parameters that the directory (or single .safetensors file, of a
  * projector) has, whatever its family's names. Every tensor of the file must be known: an unknown
  * one is an error, but for buffers that hold no weight (inv_freq, position_ids) and parts that are

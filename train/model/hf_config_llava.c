@@ -6,6 +6,7 @@
 #include "data/json.h"
 #include "train/model/hf_internal.h"
 #include "train/model/hf_keys.h"
+#include "train/model/projector.h"
 
 #include <inttypes.h>
 #include <math.h>

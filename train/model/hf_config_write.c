@@ -6,6 +6,7 @@
 #include "autograd/error.h"
 #include "data/file.h"
 #include "train/model/hf_internal.h"
+#include "train/model/projector.h"
 
 #include <stdio.h>
 #include <stdlib.h>

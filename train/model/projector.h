@@ -37,6 +37,12 @@ struct lv_projector {
 extern const lv_projector_ops lv_projector_mlp;      /* linear, and mlpNx_gelu */
 extern const lv_projector_ops lv_projector_identity; /* features as they are */
 
+/* lv_projector_config_parse: "linear", "mlpNx_gelu", "identity".
+ * fails  LV_ERR_CONFIG naming the kinds that there are */
+int lv_projector_config_parse(lv_projector_config *out, const char *type);
+/* lv_projector_type: the name again, into buf; returns buf. */
+const char *lv_projector_type(char *buf, size_t bytes, const lv_projector_config *config);
+
 /* lv_projector_create: declare the parameters of the configured kind.
  * in     params outlives the projector
  * fails  LV_ERR_CONFIG, LV_ERR_MEMORY */

@@ -3,13 +3,11 @@
  * The connector's type by name. A new connector is one line here and one in projector.c.
  */
 #include "autograd/error.h"
-#include "train/model/hf.h"
+#include "train/model/projector.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_DEPTH = 99 };
 
 int lv_projector_config_parse(lv_projector_config *out, const char *type)
 {
@@ -24,7 +22,7 @@ int lv_projector_config_parse(lv_projector_config *out, const char *type)
     char again[32];
     const char *digits = strncmp(type, "mlp", 3) == 0 ? type + 3 : "";
     long depth = strtol(digits, NULL, 10);
-    if (depth >= 1 && depth <= MAX_DEPTH) {
+    if (depth >= 1 && depth <= LV_PROJECTOR_MAX_DEPTH) {
         lv_projector_config mlp = {.kind = LV_PROJECTOR_MLP_GELU, .depth = (int)depth};
         if (strcmp(lv_projector_type(again, sizeof again, &mlp), type) == 0) {
             *out = mlp;
@@ -34,7 +32,7 @@ int lv_projector_config_parse(lv_projector_config *out, const char *type)
     return lv_fail(LV_ERR_CONFIG,
                    "the projector type \"%s\" is not known; there are linear, mlpNx_gelu (N from 1 "
                    "to %d) and identity",
-                   type, MAX_DEPTH);
+                   type, LV_PROJECTOR_MAX_DEPTH);
 }
 
 const char *lv_projector_type(char *buf, size_t bytes, const lv_projector_config *config)

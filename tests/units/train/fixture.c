@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
+#include "train/model/projector.h"
 
 #include <stdio.h>
 #include <stdlib.h>

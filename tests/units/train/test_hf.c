@@ -6,6 +6,7 @@
 #include "data/manifest.h"
 #include "fixture.h"
 #include "train/model/hf_internal.h"
+#include "train/model/projector.h"
 #include "train/model/weights.h"
 
 #include <math.h>

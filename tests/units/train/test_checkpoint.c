@@ -203,7 +203,7 @@ static bool is_there(const fixture *f, const char *name)
     return there;
 }
 
-static void pruning_keeps_what_was_just_saved(void **state)
+static void pruning_keeps_what_was_just_saved_and_sets_later_steps_aside(void **state)
 {
     fixture *f = *state;
     char *damaged = lv_path("%s/checkpoints/step-000009", f->dir);
@@ -211,7 +211,8 @@ static void pruning_keeps_what_was_just_saved(void **state)
     assert_int_equal(save(f, (lv_train_state){.step = 6}, 1), LV_OK);
     assert_true(is_there(f, "step-000006"));
     assert_false(is_there(f, "step-000004"));
-    assert_true(is_there(f, "step-000009")); /* nobody's to remove */
+    assert_false(is_there(f, "step-000009")); /* or a resume would take it */
+    assert_true(is_there(f, "step-000009.aside"));
     free(damaged);
 }
 
@@ -224,7 +225,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_slice_that_the_manifest_does_not_list_is_not_whole,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(slices_of_another_form_are_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(pruning_keeps_what_was_just_saved, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            pruning_keeps_what_was_just_saved_and_sets_later_steps_aside, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,18 +24,24 @@ void lv_h5_unlock(void)
     LV_CHECK(pthread_mutex_unlock(&lock) == 0, "the HDF5 lock");
 }
 
+enum { REASON_BYTES = 256 };
+
+/* The description, or of one with times, pointers and the system's message in it that alone. */
 static herr_t keep_last(unsigned n, const H5E_error2_t *error, void *reason)
 {
+    static const char SYSTEM[] = "error message = '";
     (void)n;
     if (error->desc) {
-        snprintf(reason, 256, "%s", error->desc);
+        const char *system = strstr(error->desc, SYSTEM);
+        const char *text = system ? system + strlen(SYSTEM) : error->desc;
+        snprintf(reason, REASON_BYTES, "%.*s", (int)strcspn(text, system ? "'\n" : "\n"), text);
     }
     return 0;
 }
 
 int lv_h5_fail(int code, const char *fmt, ...)
 {
-    char text[1024], reason[256] = "";
+    char text[1024], reason[REASON_BYTES] = "";
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);

@@ -22,7 +22,7 @@ int lv_tool_train(int argc, char **argv)
          .value = &resume,
          .placeholder = "auto|none|DIR",
          .help = "auto: from the newest whole checkpoint of run.dir, or begin (default); "
-                 "none: begin; DIR: from that checkpoint"},
+                 "none: begin; DIR: from that checkpoint, later ones being set aside"},
     };
     const lv_cli cli = {
         .name = "train",

@@ -212,7 +212,7 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
 
 int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
 {
-    bool speaks = !comm || comm->rank == 0 || rc == LV_ERR_COMM; /* that may be ours alone */
+    bool speaks = !comm || comm->rank == 0;
     if (rc == LV_CLI_HELP && speaks) {
         lv_cli_print_help(cli);
     } else if (rc < 0 && speaks) {
@@ -223,7 +223,7 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
     }
     fflush(NULL);
     if (comm) {
-        lv_comm_stop(comm, rc);
+        lv_comm_stop(comm);
     }
     return rc >= 0                ? EXIT_DONE
            : rc == LV_ERR_CONFIG  ? EXIT_USAGE

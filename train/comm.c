@@ -66,12 +66,9 @@ int lv_comm_start(lv_comm *comm)
     return find_local_ranks(comm);
 }
 
-void lv_comm_stop(lv_comm *comm, int rc)
+void lv_comm_stop(lv_comm *comm)
 {
     if (comm->started) {
-        if (rc == LV_ERR_COMM) {
-            abort_job();
-        }
         MPI_Finalize();
         comm->started = false;
     }

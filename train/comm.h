@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The ranks of a job: MPI, and nothing that only one MPI has. Every function but start and stop is
- * collective over all ranks; each returns LV_ERR_COMM if MPI does, perhaps on this rank alone.
- * lv_comm_single() is a job of one rank for programs that need no MPI.
+ * collective over all ranks; each returns LV_ERR_COMM if MPI does. lv_comm_single() is a job of one
+ * rank for programs that need no MPI.
  */
 #ifndef LV_TRAIN_COMM_H
 #define LV_TRAIN_COMM_H
@@ -26,10 +26,7 @@ static inline lv_comm lv_comm_single(void)
 /* lv_comm_start: MPI_Init; a single rank if not started by a launcher. From here on LV_CHECK ends
  * the job on all ranks. */
 int lv_comm_start(lv_comm *comm);
-
-/* lv_comm_stop: MPI_Finalize; with LV_ERR_COMM in rc, the end of the job on all ranks at once, as
- * the others may wait for this one for ever. Then it does not return. */
-void lv_comm_stop(lv_comm *comm, int rc);
+void lv_comm_stop(lv_comm *comm);
 
 /* lv_comm_agree: the end of a phase that may have failed on some ranks. If all pass LV_OK, LV_OK;
  * otherwise every rank gets the code and the message of the lowest rank that failed. */

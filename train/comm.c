@@ -22,9 +22,10 @@ static int checked(int mpi_rc, const char *what)
     return lv_fail(LV_ERR_COMM, "%s: %.*s", what, n, text);
 }
 
-static void abort_job(void)
+_Noreturn void lv_comm_abort(void)
 {
     MPI_Abort(MPI_COMM_WORLD, 1);
+    abort();
 }
 
 static int find_local_ranks(lv_comm *comm)
@@ -56,7 +57,7 @@ int lv_comm_start(lv_comm *comm)
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &comm->n_ranks);
-    lv_abort_hook_set(abort_job);
+    lv_abort_hook_set(lv_comm_abort);
     gethostname(host, sizeof host - 1);
     snprintf(label, sizeof label, "rank %d on %s", comm->rank, host);
     lv_rank_label_set(label);

@@ -28,6 +28,10 @@ static inline lv_comm lv_comm_single(void)
 int lv_comm_start(lv_comm *comm);
 void lv_comm_stop(lv_comm *comm);
 
+/* lv_comm_abort: end the job on all ranks at once, with exit status 1; for when MPI itself failed
+ * and the others may be waiting. */
+_Noreturn void lv_comm_abort(void);
+
 /* lv_comm_agree: the end of a phase that may have failed on some ranks. If all pass LV_OK, LV_OK;
  * otherwise every rank gets the code and the message of the lowest rank that failed. */
 int lv_comm_agree(const lv_comm *comm, int rc);

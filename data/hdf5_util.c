@@ -24,24 +24,29 @@ void lv_h5_unlock(void)
     LV_CHECK(pthread_mutex_unlock(&lock) == 0, "the HDF5 lock");
 }
 
+enum { REASON_BYTES = 512 };
+
 static herr_t keep_last(unsigned n, const H5E_error2_t *error, void *reason)
 {
     (void)n;
     if (error->desc) {
-        snprintf(reason, 256, "%s", error->desc);
+        snprintf(reason, REASON_BYTES, "%s", error->desc);
     }
     return 0;
 }
 
 int lv_h5_fail(int code, const char *fmt, ...)
 {
-    char text[1024], reason[256] = "";
+    char text[1024], reason[REASON_BYTES] = "";
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_last, reason);
     H5Eclear2(H5E_DEFAULT);
+    for (char *at = reason; (at = strchr(at, '\n'));) {
+        *at = ' '; /* a message is one line */
+    }
     return lv_fail(code, "%s%s%s", text, *reason ? ": " : "", reason);
 }
 

@@ -253,6 +253,9 @@ bool lv_dir_exists(const char *path)
 
 int lv_dir_create(const char *path)
 {
+    if (!*path) {
+        return lv_fail(LV_ERR_IO, "a directory without a name can not be created");
+    }
     char *partial = lv_path("%s", path);
     int rc = LV_OK;
     for (char *at = partial + 1; rc == LV_OK; at++) {

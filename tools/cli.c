@@ -100,6 +100,9 @@ static int set_number(const lv_flag *flag, const char *text)
 
 static int set_flag(const lv_flag *flag, const char *text)
 {
+    if (flag->kind != LV_FLAG_SWITCH && !*text) {
+        return lv_fail(LV_ERR_CONFIG, "%s: its value is empty: %s", flag->name, flag->placeholder);
+    }
     switch (flag->kind) {
     case LV_FLAG_TEXT:
         *(const char **)flag->value = text;

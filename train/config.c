@@ -225,6 +225,9 @@ static int check_keys(const cJSON *object, const char *prefix)
 
 static int rebase_text(cJSON *item, const char *base)
 {
+    if (!*item->valuestring) {
+        return LV_OK; /* no path: left to the check */
+    }
     char *path = lv_path_from(base, item->valuestring);
     bool done = cJSON_SetValuestring(item, path) != NULL;
     free(path);

@@ -228,10 +228,11 @@ static int diverged(const trainer *t)
                                              : lv_path("%s/checkpoints/step-%06" PRId64,
                                                        t->config->run.dir, t->checkpoint_step);
     int rc = lv_fail(LV_ERR_DIVERGED,
-                     "loss or gradient not finite in %d steps in a row, the last of them %" PRId64
+                     "loss or gradient not finite in %" PRId64
+                     " steps in a row, the last of them %" PRId64
                      "; the last good checkpoint: %s. Lower optim.lr, or look at the data of these "
                      "steps",
-                     MAX_SKIPPED_IN_A_ROW, t->state.step, last_good);
+                     t->state.n_skipped_in_a_row, t->state.step, last_good);
     free(last_good);
     return rc;
 }
@@ -249,7 +250,8 @@ static int run_steps(trainer *t)
     while ((rc = run_step(t, &stop, &save)) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
         rc = LV_OK;
-        if (t->state.n_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW) {
+        bool nothing_learnt = last && t->state.n_updates == 0 && t->state.n_skipped_in_a_row > 0;
+        if (t->state.n_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW || nothing_learnt) {
             return diverged(t);
         }
         if (is_every(c->train.val_every_steps, t->state.step) ||

@@ -107,11 +107,16 @@ nan_projector() {
     printf '\x00\x00\xc0\x7f' | dd of="$work/nan.safetensors" bs=1 seek=$((size - 4)) conv=notrunc \
         status=none
     "$LLAVA" train "$work/config.json" --set run.dir="$work/nan" \
-        --set model.projector.weights="$work/nan.safetensors"
+        --set model.projector.weights="$work/nan.safetensors" "$@"
 }
 check "three steps in a row without a finite loss end the run" refused 1 \
     'not finite in 3 steps in a row, the last of them 3; the last good checkpoint: none' nan_projector
 check "each of them is logged" test "$(grep -c '"loss":null.*"applied":false' "$work/nan/metrics.jsonl")" = 3
+
+rm -rf "$work/nan"
+check "a short run that applied no step is no success" refused 1 \
+    'not finite in 2 steps in a row' nan_projector --set train.max_steps=2
+check "and writes no projector" test ! -e "$work/nan/projector.safetensors"
 
 # ---- inspect ----
 says() { "$LLAVA" inspect "$1" | grep -q "$2"; }

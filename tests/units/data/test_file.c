@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/file.h: only regular files are read.
+ * data/file.h: only regular files are read, and nothing without a name is made.
  */
 #include "autograd/error.h"
 #include "data/file.h"
@@ -84,6 +84,12 @@ static void what_is_not_there_is_refused(void **state)
     refuse_all("/nowhere/at/all");
 }
 
+static void a_directory_without_a_name_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(lv_dir_create(""), LV_ERR_IO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +97,7 @@ int main(void)
         cmocka_unit_test(a_device_without_an_end_is_refused),
         cmocka_unit_test(a_directory_is_refused),
         cmocka_unit_test(what_is_not_there_is_refused),
+        cmocka_unit_test(a_directory_without_a_name_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -20,6 +20,32 @@ int64_t lv_batch_length(const lv_sample_counts *counts, int rows_per_image, int6
     return max_length > 0 && length > max_length ? max_length : length;
 }
 
+int lv_batch_labels(int64_t *n_labels, lv_pack *pack, int64_t index, int rows_per_image,
+                    int64_t max_length)
+{
+    const lv_sample_counts *counts = &lv_pack_counts(pack)[index];
+    const int64_t length = lv_batch_length(counts, rows_per_image, max_length);
+    if (length == lv_batch_length(counts, rows_per_image, 0)) {
+        *n_labels = counts->n_supervised;
+        return LV_OK;
+    }
+    int32_t *tokens = calloc((size_t)counts->n_tokens + 1, sizeof *tokens);
+    uint8_t *supervised = calloc((size_t)counts->n_tokens + 1, sizeof *supervised);
+    int64_t *image_ids = calloc((size_t)counts->n_images + 1, sizeof *image_ids);
+    int rc = tokens && supervised && image_ids
+                 ? lv_pack_read_sample(pack, index, tokens, supervised, image_ids, NULL)
+                 : lv_fail(LV_ERR_MEMORY, "no memory to read a sample");
+    *n_labels = 0;
+    for (int64_t i = 0, row = 0; rc == LV_OK && i < counts->n_tokens && row < length; i++) {
+        *n_labels += row > 0 && supervised[i]; /* the first row is nobody's label */
+        row += tokens[i] == LV_IMAGE_TOKEN ? rows_per_image : 1;
+    }
+    free(image_ids);
+    free(supervised);
+    free(tokens);
+    return rc;
+}
+
 lv_pack *lv_batch_locate(lv_pack *const *packs, int n_packs, int64_t sample_id, int64_t *index)
 {
     int64_t i = sample_id;

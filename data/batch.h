@@ -36,6 +36,12 @@ typedef struct {
 /* lv_batch_length: rows of a sample after expansion and cut. max_length 0: no limit */
 int64_t lv_batch_length(const lv_sample_counts *counts, int rows_per_image, int64_t max_length);
 
+/* lv_batch_labels: how many labels the length limit leaves of a sample; reads it only if the limit
+ * cuts it at all.
+ * fails  LV_ERR_IO, LV_ERR_FORMAT naming the sample, LV_ERR_MEMORY */
+int lv_batch_labels(int64_t *n_labels, lv_pack *pack, int64_t index, int rows_per_image,
+                    int64_t max_length);
+
 /* lv_batch_locate: the pack that holds a sample, and its index there. Sample ids run through the
  * packs in their order. Aborts if there is no such sample. */
 lv_pack *lv_batch_locate(lv_pack *const *packs, int n_packs, int64_t sample_id, int64_t *index);

@@ -56,17 +56,9 @@ int lv_manifest_read(cJSON **out, const char *path)
     return rc < 0 ? lv_fail_within("%s", path) : rc;
 }
 
-int lv_manifest_add_file(cJSON *root, const char *directory, const char *name)
+int lv_manifest_add_entry(cJSON *root, const char *name, int64_t n_bytes, uint32_t crc)
 {
-    uint32_t crc = 0;
-    int64_t n_bytes = 0;
     char crc_text[CRC_TEXT_BYTES];
-    char *path = lv_path("%s/%s", directory, name);
-    int rc = lv_file_crc32(&crc, &n_bytes, path);
-    free(path);
-    if (rc < 0) {
-        return rc;
-    }
     cJSON *files = cJSON_GetObjectItemCaseSensitive(root, "files");
     if (!files) {
         files = cJSON_AddObjectToObject(root, "files");
@@ -78,6 +70,16 @@ int lv_manifest_add_file(cJSON *root, const char *directory, const char *name)
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
     return LV_OK;
+}
+
+int lv_manifest_add_file(cJSON *root, const char *directory, const char *name)
+{
+    uint32_t crc = 0;
+    int64_t n_bytes = 0;
+    char *path = lv_path("%s/%s", directory, name);
+    int rc = lv_file_crc32(&crc, &n_bytes, path);
+    free(path);
+    return rc < 0 ? rc : lv_manifest_add_entry(root, name, n_bytes, crc);
 }
 
 int lv_manifest_check_files(const cJSON *root, const char *directory)

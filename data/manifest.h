@@ -9,6 +9,7 @@
 #define LV_DATA_MANIFEST_H
 
 #include <cjson/cJSON.h>
+#include <stdint.h>
 
 /* lv_manifest_write: root printed with its own CRC-32 added as the last member "self_crc32".
  * The file appears whole or not at all. root is left as it was.
@@ -22,6 +23,9 @@ int lv_manifest_read(cJSON **out, const char *path);
 /* lv_manifest_add_file: note directory/name in root's "files" (made if absent), reading it once.
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
 int lv_manifest_add_file(cJSON *root, const char *directory, const char *name);
+
+/* lv_manifest_add_entry: the same with size and CRC-32 known. */
+int lv_manifest_add_entry(cJSON *root, const char *name, int64_t n_bytes, uint32_t crc);
 
 /* lv_manifest_check_files: every file that is listed is there with its size and CRC-32.
  * fails  LV_ERR_FORMAT naming the first file that is not */

@@ -202,26 +202,37 @@ static int prepare(const char *checkpoints, const char *beside)
     return rc == LV_OK ? lv_dir_create(beside) : rc;
 }
 
+/* Size and CRC-32 of each rank's slice, as doubles because they are summed over ranks. */
+typedef struct {
+    double n_bytes, crc;
+} slice_sum;
+
 static int write_slice(const lv_comm *comm, const char *beside, lv_params *params,
-                       const lv_real *exp_avg, const lv_real *exp_avg_sq)
+                       const lv_real *exp_avg, const lv_real *exp_avg_sq, slice_sum *sum)
 {
     const lv_real *buffers[LV_SLICE_BUFFERS] = {lv_params_flat_data(params), exp_avg, exp_avg_sq};
     lv_range slice = lv_range_split(lv_params_flat_count(params), 1, comm->rank, comm->n_ranks);
     char *name = slice_name(comm->rank);
     char *path = lv_path("%s/%s", beside, name);
+    uint32_t crc = 0;
+    int64_t n_bytes = 0;
     int rc = lv_slice_write(path, buffers, slice.begin, slice.end);
+    rc = rc == LV_OK ? lv_file_crc32(&crc, &n_bytes, path) : rc;
+    *sum = (slice_sum){.n_bytes = (double)n_bytes, .crc = crc};
     free(path);
     free(name);
     return rc;
 }
 
 /* Rank 0, when all slices are on the disk: the manifest, and the name that says it is whole. */
-static int publish(const lv_comm *comm, cJSON *manifest, const char *beside, const char *dir)
+static int publish(const lv_comm *comm, cJSON *manifest, const slice_sum *sums, const char *beside,
+                   const char *dir)
 {
     int rc = LV_OK;
     for (int rank = 0; rc == LV_OK && rank < comm->n_ranks; rank++) {
         char *name = slice_name(rank);
-        rc = lv_manifest_add_file(manifest, beside, name);
+        rc = lv_manifest_add_entry(manifest, name, (int64_t)sums[rank].n_bytes,
+                                   (uint32_t)sums[rank].crc);
         free(name);
     }
     if (rc == LV_OK) {
@@ -235,6 +246,25 @@ static int publish(const lv_comm *comm, cJSON *manifest, const char *beside, con
     return rc == LV_OK ? lv_file_rename(beside, dir) : rc;
 }
 
+/* All ranks' slices into the folder beside, then rank 0 makes it the checkpoint. */
+static int write_all(const lv_comm *comm, const char *beside, const char *dir,
+                     const lv_train_state *state, const lv_run_identity *identity,
+                     lv_params *params, const lv_real *exp_avg, const lv_real *exp_avg_sq)
+{
+    slice_sum *sums = calloc((size_t)comm->n_ranks, sizeof *sums);
+    LV_CHECK(sums, "out of memory for a checkpoint's checksums");
+    int rc = lv_comm_agree(
+        comm, write_slice(comm, beside, params, exp_avg, exp_avg_sq, &sums[comm->rank]));
+    rc = rc == LV_OK ? lv_comm_sum_double(comm, &sums[0].n_bytes, 2 * comm->n_ranks) : rc;
+    if (rc == LV_OK && comm->rank == 0) {
+        cJSON *manifest = make_manifest(comm, state, identity, params);
+        rc = publish(comm, manifest, sums, beside, dir);
+        cJSON_Delete(manifest);
+    }
+    free(sums);
+    return lv_comm_agree(comm, rc);
+}
+
 int lv_checkpoint_save(const lv_comm *comm, const char *run_dir, int64_t keep,
                        const lv_train_state *state, const lv_run_identity *identity,
                        lv_params *params, const lv_real *exp_avg, const lv_real *exp_avg_sq)
@@ -243,18 +273,11 @@ int lv_checkpoint_save(const lv_comm *comm, const char *run_dir, int64_t keep,
     char *dir = step_dir(checkpoints, state->step);
     char *beside = lv_path("%s.tmp", dir);
     int rc = lv_comm_agree(comm, comm->rank == 0 ? prepare(checkpoints, beside) : LV_OK);
-    if (rc == LV_OK) {
-        rc = lv_comm_agree(comm, write_slice(comm, beside, params, exp_avg, exp_avg_sq));
-        if (rc == LV_OK && comm->rank == 0) {
-            cJSON *manifest = make_manifest(comm, state, identity, params);
-            rc = publish(comm, manifest, beside, dir);
-            cJSON_Delete(manifest);
-        }
-        rc = lv_comm_agree(comm, rc);
-    }
-    if (rc == LV_OK) {
-        rc = lv_comm_agree(comm, comm->rank == 0 ? prune(checkpoints, keep, state->step) : LV_OK);
-    } else if (comm->rank == 0) {
+    rc = rc == LV_OK ? write_all(comm, beside, dir, state, identity, params, exp_avg, exp_avg_sq)
+                     : rc;
+    if (rc == LV_OK && comm->rank == 0 && prune(checkpoints, keep, state->step) < 0) {
+        fprintf(stderr, "llava: an old checkpoint could not be removed: %s\n", lv_error_message());
+    } else if (rc < 0 && comm->rank == 0) {
         int code = rc;
         char *message =
             lv_path("checkpoint at step %" PRId64 ": %s", state->step, lv_error_message());

@@ -189,15 +189,22 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
     bool always = s->step % metrics->log_every_steps == 0 || s->step == metrics->n_steps;
     if (!s->applied) {
         lv_progress_end();
-        fprintf(stderr, "llava: step %" PRId64 " not applied: loss %g, gradient norm %g\n", s->step,
-                s->loss, s->grad_norm);
+        if (s->supervised_tokens == 0) {
+            fprintf(stderr,
+                    "llava: step %" PRId64 " not applied: data.max_length cut all its labels off\n",
+                    s->step);
+        } else {
+            fprintf(stderr, "llava: step %" PRId64 " not applied: loss %g, gradient norm %g\n",
+                    s->step, s->loss, s->grad_norm);
+        }
     }
+    /* what matters most stands in front: a narrow terminal cuts the rest */
     lv_progress_show(always,
-                     "step %" PRId64 "/%" PRId64 "  loss %.4f  lr %.3g  grad norm %.3g  "
-                     "%.0f tokens/s  waits: data %.0f%% ranks %.0f%%  ETA %s",
-                     s->step, metrics->n_steps, s->loss, s->lr, s->grad_norm, tokens_per_s,
-                     100 * s->data_wait_s / s->step_s, 100 * s->comm_wait_s / s->step_s,
-                     lv_duration_text(eta, left_s));
+                     "step %" PRId64 "/%" PRId64 "  loss %.4f  ETA %s  %.0f tokens/s  lr %.3g  "
+                     "grad norm %.3g  waits: data %.0f%% ranks %.0f%%",
+                     s->step, metrics->n_steps, s->loss, lv_duration_text(eta, left_s),
+                     tokens_per_s, s->lr, s->grad_norm, 100 * s->data_wait_s / s->step_s,
+                     100 * s->comm_wait_s / s->step_s);
     return rc;
 }
 

@@ -6,6 +6,7 @@
 #include "data/json.h"
 #include "data/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,6 +110,51 @@ static int open_here(lv_setup *setup, const lv_config *config)
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     return lv_comm_agree(comm, open_here(setup, config));
+}
+
+static int count_unlabelled(const lv_setup *setup, const lv_comm *comm, const lv_config *config,
+                            double *n_unlabelled)
+{
+    lv_vision_input vision;
+    lv_llava_vision_input(setup->model, config->data.image_aspect, &vision);
+    for (int p = 0; p < setup->train_packs.n; p++) {
+        lv_pack *pack = setup->train_packs.packs[p];
+        for (int64_t i = comm->rank; i < lv_pack_n_samples(pack); i += comm->n_ranks) {
+            int64_t n_labels = 0;
+            int rc =
+                lv_batch_labels(&n_labels, pack, i, vision.rows_per_image, config->data.max_length);
+            if (rc < 0) {
+                return rc;
+            }
+            *n_unlabelled += n_labels == 0;
+        }
+    }
+    return LV_OK;
+}
+
+int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_config *config)
+{
+    const long long n_samples = setup->train_packs.n_samples;
+    double n = 0;
+    int rc = lv_comm_agree(comm, count_unlabelled(setup, comm, config, &n));
+    rc = rc == LV_OK ? lv_comm_sum_double(comm, &n, 1) : rc;
+    if (rc < 0 || n == 0) {
+        return rc;
+    }
+    if ((long long)n == n_samples) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "data.max_length: %lld rows leave none of the %lld samples anything to "
+                       "learn from (an image takes %d rows)",
+                       (long long)config->data.max_length, n_samples,
+                       lv_llava_rows_per_image(lv_llava_config_of(setup->model)));
+    }
+    if (comm->rank == 0) {
+        fprintf(stderr,
+                "llava: data.max_length %lld leaves %.0f of %lld samples without a label: nothing "
+                "is learnt from them\n",
+                (long long)config->data.max_length, n, n_samples);
+    }
+    return LV_OK;
 }
 
 static void close_packs(lv_pack_list *list)

@@ -31,6 +31,11 @@ typedef struct {
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config);
 void lv_setup_close(lv_setup *setup);
 
+/* lv_setup_check_length: collective: how many samples data.max_length leaves without any label; a
+ * message on rank 0 if there are some.
+ * fails  LV_ERR_CONFIG if none has a label left; LV_ERR_IO, LV_ERR_FORMAT */
+int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_config *config);
+
 /* lv_setup_model: the model alone, as the configuration names it; for export.
  * in     config->train.trainable says which parameters lie in the flat buffers */
 int lv_setup_model(lv_llava **out, const lv_config *config);

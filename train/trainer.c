@@ -54,6 +54,8 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
+    action.sa_flags |= (int)SA_RESETHAND; /* a second Ctrl-C ends it at once */
+    sigaction(SIGINT, &action, NULL);
 }
 
 /* ---- one step ---- */
@@ -421,6 +423,10 @@ static int begin(trainer *t, const char *how)
         .n_steps = n_steps,
         .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
     print_plan(t, blas);
+    rc = lv_setup_check_length(&t->setup, t->comm, t->config);
+    if (rc < 0) {
+        return rc;
+    }
     rc = resume(t, how);
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,

@@ -210,7 +210,10 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
             return rc;
         }
     }
-    return lv_cli_parse(cli, argc, argv);
+    int rc = lv_cli_parse(cli, argc, argv);
+    return rc < 0 ? lv_fail(rc, "%s (llava %s --help lists what there is)", lv_error_message(),
+                            cli->name)
+                  : rc;
 }
 
 int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
@@ -220,15 +223,16 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
         lv_comm_abort();
     }
     bool speaks = !comm || comm->rank == 0;
+    fflush(stdout);
     if (rc == LV_CLI_HELP && speaks) {
         lv_cli_print_help(cli);
     } else if (rc < 0 && speaks) {
         fprintf(stderr, "llava %s: %s\n", cli->name, lv_error_message());
-        if (rc == LV_ERR_CONFIG) {
-            fprintf(stderr, "(llava %s --help lists what there is)\n", cli->name);
-        }
     }
-    fflush(NULL);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "llava %s: writing to standard output failed\n", cli->name);
+        rc = rc >= 0 ? LV_ERR_IO : rc;
+    }
     if (comm) {
         lv_comm_stop(comm);
     }

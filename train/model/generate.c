@@ -95,11 +95,11 @@ static int check_options(const lv_llava *model, const lv_batch *prompt,
     if (T == 0) {
         return lv_fail(LV_ERR_CONFIG, "an empty prompt has nothing to continue");
     }
-    if (T > limit || o->max_new_tokens > limit - T) {
+    if (T >= limit) {
         return lv_fail(LV_ERR_CONFIG,
-                       "a prompt of %" PRId64 " rows and %" PRId64
-                       " new tokens, but the model has %" PRId64 " positions",
-                       T, o->max_new_tokens, limit);
+                       "a prompt of %" PRId64 " rows, but the model has %" PRId64
+                       " positions: none is left for an answer",
+                       T, limit);
     }
     for (int64_t t = 0; t < T; t++) {
         if (prompt->source[t] >= model->config.text.vocab_size) {
@@ -140,11 +140,13 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
         return err;
     }
     const int64_t T = prompt->seq_start[1];
+    const int64_t room = model->config.text.max_positions - T;
+    const int64_t max_new = options->max_new_tokens < room ? options->max_new_tokens : room;
     choices = calloc((size_t)V, sizeof *choices);
     err = choices ? lv_tape_create(&tape, 0)
                   : lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " probabilities", V);
     if (!err) {
-        err = lv_llama_cache_create(&cache, model->llama, T + options->max_new_tokens);
+        err = lv_llama_cache_create(&cache, model->llama, T + max_new);
     }
     if (err) {
         goto fail;
@@ -162,7 +164,7 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
             break;
         }
         tokens[n_new++] = token;
-        if ((on_token && !on_token(context, token)) || n_new == options->max_new_tokens) {
+        if ((on_token && !on_token(context, token)) || n_new == max_new) {
             break;
         }
         int32_t position = (int32_t)(T + n_new - 1);

@@ -146,7 +146,7 @@ int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t 
             list_groups(params, groups);
             return lv_fail(LV_ERR_CONFIG,
                            "\"%s\" fits no parameter that can be trained; their names begin with "
-                           "%s (`llava inspect` lists them)",
+                           "%s",
                            globs[g], groups);
         }
     }

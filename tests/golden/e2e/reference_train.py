@@ -28,8 +28,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import (AutoTokenizer, CLIPImageProcessor, CLIPVisionModel, LlamaConfig,
-                          LlamaForCausalLM, LlavaForConditionalGeneration, get_scheduler)
+from tokenizers import Tokenizer
+from transformers import (AutoTokenizer, CLIPImageProcessor, CLIPVisionModel,
+                          LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration,
+                          get_scheduler)
 from transformers.models.llama import modeling_llama
 
 IMAGE = -200
@@ -66,6 +68,18 @@ def read_config(path):
 
 
 # ---- data ----
+
+def open_tokenizer(directory):
+    """The fast tokenizer, which is to find its EOS in the template's text wherever it stands: one
+    that is `normalized` is looked for with the space marker in front."""
+    tokenizer = AutoTokenizer.from_pretrained(directory, use_fast=True)
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in backend["added_tokens"]:
+        token["normalized"] &= token["content"] != tokenizer.eos_token
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
+    assert tokenizer("a" + tokenizer.eos_token)["input_ids"][-1] == tokenizer.eos_token_id
+    return tokenizer
+
 
 def turn_with_image(text, n_images):
     """preprocess_multimodal: the mark in front, on its own line; several stay, each ends a line."""
@@ -207,9 +221,15 @@ class Reference(torch.nn.Module):
             layer = whole.config.vision_feature_layer if layer is None else layer
             feature = feature or {"default": "patch", "full": "cls_patch"}[strategy]
             self.vision_tower = whole.model.vision_tower
-            first = whole.model.multi_modal_projector.linear_1
-            second = whole.model.multi_modal_projector.linear_2
-            self.projector = torch.nn.Sequential(first, torch.nn.GELU(), second)
+            layers = [whole.model.multi_modal_projector.linear_1]
+            if whole.config.projector_hidden_act == "gelu":
+                layers += [torch.nn.GELU(), whole.model.multi_modal_projector.linear_2]
+            else:  # a linear projector: without an activation, and an identity behind it
+                second = whole.model.multi_modal_projector.linear_2
+                assert whole.config.projector_hidden_act == "linear"
+                assert torch.equal(second.weight, torch.eye(len(second.weight)))
+                assert not second.bias.any()
+            self.projector = torch.nn.Sequential(*layers)
             self.language_model = LlamaForCausalLM(whole.config.text_config)
             self.language_model.model = whole.model.language_model
             self.language_model.lm_head = whole.lm_head
@@ -385,7 +405,7 @@ def main():
     if args.precision == "f64":
         go_to_f64()
         model.double()
-    tokenizer = AutoTokenizer.from_pretrained(model.tokenizer_dir, use_fast=True)
+    tokenizer = open_tokenizer(model.tokenizer_dir)
 
     def read(path, template):
         return Data(path, args.images, template, tokenizer,

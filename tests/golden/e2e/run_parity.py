@@ -69,6 +69,8 @@ RUNS = {
         "optim.lr": 1e-3, "train.micro_batch_tokens": 1024}),
     "stage2-again": ("questions", 1, {
         "train.trainable": STAGE2, "model.llava": "stage2", "optim.lr": 1e-3}),
+    "linear-again": ("questions", 1, {
+        "train.trainable": STAGE2, "model.llava": "stage1-linear", "train.max_steps": 10}),
     "story-again": ("instruct", 1, {
         "train.trainable": STAGE2, "model.llava": "story", "optim.lr": 1e-3,
         "train.max_steps": 10}),
@@ -189,7 +191,7 @@ class Bench:
     def train(self, name):
         directory = self.out / "runs" / name
         config = self.config(name)
-        if not (directory / "model").exists() and not (directory / "projector.safetensors").exists():
+        if not any((directory / f).exists() for f in ("model", "projector.safetensors")):
             mpirun = f". {ROOT}/tools/mpi_env.sh; exec mpirun \"$@\""
             run("bash", "-c", mpirun, "mpirun", "-n", RUNS[name][1], self.llava, "train", config,
                 env=self.environment)
@@ -234,7 +236,8 @@ def result_of_llava(directory):
     steps = {}
     for line in lines:
         steps.setdefault(line["step"], {}).update(line)
-    files = list((directory / "model").glob("*.safetensors")) or [directory / "projector.safetensors"]
+    files = list((directory / "model").glob("*.safetensors"))
+    files = files or [directory / "projector.safetensors"]
     weights = {canonical(n): t for file in files for n, t in load_file(file).items()}
     return [steps[s] for s in sorted(steps)], weights
 
@@ -257,7 +260,7 @@ def compare(ours, theirs, initial):
                [s["step"] for s in theirs[0] if s.get(key) is None], key
         out[key] = max((relative(a[key], b[key]) for a, b in zip(ours[0], theirs[0])
                         if b.get(key) is not None), default=None)
-    assert all(a["supervised_tokens"] == b["supervised_tokens"] for a, b in zip(*(ours[0], theirs[0])))
+    assert [s["supervised_tokens"] for s in ours[0]] == [s["supervised_tokens"] for s in theirs[0]]
     worst = (0.0, "")
     for name, start in initial.items():
         if name.startswith("vision_tower.") and name.endswith("k_proj.bias"):

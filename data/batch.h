@@ -36,8 +36,8 @@ typedef struct {
 /* lv_batch_length: rows of a sample after expansion and cut. max_length 0: no limit */
 int64_t lv_batch_length(const lv_sample_counts *counts, int rows_per_image, int64_t max_length);
 
-/* lv_batch_labels: how many labels the length limit leaves of a sample; reads it only if the limit
- * cuts it at all.
+/* lv_batch_labels: how many labels the length limit leaves of a sample. Of one that it does not cut
+ * that is the count of the pack, and nothing is read.
  * fails  LV_ERR_IO, LV_ERR_FORMAT naming the sample, LV_ERR_MEMORY */
 int lv_batch_labels(int64_t *n_labels, lv_pack *pack, int64_t index, int rows_per_image,
                     int64_t max_length);

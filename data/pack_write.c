@@ -77,7 +77,8 @@ static int collect_names(lv_pack_job *job)
 
 static int refuse(const lv_pack_job *job)
 {
-    lv_fail_within("holds another pack");
+    lv_fail_within("holds a pack made from other data or with other options; choose another --out, "
+                   "or remove it");
     return lv_fail_within("%s", job->options->out_dir);
 }
 

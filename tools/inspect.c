@@ -12,6 +12,7 @@
 #include "train/model/projector.h"
 #include "train/model/weights.h"
 
+#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 
 /* The file name of a model's digests, beside what they are of. */
 static const char DIGESTS[] = "digests.json";
+enum { SHOWN = 16 }; /* tensors of a file */
 
 static bool has(const char *dir, const char *name)
 {
@@ -101,7 +103,7 @@ static int inspect_pack(const char *dir)
     return verdict(LV_OK);
 }
 
-/* ---- checkpoints and runs ---- */
+/* ---- checkpoints ---- */
 
 static int inspect_checkpoint(const char *dir)
 {
@@ -118,19 +120,6 @@ static int inspect_checkpoint(const char *dir)
     print_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
     cJSON_Delete(manifest);
     return verdict(lv_checkpoint_verify(dir));
-}
-
-static int inspect_run(const char *dir)
-{
-    const lv_comm single = lv_comm_single();
-    char *newest = NULL;
-    int rc = lv_checkpoint_find(&single, dir, &newest);
-    if (rc == LV_OK) {
-        printf("%s: the directory of a run\n  %-20s %s\n", dir, "newest checkpoint",
-               newest ? newest : "none that is whole");
-    }
-    free(newest);
-    return rc;
 }
 
 /* ---- models ---- */
@@ -246,17 +235,69 @@ static int inspect_weights_file(const char *path)
     }
     printf("%s: a file of weights\n", path);
     print_weights(weights);
-    for (size_t i = 0; i < lv_weights_count(weights) && i < 16; i++) {
+    for (size_t i = 0; i < lv_weights_count(weights) && i < SHOWN; i++) {
         const lv_weight *w = lv_weights_at(weights, i);
         char shape[96];
         printf("    %s %s %s\n", w->name, lv_dtype_name(w->dtype),
                lv_shape_text(shape, sizeof shape, w->n_dims, w->shape));
+    }
+    if (lv_weights_count(weights) > SHOWN) {
+        printf("    ... and %zu more\n", lv_weights_count(weights) - SHOWN);
     }
     lv_weights_close(&weights);
     char *dir = lv_path_dir(path);
     const char *slash = strrchr(path, '/');
     rc = check_digests(dir, slash ? slash + 1 : path);
     free(dir);
+    return rc;
+}
+
+/* ---- runs ---- */
+
+/* One line a checkpoint; *damaged counts those that are not whole. */
+static int inspect_checkpoints(const char *dir, int *damaged)
+{
+    char *pattern = lv_path("%s/checkpoints/step-*", dir);
+    glob_t found;
+    int status = glob(pattern, 0, NULL, &found);
+    free(pattern);
+    if (status != 0) {
+        printf("  no checkpoint\n");
+        return status == GLOB_NOMATCH ? LV_OK : lv_fail(LV_ERR_IO, "%s: reading", dir);
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        const char *name = strrchr(found.gl_pathv[i], '/') + 1;
+        if (strchr(name, '.')) {
+            printf("  %-20s not in use\n", name);
+        } else if (lv_checkpoint_verify(found.gl_pathv[i]) == LV_OK) {
+            printf("  %-20s whole\n", name);
+        } else {
+            printf("  %-20s %s\n", name, lv_error_message());
+            *damaged += 1;
+        }
+    }
+    globfree(&found);
+    return LV_OK;
+}
+
+static int inspect_run(const char *dir)
+{
+    int damaged = 0;
+    printf("%s: the directory of a run\n", dir);
+    int rc = inspect_checkpoints(dir, &damaged);
+    if (rc == LV_OK && damaged > 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s: %d damaged checkpoint%s", dir, damaged,
+                     damaged == 1 ? "" : "s");
+    }
+    if (rc == LV_OK && has(dir, "projector.safetensors")) {
+        printf("  projector.safetensors\n");
+        rc = check_digests(dir, "projector.safetensors");
+    }
+    if (rc == LV_OK && has(dir, "model")) {
+        char *model = lv_path("%s/model", dir);
+        rc = inspect_model(model);
+        free(model);
+    }
     return rc;
 }
 
@@ -283,13 +324,36 @@ static int inspect_manifest_dir(const char *dir)
     return rc;
 }
 
+/* A single file: weights, or something that is only a part of what can be inspected. */
+static int inspect_file(const char *path)
+{
+    static const char HDF5[] = "\x89HDF\r\n\x1a\n";
+    char start[8] = "";
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    }
+    size_t n = fread(start, 1, sizeof start, file);
+    fclose(file);
+    if (n == sizeof start && memcmp(start, HDF5, sizeof start) == 0) {
+        return lv_fail(
+            LV_ERR_FORMAT,
+            "%s: an HDF5 file, one part of a pack or of a checkpoint: inspect its folder", path);
+    }
+    if (n > 0 && (start[0] == '{' || start[0] == '[')) {
+        return lv_fail(LV_ERR_FORMAT, "%s: a JSON file: inspect the folder that it belongs to",
+                       path);
+    }
+    return inspect_weights_file(path);
+}
+
 static int inspect(const char *path)
 {
     if (!lv_file_exists(path)) {
         return lv_fail(LV_ERR_IO, "%s: there is no such file or directory", path);
     }
     if (!lv_dir_exists(path)) {
-        return inspect_weights_file(path);
+        return inspect_file(path);
     }
     if (has(path, "manifest.json")) {
         return inspect_manifest_dir(path);
@@ -299,6 +363,12 @@ static int inspect(const char *path)
     }
     if (has(path, "config.json")) {
         return inspect_model(path);
+    }
+    if (has(path, "language_model") || has(path, "vision_tower")) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "%s: holds models, and is none: inspect %s/language_model or "
+                       "%s/vision_tower",
+                       path, path, path);
     }
     return lv_fail(LV_ERR_FORMAT,
                    "%s: no manifest.json (pack, checkpoint), checkpoints (run) or config.json "

@@ -3,7 +3,9 @@
 #include "tools/tools.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name, *summary;
@@ -40,8 +42,24 @@ static int unknown_command(const char *given)
     return 2;
 }
 
+/* Threads that wait spin for milliseconds by default, and starve whatever shares the core: other
+ * ranks, the reader. libgomp reads its environment before main, so this takes a second start.
+ * Measured on two cores: as fast as the default alone, 1.7 times as fast beside two busy processes.
+ */
+static void start_with_patient_threads(char **argv)
+{
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0 && !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT")) {
+        self[n] = '\0';
+        setenv("GOMP_SPINCOUNT", "1000", 1);
+        execv(self, argv); /* if that can not be, it goes on as it is */
+    }
+}
+
 int main(int argc, char **argv)
 {
+    start_with_patient_threads(argv);
     if (argc < 2) {
         print_help(stderr);
         return 2;

@@ -33,9 +33,12 @@ int lv_tool_train(int argc, char **argv)
                    "mpirun -n 16 llava train CONFIG.json",
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0],
-        .details = "SIGTERM, SIGUSR1 or SIGUSR2 to any rank: a checkpoint after the step, then "
-                   "exit status 75;\nthe same command goes on from there. Exit status: 0 done, 1 "
-                   "failed, 2 wrong usage or config.\nThe keys of the config are in README.md."};
+        .details =
+            "Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 to any rank: a checkpoint after the step, then "
+            "exit status 75;\nthe same command goes on from there. To mpirun send SIGUSR1: it "
+            "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. Exit "
+            "status: 0 done, 1 failed, 2 wrong usage or config.\nThe keys of the config are in "
+            "README.md."};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));

@@ -197,6 +197,7 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
             fprintf(stderr, "llava: step %" PRId64 " not applied: loss %g, gradient norm %g\n",
                     s->step, s->loss, s->grad_norm);
         }
+        return rc;
     }
     /* what matters most stands in front: a narrow terminal cuts the rest */
     lv_progress_show(always,

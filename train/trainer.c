@@ -9,6 +9,7 @@
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
+#include "train/progress.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/validate.h"
@@ -187,6 +188,14 @@ static int run_step(trainer *t, bool *stop, bool *save)
 
 /* ---- between steps ---- */
 
+/* What may take more than a moment is said before it is done. */
+static void say(const trainer *t, const char *what)
+{
+    if (t->comm->rank == 0) {
+        lv_progress_show(false, "%s", what);
+    }
+}
+
 static lv_run_identity identity_of(const trainer *t)
 {
     return (lv_run_identity){.config = t->config->json,
@@ -197,6 +206,7 @@ static lv_run_identity identity_of(const trainer *t)
 static int save_checkpoint(trainer *t)
 {
     lv_run_identity identity = identity_of(t);
+    say(t, "writing a checkpoint");
     int rc = lv_checkpoint_save(t->comm, t->config->run.dir, t->config->checkpoint.keep, &t->state,
                                 &identity, lv_llava_params(t->setup.model),
                                 lv_optimizer_exp_avg(t->setup.optimizer),
@@ -292,7 +302,8 @@ static int resume_from(trainer *t, const char *dir)
     }
     t->checkpoint_step = t->state.step;
     if (t->comm->rank == 0) {
-        printf("going on from %s\n", dir);
+        printf("going on from %s%s\n", dir,
+               t->state.step == t->schedule.n_steps ? ", the end of the run" : "");
     }
     return LV_OK;
 }
@@ -300,11 +311,21 @@ static int resume_from(trainer *t, const char *dir)
 static int resume(trainer *t, const char *how)
 {
     char *found = NULL;
+    int rc = LV_OK;
     if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
-        int rc = lv_comm_agree(t->comm, t->comm->rank == 0 ? lv_checkpoint_verify(how) : LV_OK);
+        if (t->comm->rank == 0 && !lv_dir_exists(how)) {
+            rc = lv_fail(LV_ERR_CONFIG,
+                         "--resume: expected auto, none or the directory of a checkpoint, found %s",
+                         how);
+        }
+        rc = lv_comm_agree(t->comm, rc);
+        if (rc < 0) {
+            return rc;
+        }
+        rc = lv_comm_agree(t->comm, t->comm->rank == 0 ? lv_checkpoint_verify(how) : LV_OK);
         return rc == LV_OK ? resume_from(t, how) : rc;
     }
-    int rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);
+    rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);
     if (rc == LV_OK && found && strcmp(how, "none") == 0) {
         rc = lv_fail(LV_ERR_CONFIG,
                      "--resume none, but %s is there: choose another run.dir, or remove the "
@@ -357,12 +378,20 @@ static void print_plan(const trainer *t, const char *blas)
     if (t->comm->rank != 0) {
         return;
     }
+    lv_progress_end();
+    long share = sysconf(_SC_NPROCESSORS_ONLN) / t->comm->n_local_ranks;
+    if (!getenv("OMP_NUM_THREADS") && omp_get_num_procs() < share) {
+        printf(
+            "this rank is bound to %d of the %ld cores that are its share: mpirun --bind-to none "
+            "gives it all\n",
+            omp_get_num_procs(), share);
+    }
     printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
            omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", blas);
-    printf("%" PRId64 " samples, %" PRId64 " steps of %" PRId64 ", %" PRId64
+    printf("%" PRId64 " samples, %" PRId64 " step%s of %" PRId64 ", %" PRId64
            " trainable parameters; %s\n",
-           t->setup.train_packs.n_samples, t->schedule.n_steps, t->config->train.global_batch_size,
-           lv_params_flat_count(params), t->config->run.dir);
+           t->setup.train_packs.n_samples, t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
+           t->config->train.global_batch_size, lv_params_flat_count(params), t->config->run.dir);
     fflush(stdout);
 }
 
@@ -385,6 +414,7 @@ static int write_output(const trainer *t)
     if (t->comm->rank != 0) {
         return LV_OK;
     }
+    lv_progress_end();
     if (!t->config->train.output_full) {
         int rc = lv_hf_save_projector(params, dir, "projector.safetensors");
         if (rc == LV_OK) {
@@ -413,6 +443,7 @@ static int begin(trainer *t, const char *how)
     catch_signals();
     int rc = lv_comm_agree(
         t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+    say(t, "loading the model and the packs");
     rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
     if (rc < 0) {
         return rc;
@@ -449,7 +480,9 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     lv_loader_destroy(&t.loader);
     int close_rc = lv_metrics_close(&t.metrics);
     rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
+    say(&t, "writing the output");
     rc = rc == LV_OK ? lv_comm_agree(comm, write_output(&t)) : rc;
+    lv_progress_end();
     lv_setup_close(&t.setup);
     lv_run_dir_unlock(t.lock);
     return rc;

@@ -21,7 +21,7 @@ check "a fraction where whole numbers are wanted" wrong 'train.epochs: .* found 
 check "another choice" wrong 'data.image_aspect: expected square or pad, found "crop"' \
     --set data.image_aspect=crop
 check "an empty path" wrong 'run.dir: expected a path, found ""' --set run.dir=
-check "an empty flag" refused 2 '^llava pack: --out: its value is empty: DIR$' "$LLAVA" pack --out ''
+check "an empty flag" refused 2 '^llava pack: --out: its value is empty: DIR ' "$LLAVA" pack --out ''
 check "a precision that is not there" wrong 'train.precision: expected f32, found "bf16"' \
     --set train.precision=bf16
 check "a projector type that is not there" wrong 'qformer' --set model.projector.type=qformer
@@ -33,6 +33,17 @@ check "validation without data" wrong 'train.val_every_steps: 5, but data.val_pa
     --set train.val_every_steps=5
 check "a layer that the tower does not have" wrong 'vision_select_layer' \
     --set model.vision_select_layer=-9
+check "a length limit that leaves nothing to learn" wrong \
+    'data.max_length: 5 rows leave none of the 80 samples' --set data.max_length=5
+check "--resume with a word that it does not know" refused 2 \
+    '^llava train: --resume: expected auto, none or the directory of a checkpoint, found sometimes' \
+    "$LLAVA" train "$work/config.json" --set run.dir="$work/run" --resume sometimes
+some_labels_are_cut() {
+    write_config "$work/config2.json" 2
+    "$LLAVA" train "$work/config2.json" --set run.dir="$work/cut" --set data.max_length=55 2>&1 |
+        grep -E 'data.max_length 55 leaves [0-9]+ of 18 samples without a label'
+}
+check "a length limit that cuts some labels off says how many samples" some_labels_are_cut
 check "nothing was written" test ! -e "$work/run/checkpoints"
 
 given() { # given TEXT PATTERN

@@ -77,7 +77,8 @@ check "--strict stops at the first" refused 1 'nowhere.jpg' broken_samples --str
 # ---- a full disk ----
 # The checkpoints' folder is a file system of its own with room for one checkpoint, not for two.
 full_disk() {
-    unshare --map-root-user --mount bash -c '
+    # root in there is somebody else outside: OpenMPI needs a folder of its own
+    TMPDIR=$work unshare --map-root-user --mount bash -c '
         mount -t tmpfs -o size=4m none "$0/full/checkpoints" &&
             cp -r "$0/run2/checkpoints/step-000010" "$0/full/checkpoints/" || exit 99
         "$LLAVA" train "$0/config2.json" --set run.dir="$0/full"

@@ -62,6 +62,14 @@ wait_for() {
     return 1
 }
 
+# Process ids of the ranks of the job that runs in DIR.
+ranks_of() {
+    local pid
+    for pid in $(pgrep -f "run.dir=$work/$1"); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llava ] && echo "$pid"
+    done
+}
+
 kill_in_the_middle() {
     begin_job killed --set train.max_steps=2000 --set checkpoint.keep=1000
     wait_for '"step":12,' "$work/killed/metrics.jsonl" || return 1
@@ -72,7 +80,7 @@ kill_in_the_middle() {
 check "the launcher of a running job is killed" kill_in_the_middle
 ranks_are_gone() {
     for _ in $(seq 100); do
-        pgrep -f "run.dir=$work/killed" >/dev/null || return 0
+        [ -z "$(ranks_of killed)" ] && return 0
         sleep 0.1
     done
     return 1
@@ -87,7 +95,7 @@ stop_on_request() {
     local status
     begin_job stopped --set train.max_steps=5000
     wait_for '"step":3,' "$work/stopped/metrics.jsonl" || return 1
-    kill -TERM "$(pgrep -f "^[^ ]*llava train .*run.dir=$work/stopped" | head -n 1)"
+    kill -TERM "$(ranks_of stopped | head -n 1)"
     wait "$launcher"
     status=$?
     cat "$work/stopped.log"

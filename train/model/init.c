@@ -7,6 +7,7 @@
 #include "autograd/error.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/tokenizer.h"
 #include "train/model/clip.h"
 #include "train/model/fill.h"
 #include "train/model/hf.h"
@@ -95,12 +96,32 @@ static int init_clip(const char *dir, uint64_t seed)
     return err;
 }
 
+static int check_tokenizer(const lv_llama_config *config, const char *tokenizer_dir)
+{
+    lv_tokenizer *tokenizer = NULL;
+    int err = lv_tokenizer_open(&tokenizer, tokenizer_dir);
+    if (err) {
+        return err;
+    }
+    const int32_t n_ids = lv_tokenizer_vocab_size(tokenizer);
+    lv_tokenizer_close(&tokenizer);
+    return n_ids <= config->vocab_size
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG,
+                         "the tokenizer %s has %d ids, but \"vocab_size\" of the language model is "
+                         "%lld",
+                         tokenizer_dir, (int)n_ids, (long long)config->vocab_size);
+}
+
 static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
 {
     lv_llama_config config;
     lv_params *params = NULL;
     lv_llama *llama = NULL;
     int err = lv_hf_llama_config(&config, dir);
+    if (!err && tokenizer_dir) {
+        err = check_tokenizer(&config, tokenizer_dir);
+    }
     if (!err) {
         err = lv_params_create(&params);
     }

@@ -158,6 +158,12 @@ static void batch_equals_the_naive_expansion_cut_at_every_position(void **state)
                 assert_int_equal(batch.seq_start[0], 0);
                 assert_sequence(&batch, 0, &e, packs[0], &wanted);
                 assert_images_counted(&batch, rows_per_image);
+                int64_t n_labels = -1;
+                assert_int_equal(lv_batch_labels(&n_labels, packs[0], id, rows_per_image, limit),
+                                 0);
+                if (e.n < expand(texts[id], image_ids[id], rows_per_image, 0).n) {
+                    assert_int_equal(n_labels, batch.n_supervised);
+                }
                 lv_batch_free(&batch);
             }
         }

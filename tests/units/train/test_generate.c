@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { MAX_NEW = 16, TWO_IMAGES = 2, VOCAB = 48 };
+enum { MAX_NEW = 16, TWO_IMAGES = 2, VOCAB = 48, POSITIONS = 64 };
 
 static const lv_generate_options greedy = {
     .max_new_tokens = MAX_NEW, .top_p = 1, .eos_token_id = -1};
@@ -183,17 +183,38 @@ static void top_p_draws_from_the_most_likely_tokens_only(void **state)
     sampling_follows_the_cut_softmax(*state, 1.5, 0.6);
 }
 
+static void the_answer_ends_where_the_positions_do(void **state)
+{
+    fixture *f = *state;
+    int32_t tokens[POSITIONS];
+    int64_t n = 0, T = f->prompt.seq_start[1];
+    lv_generate_options options = greedy;
+    options.max_new_tokens = POSITIONS;
+    golden_ok(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n));
+    assert_int_equal(n, POSITIONS - T);
+}
+
+static void a_prompt_that_leaves_no_position_is_refused(void **state)
+{
+    fixture *f = *state;
+    int32_t tokens[MAX_NEW], prompt[POSITIONS] = {1};
+    int64_t n = 77;
+    lv_batch batch = {0};
+    lv_vision_input vision;
+    lv_llava_vision_input(f->model, LV_ASPECT_SQUARE, &vision);
+    golden_ok(lv_batch_from_prompt(&batch, prompt, POSITIONS, NULL, 0, &vision));
+    assert_int_equal(lv_generate(f->model, &batch, &greedy, NULL, NULL, tokens, &n), LV_ERR_CONFIG);
+    assert_non_null(strstr(lv_error_message(), "64 positions"));
+    assert_int_equal(n, 77);
+    lv_batch_free(&batch);
+}
+
 static void what_can_not_be_generated_is_refused(void **state)
 {
     fixture *f = *state;
     int32_t tokens[MAX_NEW];
     int64_t n = 77;
     lv_generate_options options = greedy;
-    options.max_new_tokens = 64; /* the model has 64 positions in all */
-    assert_int_equal(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n),
-                     LV_ERR_CONFIG);
-    assert_non_null(strstr(lv_error_message(), "64 positions"));
-    options = greedy;
     options.temperature = -1;
     assert_int_equal(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n),
                      LV_ERR_CONFIG);
@@ -246,6 +267,8 @@ int main(void)
         cmocka_unit_test(a_tiny_top_p_is_greedy),
         cmocka_unit_test(sampling_draws_from_the_softmax),
         cmocka_unit_test(top_p_draws_from_the_most_likely_tokens_only),
+        cmocka_unit_test(the_answer_ends_where_the_positions_do),
+        cmocka_unit_test(a_prompt_that_leaves_no_position_is_refused),
         cmocka_unit_test(what_can_not_be_generated_is_refused),
         cmocka_unit_test(an_id_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(scores_that_are_not_finite_are_an_error),

@@ -168,7 +168,7 @@ static int set_aside(const char *dir)
         rc = lv_file_rename(dir, aside);
     }
     if (rc == LV_OK) {
-        printf("%s is of a later step: kept as %s\n", dir, aside);
+        fprintf(stderr, "llava: %s is of a later step: kept as %s\n", dir, aside);
     }
     free(aside);
     return rc;

@@ -262,6 +262,9 @@ static int run_steps(trainer *t)
     while ((rc = run_step(t, &stop, &save)) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
         rc = LV_OK;
+        if (last) {
+            lv_progress_end(); /* the last step's line stays */
+        }
         bool nothing_learnt = last && t->state.n_updates == 0 && t->state.n_skipped_in_a_row > 0;
         if (t->state.n_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW || nothing_learnt) {
             return diverged(t);

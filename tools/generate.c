@@ -97,8 +97,9 @@ static int answer(lv_llava *model, const request *r, lv_tokenizer *tokenizer)
     lv_batch batch = {0};
     lv_generate_options options = r->options;
     int64_t n = 0;
-    lv_llava_vision_input(model, strcmp(r->aspect, "pad") == 0 ? LV_ASPECT_PAD : LV_ASPECT_SQUARE,
-                          &vision);
+    const bool pad =
+        r->aspect ? strcmp(r->aspect, "pad") == 0 : lv_llava_config_of(model)->aspect_pad;
+    lv_llava_vision_input(model, pad ? LV_ASPECT_PAD : LV_ASPECT_SQUARE, &vision);
     options.eos_token_id = lv_tokenizer_eos(tokenizer);
     options.seed = (uint64_t)r->seed;
     int rc = make_batch(&batch, r, tokenizer, &vision);
@@ -122,7 +123,7 @@ static int generate(const request *r)
     lv_llava *model = NULL;
     lv_tokenizer *tokenizer = NULL;
     const lv_llava_options options = {.llava = r->model};
-    if (strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
+    if (r->aspect && strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
         return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found \"%s\"", r->aspect);
     }
     lv_blas_start();
@@ -137,7 +138,6 @@ static int generate(const request *r)
 int lv_tool_generate(int argc, char **argv)
 {
     request r = {.template_name = "v1",
-                 .aspect = "square",
                  .options = {.max_new_tokens = 256, .temperature = 0, .top_p = 1}};
     const lv_flag flags[] = {
         {.name = "--model",
@@ -166,7 +166,7 @@ int lv_tool_generate(int argc, char **argv)
          .kind = LV_FLAG_TEXT,
          .value = &r.aspect,
          .placeholder = "square|pad",
-         .help = "crop or pad the image, as in training (default square)"},
+         .help = "crop or pad the image (default: as the model was trained)"},
         {.name = "--max-new-tokens",
          .kind = LV_FLAG_INT,
          .value = &r.options.max_new_tokens,

@@ -115,7 +115,7 @@ static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
 }
 
 /* Ways of cutting an image that LLaVA added later. */
-static int check_original_image(const cJSON *root)
+static int parse_original_image(lv_llava_config *c, const cJSON *root)
 {
     const char *aspect = "square", *merge = "flat";
     int rc = lv_json_string(root, "image_aspect_ratio", false, &aspect);
@@ -128,6 +128,7 @@ static int check_original_image(const cJSON *root)
     if (strcmp(aspect, "square") != 0 && strcmp(aspect, "pad") != 0) {
         return lv_hf_refuse(lv_json_find(root, "image_aspect_ratio"));
     }
+    c->aspect_pad = strcmp(aspect, "pad") == 0;
     return strcmp(merge, "flat") == 0 ? LV_OK
                                       : lv_hf_refuse(lv_json_find(root, "mm_patch_merge_type"));
 }
@@ -149,7 +150,7 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
     bool tower_trained = false;
     int rc = LV_HF_CHECK_NEUTRAL(root, original_neutral);
     c->text = lv_hf_llama_defaults;
-    if (rc < 0 || (rc = check_original_image(root)) < 0 ||
+    if (rc < 0 || (rc = parse_original_image(c, root)) < 0 ||
         (rc = lv_hf_parse_llama(&c->text, root, true)) < 0 ||
         (rc = parse_original_projector(&c->projector, root)) < 0 ||
         (rc = lv_json_bool(root, "unfreeze_mm_vision_tower", false, &tower_trained)) < 0) {
@@ -207,6 +208,9 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
         goto fail;
     }
     rc = lv_hf_image_norm(config.image_mean, config.image_std, dir);
+    if (rc == LV_OK && kind == LV_HF_LLAVA) {
+        rc = lv_hf_image_pads(&config.aspect_pad, dir);
+    }
     if (rc < 0) {
         goto fail;
     }

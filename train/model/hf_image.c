@@ -101,3 +101,21 @@ int lv_hf_image_norm(float mean[3], float std[3], const char *dir)
     free(path);
     return rc;
 }
+
+int lv_hf_image_pads(bool *out, const char *dir)
+{
+    bool pads = false;
+    cJSON *root = NULL;
+    const cJSON *object = NULL;
+    char *path = NULL;
+    int rc = read_image_processor(&root, &object, &path, dir);
+    if (rc == LV_OK && object && (rc = lv_json_bool(object, "do_pad", false, &pads)) < 0) {
+        lv_fail_within("%s", path);
+    }
+    if (rc == LV_OK) {
+        *out = pads;
+    }
+    cJSON_Delete(root);
+    free(path);
+    return rc;
+}

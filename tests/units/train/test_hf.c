@@ -956,6 +956,11 @@ static void the_processor_says_how_images_are_cut(void **state)
         assert_string_equal(lv_json_find(json, "image_processor_type")->valuestring,
                             pad ? "LlavaImageProcessor" : "CLIPImageProcessor");
         assert_int_equal(cJSON_IsTrue(lv_json_find(json, "do_pad")), pad);
+        lv_llava_config again;
+        bool needs_tower;
+        assert_int_equal(lv_hf_llava_config(&again, &needs_tower, fixture_path(state, "out")),
+                         LV_OK);
+        assert_int_equal(again.aspect_pad, pad);
         assert_int_equal(lv_json_find(lv_json_find(json, "crop_size"), "height")->valueint, 8);
         cJSON_Delete(json);
         assert_int_equal(lv_json_read(&json, fixture_path(state, "out/processor_config.json")),

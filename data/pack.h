@@ -59,6 +59,8 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
 
 /* ---- reading ---- */
 
+extern const char lv_pack_format_name[]; /* "format" of its manifest */
+
 typedef struct lv_pack lv_pack;
 
 typedef struct {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT_NAME "llava.c pack"
+const char lv_pack_format_name[] = "llava.c pack";
 
 static int check_added(const void *item)
 {
@@ -30,7 +30,7 @@ int lv_pack_manifest_create(cJSON **out, const lv_pack_identity *identity, const
 {
     cJSON *m = cJSON_CreateObject();
     int rc = check_added(m);
-    rc = rc < 0 ? rc : add_text(m, "format", FORMAT_NAME);
+    rc = rc < 0 ? rc : add_text(m, "format", lv_pack_format_name);
     rc = rc < 0 ? rc : add_number(m, "format_version", LV_PACK_FORMAT_VERSION);
     rc = rc < 0 ? rc : add_text(m, "source_name", source_name);
     for (int i = 0; rc == LV_OK && i < LV_PACK_N_ATTRIBUTES; i++) {
@@ -77,7 +77,7 @@ int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest)
     const char *format = "";
     int64_t version = 0;
     int rc = lv_json_string(manifest, "format", true, &format);
-    if (rc < 0 || strcmp(format, FORMAT_NAME) != 0) {
+    if (rc < 0 || strcmp(format, lv_pack_format_name) != 0) {
         return lv_fail(LV_ERR_FORMAT, "this is not the manifest of a pack");
     }
     rc = lv_json_int(manifest, "format_version", true, &version);

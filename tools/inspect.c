@@ -18,8 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The file name of a model's digests, beside what they are of. */
-static const char DIGESTS[] = "digests.json";
 enum { SHOWN = 16 }; /* tensors of a file */
 
 static bool has(const char *dir, const char *name)
@@ -128,16 +126,17 @@ static int inspect_checkpoint(const char *dir)
 static int check_digests(const char *dir, const char *name)
 {
     cJSON *digests = NULL;
-    if (!has(dir, DIGESTS)) {
+    if (!has(dir, lv_hf_digests_name)) {
         printf("  no %s: not written by this program, so it can not be told whether it is whole\n",
-               DIGESTS);
+               lv_hf_digests_name);
         return LV_OK;
     }
-    char *path = lv_path("%s/%s", dir, DIGESTS);
+    char *path = lv_path("%s/%s", dir, lv_hf_digests_name);
     int rc = lv_manifest_read(&digests, path);
     free(path);
     if (rc == LV_OK && name && !lv_json_find(lv_json_find(digests, "files"), name)) {
-        printf("  %s does not list it, so it can not be told whether it is whole\n", DIGESTS);
+        printf("  %s does not list it, so it can not be told whether it is whole\n",
+               lv_hf_digests_name);
     } else if (rc == LV_OK) {
         rc = verdict(lv_manifest_check_files(digests, dir));
     }
@@ -312,9 +311,9 @@ static int inspect_manifest_dir(const char *dir)
     if (rc == LV_OK && (rc = lv_json_string(manifest, "format", true, &format)) < 0) {
         lv_fail_within("%s", path);
     }
-    if (rc == LV_OK && strcmp(format, "llava.c checkpoint") == 0) {
+    if (rc == LV_OK && strcmp(format, lv_checkpoint_format) == 0) {
         rc = inspect_checkpoint(dir);
-    } else if (rc == LV_OK && strcmp(format, "llava.c pack") == 0) {
+    } else if (rc == LV_OK && strcmp(format, lv_pack_format_name) == 0) {
         rc = inspect_pack(dir);
     } else if (rc == LV_OK) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: neither a pack nor a checkpoint: \"%s\"", path, format);

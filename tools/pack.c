@@ -4,7 +4,6 @@
 
 #include "autograd/error.h"
 #include "data/pack.h"
-#include "train/metrics.h"
 #include "train/progress.h"
 
 #include <inttypes.h>

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char FORMAT_NAME[] = "llava.c checkpoint";
+const char lv_checkpoint_format[] = "llava.c checkpoint";
 enum { FORMAT_VERSION = 1, HEX_BYTES = 17 };
 
 static char *slice_name(int rank)
@@ -71,7 +71,7 @@ static cJSON *make_manifest(const lv_comm *comm, const lv_train_state *state,
                             const lv_run_identity *identity, lv_params *params)
 {
     cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "format", FORMAT_NAME);
+    cJSON_AddStringToObject(root, "format", lv_checkpoint_format);
     cJSON_AddNumberToObject(root, "version", FORMAT_VERSION);
     cJSON_AddNumberToObject(root, "step", (double)state->step);
     cJSON_AddNumberToObject(root, "n_updates", (double)state->n_updates);
@@ -94,7 +94,7 @@ int lv_checkpoint_manifest(cJSON **out, const char *dir)
     int rc = lv_manifest_read(&root, path);
     if (rc == LV_OK && (lv_json_string(root, "format", true, &format) < 0 ||
                         lv_json_int(root, "version", true, &version) < 0 ||
-                        strcmp(format, FORMAT_NAME) != 0 || version != FORMAT_VERSION)) {
+                        strcmp(format, lv_checkpoint_format) != 0 || version != FORMAT_VERSION)) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: not a checkpoint of this version (%d)", path,
                      FORMAT_VERSION);
     }
@@ -141,6 +141,14 @@ static int list_steps(const char *checkpoints, int64_t **steps, size_t *n)
 static char *step_dir(const char *checkpoints, int64_t step)
 {
     return lv_path("%s/step-%06" PRId64, checkpoints, step);
+}
+
+char *lv_checkpoint_path(const char *run_dir, int64_t step)
+{
+    char *checkpoints = lv_path("%s/checkpoints", run_dir);
+    char *dir = step_dir(checkpoints, step);
+    free(checkpoints);
+    return dir;
 }
 
 /* Removes a checkpoint so that at no moment a part of it looks whole. */

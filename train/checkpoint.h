@@ -29,6 +29,11 @@ typedef struct {
     uint64_t data_fingerprint;   /* of the packs */
 } lv_run_identity;
 
+/* lv_checkpoint_path: run_dir/checkpoints/step-000500; free() it. */
+char *lv_checkpoint_path(const char *run_dir, int64_t step);
+
+extern const char lv_checkpoint_format[]; /* "format" of its manifest */
+
 /* lv_checkpoint_save: write run_dir/checkpoints/step-<state->step>, then remove all but the newest
  * `keep` up to that step. Those of later steps, which a run that went on from an earlier one leaves
  * behind, are renamed to step-<n>.aside. Collective; each rank writes its slice.

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct lv_metrics {
@@ -20,13 +19,6 @@ struct lv_metrics {
     int64_t first_step, n_steps, log_every_steps;
     double started_s;
 };
-
-double lv_clock_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void lv_memory_now(int64_t *rss_anon_bytes, int64_t *rss_file_bytes)
 {

@@ -38,6 +38,4 @@ int lv_metrics_validation(lv_metrics *metrics, int64_t step, double loss, int64_
 /* lv_memory_now: of this process, from the system. */
 void lv_memory_now(int64_t *rss_anon_bytes, int64_t *rss_file_bytes);
 
-double lv_clock_s(void); /* monotonic */
-
 #endif

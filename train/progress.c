@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/progress.h"
 
-#include "train/metrics.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 static const double QUIET_S = 10;
@@ -88,6 +87,13 @@ void lv_progress_show(bool always, const char *fmt, ...)
         last_line_s = lv_clock_s();
     }
     fflush(stdout);
+}
+
+double lv_clock_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 void lv_progress_end(void)

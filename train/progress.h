@@ -15,6 +15,8 @@ void lv_progress_show(bool always, const char *fmt, ...) __attribute__((format(p
 /* lv_progress_end: leave the live line standing, go to the next. */
 void lv_progress_end(void);
 
+double lv_clock_s(void); /* monotonic */
+
 /* lv_duration_text: "1:02:03" or "2:03"; returns buf. */
 const char *lv_duration_text(char buf[32], double seconds);
 

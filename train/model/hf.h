@@ -48,6 +48,8 @@ int lv_hf_image_pads(bool *out, const char *dir);
 int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
                const char *want_prefix);
 
+extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that it lists */
+
 /* lv_hf_save_projector: projector.safetensors with the canonical names, and its digest in
  * digests.json beside it. */
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);

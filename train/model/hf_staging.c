@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char DIGESTS[] = "digests.json";
+const char lv_hf_digests_name[] = "digests.json";
 
 /* Files of an earlier model that would be read together with, or instead of, the new ones. */
 static const char *const stale_globs[] = {"model*.safetensors", "model.safetensors.index.json",
@@ -64,7 +64,7 @@ static int list_files(file_list *list, const char *dir)
 static int write_digests(const file_list *list, const char *dir)
 {
     cJSON *root = cJSON_CreateObject();
-    char *path = lv_path("%s/%s", dir, DIGESTS);
+    char *path = lv_path("%s/%s", dir, lv_hf_digests_name);
     int rc = root ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
     for (size_t i = 0; i < list->n && rc == LV_OK; i++) {
         rc = lv_manifest_add_file(root, dir, list->names[i]);
@@ -135,7 +135,7 @@ static int remove_stale(const char *dir)
 
 static int move_into(const char *dir, const char *staging, const file_list *list)
 {
-    int rc = remove_file(dir, DIGESTS);
+    int rc = remove_file(dir, lv_hf_digests_name);
     if (rc == LV_OK) {
         rc = remove_stale(dir);
     }
@@ -143,7 +143,7 @@ static int move_into(const char *dir, const char *staging, const file_list *list
         rc = move_file(dir, staging, list->names[i]);
     }
     if (rc == LV_OK) {
-        rc = move_file(dir, staging, DIGESTS);
+        rc = move_file(dir, staging, lv_hf_digests_name);
     }
     if (rc == LV_OK) {
         rc = lv_file_sync(dir);

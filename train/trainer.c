@@ -111,13 +111,17 @@ static bool minutes_are_over(const trainer *t)
     return minutes > 0 && lv_clock_s() - t->checkpoint_s >= 60.0 * (double)minutes;
 }
 
-/* Adds what all ranks have; afterwards they agree about everything that follows. */
-static int reduce(trainer *t, double sums[N_SUMS], double maxima[N_MAXIMA])
+/* Waits for the other ranks and adds what all have; afterwards they agree about everything that
+ * follows. in  rc: how this rank's part went */
+static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIMA])
 {
     lv_params *params = lv_llava_params(t->setup.model);
     int64_t anon_bytes, file_bytes;
     double begin_s = lv_clock_s();
-    int rc = lv_comm_sum(t->comm, lv_params_flat_grad(params), lv_params_flat_count(params));
+    rc = lv_comm_agree(t->comm, rc);
+    rc = rc == LV_OK
+             ? lv_comm_sum(t->comm, lv_params_flat_grad(params), lv_params_flat_count(params))
+             : rc;
     rc = rc == LV_OK ? lv_comm_sum_double(t->comm, sums, N_SUMS) : rc;
     maxima[MAX_COMM_WAIT] = lv_clock_s() - begin_s;
     lv_memory_now(&anon_bytes, &file_bytes);
@@ -162,9 +166,8 @@ static int run_step(trainer *t, bool *stop, bool *save)
         return rc;
     }
     memset(lv_params_flat_grad(params), 0, (size_t)lv_params_flat_count(params) * sizeof(lv_real));
-    rc = lv_comm_agree(t->comm,
-                       run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]));
-    rc = rc == LV_OK ? reduce(t, sums, maxima) : rc;
+    rc = run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]);
+    rc = reduce(t, rc, sums, maxima);
     if (rc < 0) {
         return rc;
     }
@@ -236,9 +239,9 @@ static int validate(trainer *t)
 
 static int diverged(const trainer *t)
 {
-    char *last_good = t->checkpoint_step < 0 ? lv_path("none was saved")
-                                             : lv_path("%s/checkpoints/step-%06" PRId64,
-                                                       t->config->run.dir, t->checkpoint_step);
+    char *last_good = t->checkpoint_step < 0
+                          ? lv_path("none was saved")
+                          : lv_checkpoint_path(t->config->run.dir, t->checkpoint_step);
     int rc = lv_fail(LV_ERR_DIVERGED,
                      "loss or gradient not finite in %" PRId64
                      " steps in a row, the last of them %" PRId64
@@ -316,16 +319,15 @@ static int resume(trainer *t, const char *how)
     char *found = NULL;
     int rc = LV_OK;
     if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
-        if (t->comm->rank == 0 && !lv_dir_exists(how)) {
-            rc = lv_fail(LV_ERR_CONFIG,
-                         "--resume: expected auto, none or the directory of a checkpoint, found %s",
-                         how);
+        if (t->comm->rank == 0) {
+            rc = lv_dir_exists(how)
+                     ? lv_checkpoint_verify(how)
+                     : lv_fail(LV_ERR_CONFIG,
+                               "--resume: expected auto, none or the directory of a checkpoint, "
+                               "found %s",
+                               how);
         }
         rc = lv_comm_agree(t->comm, rc);
-        if (rc < 0) {
-            return rc;
-        }
-        rc = lv_comm_agree(t->comm, t->comm->rank == 0 ? lv_checkpoint_verify(how) : LV_OK);
         return rc == LV_OK ? resume_from(t, how) : rc;
     }
     rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);

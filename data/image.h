@@ -8,7 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { LV_IMAGE_RGB = 0, LV_IMAGE_JPEG = 1, LV_IMAGE_PNG = 2 } lv_image_format;
+typedef enum {
+    LV_IMAGE_RGB = 0,
+    LV_IMAGE_JPEG = 1,
+    LV_IMAGE_PNG = 2,
+    LV_IMAGE_WEBP = 3
+} lv_image_format;
 typedef enum { LV_ASPECT_SQUARE, LV_ASPECT_PAD } lv_aspect;
 
 /* lv_image: start it with {0}; pixels are its own. */

@@ -18,7 +18,7 @@ typedef struct {
     lv_pack_identity identity;
     lv_pack_source *source;
     lv_tokenizer *tokenizer;
-    const lv_template *template;
+    lv_template *template;
     lv_pack_names names; /* of all images that the source names, if a folder was given */
 } lv_pack_job;
 

@@ -172,7 +172,7 @@ static int prepare(lv_pack_job *job)
 {
     const lv_pack_options *o = job->options;
     int rc = check_options(o);
-    rc = rc < 0 ? rc : lv_template_find(&job->template, o->template_name);
+    rc = rc < 0 ? rc : lv_template_open(&job->template, o->template_name);
     rc = rc < 0 ? rc : lv_tokenizer_open(&job->tokenizer, o->tokenizer_path);
     rc = rc < 0 ? rc : lv_pack_source_open(&job->source, o->data_path);
     if (rc == LV_OK && lv_pack_source_n_records(job->source) == 0) {
@@ -246,6 +246,7 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
     }
     lv_pack_names_free(&job.names);
     lv_pack_source_close(&job.source);
+    lv_template_close(&job.template);
     lv_tokenizer_close(&job.tokenizer);
     return rc;
 }

@@ -68,17 +68,28 @@ static const lv_template templates[] = {
 };
 enum { N_TEMPLATES = sizeof templates / sizeof *templates };
 
-int lv_template_find(const lv_template **out, const char *name)
+int lv_template_open(lv_template **out, const char *name)
 {
     char known[256] = "";
     for (size_t i = 0; i < N_TEMPLATES; i++) {
         if (strcmp(templates[i].name, name) == 0) {
-            *out = &templates[i];
+            lv_template *opened = malloc(sizeof *opened);
+            if (!opened) {
+                return lv_fail(LV_ERR_MEMORY, "out of memory for a template");
+            }
+            *opened = templates[i];
+            *out = opened;
             return LV_OK;
         }
         strcat(strcat(known, i ? ", " : ""), templates[i].name);
     }
     return lv_fail(LV_ERR_CONFIG, "there is no template \"%s\"; there are: %s", name, known);
+}
+
+void lv_template_close(lv_template **template)
+{
+    free(*template);
+    *template = NULL;
 }
 
 const char *lv_template_name(const lv_template *template)

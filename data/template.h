@@ -33,10 +33,11 @@ typedef struct {
 } lv_prompt;
 void lv_prompt_free(lv_prompt *prompt);
 
-/* lv_template_find: by name, "plain" or "v1".
+/* lv_template_open: one of the names above.
  * fails  LV_ERR_CONFIG naming those that there are */
-int lv_template_find(const lv_template **out, const char *name);
-const char *lv_template_name(const lv_template *template);
+int lv_template_open(lv_template **out, const char *name);
+void lv_template_close(lv_template **template);
+const char *lv_template_name(const lv_template *template); /* borrowed; tells templates apart */
 
 /* lv_template_encode: the training prompt of a record.
  * fails  LV_ERR_FORMAT with the reason for which the sample is rejected: turns that do not

@@ -54,9 +54,31 @@ int lv_tokenizer_open(lv_tokenizer **out, const char *path)
     return LV_OK;
 }
 
+void lv_tokenizer_add_file(lv_tokenizer *t, const char *path)
+{
+    LV_CHECK(t->n_files < LV_TOKENIZER_MAX_FILES, "a tokenizer of too many files");
+    t->files[t->n_files++] = lv_path("%s", path);
+}
+
+int lv_tokenizer_copy_files(const lv_tokenizer *t, const char *dir)
+{
+    int rc = lv_dir_create(dir);
+    for (int i = 0; rc == LV_OK && i < t->n_files; i++) {
+        const char *slash = strrchr(t->files[i], '/');
+        /* The first is the tokenizer itself, whatever its name was. */
+        char *to = lv_path("%s/%s", dir, i == 0 ? "tokenizer.json" : slash + 1);
+        rc = lv_file_copy(to, t->files[i]);
+        free(to);
+    }
+    return rc;
+}
+
 void lv_tokenizer_close(lv_tokenizer **tokenizer)
 {
     if (*tokenizer) {
+        for (int i = 0; i < (*tokenizer)->n_files; i++) {
+            free((*tokenizer)->files[i]);
+        }
         lv_vocab_destroy(*tokenizer);
         free(*tokenizer);
         *tokenizer = NULL;

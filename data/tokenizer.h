@@ -44,6 +44,17 @@ int lv_tokenizer_encode(const lv_tokenizer *tokenizer, const char *text, size_t 
  * fails  LV_ERR_FORMAT on an id outside the vocabulary, LV_ERR_MEMORY */
 int lv_tokenizer_decode(const lv_tokenizer *tokenizer, const int32_t *ids, size_t n, char **out);
 
+/* lv_tokenizer_decode_raw: for showing tokens to people: special pieces stand by their names, and
+ * no space is stripped, so that the texts of two halves are the text of the whole (but for a
+ * character whose bytes they share). As lv_tokenizer_decode otherwise. */
+int lv_tokenizer_decode_raw(const lv_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                            char **out);
+
+/* lv_tokenizer_copy_files: into the directory dir, which is made, the files that it was read from,
+ * so that lv_tokenizer_open(dir) gives the same tokenizer.
+ * fails  LV_ERR_IO, LV_ERR_MEMORY */
+int lv_tokenizer_copy_files(const lv_tokenizer *tokenizer, const char *dir);
+
 int32_t lv_tokenizer_bos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_eos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_vocab_size(const lv_tokenizer *tokenizer); /* largest id + 1 */

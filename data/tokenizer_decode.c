@@ -80,10 +80,11 @@ static int byte_of(const lv_tokenizer *t, int32_t id)
     return -1;
 }
 
-int lv_tokenizer_decode(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
+/* raw: special pieces by name, nothing stripped. */
+static int decode(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw, char **out)
 {
     buffer text = {0}, run = {0};
-    bool first = true;
+    bool first = !raw;
     size_t skip = 0;
     int rc = append(&text, "", 0);
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
@@ -93,6 +94,8 @@ int lv_tokenizer_decode(const lv_tokenizer *t, const int32_t *ids, size_t n, cha
             break;
         }
         if (t->special[id] || id == t->bos || id == t->eos) {
+            rc = raw ? append_byte_run(&text, &run) : LV_OK;
+            rc = raw && rc == LV_OK ? append(&text, t->pieces[id], strlen(t->pieces[id])) : rc;
             continue;
         }
         int byte = byte_of(t, id);
@@ -113,10 +116,20 @@ int lv_tokenizer_decode(const lv_tokenizer *t, const int32_t *ids, size_t n, cha
         free(text.bytes);
         return rc;
     }
-    while ((int64_t)skip < t->decoder.strip_start && text.bytes[skip] == ' ') {
+    while (!raw && (int64_t)skip < t->decoder.strip_start && text.bytes[skip] == ' ') {
         skip++;
     }
     memmove(text.bytes, text.bytes + skip, text.n - skip + 1);
     *out = text.bytes;
     return LV_OK;
+}
+
+int lv_tokenizer_decode(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
+{
+    return decode(t, ids, n, false, out);
+}
+
+int lv_tokenizer_decode_raw(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
+{
+    return decode(t, ids, n, true, out);
 }

@@ -285,6 +285,7 @@ int lv_tokenizer_file_read(lv_tokenizer *t, const char *path)
     if (rc < 0) {
         return rc;
     }
+    lv_tokenizer_add_file(t, path);
     const cJSON *normalizer = lv_json_find(root, "normalizer");
     t->marker = LV_MARKER_NEVER;
     if ((rc = read_normalizer(t, normalizer)) == LV_OK &&

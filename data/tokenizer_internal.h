@@ -10,6 +10,8 @@
 
 #include <cjson/cJSON.h>
 
+enum { LV_TOKENIZER_MAX_FILES = 8 };
+
 #define LV_SPACE_MARKER "\xE2\x96\x81" /* U+2581, stands for a space */
 
 /* When a marker is put in front of a chunk of text. Only the first kind puts one in front of a
@@ -54,6 +56,8 @@ struct lv_tokenizer {
     lv_marker_rule marker;
     lv_decoder decoder;
 
+    char *files[LV_TOKENIZER_MAX_FILES]; /* paths of all that was read */
+    int n_files;
     int32_t bos, eos;
     int32_t template_bos; /* what the post_processor puts in front, -1: nothing */
     uint32_t crc;         /* of pieces and merges */
@@ -63,6 +67,9 @@ struct lv_tokenizer {
 /* lv_tokenizer_file_read: everything but bos, eos and fingerprint, into a zeroed tokenizer, which
  * lv_tokenizer_close frees also after a failure. */
 int lv_tokenizer_file_read(lv_tokenizer *tokenizer, const char *path);
+
+/* lv_tokenizer_add_file: to the list of what was read; path is copied. */
+void lv_tokenizer_add_file(lv_tokenizer *tokenizer, const char *path);
 
 /* lv_tokenizer_model_read: vocabulary, merges and added tokens; sets crc. */
 int lv_tokenizer_model_read(lv_tokenizer *tokenizer, const cJSON *model, const cJSON *added);

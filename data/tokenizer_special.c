@@ -13,10 +13,13 @@
 #include <string.h>
 
 /* The file in dir; *root stays NULL if there is none. */
-static int read_beside(cJSON **root, const char *dir, const char *name)
+static int read_beside(cJSON **root, lv_tokenizer *t, const char *dir, const char *name)
 {
     char *path = lv_path("%s/%s", dir, name);
     int rc = lv_file_exists(path) ? lv_json_read(root, path) : LV_OK;
+    if (*root) {
+        lv_tokenizer_add_file(t, path);
+    }
     free(path);
     return rc;
 }
@@ -67,7 +70,7 @@ static int read_files(lv_tokenizer *t, const char *dir)
     };
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         cJSON *root = NULL;
-        int rc = read_beside(&root, dir, sources[i].file);
+        int rc = read_beside(&root, t, dir, sources[i].file);
         if (rc < 0) {
             return rc;
         }

@@ -6,7 +6,8 @@
 set -euo pipefail
 
 packages=(gcc libc6-dev meson ninja-build pkg-config libopenmpi-dev openmpi-bin
-    libopenblas-openmp-dev libhdf5-dev zlib1g-dev libcjson-dev libjpeg62-turbo-dev libpng-dev)
+    libopenblas-openmp-dev libhdf5-dev zlib1g-dev libcjson-dev libjpeg62-turbo-dev libpng-dev
+    libwebp-dev libonig-dev libutf8proc-dev)
 if [ "${1:-}" = --tests ]; then
     packages+=(libcmocka-dev clang-format procps)
 fi

@@ -73,8 +73,8 @@ static int make_batch(lv_batch *batch, const request *r, const lv_tokenizer *tok
 {
     lv_image images[LV_MAX_TEXTS] = {{0}};
     lv_prompt prompt = {0};
-    const lv_template *template = NULL;
-    int rc = lv_template_find(&template, r->template_name);
+    lv_template *template = NULL;
+    int rc = lv_template_open(&template, r->template_name);
     for (size_t i = 0; rc == LV_OK && i < r->images.n; i++) {
         rc = read_image(&images[i], r->images.items[i]);
     }
@@ -85,6 +85,7 @@ static int make_batch(lv_batch *batch, const request *r, const lv_tokenizer *tok
                                             (int)r->images.n, vision)
                      : rc;
     lv_prompt_free(&prompt);
+    lv_template_close(&template);
     for (size_t i = 0; i < r->images.n; i++) {
         lv_image_free(&images[i]);
     }

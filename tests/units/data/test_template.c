@@ -23,12 +23,13 @@ static lv_tokenizer *tokenizer; /* the committed one */
 
 static int encode(lv_prompt *out, const char *name, const lv_tokenizer *with, const cJSON *sample)
 {
-    const lv_template *template = NULL;
+    lv_template *template = NULL;
     lv_record record;
-    assert_ok(lv_template_find(&template, name));
+    assert_ok(lv_template_open(&template, name));
     assert_ok(lv_record_parse(&record, sample));
     int rc = lv_template_encode(out, template, with, &record);
     lv_record_free(&record);
+    lv_template_close(&template);
     return rc;
 }
 
@@ -341,10 +342,10 @@ static void words_are_counted_as_python_splits(void **state)
 static void questions_end_where_the_answer_begins(void **state)
 {
     (void)state;
-    const lv_template *v1 = NULL, *plain = NULL;
+    lv_template *v1 = NULL, *plain = NULL;
     lv_prompt prompt = {0};
-    assert_ok(lv_template_find(&v1, "v1"));
-    assert_ok(lv_template_find(&plain, "plain"));
+    assert_ok(lv_template_open(&v1, "v1"));
+    assert_ok(lv_template_open(&plain, "plain"));
     assert_string_equal(lv_template_name(v1), "v1");
 
     assert_ok(lv_template_encode_question(&prompt, v1, tokenizer, "What is this?", 1));
@@ -371,15 +372,17 @@ static void questions_end_where_the_answer_begins(void **state)
     assert_fails(lv_template_encode_question(&prompt, v1, tokenizer, "", 0), LV_ERR_CONFIG,
                  "the question is empty");
     lv_prompt_free(&prompt);
+    lv_template_close(&v1);
+    lv_template_close(&plain);
 }
 
 /* The question is the beginning of what was trained: the answer follows without a seam. */
 static void a_question_is_the_training_prompt_up_to_its_answer(void **state)
 {
     (void)state;
-    const lv_template *v1 = NULL;
+    lv_template *v1 = NULL;
     lv_prompt asked = {0}, trained = {0};
-    assert_ok(lv_template_find(&v1, "v1"));
+    assert_ok(lv_template_open(&v1, "v1"));
     assert_ok(lv_template_encode_question(&asked, v1, tokenizer, "What is this?", 1));
     assert_ok(encode_text(&trained, "v1",
                           SAMPLE(ONE, HUMAN("What is this?\\n<image>") "," GPT("A cat."))));
@@ -389,13 +392,14 @@ static void a_question_is_the_training_prompt_up_to_its_answer(void **state)
     assert_int_equal(trained.supervised[asked.n_tokens], 1);
     lv_prompt_free(&asked);
     lv_prompt_free(&trained);
+    lv_template_close(&v1);
 }
 
 static void an_unknown_template_names_those_there_are(void **state)
 {
     (void)state;
-    const lv_template *template = NULL;
-    assert_fails(lv_template_find(&template, "v2"), LV_ERR_CONFIG,
+    lv_template *template = NULL;
+    assert_fails(lv_template_open(&template, "v2"), LV_ERR_CONFIG,
                  "no template \"v2\"; there are: plain, v1");
     assert_null(template);
 }

@@ -43,6 +43,11 @@ int lv_image_square(lv_image *out, const lv_image *in, int size, lv_aspect aspec
 void lv_image_normalize(float *out, const lv_image *square, const float mean[3],
                         const float std[3]);
 
+/* lv_image_write_png: the picture as an 8-bit RGB PNG, whole or not at all; a file of that name is
+ * replaced.
+ * fails  LV_ERR_IO with the path, LV_ERR_MEMORY */
+int lv_image_write_png(const char *path, const lv_image *image);
+
 /* CLIP's mean and standard deviation, for a tower that brings no preprocessor_config.json. */
 extern const float LV_CLIP_MEAN[3], LV_CLIP_STD[3];
 

@@ -359,6 +359,35 @@ static void test_normalize_is_levels_over_255_less_mean_by_std_channels_first(vo
     }
 }
 
+static void test_a_png_that_is_written_reads_back_equal(void **state)
+{
+    (void)state;
+    enum { WIDTH = 37, HEIGHT = 5 };
+    uint8_t pixels[WIDTH * HEIGHT * 3];
+    for (size_t i = 0; i < sizeof pixels; i++) {
+        pixels[i] = (uint8_t)(i * i + i / 7);
+    }
+    lv_image image = {.width = WIDTH, .height = HEIGHT, .rgb = pixels}, again = {0};
+    char dir[] = "/tmp/lv_test_image_XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    char *path = lv_path("%s/a.png", dir);
+    for (int twice = 0; twice < 2; twice++) { /* the second replaces the first */
+        assert_int_equal(lv_image_write_png(path, &image), LV_OK);
+        assert_int_equal(decode_file(&again, path), LV_OK);
+        assert_int_equal(again.width, WIDTH);
+        assert_int_equal(again.height, HEIGHT);
+        assert_memory_equal(again.rgb, pixels, sizeof pixels);
+        lv_image_free(&again);
+        pixels[7] ^= 1;
+    }
+    free(path);
+    path = lv_path("%s/nowhere/a.png", dir);
+    assert_int_equal(lv_image_write_png(path, &image), LV_ERR_IO);
+    assert_non_null(strstr(lv_error_message(), path));
+    assert_int_equal(lv_dir_remove(dir), LV_OK);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_other_formats_are_refused_by_their_name),
         cmocka_unit_test(test_the_longest_image_is_squared_in_little_memory),
         cmocka_unit_test(test_normalize_is_levels_over_255_less_mean_by_std_channels_first),
+        cmocka_unit_test(test_a_png_that_is_written_reads_back_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

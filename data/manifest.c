@@ -82,36 +82,62 @@ int lv_manifest_add_file(cJSON *root, const char *directory, const char *name)
     return rc < 0 ? rc : lv_manifest_add_entry(root, name, n_bytes, crc);
 }
 
-int lv_manifest_check_files(const cJSON *root, const char *directory)
+static int check_file(const cJSON *entry, const char *directory, int64_t want_bytes)
+{
+    int64_t n_bytes = 0;
+    uint32_t crc = 0;
+    const char *want_crc = NULL;
+    char crc_text[CRC_TEXT_BYTES];
+    if (lv_json_string(entry, "crc32", true, &want_crc) < 0) {
+        return lv_fail_within("%s: manifest entry \"%s\"", directory, entry->string);
+    }
+    char *path = lv_path("%s/%s", directory, entry->string);
+    int rc = lv_file_crc32(&crc, &n_bytes, path);
+    snprintf(crc_text, sizeof crc_text, "%08" PRIx32, crc);
+    if (rc == LV_OK && n_bytes != want_bytes) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path,
+                     n_bytes, want_bytes);
+    } else if (rc == LV_OK && strcmp(crc_text, want_crc) != 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s: damaged: CRC-32 %s, the manifest says %s", path, crc_text,
+                     want_crc);
+    }
+    free(path);
+    return rc;
+}
+
+int lv_manifest_check_files_watched(const cJSON *root, const char *directory,
+                                    void (*progress)(int64_t done_bytes, int64_t all_bytes))
 {
     const cJSON *files = lv_json_find(root, "files");
     const cJSON *entry;
+    int64_t all_bytes = 0, done_bytes = 0;
     if (!cJSON_IsObject(files)) {
         return lv_fail(LV_ERR_FORMAT, "%s: the manifest lists no files", directory);
     }
     cJSON_ArrayForEach (entry, files) {
-        int64_t want_bytes = 0, n_bytes = 0;
-        uint32_t crc = 0;
-        const char *want_crc = NULL;
-        char crc_text[CRC_TEXT_BYTES];
-        if (lv_json_int(entry, "bytes", true, &want_bytes) < 0 ||
-            lv_json_string(entry, "crc32", true, &want_crc) < 0) {
+        int64_t n_bytes = 0;
+        if (lv_json_int(entry, "bytes", true, &n_bytes) < 0 || n_bytes < 0 ||
+            __builtin_add_overflow(all_bytes, n_bytes, &all_bytes)) {
+            lv_fail(LV_ERR_FORMAT, "impossible \"bytes\"");
             return lv_fail_within("%s: manifest entry \"%s\"", directory, entry->string);
         }
-        char *path = lv_path("%s/%s", directory, entry->string);
-        int rc = lv_file_crc32(&crc, &n_bytes, path);
-        snprintf(crc_text, sizeof crc_text, "%08" PRIx32, crc);
-        if (rc == LV_OK && n_bytes != want_bytes) {
-            rc = lv_fail(LV_ERR_FORMAT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path,
-                         n_bytes, want_bytes);
-        } else if (rc == LV_OK && strcmp(crc_text, want_crc) != 0) {
-            rc = lv_fail(LV_ERR_FORMAT, "%s: damaged: CRC-32 %s, the manifest says %s", path,
-                         crc_text, want_crc);
-        }
-        free(path);
+    }
+    cJSON_ArrayForEach (entry, files) {
+        int64_t n_bytes = 0;
+        lv_json_int(entry, "bytes", true, &n_bytes);
+        int rc = check_file(entry, directory, n_bytes);
         if (rc < 0) {
             return rc;
         }
+        done_bytes += n_bytes;
+        if (progress) {
+            progress(done_bytes, all_bytes);
+        }
     }
     return LV_OK;
+}
+
+int lv_manifest_check_files(const cJSON *root, const char *directory)
+{
+    return lv_manifest_check_files_watched(root, directory, NULL);
 }

@@ -79,6 +79,10 @@ void lv_pack_close(lv_pack **pack);
 /* lv_pack_verify: read every byte and compare with the checksums. */
 int lv_pack_verify(const char *dir);
 
+/* lv_pack_verify_watched: the same; progress is told after each file how many bytes are done. */
+int lv_pack_verify_watched(const char *dir,
+                           void (*progress)(int64_t done_bytes, int64_t all_bytes));
+
 int64_t lv_pack_n_samples(const lv_pack *pack);
 const lv_sample_counts *lv_pack_counts(const lv_pack *pack);    /* [n_samples], borrowed */
 const cJSON *lv_pack_manifest(const lv_pack *pack);             /* borrowed */
@@ -97,6 +101,33 @@ int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supe
  * HDF5 lock.
  * fails  LV_ERR_IO, LV_ERR_FORMAT naming shard and image */
 int lv_pack_read_image(lv_pack *pack, int64_t image_id, lv_image *out);
+
+/* lv_pack_source_index: the place in the source, from 0, of the record that sample i was made of.
+ * fails  LV_ERR_IO, LV_ERR_FORMAT naming the shard */
+int lv_pack_source_index(lv_pack *pack, int64_t i, int64_t *source_index);
+
+/* lv_pack_find_id: the first sample with that id, -1 if there is none, and how many have it.
+ * Reads the ids of the whole pack. Not while another thread uses the pack.
+ * fails  LV_ERR_IO, LV_ERR_FORMAT naming the shard */
+int lv_pack_find_id(lv_pack *pack, const char *id, int64_t *first, int64_t *n_found);
+
+int64_t lv_pack_n_images(const lv_pack *pack); /* those that could not be used count, too */
+
+/* What is known of an image without reading its bytes. */
+typedef struct {
+    const char *name; /* as in the source, not terminated; borrowed until lv_pack_release */
+    size_t name_bytes;
+    lv_image_format format;
+    int width, height; /* 0 if the image could not be used when it was packed */
+    int64_t n_bytes;   /* as stored */
+} lv_image_facts;
+
+/* lv_pack_image_facts: as above. fails  LV_ERR_IO, LV_ERR_FORMAT naming the shard */
+int lv_pack_image_facts(lv_pack *pack, int64_t image_id, lv_image_facts *out);
+
+/* lv_pack_release: let go of the index of every shard used so far; it is loaded again when it is
+ * needed. For those who go through a large pack once. Not while another thread uses the pack. */
+void lv_pack_release(lv_pack *pack);
 
 /* lv_pack_stored_size: N if the pack stores N x N pixels (and *aspect how), 0 if it stores the
  * files as found. */

@@ -14,8 +14,9 @@
 
 /* ---- samples ---- */
 
-static lv_pack_shard_state *shard_of_sample(const lv_pack *pack, int64_t i)
+lv_pack_shard_state *lv_pack_shard_of_sample(const lv_pack *pack, int64_t i)
 {
+    LV_CHECK(i >= 0 && i < pack->samples.n, "sample %" PRId64 " of %" PRId64, i, pack->samples.n);
     int64_t low = 0,
             high = pack->samples.n_shards; /* shards[low].first <= i < shards[high].first */
     while (high - low > 1) {
@@ -69,8 +70,7 @@ static int check_sample(const lv_pack *pack, const lv_sample_counts *c, uint32_t
 int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supervised,
                         int64_t *image_ids, char **id)
 {
-    LV_CHECK(i >= 0 && i < pack->samples.n, "sample %" PRId64 " of %" PRId64, i, pack->samples.n);
-    lv_pack_shard_state *shard = shard_of_sample(pack, i);
+    lv_pack_shard_state *shard = lv_pack_shard_of_sample(pack, i);
     int64_t at = i - shard->first;
     pthread_mutex_lock(&pack->lock);
     int rc = lv_pack_use_shard(pack, &pack->samples, shard);
@@ -94,6 +94,13 @@ int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supe
 }
 
 /* ---- images ---- */
+
+lv_pack_shard_state *lv_pack_shard_of_image(const lv_pack *pack, int64_t image_id)
+{
+    LV_CHECK(image_id >= 0 && image_id < pack->images.n, "image %" PRId64 " of %" PRId64, image_id,
+             pack->images.n);
+    return &pack->images.shards[image_id / LV_PACK_SHARD_IMAGES];
+}
 
 typedef struct {
     int format, width, height;
@@ -155,9 +162,7 @@ static int fail_image(const lv_pack_shard_state *shard, int64_t at)
 
 int lv_pack_read_image(lv_pack *pack, int64_t image_id, lv_image *out)
 {
-    LV_CHECK(image_id >= 0 && image_id < pack->images.n, "image %" PRId64 " of %" PRId64, image_id,
-             pack->images.n);
-    lv_pack_shard_state *shard = &pack->images.shards[image_id / LV_PACK_SHARD_IMAGES];
+    lv_pack_shard_state *shard = lv_pack_shard_of_image(pack, image_id);
     int64_t at = image_id - shard->first;
     image_entry entry = {0};
     uint8_t *bytes = NULL;

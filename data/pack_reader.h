@@ -41,4 +41,8 @@ struct lv_pack {
  * fails  LV_ERR_FORMAT, LV_ERR_IO, LV_ERR_MEMORY, naming the shard */
 int lv_pack_use_shard(lv_pack *pack, lv_pack_shard_list *list, lv_pack_shard_state *shard);
 
+/* The shard that holds sample i or an image. Abort if there is no such sample or image. */
+lv_pack_shard_state *lv_pack_shard_of_sample(const lv_pack *pack, int64_t i);
+lv_pack_shard_state *lv_pack_shard_of_image(const lv_pack *pack, int64_t image_id);
+
 #endif

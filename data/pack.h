@@ -79,10 +79,6 @@ void lv_pack_close(lv_pack **pack);
 /* lv_pack_verify: read every byte and compare with the checksums. */
 int lv_pack_verify(const char *dir);
 
-/* lv_pack_verify_watched: the same; progress is told after each file how many bytes are done. */
-int lv_pack_verify_watched(const char *dir,
-                           void (*progress)(int64_t done_bytes, int64_t all_bytes));
-
 int64_t lv_pack_n_samples(const lv_pack *pack);
 const lv_sample_counts *lv_pack_counts(const lv_pack *pack);    /* [n_samples], borrowed */
 const cJSON *lv_pack_manifest(const lv_pack *pack);             /* borrowed */

@@ -334,23 +334,18 @@ void lv_pack_close(lv_pack **pack)
     *pack = NULL;
 }
 
-int lv_pack_verify_watched(const char *dir, void (*progress)(int64_t done_bytes, int64_t all_bytes))
+int lv_pack_verify(const char *dir)
 {
     char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, dir);
     cJSON *manifest = NULL;
     lv_pack *pack = NULL;
     int rc = lv_manifest_read(&manifest, path);
-    rc = rc < 0 ? rc : lv_manifest_check_files_watched(manifest, dir, progress);
+    rc = rc < 0 ? rc : lv_manifest_check_files(manifest, dir);
     rc = rc < 0 ? rc : lv_pack_open(&pack, dir);
     lv_pack_close(&pack);
     cJSON_Delete(manifest);
     free(path);
     return rc;
-}
-
-int lv_pack_verify(const char *dir)
-{
-    return lv_pack_verify_watched(dir, NULL);
 }
 
 int64_t lv_pack_n_samples(const lv_pack *pack)

@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 
 #include "autograd/error.h"
+#include "tools/terminal.h"
 
 #include <errno.h>
 #include <math.h>
@@ -227,7 +228,9 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
     if (rc == LV_CLI_HELP && speaks) {
         lv_cli_print_help(cli);
     } else if (rc < 0 && speaks) {
-        fprintf(stderr, "llava %s: %s\n", cli->name, lv_error_message());
+        fprintf(stderr, "llava %s: ", cli->name);
+        lv_print_shown(stderr, lv_error_message(), strlen(lv_error_message()));
+        fputc('\n', stderr);
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "llava %s: writing to standard output failed\n", cli->name);

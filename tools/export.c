@@ -3,19 +3,41 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
+#include "data/file.h"
 #include "data/json.h"
 #include "train/checkpoint.h"
 #include "train/model/hf.h"
 #include "train/setup.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+/* A run's folder is not a checkpoint, but has some. */
+static int check_path(const char *path)
+{
+    const lv_comm single = lv_comm_single();
+    char *checkpoints = lv_path("%s/checkpoints", path), *newest = NULL;
+    int rc = LV_OK;
+    if (lv_dir_exists(checkpoints)) {
+        rc = lv_checkpoint_find(&single, path, &newest);
+        rc = rc < 0 ? rc
+                    : lv_fail(LV_ERR_CONFIG,
+                              "--checkpoint %s: this is the directory of a run; its newest whole "
+                              "checkpoint: %s",
+                              path, newest ? newest : "none");
+    }
+    free(newest);
+    free(checkpoints);
+    return rc;
+}
 
 static int load(lv_llava **model, lv_config *config, const char *checkpoint)
 {
     const lv_comm single = lv_comm_single();
     lv_train_state state;
     cJSON *manifest = NULL;
-    int rc = lv_checkpoint_verify(checkpoint);
+    int rc = check_path(checkpoint);
+    rc = rc < 0 ? rc : lv_checkpoint_verify(checkpoint);
     rc = rc == LV_OK ? lv_checkpoint_manifest(&manifest, checkpoint) : rc;
     if (rc == LV_OK && lv_config_from_json(config, lv_json_find(manifest, "config")) < 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s/manifest.json: its \"config\": %s", checkpoint,

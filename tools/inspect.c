@@ -1,16 +1,17 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/cli.h"
-#include "tools/tools.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * llava inspect: what a path is.
+ */
+#include "tools/inspect.h"
 
 #include "autograd/error.h"
 #include "data/file.h"
 #include "data/json.h"
 #include "data/manifest.h"
-#include "data/pack.h"
+#include "tools/cli.h"
+#include "tools/terminal.h"
+#include "tools/tools.h"
 #include "train/checkpoint.h"
-#include "train/model/hf.h"
-#include "train/model/projector.h"
-#include "train/model/weights.h"
 
 #include <glob.h>
 #include <inttypes.h>
@@ -18,291 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN = 16 }; /* tensors of a file */
+typedef enum { PACK, CHECKPOINT, RUN, MODEL, A_FILE } kind;
 
-static bool has(const char *dir, const char *name)
-{
-    char *path = lv_path("%s/%s", dir, name);
-    bool there = lv_file_exists(path);
-    free(path);
-    return there;
-}
-
-static void print_size(const char *label, double bytes)
-{
-    static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
-    int unit = 0;
-    for (; bytes >= 1000 && unit < 4; unit++) {
-        bytes /= 1000;
-    }
-    printf("  %-20s %.*f %s\n", label, unit > 0, bytes, units[unit]);
-}
-
-static void print_count(const char *label, int64_t n)
-{
-    printf("  %-20s %" PRId64 "\n", label, n);
-}
-
-static void print_member(const cJSON *object, const char *key, const char *label)
-{
-    const cJSON *item = lv_json_find(object, key);
-    char *text = item ? cJSON_PrintUnformatted(item) : NULL;
-    if (text) {
-        printf("  %-20s %s\n", label, text);
-    }
-    cJSON_free(text);
-}
-
-static int verdict(int rc)
-{
-    if (rc == LV_OK) {
-        printf("  whole: every byte is as it was written\n");
-    }
-    return rc;
-}
-
-/* ---- packs ---- */
-
-static int inspect_pack(const char *dir)
-{
-    lv_pack *pack = NULL;
-    int64_t n_tokens = 0, n_supervised = 0, n_images = 0, longest = 0, text_only = 0;
-    int rc = lv_pack_verify(dir);
-    rc = rc == LV_OK ? lv_pack_open(&pack, dir) : rc;
-    if (rc < 0) {
-        return rc;
-    }
-    const lv_sample_counts *counts = lv_pack_counts(pack);
-    for (int64_t i = 0; i < lv_pack_n_samples(pack); i++) {
-        n_tokens += counts[i].n_tokens;
-        n_supervised += counts[i].n_supervised;
-        n_images += counts[i].n_images;
-        text_only += counts[i].n_images == 0;
-        longest = counts[i].n_tokens > longest ? counts[i].n_tokens : longest;
-    }
-    lv_aspect aspect = LV_ASPECT_SQUARE;
-    int stored_size = lv_pack_stored_size(pack, &aspect);
-    printf("%s: a pack\n", dir);
-    printf("  %-20s %s\n", "template", lv_pack_template(pack));
-    printf("  %-20s %s\n", "tokenizer", lv_pack_tokenizer_fingerprint(pack));
-    if (stored_size > 0) {
-        printf("  %-20s RGB %d x %d, %s\n", "images stored", stored_size, stored_size,
-               aspect == LV_ASPECT_PAD ? "pad" : "square");
-    } else {
-        printf("  %-20s as found\n", "images stored");
-    }
-    print_count("samples", lv_pack_n_samples(pack));
-    print_count("of them text only", text_only);
-    print_count("images in samples", n_images);
-    print_count("tokens", n_tokens);
-    print_count("supervised tokens", n_supervised);
-    print_count("longest, tokens", longest);
-    lv_pack_close(&pack);
-    return verdict(LV_OK);
-}
-
-/* ---- checkpoints ---- */
-
-static int inspect_checkpoint(const char *dir)
-{
-    cJSON *manifest = NULL;
-    int rc = lv_checkpoint_manifest(&manifest, dir);
-    if (rc < 0) {
-        return rc;
-    }
-    printf("%s: a checkpoint\n", dir);
-    print_member(manifest, "step", "step");
-    print_member(manifest, "n_updates", "updates applied");
-    print_member(manifest, "n_ranks", "written by ranks");
-    print_member(manifest, "n_elements", "trained elements");
-    print_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
-    cJSON_Delete(manifest);
-    return verdict(lv_checkpoint_verify(dir));
-}
-
-/* ---- models ---- */
-
-/* Compares with the digests beside it, if this program wrote it. name: one file, NULL: all. */
-static int check_digests(const char *dir, const char *name)
-{
-    cJSON *digests = NULL;
-    if (!has(dir, lv_hf_digests_name)) {
-        printf("  no %s: not written by this program, so it can not be told whether it is whole\n",
-               lv_hf_digests_name);
-        return LV_OK;
-    }
-    char *path = lv_path("%s/%s", dir, lv_hf_digests_name);
-    int rc = lv_manifest_read(&digests, path);
-    free(path);
-    if (rc == LV_OK && name && !lv_json_find(lv_json_find(digests, "files"), name)) {
-        printf("  %s does not list it, so it can not be told whether it is whole\n",
-               lv_hf_digests_name);
-    } else if (rc == LV_OK) {
-        rc = verdict(lv_manifest_check_files(digests, dir));
-    }
-    cJSON_Delete(digests);
-    return rc;
-}
-
-static void print_weights(const lv_weights *weights)
-{
-    int64_t n_elements = 0, n_bytes = 0, n_of[3] = {0};
-    for (size_t i = 0; i < lv_weights_count(weights); i++) {
-        const lv_weight *w = lv_weights_at(weights, i);
-        int64_t count = w->n_bytes / (int64_t)lv_dtype_bytes(w->dtype);
-        n_elements += count;
-        n_bytes += w->n_bytes;
-        n_of[w->dtype] += count;
-    }
-    print_count("tensors", (int64_t)lv_weights_count(weights));
-    print_count("parameters", n_elements);
-    for (int dtype = LV_F32; dtype <= LV_F16; dtype++) {
-        if (n_of[dtype] > 0 && n_of[dtype] < n_elements) {
-            printf("  %-20s %" PRId64 " %s\n", "of them", n_of[dtype], lv_dtype_name(dtype));
-        } else if (n_of[dtype] > 0) {
-            printf("  %-20s %s\n", "stored as", lv_dtype_name(dtype));
-        }
-    }
-    print_size("size", (double)n_bytes);
-}
-
-static void print_text_shape(const lv_llama_config *c)
-{
-    printf("  %-20s %" PRId64 " layers, hidden %" PRId64 ", %" PRId64 " heads (%" PRId64
-           " key/value), inner %" PRId64 ", vocabulary %" PRId64 "%s\n",
-           "language model", c->n_layers, c->hidden_size, c->n_heads, c->n_kv_heads,
-           c->intermediate_size, c->vocab_size, c->tied ? ", tied" : "");
-}
-
-static void print_vision_shape(const lv_clip_config *c)
-{
-    printf("  %-20s %" PRId64 " layers, hidden %" PRId64 ", %" PRId64 " heads, image %" PRId64
-           ", patch %" PRId64 "\n",
-           "vision tower", c->n_layers, c->hidden_size, c->n_heads, c->image_size, c->patch_size);
-}
-
-static int print_shapes(const char *dir)
-{
-    static const char *const kinds[] = {"a CLIP vision tower", "a LLaMA",
-                                        "a LLaVA in Hugging Face's form",
-                                        "a LLaVA in its own form"};
-    lv_hf_kind kind;
-    lv_llava_config c = {0};
-    bool needs_tower = false;
-    char type[32];
-    int rc = lv_hf_kind_of(&kind, dir);
-    if (rc == LV_OK) {
-        printf("%s: %s\n", dir, kinds[kind]);
-        rc = kind == LV_HF_CLIP    ? lv_hf_clip_config(&c.vision, dir)
-             : kind == LV_HF_LLAMA ? lv_hf_llama_config(&c.text, dir)
-                                   : lv_hf_llava_config(&c, &needs_tower, dir);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    if (c.vision.n_layers > 0) {
-        print_vision_shape(&c.vision);
-    }
-    if (kind == LV_HF_LLAVA || kind == LV_HF_LLAVA_ORIGINAL) {
-        printf("  %-20s %s\n", "projector", lv_projector_type(type, sizeof type, &c.projector));
-    }
-    if (c.text.n_layers > 0) {
-        print_text_shape(&c.text);
-    }
-    return LV_OK;
-}
-
-static int inspect_model(const char *dir)
-{
-    lv_weights *weights = NULL;
-    int rc = print_shapes(dir);
-    rc = rc == LV_OK ? lv_weights_open(&weights, dir) : rc;
-    if (rc == LV_OK) {
-        print_weights(weights);
-        rc = check_digests(dir, NULL);
-    }
-    lv_weights_close(&weights);
-    return rc;
-}
-
-static int inspect_weights_file(const char *path)
-{
-    lv_weights *weights = NULL;
-    int rc = lv_weights_open(&weights, path);
-    if (rc < 0) {
-        return rc;
-    }
-    printf("%s: a file of weights\n", path);
-    print_weights(weights);
-    for (size_t i = 0; i < lv_weights_count(weights) && i < SHOWN; i++) {
-        const lv_weight *w = lv_weights_at(weights, i);
-        char shape[96];
-        printf("    %s %s %s\n", w->name, lv_dtype_name(w->dtype),
-               lv_shape_text(shape, sizeof shape, w->n_dims, w->shape));
-    }
-    if (lv_weights_count(weights) > SHOWN) {
-        printf("    ... and %zu more\n", lv_weights_count(weights) - SHOWN);
-    }
-    lv_weights_close(&weights);
-    char *dir = lv_path_dir(path);
-    const char *slash = strrchr(path, '/');
-    rc = check_digests(dir, slash ? slash + 1 : path);
-    free(dir);
-    return rc;
-}
-
-/* ---- runs ---- */
-
-/* One line a checkpoint; *damaged counts those that are not whole. */
-static int inspect_checkpoints(const char *dir, int *damaged)
-{
-    char *pattern = lv_path("%s/checkpoints/step-*", dir);
-    glob_t found;
-    int status = glob(pattern, 0, NULL, &found);
-    free(pattern);
-    if (status != 0) {
-        printf("  no checkpoint\n");
-        return status == GLOB_NOMATCH ? LV_OK : lv_fail(LV_ERR_IO, "%s: reading", dir);
-    }
-    for (size_t i = 0; i < found.gl_pathc; i++) {
-        const char *name = strrchr(found.gl_pathv[i], '/') + 1;
-        if (strchr(name, '.')) {
-            printf("  %-20s not in use\n", name);
-        } else if (lv_checkpoint_verify(found.gl_pathv[i]) == LV_OK) {
-            printf("  %-20s whole\n", name);
-        } else {
-            printf("  %-20s %s\n", name, lv_error_message());
-            *damaged += 1;
-        }
-    }
-    globfree(&found);
-    return LV_OK;
-}
-
-static int inspect_run(const char *dir)
-{
-    int damaged = 0;
-    printf("%s: the directory of a run\n", dir);
-    int rc = inspect_checkpoints(dir, &damaged);
-    if (rc == LV_OK && damaged > 0) {
-        rc = lv_fail(LV_ERR_FORMAT, "%s: %d damaged checkpoint%s", dir, damaged,
-                     damaged == 1 ? "" : "s");
-    }
-    if (rc == LV_OK && has(dir, "projector.safetensors")) {
-        printf("  projector.safetensors\n");
-        rc = check_digests(dir, "projector.safetensors");
-    }
-    if (rc == LV_OK && has(dir, "model")) {
-        char *model = lv_path("%s/model", dir);
-        rc = inspect_model(model);
-        free(model);
-    }
-    return rc;
-}
-
-/* ---- which of them ---- */
-
-static int inspect_manifest_dir(const char *dir)
+/* Of a folder with a manifest.json. */
+static int kind_by_manifest(kind *out, const char *dir)
 {
     cJSON *manifest = NULL;
     const char *format = "";
@@ -312,9 +32,9 @@ static int inspect_manifest_dir(const char *dir)
         lv_fail_within("%s", path);
     }
     if (rc == LV_OK && strcmp(format, lv_checkpoint_format) == 0) {
-        rc = inspect_checkpoint(dir);
+        *out = CHECKPOINT;
     } else if (rc == LV_OK && strcmp(format, lv_pack_format_name) == 0) {
-        rc = inspect_pack(dir);
+        *out = PACK;
     } else if (rc == LV_OK) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: neither a pack nor a checkpoint: \"%s\"", path, format);
     }
@@ -323,11 +43,71 @@ static int inspect_manifest_dir(const char *dir)
     return rc;
 }
 
+static size_t n_files(const char *dir, const char *pattern)
+{
+    char *path = lv_path("%s/%s", dir, pattern);
+    glob_t found;
+    size_t n = glob(path, GLOB_NOSORT, NULL, &found) == 0 ? found.gl_pathc : 0;
+    if (n > 0) {
+        globfree(&found);
+    }
+    free(path);
+    return n;
+}
+
+/* Why a folder can not be inspected. */
+static int fail_unknown(const char *dir)
+{
+    size_t n_samples = n_files(dir, "samples-*.h5*"), n_images = n_files(dir, "images-*.h5*");
+    if (n_samples + n_images > 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "%s: a pack that is not finished: %zu file%s of samples, %zu of images, no "
+                       "manifest.json; `llava pack` with the same arguments goes on with it",
+                       dir, n_samples, n_samples == 1 ? "" : "s", n_images);
+    }
+    if (n_files(dir, "rank-*.h5") > 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "%s: a checkpoint that was not finished: no manifest.json in it", dir);
+    }
+    if (lv_inspect_has(dir, "language_model") || lv_inspect_has(dir, "vision_tower")) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "%s: holds models, and is none: inspect %s/language_model or "
+                       "%s/vision_tower",
+                       dir, dir, dir);
+    }
+    return lv_fail(LV_ERR_FORMAT,
+                   "%s: no manifest.json (pack, checkpoint), checkpoints (run) or config.json "
+                   "(model) in it",
+                   dir);
+}
+
+static int kind_of(kind *out, const char *path)
+{
+    if (!lv_file_exists(path)) {
+        return lv_fail(LV_ERR_IO, "%s: there is no such file or directory", path);
+    }
+    if (!lv_dir_exists(path)) {
+        *out = A_FILE;
+    } else if (lv_inspect_has(path, "manifest.json")) {
+        return kind_by_manifest(out, path);
+    } else if (lv_inspect_has(path, "checkpoints") || lv_inspect_has(path, "metrics.jsonl")) {
+        *out = RUN;
+    } else if (lv_inspect_has(path, "config.json")) {
+        *out = MODEL;
+    } else {
+        return fail_unknown(path);
+    }
+    return LV_OK;
+}
+
 /* A single file: weights, or something that is only a part of what can be inspected. */
 static int inspect_file(const char *path)
 {
     static const char HDF5[] = "\x89HDF\r\n\x1a\n";
     char start[8] = "";
+    if (!lv_file_is_regular(path)) {
+        return lv_fail(LV_ERR_IO, "%s: neither a file nor a directory", path);
+    }
     FILE *file = fopen(path, "rb");
     if (!file) {
         return lv_fail_errno(LV_ERR_IO, "%s: opening", path);
@@ -343,50 +123,164 @@ static int inspect_file(const char *path)
         return lv_fail(LV_ERR_FORMAT, "%s: a JSON file: inspect the folder that it belongs to",
                        path);
     }
-    return inspect_weights_file(path);
+    return lv_inspect_weights_file(path);
 }
 
-static int inspect(const char *path)
+/* ---- flags ---- */
+
+/* The first flag that is given for a pack, NULL if there is none. */
+static const char *given(const lv_inspect_options *o)
 {
-    if (!lv_file_exists(path)) {
-        return lv_fail(LV_ERR_IO, "%s: there is no such file or directory", path);
-    }
-    if (!lv_dir_exists(path)) {
-        return inspect_file(path);
-    }
-    if (has(path, "manifest.json")) {
-        return inspect_manifest_dir(path);
-    }
-    if (has(path, "checkpoints") || has(path, "metrics.jsonl")) {
-        return inspect_run(path);
-    }
-    if (has(path, "config.json")) {
-        return inspect_model(path);
-    }
-    if (has(path, "language_model") || has(path, "vision_tower")) {
-        return lv_fail(LV_ERR_FORMAT,
-                       "%s: holds models, and is none: inspect %s/language_model or "
-                       "%s/vision_tower",
-                       path, path, path);
-    }
-    return lv_fail(LV_ERR_FORMAT,
-                   "%s: no manifest.json (pack, checkpoint), checkpoints (run) or config.json "
-                   "(model) in it; a pack or checkpoint without its manifest was never finished",
-                   path);
+    return o->sample != LV_NOT_GIVEN           ? "--sample"
+           : o->id                             ? "--id"
+           : o->tokenizer                      ? "--tokenizer"
+           : o->png                            ? "--png"
+           : o->image != LV_NOT_GIVEN          ? "--image"
+           : o->aspect                         ? "--aspect"
+           : o->image_size != LV_NOT_GIVEN     ? "--image-size"
+           : o->rows_per_image != LV_NOT_GIVEN ? "--rows-per-image"
+           : o->max_length != LV_NOT_GIVEN     ? "--max-length"
+           : o->quick                          ? "--quick"
+           : o->json                           ? "--json"
+                                               : NULL;
 }
+
+static int check_flags(const lv_inspect_options *o)
+{
+    bool one = o->sample != LV_NOT_GIVEN || o->id;
+    if (o->sample != LV_NOT_GIVEN && o->id) {
+        return lv_fail(LV_ERR_CONFIG, "--sample and --id: one of them");
+    }
+    if (!one && (o->png || o->tokenizer)) {
+        return lv_fail(LV_ERR_CONFIG, "%s needs --sample K or --id ID",
+                       o->png ? "--png" : "--tokenizer");
+    }
+    if (!o->png && (o->image != LV_NOT_GIVEN || o->aspect)) {
+        return lv_fail(LV_ERR_CONFIG, "%s needs --png FILE", o->aspect ? "--aspect" : "--image");
+    }
+    return one && o->quick
+               ? lv_fail(LV_ERR_CONFIG, "--quick is for a whole pack: of one sample nothing but "
+                                        "itself is read and checked")
+               : LV_OK;
+}
+
+static int inspect(const char *path, const lv_inspect_options *options)
+{
+    kind what = A_FILE;
+    int rc = check_flags(options);
+    rc = rc < 0 ? rc : kind_of(&what, path);
+    if (rc < 0) {
+        return rc;
+    }
+    if (what != PACK && given(options)) {
+        return lv_fail(LV_ERR_CONFIG, "%s is for packs, and %s is none", given(options), path);
+    }
+    switch (what) {
+    case PACK:
+        return lv_inspect_pack(path, options);
+    case CHECKPOINT:
+        return lv_inspect_checkpoint(path);
+    case RUN:
+        return lv_inspect_run(path);
+    case MODEL:
+        return lv_inspect_model(path);
+    case A_FILE:
+        break;
+    }
+    return inspect_file(path);
+}
+
+static const char SUMMARY[] =
+    "Say what is in a pack, a checkpoint, a run or a model, and whether it is whole: what this "
+    "program\nwrote carries checksums, and every byte is compared. Exit status 1 if one differs.";
+
+static const char DETAILS[] =
+    "The flags are for packs. One sample is shown as training sees it: its prompt, then its ids, "
+    "what is\nsupervised in green on a terminal, elsewhere between " LV_MARK_BEGIN
+    " and " LV_MARK_END
+    ". <image> and special pieces are bold on a\nterminal. A newline is shown as \u21B5 and a new "
+    "line, a tab as \u21E5; these four signs and all control and\nformat characters that the data "
+    "holds are shown as <U+001B>.";
 
 int lv_tool_inspect(int argc, char **argv)
 {
     const char *path = NULL;
-    const lv_cli cli = {
-        .name = "inspect",
-        .positional = "FILE|DIR",
-        .positional_value = &path,
-        .summary =
-            "Say what is in a pack, a checkpoint, a run or a model, and whether it is whole: "
-            "what this program\nwrote carries checksums, and every byte is compared. Exit "
-            "status 1 if one differs."};
+    lv_inspect_options o = {.sample = LV_NOT_GIVEN,
+                            .image_size = LV_NOT_GIVEN,
+                            .image = LV_NOT_GIVEN,
+                            .max_length = LV_NOT_GIVEN,
+                            .rows_per_image = LV_NOT_GIVEN};
+    const lv_flag flags[] = {
+        {.name = "--sample",
+         .kind = LV_FLAG_INT,
+         .value = &o.sample,
+         .placeholder = "K",
+         .help = "show sample K, from 0",
+         .max = 9e15},
+        {.name = "--id",
+         .kind = LV_FLAG_TEXT,
+         .value = &o.id,
+         .placeholder = "ID",
+         .help = "show the first sample with this id"},
+        {.name = "--tokenizer",
+         .kind = LV_FLAG_TEXT,
+         .value = &o.tokenizer,
+         .placeholder = "DIR|FILE",
+         .help = "to show its text with (default the copy in the pack)"},
+        {.name = "--png",
+         .kind = LV_FLAG_TEXT,
+         .value = &o.png,
+         .placeholder = "FILE",
+         .help = "write the sample's image as the model sees it, cropped or padded and resized"},
+        {.name = "--image",
+         .kind = LV_FLAG_INT,
+         .value = &o.image,
+         .placeholder = "I",
+         .help = "for --png: which image of the sample, from 0 (default 0)",
+         .max = INT32_MAX},
+        {.name = "--aspect",
+         .kind = LV_FLAG_TEXT,
+         .value = &o.aspect,
+         .placeholder = "square|pad",
+         .help = "for --png: crop or pad (default as the pack stores pixels, or square)"},
+        {.name = "--image-size",
+         .kind = LV_FLAG_INT,
+         .value = &o.image_size,
+         .placeholder = "N",
+         .help = "edge in pixels (default as the pack stores pixels, or 336)",
+         .min = 1,
+         .max = 4096},
+        {.name = "--rows-per-image",
+         .kind = LV_FLAG_INT,
+         .value = &o.rows_per_image,
+         .placeholder = "R",
+         .help = "rows that an image becomes (default (N/14)^2: 576 for 336 pixels, 256 for 224)",
+         .min = 1,
+         .max = 1 << 20},
+        {.name = "--max-length",
+         .kind = LV_FLAG_INT,
+         .value = &o.max_length,
+         .placeholder = "N",
+         .help = "rows to which training would cut a sample (default 2048)",
+         .min = 1,
+         .max = INT32_MAX},
+        {.name = "--quick",
+         .kind = LV_FLAG_SWITCH,
+         .value = &o.quick,
+         .help = "do not read and compare every byte of the pack"},
+        {.name = "--json",
+         .kind = LV_FLAG_SWITCH,
+         .value = &o.json,
+         .help = "print one JSON object, for scripts"},
+    };
+    const lv_cli cli = {.name = "inspect",
+                        .positional = "FILE|DIR",
+                        .positional_value = &path,
+                        .summary = SUMMARY,
+                        .details = DETAILS,
+                        .flags = flags,
+                        .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    rc = rc == LV_OK ? inspect(path) : rc;
+    rc = rc == LV_OK ? inspect(path, &o) : rc;
     return lv_cli_finish(&cli, NULL, rc);
 }

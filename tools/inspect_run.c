@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * llava inspect: checkpoints, and the directory of a run.
+ */
+#include "tools/inspect.h"
+
+#include "autograd/error.h"
+#include "data/file.h"
+#include "data/json.h"
+#include "train/checkpoint.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_member(const cJSON *object, const char *key, const char *label)
+{
+    const cJSON *item = lv_json_find(object, key);
+    char *text = item ? cJSON_PrintUnformatted(item) : NULL;
+    if (text) {
+        printf("  %-20s %s\n", label, text);
+    }
+    cJSON_free(text);
+}
+
+int lv_inspect_checkpoint(const char *dir)
+{
+    cJSON *manifest = NULL;
+    int rc = lv_checkpoint_manifest(&manifest, dir);
+    if (rc < 0) {
+        return rc;
+    }
+    printf("%s: a checkpoint\n", dir);
+    print_member(manifest, "step", "step");
+    print_member(manifest, "n_updates", "updates applied");
+    print_member(manifest, "n_ranks", "written by ranks");
+    print_member(manifest, "n_elements", "trained elements");
+    lv_inspect_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
+    cJSON_Delete(manifest);
+    return lv_inspect_verdict(lv_checkpoint_verify(dir));
+}
+
+/* One line a checkpoint; *damaged counts those that are not whole. */
+static int inspect_checkpoints(const char *dir, int *damaged)
+{
+    char *pattern = lv_path("%s/checkpoints/step-*", dir);
+    glob_t found;
+    int status = glob(pattern, 0, NULL, &found);
+    free(pattern);
+    if (status != 0) {
+        printf("  no checkpoint\n");
+        return status == GLOB_NOMATCH ? LV_OK : lv_fail(LV_ERR_IO, "%s: reading", dir);
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        const char *name = strrchr(found.gl_pathv[i], '/') + 1;
+        if (strchr(name, '.')) {
+            printf("  %-20s not in use\n", name);
+        } else if (lv_checkpoint_verify(found.gl_pathv[i]) == LV_OK) {
+            printf("  %-20s whole\n", name);
+        } else {
+            printf("  %-20s %s\n", name, lv_error_message());
+            *damaged += 1;
+        }
+    }
+    globfree(&found);
+    return LV_OK;
+}
+
+int lv_inspect_run(const char *dir)
+{
+    int damaged = 0;
+    printf("%s: the directory of a run\n", dir);
+    int rc = inspect_checkpoints(dir, &damaged);
+    if (rc == LV_OK && damaged > 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s: %d damaged checkpoint%s", dir, damaged,
+                     damaged == 1 ? "" : "s");
+    }
+    if (rc == LV_OK && lv_inspect_has(dir, "projector.safetensors")) {
+        printf("  projector.safetensors\n");
+        rc = lv_inspect_digests(dir, "projector.safetensors");
+    }
+    if (rc == LV_OK && lv_inspect_has(dir, "model")) {
+        char *model = lv_path("%s/model", dir);
+        rc = lv_inspect_model(model);
+        free(model);
+    }
+    return rc;
+}

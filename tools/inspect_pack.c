@@ -18,30 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DEFAULT_IMAGE_SIZE = 336, DEFAULT_MAX_LENGTH = 2048, PATCH = 14 };
 static const double QUIET_S = 2; /* what takes no longer shows no progress */
-
-int lv_inspect_image_size(const lv_pack *pack, const lv_inspect_options *options)
-{
-    lv_aspect aspect;
-    int stored = lv_pack_stored_size(pack, &aspect);
-    return options->image_size != LV_NOT_GIVEN ? (int)options->image_size
-           : stored > 0                        ? stored
-                                               : DEFAULT_IMAGE_SIZE;
-}
-
-int64_t lv_inspect_max_length(const lv_inspect_options *options)
-{
-    return options->max_length != LV_NOT_GIVEN ? options->max_length : DEFAULT_MAX_LENGTH;
-}
-
-int lv_inspect_rows_per_image(const lv_pack *pack, const lv_inspect_options *options)
-{
-    int edge = lv_inspect_image_size(pack, options) / PATCH;
-    return options->rows_per_image != LV_NOT_GIVEN ? (int)options->rows_per_image
-           : edge > 0                              ? edge * edge
-                                                   : 1;
-}
 
 /* ---- progress: on a terminal, when it takes a while ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The lines that all of llava inspect prints.
+ * What all of llava inspect prints and assumes.
  */
 #include "tools/inspect.h"
 
@@ -12,6 +12,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { DEFAULT_IMAGE_SIZE = 336, DEFAULT_MAX_LENGTH = 2048, PATCH = 14 };
+
+int lv_inspect_image_size(const lv_pack *pack, const lv_inspect_options *options)
+{
+    lv_aspect aspect;
+    int stored = lv_pack_stored_size(pack, &aspect);
+    return options->image_size != LV_NOT_GIVEN ? (int)options->image_size
+           : stored > 0                        ? stored
+                                               : DEFAULT_IMAGE_SIZE;
+}
+
+int64_t lv_inspect_max_length(const lv_inspect_options *options)
+{
+    return options->max_length != LV_NOT_GIVEN ? options->max_length : DEFAULT_MAX_LENGTH;
+}
+
+int lv_inspect_rows_per_image(const lv_pack *pack, const lv_inspect_options *options)
+{
+    int edge = lv_inspect_image_size(pack, options) / PATCH;
+    return options->rows_per_image != LV_NOT_GIVEN ? (int)options->rows_per_image
+           : edge > 0                              ? edge * edge
+                                                   : 1;
+}
 
 bool lv_inspect_has(const char *dir, const char *name)
 {

@@ -119,6 +119,10 @@ check "a short run that applied no step is no success" refused 1 \
     'not finite in 2 steps in a row' nan_projector --set train.max_steps=2
 check "and writes no projector" test ! -e "$work/nan/projector.safetensors"
 
+check "export of a run names its newest checkpoint" refused 2 \
+    'the directory of a run; its newest whole checkpoint: .*/run2/checkpoints/step-000020$' \
+    "$LLAVA" export --checkpoint "$work/run2" --out "$work/exported"
+
 # ---- inspect ----
 says() { "$LLAVA" inspect "$1" | grep -q "$2"; }
 check "inspect knows a pack" says "$work/captions" ': a pack$'

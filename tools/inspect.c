@@ -114,7 +114,9 @@ static int inspect_file(const char *path)
     }
     size_t n = fread(start, 1, sizeof start, file);
     fclose(file);
-    if (n == sizeof start && memcmp(start, HDF5, sizeof start) == 0) {
+    const size_t length = strlen(path);
+    bool is_h5 = length > 3 && strcmp(path + length - 3, ".h5") == 0; /* it may begin otherwise */
+    if (is_h5 || (n == sizeof start && memcmp(start, HDF5, sizeof start) == 0)) {
         return lv_fail(
             LV_ERR_FORMAT,
             "%s: an HDF5 file, one part of a pack or of a checkpoint: inspect its folder", path);

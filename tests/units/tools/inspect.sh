@@ -179,5 +179,7 @@ check "flags of packs for something else" refused 2 '--quick is for packs' inspe
 unfinished() { cp -r "$work/texts" "$work/unfinished" && rm "$work/unfinished/manifest.json" &&
     refused 1 'a pack that is not finished: 1 file of samples' inspect "$work/unfinished"; }
 check "a pack that was not finished" unfinished
+check "a part of a pack" refused 1 'samples-00000.h5: an HDF5 file, .*inspect its folder' \
+    inspect "$work/texts/samples-00000.h5"
 check "--png without --sample" refused 2 '--png needs --sample' inspect "$work/texts" --png x.png
 finish

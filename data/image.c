@@ -81,16 +81,21 @@ int lv_image_decode(lv_image *out, const uint8_t *bytes, size_t n)
                                    : lv_image_decode_png(out, bytes, n);
 }
 
+/* There are only 256 levels a channel, so that each value is looked up. Vectors gain nothing here.
+ */
 void lv_image_normalize(float *out, const lv_image *square, const float mean[3], const float std[3])
 {
-    size_t n_pixels = (size_t)square->width * (size_t)square->height;
+    size_t n = (size_t)square->width * (size_t)square->height;
+    const uint8_t *rgb = square->rgb;
+    float level[3][256];
     for (int c = 0; c < 3; c++) {
-        float level[256];
         for (int i = 0; i < 256; i++) {
-            level[i] = ((float)i * (1.0F / 255.0F) - mean[c]) / std[c];
+            level[c][i] = ((float)i * (1.0F / 255.0F) - mean[c]) / std[c];
         }
-        for (size_t i = 0; i < n_pixels; i++) {
-            out[(size_t)c * n_pixels + i] = level[square->rgb[3 * i + (size_t)c]];
-        }
+    }
+    for (size_t i = 0; i < n; i++, rgb += 3) {
+        out[i] = level[0][rgb[0]];
+        out[n + i] = level[1][rgb[1]];
+        out[2 * n + i] = level[2][rgb[2]];
     }
 }

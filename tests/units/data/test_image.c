@@ -308,15 +308,20 @@ static void test_other_formats_are_refused_by_their_name(void **state)
         const char *name;
     } cases[] = {{"", 0, "an empty file"},
                  {"\xFF\xD8", 2, "something else"},
-                 {"RIFF\4\0\0\0WEBPVP8 ", 16, "WebP"},
                  {"GIF89a", 6, "GIF"},
                  {"<!DOCTYPE html>", 15, "HTML"},
+                 {"BM\66\0\0\0", 6, "BMP"},
+                 {"\0\0\0\40ftypavif", 12, "AVIF"},
+                 {"\0\0\0\30ftypheic", 12, "HEIC"},
+                 {"\0\0\0\14jP  \r\n\x87\n", 12, "JPEG 2000"},
+                 {"RIFF\4\0\0\0WAVEfmt ", 16, "something else"},
                  {"II*\0\10\0\0\0", 8, "TIFF"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lv_image_format format;
         assert_int_equal(lv_image_format_of(&format, (const uint8_t *)cases[i].bytes, cases[i].n),
                          LV_ERR_FORMAT);
         assert_non_null(strstr(lv_error_message(), cases[i].name));
+        assert_non_null(strstr(lv_error_message(), "convert it"));
     }
 }
 

@@ -52,8 +52,8 @@ typedef struct {
 
 typedef struct {
     axis in;
-    int64_t out, skip; /* pixels that the canvas becomes; how many are cut off before the crop */
-    double scale;
+    int64_t skip; /* pixels cut off before the crop */
+    double scale; /* canvas / pixels that it becomes */
     size_t max_window;
     double *exact; /* work space, (max_window) */
 } filter;
@@ -62,7 +62,7 @@ static int filter_create(filter *f, const axis *in, int64_t out, int64_t n)
 {
     double scale = (double)in->canvas / (double)out;
     double support = 2.0 * (scale > 1.0 ? scale : 1.0);
-    *f = (filter){.in = *in, .out = out, .skip = (out - n) / 2, .scale = scale};
+    *f = (filter){.in = *in, .skip = (out - n) / 2, .scale = scale};
     f->max_window = (size_t)ceil(support) * 2 + 1;
     f->exact = malloc(f->max_window * sizeof *f->exact);
     if (!f->exact) {

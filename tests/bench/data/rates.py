@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images a second a core, side by side with Pillow + CLIPImageProcessor (transformers 4.57).
 
-    rates.py BUILD DATA [--images 200] [--size 336] [--repeats 5]
+    rates.py BUILD DATA [--images 200] [--copies 4] [--size 336] [--repeats 5]
 
 BUILD: a build directory with tests. DATA: the folder with coco/ and llama/. Everything runs in one
 go, ours and theirs in turn, and the median of the ratios of neighbours is printed, so that what
 else the machine does hits both. Seconds are those of the CPU (user and system); a pack's include
-start-up, reading and writing. Ours is checked against theirs before anything is timed.
+start-up, reading and writing, of each photograph under --copies names. Ours is checked against
+theirs before anything is timed.
 
     loader    stored JPEG -> picture -> square -> normalized floats            goal 2.5 times
     original  llava pack --store original: each file read, proved whole, stored    goal 4 times
@@ -65,19 +66,29 @@ def check(probe, processor, paths):
             sys.exit(f"{path}: differs by {difference.max()} levels, {difference.mean()} on average")
 
 
+def start(command):
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)
+
+
+def finish(processes):
+    for process in processes:
+        message = process.communicate()[1].decode()
+        if process.returncode:
+            sys.exit(message[-1000:])
+
+
 def child_cpu_s(command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    finish([start(command)])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def clock_s(commands):
-    start = time.monotonic()
-    running = [subprocess.Popen(c, env=ENVIRONMENT, stdout=subprocess.DEVNULL) for c in commands]
-    if any([process.wait() for process in running]):
-        sys.exit("a pack failed")
-    return time.monotonic() - start
+    begin = time.monotonic()
+    finish([start(command) for command in commands])
+    return time.monotonic() - begin
 
 
 class Packer:
@@ -85,11 +96,15 @@ class Packer:
 
     def __init__(self, how, work, paths):
         self.work = work
-        self.base = [how.build + "/llava", "pack", "--images", os.path.dirname(paths[0]),
-                     "--tokenizer", how.data + "/llama/tokenizer.model", "--template", "plain"]
-        records = [{"id": os.path.basename(p), "image": os.path.basename(p), "conversations": [
-            {"from": "human", "value": "<image>\nDescribe."}, {"from": "gpt", "value": "A photograph."}]}
-            for p in paths]
+        names = [f"{copy}_{os.path.basename(p)}" for copy in range(how.copies) for p in paths]
+        os.mkdir(os.path.join(work, "images"))
+        for i, name in enumerate(names):
+            os.symlink(os.path.abspath(paths[i % len(paths)]), os.path.join(work, "images", name))
+        self.base = [how.build + "/llava", "pack", "--images", os.path.join(work, "images"),
+                     "--tokenizer", how.data + "/llama/tokenizer.json", "--template", "plain"]
+        records = [{"id": name, "image": name, "conversations": [
+            {"from": "human", "value": "<image>\nDescribe."},
+            {"from": "gpt", "value": "A photograph."}]} for name in names]
         self.data = os.path.join(work, "data.json")
         with open(self.data, "w") as f:
             json.dump(records, f)
@@ -127,7 +142,7 @@ def time_loader(how, processor, paths, files):
 def time_pack(how, packer, processor, files, store, extra, goal):
     ours, their = [], []
     for _ in range(how.repeats):
-        ours.append(child_cpu_s(packer.command(store, *extra)))
+        ours.append(child_cpu_s(packer.command(store, *extra)) / how.copies)
         their.append(pass_of_theirs(processor, files))
     report(store, len(files), ours, their, goal)
 
@@ -151,6 +166,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("data")
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--size", type=int, default=336)
     parser.add_argument("--repeats", type=int, default=5)
     how = parser.parse_args()

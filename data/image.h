@@ -23,14 +23,20 @@ typedef struct {
 } lv_image;
 void lv_image_free(lv_image *image);
 
-/* lv_image_format_of: by the first bytes. fails  LV_ERR_FORMAT if it is neither JPEG nor PNG */
+/* lv_image_format_of: by the first bytes.
+ * fails  LV_ERR_FORMAT if it is neither JPEG, PNG nor WebP, with the name of what it is */
 int lv_image_format_of(lv_image_format *out, const uint8_t *bytes, size_t n);
 
 /* lv_image_decode: the whole file, or nothing: a truncated or damaged one is refused. Gray, CMYK,
- * palette, 16 bits and transparency as Pillow's convert("RGB"). EXIF orientation is not applied,
- * as in LLaVA.
+ * palette, 16 bits and transparency as Pillow's convert("RGB"); of an animation the first frame.
+ * EXIF orientation is not applied, as in LLaVA.
  * fails  LV_ERR_FORMAT with the decoder's reason, LV_ERR_MEMORY */
 int lv_image_decode(lv_image *out, const uint8_t *bytes, size_t n);
+
+/* lv_image_check: that lv_image_decode would succeed on these bytes, and the picture's size, in
+ * less time: of a JPEG all compressed data are read, but the transform to pixels, which cannot
+ * fail, is left out. fails  as lv_image_decode */
+int lv_image_check(int *width, int *height, const uint8_t *bytes, size_t n);
 
 /* lv_image_square: cropped or padded, and resized, to size x size pixels, 8 bits a channel.
  * square: shortest edge to size (bicubic, antialiased, as Pillow), the long edge

@@ -25,13 +25,14 @@ typedef struct {
 
 typedef struct {
     lv_image image;
-    uint8_t *raw;   /* as libpng gives it: rows of row_bytes, 8 or 16 bits a channel */
-    uint8_t **rows; /* into raw */
+    uint8_t *raw;   /* as libpng gives it: one row of 8 or 16 bits a channel, all if interlaced */
+    uint8_t **rows; /* into raw, if interlaced */
 } picture;
 
-/* Any use of the row layout: where channel c of a pixel lies. */
+/* How the rows that libpng gives are laid out. */
 typedef struct {
-    size_t width, height, row_bytes;
+    size_t width, height;
+    size_t pixel_bytes, channel_bytes;
     int bit_depth, color_type; /* of the file */
     uint8_t palette[256][3];
 } layout;
@@ -68,8 +69,40 @@ static void set_limits(png_structp png)
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
 }
 
-/* Everything that may longjmp. */
-static int read_rows(png_structp png, png_infop info, picture *held, layout *how)
+static void color_to_rgb(uint8_t *rgb, const uint8_t *pixel, const layout *how)
+{
+    size_t green = how->channel_bytes, blue = 2 * how->channel_bytes;
+    for (size_t x = 0; x < how->width; x++, rgb += 3, pixel += how->pixel_bytes) {
+        rgb[0] = pixel[0];
+        rgb[1] = pixel[green];
+        rgb[2] = pixel[blue];
+    }
+}
+
+static void gray_to_rgb(uint8_t *rgb, const uint8_t *pixel, const layout *how)
+{
+    bool clips = how->bit_depth == 16 && how->color_type == PNG_COLOR_TYPE_GRAY;
+    for (size_t x = 0; x < how->width; x++, rgb += 3, pixel += how->pixel_bytes) {
+        uint8_t level = !clips ? pixel[0] : pixel[0] > 0 ? 255 : pixel[1];
+        rgb[0] = rgb[1] = rgb[2] = level;
+    }
+}
+
+static void row_to_rgb(uint8_t *rgb, const uint8_t *row, const layout *how)
+{
+    if (how->color_type == PNG_COLOR_TYPE_PALETTE) {
+        for (size_t x = 0; x < how->width; x++) {
+            memcpy(rgb + 3 * x, how->palette[row[x]], 3);
+        }
+    } else if (how->color_type & PNG_COLOR_MASK_COLOR) {
+        color_to_rgb(rgb, row, how);
+    } else {
+        gray_to_rgb(rgb, row, how);
+    }
+}
+
+/* From here on functions may longjmp. */
+static int read_header(png_structp png, png_infop info, layout *how)
 {
     png_colorp palette = NULL;
     int n_palette = 0;
@@ -78,7 +111,7 @@ static int read_rows(png_structp png, png_infop info, picture *held, layout *how
     how->height = png_get_image_height(png, info);
     how->bit_depth = png_get_bit_depth(png, info);
     how->color_type = png_get_color_type(png, info);
-    int rc = lv_image_alloc(&held->image, (int64_t)how->width, (int64_t)how->height);
+    int rc = lv_image_check_size((int64_t)how->width, (int64_t)how->height);
     if (rc < 0) {
         return rc;
     }
@@ -93,48 +126,59 @@ static int read_rows(png_structp png, png_infop info, picture *held, layout *how
     } else if (how->bit_depth < 8) {
         png_set_packing(png);
     }
-    png_set_interlace_handling(png);
-    png_read_update_info(png, info);
-    how->row_bytes = png_get_rowbytes(png, info);
-    held->raw = malloc(how->row_bytes * how->height);
+    return LV_OK;
+}
+
+/* An interlaced picture comes in seven passes over all of its rows. */
+static int read_interlaced(png_structp png, picture *held, const layout *how)
+{
+    size_t row_bytes = how->width * how->pixel_bytes;
+    held->raw = malloc(row_bytes * how->height);
     held->rows = malloc(sizeof *held->rows * how->height);
     if (!held->raw || !held->rows) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %zu x %zu pixels", how->width, how->height);
     }
     for (size_t y = 0; y < how->height; y++) {
-        held->rows[y] = held->raw + y * how->row_bytes;
+        held->rows[y] = held->raw + y * row_bytes;
     }
     png_read_image(png, held->rows);
-    png_read_end(png, NULL);
+    for (size_t y = 0; y < how->height; y++) {
+        row_to_rgb(held->image.rgb + 3 * y * how->width, held->rows[y], how);
+    }
     return LV_OK;
 }
 
-static void pixel_to_rgb(uint8_t *rgb, const uint8_t *pixel, const layout *how)
+static int read_in_order(png_structp png, picture *held, const layout *how)
 {
-    size_t channel_bytes = how->bit_depth == 16 ? 2 : 1;
-    if (how->color_type == PNG_COLOR_TYPE_PALETTE) {
-        memcpy(rgb, how->palette[pixel[0]], 3);
-    } else if (how->color_type & PNG_COLOR_MASK_COLOR) {
-        for (size_t c = 0; c < 3; c++) {
-            rgb[c] = pixel[c * channel_bytes];
-        }
-    } else {
-        bool clipped =
-            how->bit_depth == 16 && how->color_type == PNG_COLOR_TYPE_GRAY && pixel[0] > 0;
-        bool low_byte = how->bit_depth == 16 && how->color_type == PNG_COLOR_TYPE_GRAY;
-        memset(rgb, clipped ? 255 : pixel[low_byte ? 1 : 0], 3);
+    held->raw = malloc(how->width * how->pixel_bytes);
+    if (!held->raw) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for a row of %zu pixels", how->width);
     }
+    for (size_t y = 0; y < how->height; y++) {
+        png_read_row(png, held->raw, NULL);
+        row_to_rgb(held->image.rgb + 3 * y * how->width, held->raw, how);
+    }
+    return LV_OK;
 }
 
-static void rows_to_rgb(picture *held, const layout *how)
+static int read_picture(png_structp png, png_infop info, picture *held, layout *how)
 {
-    size_t pixel_bytes = how->row_bytes / how->width;
-    for (size_t y = 0; y < how->height; y++) {
-        uint8_t *rgb = held->image.rgb + y * how->width * 3;
-        for (size_t x = 0; x < how->width; x++) {
-            pixel_to_rgb(rgb + 3 * x, held->rows[y] + x * pixel_bytes, how);
-        }
+    int rc = read_header(png, info, how);
+    rc = rc < 0 ? rc : lv_image_alloc(&held->image, (int64_t)how->width, (int64_t)how->height);
+    if (rc < 0) {
+        return rc;
     }
+    bool interlaced = png_set_interlace_handling(png) > 1;
+    png_read_update_info(png, info);
+    how->channel_bytes = how->bit_depth == 16 ? 2 : 1;
+    how->pixel_bytes = how->channel_bytes * png_get_channels(png, info);
+    LV_CHECK(png_get_rowbytes(png, info) == how->width * how->pixel_bytes,
+             "libpng gives another layout than it was asked for");
+    rc = interlaced ? read_interlaced(png, held, how) : read_in_order(png, held, how);
+    if (rc == LV_OK) {
+        png_read_end(png, NULL);
+    }
+    return rc;
 }
 
 int lv_image_decode_png(lv_image *out, const uint8_t *bytes, size_t n)
@@ -155,12 +199,11 @@ int lv_image_decode_png(lv_image *out, const uint8_t *bytes, size_t n)
     if (setjmp(source.leave) == 0) {
         png_set_read_fn(png, &source, on_read);
         set_limits(png);
-        rc = read_rows(png, info, held, &how);
+        rc = read_picture(png, info, held, &how);
     } else {
         rc = lv_fail(LV_ERR_FORMAT, "PNG: %s", source.reason);
     }
     if (rc == LV_OK) {
-        rows_to_rgb(held, &how);
         *out = held->image;
         held->image = (lv_image){0};
     }

@@ -2,7 +2,9 @@
  *
  * lv_image_square: padding, antialiased bicubic resizing and centre crop in one pass over the
  * source rows. Only what survives the crop is computed, and no padded or resized picture is ever
- * stored, so that memory stays small for the most elongated image.
+ * stored: beside the pictures it takes the weights of one row, about 16 bytes a pixel of width, and
+ * the narrowed rows that one output row needs. Work grows with the number of source pixels alone,
+ * also for the most elongated image.
  *
  * The numbers are Pillow's 8-bit resampling (facts from its Resample.c and documentation): along an
  * axis of `in` pixels that becomes `out`, with scale = in/out and width = max(scale, 1), the output
@@ -15,6 +17,7 @@
 #include "data/image_decoders.h"
 
 #include "autograd/error.h"
+#include "data/image_kernels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -22,28 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WEIGHT_BITS = 22 };
-
 static const uint8_t PAD_COLOR[3] = {122, 116, 104}; /* CLIP's mean * 255 */
-
-/* One axis: for each of n kept output pixels its first source pixel, how many there are, and their
- * weights. Taps on padding are not kept one by one: all of them see the same colour. */
-typedef struct {
-    size_t n, max_taps;
-    int64_t *first;
-    int64_t *n_taps;
-    int32_t *weights;    /* [n][max_taps] */
-    int32_t *pad_weight; /* [n] sum of the weights on padding */
-} filter;
-
-static void filter_free(filter *f)
-{
-    free(f->first);
-    free(f->n_taps);
-    free(f->weights);
-    free(f->pad_weight);
-    *f = (filter){0};
-}
 
 static double cubic(double x)
 {
@@ -60,11 +42,46 @@ typedef struct {
     int64_t canvas, offset, length;
 } axis;
 
-/* The weights of output pixel i, into place `at`; exact[] is work space. */
-static void filter_set(filter *f, size_t at, int64_t i, const axis *in, double scale, double *exact)
+/* The taps of one output pixel: n_taps pixels of the image from first on. Those on padding are not
+ * kept one by one, as all of them see the same colour. */
+typedef struct {
+    int64_t first, n_taps;
+    int32_t pad_weight; /* sum of the weights on padding */
+    int32_t all_weight; /* of all */
+} window;
+
+typedef struct {
+    axis in;
+    int64_t skip; /* pixels cut off before the crop */
+    double scale; /* canvas / pixels that it becomes */
+    size_t max_window;
+    double *exact; /* work space, (max_window) */
+} filter;
+
+static int filter_create(filter *f, const axis *in, int64_t out, int64_t n)
 {
-    double width = scale > 1.0 ? scale : 1.0;
-    double centre = ((double)i + 0.5) * scale;
+    double scale = (double)in->canvas / (double)out;
+    double support = 2.0 * (scale > 1.0 ? scale : 1.0);
+    *f = (filter){.in = *in, .skip = (out - n) / 2, .scale = scale};
+    f->max_window = (size_t)ceil(support) * 2 + 1;
+    f->exact = malloc(f->max_window * sizeof *f->exact);
+    if (!f->exact) {
+        return lv_fail(LV_ERR_MEMORY, "no memory to resize from %" PRId64 " pixels", in->canvas);
+    }
+    return LV_OK;
+}
+
+static size_t max_taps(const filter *f)
+{
+    return f->max_window < (size_t)f->in.length ? f->max_window : (size_t)f->in.length;
+}
+
+/* The window and weights (max_taps) of output pixel i, counted from the crop's first. */
+static window filter_at(const filter *f, int32_t *weights, int64_t i)
+{
+    const axis *in = &f->in;
+    double width = f->scale > 1.0 ? f->scale : 1.0;
+    double centre = ((double)(f->skip + i) + 0.5) * f->scale;
     int64_t begin = (int64_t)(centre - 2.0 * width + 0.5);
     int64_t end = (int64_t)(centre + 2.0 * width + 0.5);
     begin = begin < 0 ? 0 : begin;
@@ -72,104 +89,163 @@ static void filter_set(filter *f, size_t at, int64_t i, const axis *in, double s
     double sum = 0.0;
     for (int64_t x = begin; x < end; x++) {
         double w = cubic(((double)x - centre + 0.5) * (1.0 / width));
-        exact[x - begin] = w;
+        f->exact[x - begin] = w;
         sum += w;
     }
     int64_t first = begin - in->offset;
-    f->first[at] = first < 0 ? 0 : first > in->length ? in->length : first;
-    f->n_taps[at] = 0;
-    f->pad_weight[at] = 0;
+    window out = {.first = first < 0 ? 0 : first > in->length ? in->length : first};
     for (int64_t x = begin; x < end; x++) {
-        double w = (sum != 0.0 ? exact[x - begin] / sum : exact[x - begin]) * (1 << WEIGHT_BITS);
+        double exact = f->exact[x - begin];
+        double w = (sum != 0.0 ? exact / sum : exact) * (1 << LV_IMAGE_WEIGHT_BITS);
         int32_t rounded = (int32_t)(w < 0.0 ? w - 0.5 : w + 0.5);
+        out.all_weight += rounded;
         if (x >= in->offset && x < in->offset + in->length) {
-            f->weights[at * f->max_taps + (size_t)f->n_taps[at]++] = rounded;
+            weights[out.n_taps++] = rounded;
         } else {
-            f->pad_weight[at] += rounded;
+            out.pad_weight += rounded;
         }
     }
+    return out;
 }
 
-/* Weights for the middle n of the out pixels that the canvas becomes. */
-static int filter_create(filter *f, const axis *in, int64_t out, size_t n)
+/* What the horizontal pass needs. Columns that see nothing but padding are the same in all rows:
+ * only those from begin on, columns.n of them, are computed from pixels. */
+typedef struct {
+    lv_image_columns columns;
+    size_t begin;
+    uint8_t *pad_row; /* (n, 3) a row of padding, narrowed */
+} row_filter;
+
+static void row_filter_free(row_filter *f)
 {
-    double scale = (double)in->canvas / (double)out;
-    size_t max_taps = (size_t)ceil(2.0 * (scale > 1.0 ? scale : 1.0)) * 2 + 1;
-    int64_t skip = (out - (int64_t)n) / 2;
-    *f = (filter){.n = n, .max_taps = max_taps};
-    if (f->max_taps > (size_t)in->length) {
-        f->max_taps = (size_t)in->length;
+    free(f->columns.first);
+    free(f->columns.n_taps);
+    free(f->columns.weights);
+    free(f->columns.start);
+    free(f->pad_row);
+    *f = (row_filter){0};
+}
+
+/* Sets column i of the crop, or passes over it if it sees no pixel of the image. */
+static void row_filter_set(row_filter *f, const filter *across, size_t i)
+{
+    const int32_t half = 1 << (LV_IMAGE_WEIGHT_BITS - 1);
+    lv_image_columns *columns = &f->columns;
+    size_t at = columns->n;
+    int32_t *weights = columns->weights + at * columns->max_taps;
+    window seen = filter_at(across, weights, (int64_t)i);
+    for (size_t c = 0; c < 3; c++) {
+        int32_t level = (seen.all_weight * PAD_COLOR[c] + half) >> LV_IMAGE_WEIGHT_BITS;
+        f->pad_row[3 * i + c] = (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
+        columns->start[4 * at + c] = seen.pad_weight * PAD_COLOR[c] + half;
     }
-    f->first = malloc(n * sizeof *f->first);
-    f->n_taps = malloc(n * sizeof *f->n_taps);
-    f->weights = malloc(n * f->max_taps * sizeof *f->weights);
-    f->pad_weight = malloc(n * sizeof *f->pad_weight);
-    double *exact = malloc(max_taps * sizeof *exact);
-    if (!f->first || !f->n_taps || !f->weights || !f->pad_weight || !exact) {
-        free(exact);
-        filter_free(f);
-        return lv_fail(LV_ERR_MEMORY, "no memory to resize from %" PRId64 " pixels", in->canvas);
+    if (seen.n_taps == 0) {
+        return;
+    }
+    f->begin = at == 0 ? i : f->begin;
+    columns->first[at] = (int32_t)seen.first;
+    columns->n_taps[at] = (int32_t)seen.n_taps;
+    memset(weights + seen.n_taps, 0,
+           (columns->max_taps - (size_t)seen.n_taps) * sizeof *columns->weights);
+    columns->n++;
+}
+
+static int row_filter_create(row_filter *f, const filter *across, size_t n)
+{
+    size_t taps = (max_taps(across) + LV_IMAGE_TAP_GROUP - 1) / LV_IMAGE_TAP_GROUP;
+    lv_image_columns *columns = &f->columns;
+    *f = (row_filter){.columns.max_taps = taps * LV_IMAGE_TAP_GROUP};
+    columns->first = malloc(n * sizeof *columns->first);
+    columns->n_taps = malloc(n * sizeof *columns->n_taps);
+    columns->weights = malloc(n * columns->max_taps * sizeof *columns->weights);
+    columns->start = calloc(n, 4 * sizeof *columns->start);
+    f->pad_row = malloc(n * 3);
+    if (!columns->first || !columns->n_taps || !columns->weights || !columns->start ||
+        !f->pad_row) {
+        row_filter_free(f);
+        return lv_fail(LV_ERR_MEMORY, "no memory to resize from %" PRId64 " pixels",
+                       across->in.canvas);
     }
     for (size_t i = 0; i < n; i++) {
-        filter_set(f, i, skip + (int64_t)i, in, scale, exact);
+        row_filter_set(f, across, i);
     }
-    free(exact);
     return LV_OK;
 }
 
-static uint8_t round_to_8_bits(int32_t sum)
+/* The narrowed rows first..end of the image, as many as an output row can need, and room for as
+ * many again, so that each is moved at most once on average. */
+typedef struct {
+    const lv_image *in;
+    size_t row_bytes, n_rows;
+    int64_t first, end;
+    uint8_t *rows;
+    uint8_t *last; /* a source row with LV_IMAGE_SLACK behind it */
+} row_store;
+
+static int row_store_create(row_store *store, const lv_image *in, size_t row_bytes, size_t n_taps)
 {
-    int32_t level = (sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS;
-    return (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
+    *store = (row_store){.in = in, .row_bytes = row_bytes, .n_rows = 2 * n_taps};
+    store->rows = malloc(store->n_rows * row_bytes + 1); /* narrow_row spoils a byte */
+    store->last = calloc(1, 3 * (size_t)in->width + LV_IMAGE_SLACK);
+    return store->rows && store->last
+               ? LV_OK
+               : lv_fail(LV_ERR_MEMORY, "no memory to resize from %d x %d pixels", in->width,
+                         in->height);
 }
 
-/* One row through the horizontal filter; row NULL: a row of padding. */
-static void filter_row(uint8_t *out, const uint8_t *row, const filter *f)
+static void row_store_free(row_store *store)
 {
-    for (size_t i = 0; i < f->n; i++) {
-        const int32_t *w = f->weights + i * f->max_taps;
-        const uint8_t *pixel = row ? row + 3 * f->first[i] : PAD_COLOR;
-        int32_t sum[3];
-        for (size_t c = 0; c < 3; c++) {
-            sum[c] = f->pad_weight[i] * PAD_COLOR[c];
-        }
-        for (int64_t t = 0; t < f->n_taps[i]; t++, pixel += row ? 3 : 0) {
-            sum[0] += w[t] * pixel[0];
-            sum[1] += w[t] * pixel[1];
-            sum[2] += w[t] * pixel[2];
-        }
-        for (size_t c = 0; c < 3; c++) {
-            out[3 * i + c] = round_to_8_bits(sum[c]);
-        }
-    }
+    free(store->rows);
+    free(store->last);
+    *store = (row_store){0};
 }
 
-/* Runs down the image's rows; each is filtered once and added to the output rows that use it.
- * sums: n rows of n*3; narrow: one such row. */
-static void resample(uint8_t *out, const lv_image *in, const filter *fx, const filter *fy,
-                     int32_t *sums, uint8_t *narrow)
+/* Row y, with bytes behind it that may be read. */
+static const uint8_t *source_row(row_store *store, int64_t y)
 {
-    size_t row_size = fx->n * 3, n = fy->n;
-    filter_row(narrow, NULL, fx);
-    for (size_t i = 0; i < n * row_size; i++) {
-        sums[i] = fy->pad_weight[i / row_size] * narrow[i % row_size];
+    const lv_image *in = store->in;
+    size_t row_bytes = 3 * (size_t)in->width;
+    const uint8_t *row = in->rgb + (size_t)y * row_bytes;
+    if ((size_t)(in->height - 1 - y) * row_bytes >= LV_IMAGE_SLACK) {
+        return row;
     }
-    size_t done = 0; /* output rows before it use no more rows */
-    int64_t end = fy->first[n - 1] + fy->n_taps[n - 1];
-    for (int64_t y = fy->first[0]; y < end; y++) {
-        filter_row(narrow, in->rgb + 3 * (size_t)y * (size_t)in->width, fx);
-        while (done < n && fy->first[done] + fy->n_taps[done] <= y) {
-            done++;
-        }
-        for (size_t i = done; i < n && fy->first[i] <= y; i++) {
-            int32_t w = fy->weights[i * fy->max_taps + (size_t)(y - fy->first[i])];
-            for (size_t x = 0; x < row_size; x++) {
-                sums[i * row_size + x] += w * narrow[x];
-            }
-        }
+    return memcpy(store->last, row, row_bytes);
+}
+
+/* The narrowed rows of a window; windows come in order. */
+static const uint8_t *row_store_get(row_store *store, const window *seen,
+                                    const lv_image_columns *columns, const lv_image_kernels *kernel)
+{
+    int64_t end = seen->first + seen->n_taps;
+    if (store->end < seen->first) {
+        store->first = store->end = seen->first;
+    } else if (end - store->first > (int64_t)store->n_rows) {
+        memmove(store->rows, store->rows + (size_t)(seen->first - store->first) * store->row_bytes,
+                (size_t)(store->end - seen->first) * store->row_bytes);
+        store->first = seen->first;
     }
-    for (size_t i = 0; i < n * row_size; i++) {
-        out[i] = round_to_8_bits(sums[i]);
+    for (; store->end < end; store->end++) {
+        kernel->narrow_row(store->rows + (size_t)(store->end - store->first) * store->row_bytes,
+                           source_row(store, store->end), columns);
+    }
+    return store->rows + (size_t)(seen->first - store->first) * store->row_bytes;
+}
+
+/* weights: work space for one output row's. */
+static void resample(lv_image *out, const filter *down, const row_filter *across, row_store *store,
+                     int32_t *weights)
+{
+    const lv_image_kernels *kernel = lv_image_kernels_at(lv_cpu());
+    size_t n = (size_t)out->width, at = 3 * across->begin;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *row = out->rgb + i * n * 3;
+        window seen = filter_at(down, weights, (int64_t)i);
+        if (across->columns.n < n) {
+            kernel->blend_rows(row, NULL, NULL, 0, across->pad_row, seen.all_weight, n * 3);
+        }
+        const uint8_t *rows = row_store_get(store, &seen, &across->columns, kernel);
+        kernel->blend_rows(row + at, rows, weights, (size_t)seen.n_taps, across->pad_row + at,
+                           seen.pad_weight, store->row_bytes);
     }
 }
 
@@ -181,8 +257,9 @@ int lv_image_square(lv_image *out, const lv_image *in, int size, lv_aspect aspec
     axis down = {.canvas = in->height, .length = in->height};
     lv_image square = {0};
     filter fx = {0}, fy = {0};
-    int32_t *sums = NULL;
-    uint8_t *narrow = NULL;
+    row_filter columns = {0};
+    row_store store = {0};
+    int32_t *weights = NULL;
     size_t n = (size_t)size;
     if (aspect == LV_ASPECT_PAD) {
         across.canvas = down.canvas = in->width > in->height ? in->width : in->height;
@@ -196,25 +273,27 @@ int lv_image_square(lv_image *out, const lv_image *in, int size, lv_aspect aspec
     if (rc < 0) {
         return rc;
     }
-    rc = filter_create(&fx, &across, out_width, n);
-    rc = rc < 0 ? rc : filter_create(&fy, &down, out_height, n);
+    rc = filter_create(&fx, &across, out_width, size);
+    rc = rc < 0 ? rc : filter_create(&fy, &down, out_height, size);
+    rc = rc < 0 ? rc : row_filter_create(&columns, &fx, n);
+    rc = rc < 0 ? rc : row_store_create(&store, in, 3 * columns.columns.n, max_taps(&fy));
     if (rc < 0) {
         goto fail;
     }
-    sums = malloc(n * n * 3 * sizeof *sums);
-    narrow = malloc(n * 3);
-    if (!sums || !narrow) {
+    weights = malloc(max_taps(&fy) * sizeof *weights);
+    if (!weights) {
         rc = lv_fail(LV_ERR_MEMORY, "no memory to resize to %d x %d", size, size);
         goto fail;
     }
-    resample(square.rgb, in, &fx, &fy, sums, narrow);
+    resample(&square, &fy, &columns, &store, weights);
     *out = square;
     square = (lv_image){0};
 fail:
-    free(narrow);
-    free(sums);
-    filter_free(&fx);
-    filter_free(&fy);
+    free(weights);
+    row_store_free(&store);
+    row_filter_free(&columns);
+    free(fx.exact);
+    free(fy.exact);
     lv_image_free(&square);
     return rc;
 }

@@ -43,7 +43,7 @@ enum {
 #define LV_PACK_IMAGE_FIELDS(X)                                                                    \
     X(BYTES, "bytes", U8, 1, "byte of the file as found, or RGB level (height, width, 3)")         \
     X(IMAGE_OFFSET, "image_offset", I64, 1, "entries of bytes")                                    \
-    X(FORMAT, "format", U8, 1, "0 RGB, 1 JPEG, 2 PNG; one an image")                               \
+    X(FORMAT, "format", U8, 1, "0 RGB, 1 JPEG, 2 PNG, 3 WebP; one an image")                       \
     X(WIDTH, "width", I32, 1, "pixels, 0 if the image cannot be used; one an image")               \
     X(HEIGHT, "height", I32, 1, "pixels; one an image")                                            \
     X(IMAGE_CRC, "crc32", U32, 1, "CRC-32 of the image's bytes; one an image")                     \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The image shards. Every image is decoded once here, whatever is stored, so that a pack holds no
+ * The image shards. Every image is proved whole here, whatever is stored, so that a pack holds no
  * image that cannot be used; what cannot is kept with its reason and no bytes.
  */
 #include "data/pack_job.h"
@@ -62,6 +62,7 @@ static int read_image(stored_image *out, const lv_pack_options *options, const c
     lv_image_format format;
     char *bytes = NULL;
     size_t n = 0;
+    int width = 0, height = 0;
     if (leaves_folder(name)) {
         return lv_fail(LV_ERR_FORMAT, "the name leads out of the folder of images");
     }
@@ -69,7 +70,10 @@ static int read_image(stored_image *out, const lv_pack_options *options, const c
     int rc = read_file(&bytes, &n, path);
     if (rc == LV_OK) {
         rc = lv_image_format_of(&format, (const uint8_t *)bytes, n);
-        rc = rc < 0 ? rc : lv_image_decode(&image, (const uint8_t *)bytes, n);
+        if (rc == LV_OK) {
+            rc = options->store_rgb ? lv_image_decode(&image, (const uint8_t *)bytes, n)
+                                    : lv_image_check(&width, &height, (const uint8_t *)bytes, n);
+        }
         if (rc < 0) {
             lv_fail_within("%s", path);
         }
@@ -85,8 +89,8 @@ static int read_image(stored_image *out, const lv_pack_options *options, const c
                               .n_bytes = (size_t)square.width * (size_t)square.height * 3};
     } else if (rc == LV_OK) {
         *out = (stored_image){.format = (uint8_t)format,
-                              .width = image.width,
-                              .height = image.height,
+                              .width = width,
+                              .height = height,
                               .bytes = (uint8_t *)bytes,
                               .n_bytes = n};
         bytes = NULL;

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/cpu.h"
+#include "autograd/error.h"
 #include "tools/cli.h"
 #include "tools/tools.h"
 
@@ -72,6 +74,10 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
         printf("llava %s\n", LV_VERSION);
         return 0;
+    }
+    if (lv_cpu_limit_from_env() < 0) {
+        fprintf(stderr, "llava: %s\n", lv_error_message());
+        return 2;
     }
     for (size_t i = 0; i < N_TOOLS; i++) {
         if (strcmp(argv[1], tools[i].name) == 0) {

@@ -41,7 +41,7 @@ int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
         s->text_capacity = capacity;
     }
     memcpy(s->text + s->n_bytes, text, n);
-    lv_segment segment = {LV_SEGMENT_TEXT, learnt, s->n_bytes, s->n_bytes + n};
+    lv_segment segment = {LV_SEGMENT_TEXT, learnt, s->n_bytes, s->n_bytes + n, 0};
     s->n_bytes += n;
     return add_segment(s, segment);
 }
@@ -52,9 +52,33 @@ int lv_script_add_image(lv_script *s)
     return add_segment(s, (lv_segment){.kind = LV_SEGMENT_IMAGE});
 }
 
-int lv_script_add_eos(lv_script *s, bool learnt)
+static int add_id(lv_script *s, int32_t id, bool learnt)
 {
-    return add_segment(s, (lv_segment){.kind = LV_SEGMENT_EOS, .learnt = learnt});
+    return add_segment(s, (lv_segment){.kind = LV_SEGMENT_ID, .learnt = learnt, .id = id});
+}
+
+int lv_script_add_eos(lv_script *s, bool learnt, const lv_tokenizer *tokenizer)
+{
+    int32_t eos = lv_tokenizer_eos(tokenizer);
+    return eos >= 0 ? add_id(s, eos, learnt)
+                    : lv_fail(LV_ERR_CONFIG,
+                              "the tokenizer has no EOS piece, with which the template ends an "
+                              "answer (name it in tokenizer_config.json)");
+}
+
+int lv_script_add_bos(lv_script *s, bool learnt, const lv_tokenizer *tokenizer)
+{
+    int32_t bos = lv_tokenizer_bos(tokenizer);
+    return bos >= 0 ? add_id(s, bos, learnt)
+                    : lv_fail(LV_ERR_CONFIG,
+                              "the tokenizer has no BOS piece, with which the template begins a "
+                              "round (name it in tokenizer_config.json)");
+}
+
+int lv_script_add_piece(lv_script *s, const char *name, bool learnt, const lv_tokenizer *tokenizer)
+{
+    int32_t id = lv_tokenizer_id(tokenizer, name);
+    return id >= 0 ? add_id(s, id, learnt) : lv_script_add_text(s, name, strlen(name), learnt);
 }
 
 int lv_script_add_marked(lv_script *s, const char *text, bool learnt)
@@ -133,7 +157,6 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
 int lv_script_tokenise(lv_prompt *out, const lv_script *s, const lv_tokenizer *tokenizer)
 {
     lv_tokens scratch = {0};
-    int32_t eos = lv_tokenizer_eos(tokenizer);
     bool first = true; /* LLaVA calls the tokenizer anew after an image */
     out->n_tokens = out->n_supervised = 0;
     out->n_images = s->n_images;
@@ -148,15 +171,9 @@ int lv_script_tokenise(lv_prompt *out, const lv_script *s, const lv_tokenizer *t
             continue;
         }
         rc = reserve(out, 1);
-        if (rc == LV_OK && segment->kind == LV_SEGMENT_IMAGE) {
-            push(out, LV_IMAGE_TOKEN, false);
-            first = true;
-        } else if (rc == LV_OK && eos < 0) {
-            rc = lv_fail(LV_ERR_CONFIG, "the tokenizer has no EOS piece, with which the template "
-                                        "ends an answer (name it in tokenizer_config.json)");
-        } else if (rc == LV_OK) {
-            push(out, eos, segment->learnt);
-            first = false;
+        if (rc == LV_OK) {
+            first = segment->kind == LV_SEGMENT_IMAGE;
+            push(out, first ? LV_IMAGE_TOKEN : segment->id, segment->learnt);
         }
         i++;
     }

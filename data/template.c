@@ -242,10 +242,12 @@ static int check_turns(const lv_template *template, const lv_record *record, siz
 
 static int check_marks(int code, size_t n_images, size_t n_marks)
 {
-    return n_images == n_marks
-               ? LV_OK
-               : lv_fail(code, "%zu image%s, but %zu <image> mark%s", n_images,
-                         n_images == 1 ? "" : "s", n_marks, n_marks == 1 ? "" : "s");
+    return n_images == n_marks ? LV_OK
+                               : lv_fail(code, "%zu image%s, but %zu <image> mark%s%s", n_images,
+                                         n_images == 1 ? "" : "s", n_marks, n_marks == 1 ? "" : "s",
+                                         n_marks == 0 ? ": nothing in the turns says where it "
+                                                        "stands"
+                                                      : "");
 }
 
 int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tokenizer *tokenizer,

@@ -131,7 +131,9 @@ static int add_part(lv_script *script, const lv_part *part, const filling *with,
     int rc = LV_OK;
     switch (part->kind) {
     case LV_PART_TEXT:
-        return lv_script_add_text(script, part->text, strlen(part->text), part->learnt);
+        return part->learnt_tokens > 0
+                   ? lv_script_add_first(script, part->text, (size_t)part->learnt_tokens)
+                   : lv_script_add_text(script, part->text, strlen(part->text), part->learnt);
     case LV_PART_PIECE:
         return lv_script_add_piece(script, part->text, part->learnt, with->tokenizer);
     case LV_PART_SYSTEM:

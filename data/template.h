@@ -6,11 +6,11 @@
  *
  *   plain    <image>[caption "\n"]; the human's text and a system_prompt are discarded
  *   v1       system " USER: " question " ASSISTANT:"[" " answer EOS], and again from "USER: "
- *   v0       system "\n\n" ["###"]" Human: " question "\n" ["### Assistant: " answer "\n"], and so
- *            on, at the end ["### "]; turns in any order, also empty ones
- *   llama_2  "[INST] <<SYS>>\n" system "\n<</SYS>>\n\n" question " [/INST]"[" " answer " " EOS],
- *            and again: BOS "[INST] " question ...
- *   chatml   "<|im_start|>system\n" system "<|im_end|>" "<|im_start|>user\n" question "<|im_end|>"
+ *   v0       system "\n\n" "### Human: " question "\n" ["### Assistant: " answer "\n"], and so on,
+ * at the end ["### "]; learnt are also the first two tokens of each "### Human: "; turns in any
+ * order, also empty ones llama_2  "[INST] <<SYS>>\n" system "\n<</SYS>>\n\n" question " [/INST]"["
+ * " answer " " EOS], and again: BOS "[INST] " question ... chatml   "<|im_start|>system\n" system
+ * "<|im_end|>" "<|im_start|>user\n" question "<|im_end|>"
  *            "<|im_start|>assistant\n"[answer "<|im_end|>"], and again from the user; both marks
  *            are the tokenizer's pieces of that name, ordinary text if it has none
  *   FILE     a JSON file, below
@@ -27,7 +27,8 @@
  *   {"piece": "<|im_end|>"}    the tokenizer's piece of that name; its name as text if it has none
  *   {"insert": WHAT}           turn: the text of the turn, images at its marks;
  *                              marks: its images alone; system: the system text; eos; bos
- * and is learnt with "learnt": true beside it. Keys of the object:
+ * and is learnt with "learnt": true beside it; of a text, with "learnt_tokens": N, only its first
+ * N tokens (up to 1000). Keys of the object:
  *   name         required; up to 64 letters, digits, '.', '_', '-'
  *   system       the system text, default ""
  *   opening      before the first turn

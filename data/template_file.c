@@ -13,7 +13,7 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { MAX_FILE_BYTES = 1 << 20, MAX_NAME_BYTES = 64 };
+enum { MAX_FILE_BYTES = 1 << 20, MAX_NAME_BYTES = 64, MAX_LEARNT_TOKENS = 1000 };
 
 /* ---- parts ---- */
 
@@ -38,7 +38,26 @@ static int read_insert(lv_part *part, const char *name)
                    "\"insert\": expected system, turn, marks, eos or bos, found \"%s\"", name);
 }
 
-/* "text": "USER: ", "piece": "<|im_end|>" or "insert": "turn"; and "learnt". */
+/* "learnt": true, or "learnt_tokens": N of a text. */
+static int read_learnt(lv_part *part, const cJSON *json)
+{
+    int rc = lv_json_bool(json, "learnt", false, &part->learnt);
+    if (rc < 0 || !lv_json_find(json, "learnt_tokens")) {
+        return rc;
+    }
+    if (lv_json_find(json, "learnt") || !lv_json_find(json, "text")) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"learnt_tokens\" is for a \"text\", in place of \"learnt\"");
+    }
+    rc = lv_json_int(json, "learnt_tokens", true, &part->learnt_tokens);
+    if (rc == LV_OK && (part->learnt_tokens < 1 || part->learnt_tokens > MAX_LEARNT_TOKENS)) {
+        rc = lv_fail(LV_ERR_FORMAT, "\"learnt_tokens\": expected 1 to %d", MAX_LEARNT_TOKENS);
+    }
+    part->learnt = true;
+    return rc;
+}
+
+/* "text": "USER: ", "piece": "<|im_end|>" or "insert": "turn"; and what of it is learnt. */
 static int read_part(lv_part *part, const cJSON *json)
 {
     const char *text = NULL, *piece = NULL, *insert = NULL;
@@ -49,15 +68,16 @@ static int read_part(lv_part *part, const cJSON *json)
     cJSON_ArrayForEach (item, json) {
         const char *key = item->string;
         if (strcmp(key, "text") != 0 && strcmp(key, "piece") != 0 && strcmp(key, "insert") != 0 &&
-            strcmp(key, "learnt") != 0) {
-            return lv_fail(LV_ERR_FORMAT,
-                           "unknown key \"%s\"; there are: text, piece, insert, learnt", key);
+            strcmp(key, "learnt") != 0 && strcmp(key, "learnt_tokens") != 0) {
+            return lv_fail(
+                LV_ERR_FORMAT,
+                "unknown key \"%s\"; there are: text, piece, insert, learnt, learnt_tokens", key);
         }
     }
     int rc = lv_json_string(json, "text", false, &text);
     rc = rc < 0 ? rc : lv_json_string(json, "piece", false, &piece);
     rc = rc < 0 ? rc : lv_json_string(json, "insert", false, &insert);
-    rc = rc < 0 ? rc : lv_json_bool(json, "learnt", false, &part->learnt);
+    rc = rc < 0 ? rc : read_learnt(part, json);
     if (rc < 0) {
         return rc;
     }

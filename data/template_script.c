@@ -26,7 +26,7 @@ static int add_segment(lv_script *s, lv_segment segment)
     return LV_OK;
 }
 
-int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
+static int add_text(lv_script *s, const char *text, size_t n, lv_segment segment)
 {
     if (n == 0) {
         return LV_OK;
@@ -41,9 +41,20 @@ int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
         s->text_capacity = capacity;
     }
     memcpy(s->text + s->n_bytes, text, n);
-    lv_segment segment = {LV_SEGMENT_TEXT, learnt, s->n_bytes, s->n_bytes + n, 0};
-    s->n_bytes += n;
+    segment.kind = LV_SEGMENT_TEXT;
+    segment.begin = s->n_bytes;
+    segment.end = s->n_bytes += n;
     return add_segment(s, segment);
+}
+
+int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
+{
+    return add_text(s, text, n, (lv_segment){.learnt = learnt});
+}
+
+int lv_script_add_first(lv_script *s, const char *text, size_t n_tokens)
+{
+    return add_text(s, text, strlen(text), (lv_segment){.learnt = true, .learnt_tokens = n_tokens});
 }
 
 int lv_script_add_image(lv_script *s)
@@ -140,7 +151,9 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
     int rc = lv_tokenizer_encode(tokenizer, s->text + chunk_begin, chunk_end - chunk_begin, first,
                                  scratch);
     rc = rc < 0 ? rc : reserve(p, scratch->n);
+    size_t n_of_segment = 0;
     for (size_t k = 0; rc == LV_OK && k < scratch->n; k++) {
+        const lv_segment *before = segment;
         size_t at = chunk_begin + scratch->begin[k];
         while (at < segment->begin) { /* an unk token may begin before the byte pieces before it */
             segment--;
@@ -148,7 +161,10 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
         while (at >= segment->end) {
             segment++;
         }
-        push(p, scratch->ids[k], segment->learnt);
+        n_of_segment = segment == before ? n_of_segment + 1 : 1;
+        push(p, scratch->ids[k],
+             segment->learnt &&
+                 (segment->learnt_tokens == 0 || n_of_segment <= segment->learnt_tokens));
     }
     *end = j;
     return rc;

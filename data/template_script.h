@@ -18,7 +18,8 @@ typedef enum { LV_SEGMENT_TEXT, LV_SEGMENT_IMAGE, LV_SEGMENT_ID } lv_segment_kin
 typedef struct {
     lv_segment_kind kind;
     bool learnt;
-    size_t begin, end; /* of its text */
+    size_t begin, end;    /* of its text */
+    size_t learnt_tokens; /* > 0: no more than so many tokens of it are learnt */
     int32_t id;
 } lv_segment;
 
@@ -34,6 +35,8 @@ void lv_script_free(lv_script *script);
 
 /* Append. All fail with LV_ERR_MEMORY; EOS and BOS with LV_ERR_CONFIG if the tokenizer has none. */
 int lv_script_add_text(lv_script *script, const char *text, size_t n, bool learnt);
+/* lv_script_add_first: text of which the first n_tokens > 0 tokens are learnt. */
+int lv_script_add_first(lv_script *script, const char *text, size_t n_tokens);
 int lv_script_add_image(lv_script *script);
 int lv_script_add_eos(lv_script *script, bool learnt, const lv_tokenizer *tokenizer);
 int lv_script_add_bos(lv_script *script, bool learnt, const lv_tokenizer *tokenizer);

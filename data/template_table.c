@@ -13,6 +13,8 @@
 #define PIECE(name) {.kind = LV_PART_PIECE, .text = (name)}
 #define PART(what) {.kind = LV_PART_##what}
 #define LEARN_TEXT(words) {.kind = LV_PART_TEXT, .text = (words), .learnt = true}
+#define LEARN_FIRST(n, words)                                                                      \
+    {.kind = LV_PART_TEXT, .text = (words), .learnt = true, .learnt_tokens = (n)}
 #define LEARN_PIECE(name) {.kind = LV_PART_PIECE, .text = (name), .learnt = true}
 #define LEARN(what) {.kind = LV_PART_##what, .learnt = true}
 /* clang-format on */
@@ -45,7 +47,7 @@ static const lv_template templates[] = {
         .stop = "###",
         .free_turns = true,
         .opening = {PART(SYSTEM), TEXT("\n\n")},
-        .human = {LEARN_TEXT("###"), TEXT(" Human: "), PART(TURN), TEXT("\n")},
+        .human = {LEARN_FIRST(2, "### Human: "), PART(TURN), TEXT("\n")},
         .gpt = {LEARN_TEXT("### Assistant: "), LEARN(TURN), LEARN_TEXT("\n")},
         .closing = {LEARN_TEXT("### ")},
         .question = {PART(SYSTEM), TEXT("###Human: "), PART(TURN), TEXT("###Assistant:")},

@@ -28,6 +28,7 @@ typedef struct {
     lv_part_kind kind;
     const char *text; /* of TEXT and PIECE */
     bool learnt;
+    int64_t learnt_tokens; /* > 0: of a learnt TEXT so many tokens, the first ones, alone */
 } lv_part;
 
 enum { LV_TEMPLATE_MAX_PARTS = 12, LV_TEMPLATE_NAME_BYTES = 128 };

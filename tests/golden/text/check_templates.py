@@ -12,6 +12,7 @@ import argparse
 import collections
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,8 +63,9 @@ def fast(file, folder, legacy, bos=True, names=SPECIAL):
 class Kind:
     """One tokenizer in all its forms."""
 
-    def __init__(self, name, work, file, names, legacy=True, slow=None):
-        self.name, self.slow = name, slow
+    def __init__(self, name, work, file, names, legacy=True, slow=None, templates=tuple(NAMES)):
+        """slow: (LlamaTokenizer, its tokenizer.model)."""
+        self.name, self.templates = name, templates
         self.folder = os.path.join(work, name.replace(" ", "-").replace(",", ""))
         standin_folder = self.folder + "-standins"
         os.makedirs(self.folder)
@@ -71,9 +73,11 @@ class Kind:
         config = dict(names, legacy=legacy)
         with open(os.path.join(self.folder, "tokenizer_config.json"), "w") as f:
             json.dump(config, f)
-        self.plain = slow or fast(file, self.folder, legacy, names=names)
         if slow:
-            fast(file, self.folder, legacy, names=names)
+            self.plain = slow[0]
+            shutil.copy(slow[1], os.path.join(self.folder, "tokenizer.model"))
+        else:
+            self.plain = fast(file, self.folder, legacy, names=names)
         self.standin = fast(with_standins(file), standin_folder, legacy,
                             names={k: STANDIN.get(v, v) for k, v in names.items()})
         for tokenizer in (self.plain, self.standin):
@@ -113,18 +117,22 @@ def byte_level_file(data):
 def make_kinds(data, work):
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
     file = llama_file(data)
-    slow = LlamaTokenizer(os.path.join(data, "llama", "tokenizer.model"), legacy=True)
-    slow.pad_token = slow.unk_token
+    model = os.path.join(data, "llama", "tokenizer.model")
+    slow = {legacy: LlamaTokenizer(model, legacy=legacy, pad_token="<unk>") for legacy in (True, False)}
     first = dict(file, normalizer=None, pre_tokenizer={"type": "Metaspace", "replacement": MARKER,
                                                         "prepend_scheme": "first", "split": False})
     pieces = dict(file, added_tokens=file["added_tokens"] + [added(32000, IM[0]), added(32001, IM[1])])
     no_bos = dict(pieces, post_processor=None)
     byte_names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    return [Kind("llama slow", work, file, names, slow=slow), Kind("llama fast", work, file, names),
+    chatml = ("chatml",)
+    return [Kind("llama slow", work, file, names, slow=(slow[True], model)),
+            Kind("llama slow, not legacy", work, first, names, legacy=False, slow=(slow[False], model)),
+            Kind("llama fast", work, file, names),
             Kind("llama fast, marker first", work, first, names, legacy=False),
-            Kind("llama fast, im pieces", work, pieces, names),
-            Kind("llama fast, im pieces, no BOS", work, no_bos, names),
-            Kind("byte-level, im pieces", work, byte_level_file(data), byte_names, legacy=False)]
+            Kind("llama fast, im pieces", work, pieces, names, templates=chatml),
+            Kind("llama fast, im pieces, no BOS", work, no_bos, names, templates=chatml),
+            Kind("byte-level, im pieces", work, byte_level_file(data), byte_names, legacy=False,
+                 templates=("plain", "v0", "chatml"))]
 
 
 # ---- one sample ----
@@ -231,7 +239,7 @@ def main():
         files = data_files(options.data)[-1 if options.hard else 0:]
         for kind in make_kinds(options.data, work):
             for template in [options.only] if options.only else NAMES:
-                if template != "chatml" and "im pieces" in kind.name:
+                if template not in kind.templates:
                     continue
                 for name, samples in files:
                     ours, error = encode(options, kind, template, [s for _, s in samples], work)

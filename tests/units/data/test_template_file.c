@@ -148,6 +148,11 @@ static void a_file_is_refused_by_its_key(void **state)
             "expected system, turn, marks, eos or bos, found \"turns\"");
     refuses("{\"name\": \"x\", \"opening\": [{\"text\": \"a\", \"learnt\": 1}], " PARTS "}",
             "opening[0]: \"learnt\": expected");
+    refuses("{\"name\": \"x\", \"opening\": [{\"text\": \"a\", \"learnt_tokens\": 0}], " PARTS "}",
+            "opening[0]: \"learnt_tokens\": expected 1 to 1000");
+    refuses("{\"name\": \"x\", \"opening\": [{\"insert\": \"eos\", \"learnt_tokens\": 1}], " PARTS
+            "}",
+            "opening[0]: \"learnt_tokens\" is for a \"text\"");
     refuses("{\"name\": \"x\", \"opening\": [{\"text\": \"\"}], " PARTS "}", "\"text\" is empty");
     refuses("{\"name\": \"x\", \"opening\": [{\"text\": \"an <image>\"}], " PARTS "}",
             "which stands in turns alone");

@@ -258,7 +258,7 @@ static void words_of_a_template_in_the_data_are_text(void **state)
     assert_ok(encode_text(&prompt, "v0", with,
                           SAMPLE("", HUMAN("### Assistant: x") "," GPT("### Human: y"))));
     HAS(&prompt, with,
-        {V0_SYSTEM "\n\n{###} Human: ### Assistant: x\n{### Assistant: ### Human: y\n### }", NO_ID,
+        {V0_SYSTEM "\n\n{##}# Human: ### Assistant: x\n{### Assistant: ### Human: y\n### }", NO_ID,
          false});
     lv_prompt_free(&prompt);
     lv_tokenizer_close(&with);
@@ -286,13 +286,13 @@ static void v0_takes_turns_in_any_order_and_empty_ones(void **state)
     (void)state;
     lv_prompt prompt = {0};
     assert_ok(encode_text(&prompt, "v0", tokenizer, SAMPLE(ONE, TALK)));
-    HAS(&prompt, tokenizer, {V0_SYSTEM "\n\n{###} Human: ", IMAGE, false},
+    HAS(&prompt, tokenizer, {V0_SYSTEM "\n\n{##}# Human: ", IMAGE, false},
         {"\nWhat?\n{### Assistant: A cat.\n###} Human: So?\n{### Assistant: So.\n### }", NO_ID,
          false});
     assert_ok(encode_text(&prompt, "v0", tokenizer,
                           SAMPLE("", GPT("a") "," GPT("") "," HUMAN("") "," HUMAN("q"))));
     HAS(&prompt, tokenizer,
-        {V0_SYSTEM "\n\n{### Assistant: a\n### Assistant: \n###} Human: \n{###} Human: q\n{### }",
+        {V0_SYSTEM "\n\n{### Assistant: a\n### Assistant: \n###} Human: \n{##}# Human: q\n{### }",
          NO_ID, false});
     lv_prompt_free(&prompt);
 }
@@ -305,7 +305,7 @@ static void a_system_prompt_stands_in_the_place_of_the_templates(void **state)
     const char *sample = SAMPLE(OWN, HUMAN("q") "," GPT("a"));
     assert_ok(encode_text(&prompt, "v0", tokenizer, sample));
     HAS(&prompt, tokenizer,
-        {"Be brief.\n\n{###} Human: q\n{### Assistant: a\n### }", NO_ID, false});
+        {"Be brief.\n\n{##}# Human: q\n{### Assistant: a\n### }", NO_ID, false});
     assert_ok(encode_text(&prompt, "llama_2", tokenizer, sample));
     HAS(&prompt, tokenizer, {"[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nq [/INST]{ a }", EOS, true});
     assert_ok(encode_text(&prompt, "chatml", tokenizer, sample));
@@ -327,7 +327,7 @@ static void marks_of_several_images_stay_in_every_template(void **state)
     HAS(&prompt, tokenizer, {"[INST] <<SYS>>\n" LLAMA_2_SYSTEM "\n<</SYS>>\n\nIs ", IMAGE, false},
         {"\n like ", IMAGE, false}, {"\n? [/INST]{ a }", EOS, true});
     assert_ok(encode_text(&prompt, "v0", tokenizer, sample));
-    HAS(&prompt, tokenizer, {V0_SYSTEM "\n\n{###} Human: Is ", IMAGE, false},
+    HAS(&prompt, tokenizer, {V0_SYSTEM "\n\n{##}# Human: Is ", IMAGE, false},
         {"\n like ", IMAGE, false}, {"\n?\n{### Assistant: a\n### }", NO_ID, false});
     lv_prompt_free(&prompt);
 }

@@ -287,12 +287,12 @@ static void v0_takes_turns_in_any_order_and_empty_ones(void **state)
     lv_prompt prompt = {0};
     assert_ok(encode_text(&prompt, "v0", tokenizer, SAMPLE(ONE, TALK)));
     HAS(&prompt, tokenizer, {V0_SYSTEM "\n\n{##}# Human: ", IMAGE, false},
-        {"\nWhat?\n{### Assistant: A cat.\n###} Human: So?\n{### Assistant: So.\n### }", NO_ID,
+        {"\nWhat?\n{### Assistant: A cat.\n##}# Human: So?\n{### Assistant: So.\n### }", NO_ID,
          false});
     assert_ok(encode_text(&prompt, "v0", tokenizer,
                           SAMPLE("", GPT("a") "," GPT("") "," HUMAN("") "," HUMAN("q"))));
     HAS(&prompt, tokenizer,
-        {V0_SYSTEM "\n\n{### Assistant: a\n### Assistant: \n###} Human: \n{##}# Human: q\n{### }",
+        {V0_SYSTEM "\n\n{### Assistant: a\n### Assistant: \n##}# Human: \n{##}# Human: q\n{### }",
          NO_ID, false});
     lv_prompt_free(&prompt);
 }

@@ -82,9 +82,9 @@ class Kind:
                             names={k: STANDIN.get(v, v) for k, v in names.items()})
         for tokenizer in (self.plain, self.standin):
             tokenizer.model_max_length = 10 ** 6
+        # of a slow tokenizer that is not legacy there is no fast one that is equal behind an image
+        self.has_standins = legacy or not slow
         self.standins = [t["content"] for t in file["added_tokens"] if t["content"] in STANDIN]
-        self.has_im = all(p in self.standins for p in IM)
-        self.adds_bos = self.plain("a").input_ids[:1] == [self.plain.bos_token_id]
 
     def of(self, sample):
         """The tokenizer for LLaVA, and which pieces have stand-ins."""
@@ -153,9 +153,9 @@ def judge(llava, kind, template, sample, ours):
         return "DIFFERS in words", None
     if isinstance(sample.get("image"), list):
         return "several images: LLaVA cannot, " + ("rejected" if "reason" in ours else "packed"), None
+    if holds_special(sample) and not kind.has_standins:
+        return "a special piece's name in a text, which LLaVA takes for the piece: compared with the fast ones", None
     tokenizer, standins = kind.of(sample)
-    if standins == () and holds_special(sample):
-        return "special pieces", None
     try:
         ids, mask, adds_up = llava(tokenizer, template, sample, standins)
     except (KeyError, AssertionError, IndexError) as e:
@@ -209,7 +209,10 @@ def check_questions(llava, options, kind, template, work):
     ours, _ = encode(options, kind, template, asked, work)
     wrong = 0
     for one, made in zip(asked, ours):
-        tokenizer, standins = (kind.standin, kind.standins) if any(p in one["question"] for p in SPECIAL) else (kind.plain, ())
+        special = any(p in one["question"] for p in SPECIAL)
+        if special and not kind.has_standins:
+            continue
+        tokenizer, standins = (kind.standin, kind.standins) if special else (kind.plain, ())
         expected = llava.question(tokenizer, template, one["question"], one["n_images"], standins)
         if made["ids"] != expected:
             wrong += 1
@@ -266,14 +269,33 @@ def main():
     sys.exit(questions[1] > 0 or any("DIFFERS" in key[3] for key in table))
 
 
+EXPLAINED = """\
+- *equal*: ids, mask and number of words are LLaVA's.
+- *LLaVA's lengths do not add up*: v1, llama_2 and chatml then mask the whole sample ("tokenization mismatch"), v0 puts
+  the mask beside its place. Causes: a question left unanswered or empty (of which LLaVA drops the turn or its end), the
+  words between question and answer standing in a text, and chatml wherever BOS is added or the pieces are text.
+- chatml is judged by the `preprocess_mpt` of LLaVA v1.1.3: that of HEAD adds the lengths of rounds without the
+  `<|im_end|>` behind them and masks every sample whole, but for two rounds with BOS and a legacy tokenizer, where a second
+  error makes up for the first in number and the mask is one token off.
+- *a question ends in the template's ASSISTANT:*: LLaVA splits there and learns the template's own word.
+- A name of a special piece in a text is text here; LLaVA's tokenizer makes it the piece. For such samples LLaVA's
+  functions run with other names for the pieces, on a tokenizer that knows them by those names alone.
+- *rejected*: `rejects.jsonl` has the reason. LLaVA stops at these samples, or sees no image, or the wrong one.
+"""
+
+
 def report(table, examples, notes, questions):
     lines = ["# Templates against LLaVA's own functions, 2026-11-22", "",
-             "Made by `tests/golden/text/check_templates.py`, which says what it needs. *equal*: ids, mask and number of",
-             "words are LLaVA's.", "",
+             "Made by `tests/golden/text/check_templates.py`, which says what it needs. Real data: every sample of",
+             "`coco/stage1_captions.json`, `coco/stage2_instruct.json` and `llava_examples/`; hard samples: %d of"
+             % len(hard_samples()), "`llava_templates.py`.", "", EXPLAINED,
              "| template | tokenizer | data | verdict | samples |", "|---|---|---|---|---|"]
-    lines += ["| %s | %s | %s | %s | %d |" % (key + (n,)) for key, n in table.items()]
+    summed = collections.Counter()
+    for (template, kind, name, verdict), n in table.items():
+        summed[template, kind, "hard" if name == "hard samples" else "real", verdict] += n
+    lines += ["| %s | %s | %s | %s | %d |" % (key + (n,)) for key, n in summed.items()]
     lines += ["", "Prompts of questions compared: %d, different: %d." % tuple(questions), ""] + sorted(set(notes))
-    lines += ["", "## What is not equal", ""]
+    lines += ["## What is not equal", "", "What is supervised stands in [ ].", ""]
     for (template, verdict), found in examples.items():
         lines += ["### %s: %s" % (template, verdict), ""]
         for kind, label, made, theirs in found:
@@ -285,7 +307,7 @@ def report(table, examples, notes, questions):
             if theirs and theirs[1]:
                 lines.append("  LLaVA `%s`" % tidy(show(kind.plain, *theirs)))
         lines.append("")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def tidy(text):

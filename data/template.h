@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Conversation templates: a record to token ids and the mask of what is learnt. The mask comes
- * from spans that are known while the prompt is built, never from token counts. Learnt is what
- * stands in [ ]; BOS in front if the tokenizer adds it:
+ * from spans that are known while the prompt is built, never from texts that are tokenised again.
+ * Learnt is what stands in [ ]; BOS in front if the tokenizer adds it:
  *
  *   plain    <image>[caption "\n"]; the human's text and a system_prompt are discarded
  *   v1       system " USER: " question " ASSISTANT:"[" " answer EOS], and again from "USER: "
- *   v0       system "\n\n" "### Human: " question "\n" ["### Assistant: " answer "\n"], and so on,
- * at the end ["### "]; learnt are also the first two tokens of each "### Human: "; turns in any
- * order, also empty ones llama_2  "[INST] <<SYS>>\n" system "\n<</SYS>>\n\n" question " [/INST]"["
- * " answer " " EOS], and again: BOS "[INST] " question ... chatml   "<|im_start|>system\n" system
- * "<|im_end|>" "<|im_start|>user\n" question "<|im_end|>"
- *            "<|im_start|>assistant\n"[answer "<|im_end|>"], and again from the user; both marks
- *            are the tokenizer's pieces of that name, ordinary text if it has none
+ *   v0       system "\n\n", then "### Human: " question "\n" or ["### Assistant: " answer "\n"],
+ *            in any order, also empty ones, then ["### "]; of each "### Human: " the first two
+ *            tokens are learnt too
+ *   llama_2  "[INST] <<SYS>>\n" system "\n<</SYS>>\n\n" question " [/INST]"[" " answer " " EOS],
+ *            and again: BOS "[INST] " question ...
+ *   chatml   "<|im_start|>system\n" system "<|im_end|>", then, again and again,
+ *            "<|im_start|>user\n" question "<|im_end|>" "<|im_start|>assistant\n"
+ *            [answer "<|im_end|>"]; both marks are the tokenizer's pieces of that name, ordinary
+ *            text if it has none
  *   FILE     a JSON file, below
  *
  * Where turns have to alternate (all but v0), a leading gpt turn is dropped, and an empty answer

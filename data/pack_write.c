@@ -174,6 +174,9 @@ static int prepare(lv_pack_job *job)
     int rc = check_options(o);
     rc = rc < 0 ? rc : lv_template_open(&job->template, o->template_name);
     rc = rc < 0 ? rc : lv_tokenizer_open(&job->tokenizer, o->tokenizer_path);
+    if (rc == LV_OK && job->team.rank == 0) {
+        lv_template_print_missing_pieces(job->template, job->tokenizer);
+    }
     rc = rc < 0 ? rc : lv_pack_source_open(&job->source, o->data_path);
     if (rc == LV_OK && lv_pack_source_n_records(job->source) == 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: holds no samples", o->data_path);

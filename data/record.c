@@ -4,10 +4,12 @@
 #include "autograd/error.h"
 #include "data/json.h"
 
+#include <ctype.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* The shortest digits that give the number back; a whole number as such. */
 static void number_text(char *text, size_t bytes, double number)
@@ -89,8 +91,11 @@ static int read_turn(lv_turn *turn, const cJSON *json)
     } else if (strcmp(from, "gpt") == 0) {
         turn->role = LV_ROLE_GPT;
     } else {
-        return lv_fail(LV_ERR_FORMAT, "\"from\": expected \"human\" or \"gpt\", found \"%s\"",
-                       from);
+        return lv_fail(LV_ERR_FORMAT, "\"from\": expected \"human\" or \"gpt\", found \"%s\" (%s)",
+                       from,
+                       strcasecmp(from, "system") == 0
+                           ? "a system text is the sample's \"system_prompt\""
+                           : "LLaVA's data knows these two names only: rename the role");
     }
     return LV_OK;
 }
@@ -117,6 +122,87 @@ static int read_turns(lv_record *r, const cJSON *json)
     return LV_OK;
 }
 
+/* ---- keys that are misspelt ---- */
+
+enum { MAX_KEY = 24 };
+
+/* Lower case, letters and digits alone: "System-Prompt " is systemprompt. false: too long. */
+static bool simplify(char out[MAX_KEY + 1], const char *key)
+{
+    size_t n = 0;
+    for (; *key; key++) {
+        if (isalnum((unsigned char)*key)) {
+            if (n == MAX_KEY) {
+                return false;
+            }
+            out[n++] = (char)tolower((unsigned char)*key);
+        }
+    }
+    out[n] = '\0';
+    return true;
+}
+
+/* Letters to insert, delete, replace or swap with their neighbour to make b of a. */
+static int distance(const char *a, const char *b)
+{
+    int d[MAX_KEY + 1][MAX_KEY + 1];
+    int n_a = (int)strlen(a), n_b = (int)strlen(b);
+    for (int i = 0; i <= n_a; i++) {
+        for (int j = 0; j <= n_b; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = i + j;
+                continue;
+            }
+            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
+            best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                d[i - 2][j - 2] + 1 < best) {
+                best = d[i - 2][j - 2] + 1;
+            }
+            d[i][j] = best;
+        }
+    }
+    return d[n_a][n_b];
+}
+
+static bool says_nothing(const cJSON *item)
+{
+    return cJSON_IsNull(item) || (cJSON_IsString(item) && !*item->valuestring) ||
+           (cJSON_IsArray(item) && !item->child);
+}
+
+/* LLaVA ignores keys that it does not know. One that is a known key misspelt would make the sample
+ * text only, or empty, without a word; not if the right key is there too. */
+static int check_spelling(const cJSON *json)
+{
+    static const struct {
+        const char *key, *simple;
+        int max_distance;
+    } known[] = {{"image", "image", 1},
+                 {"image", "img", 1},
+                 {"image", "imagefile", 1},
+                 {"image", "imagepath", 1},
+                 {"conversations", "conversations", 2},
+                 {"system_prompt", "systemprompt", 2}};
+    const cJSON *item;
+    cJSON_ArrayForEach (item, json) {
+        char simple[MAX_KEY + 1];
+        if (says_nothing(item) || !simplify(simple, item->string)) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+            if (!lv_json_find(json, known[i].key) &&
+                distance(simple, known[i].simple) <= known[i].max_distance) {
+                return lv_fail(LV_ERR_FORMAT,
+                               "there is \"%s\", but no \"%s\": rename the key, or remove it",
+                               item->string, known[i].key);
+            }
+        }
+    }
+    return LV_OK;
+}
+
 int lv_record_parse(lv_record *out, const cJSON *json)
 {
     lv_record r = {0};
@@ -124,8 +210,8 @@ int lv_record_parse(lv_record *out, const cJSON *json)
     if (!cJSON_IsObject(json)) {
         return lv_fail(LV_ERR_FORMAT, "a sample: expected an object, found %s", lv_json_kind(json));
     }
-    if ((rc = read_id(&r, json)) < 0 || (rc = read_images(&r, json)) < 0 ||
-        (rc = read_turns(&r, json)) < 0 ||
+    if ((rc = check_spelling(json)) < 0 || (rc = read_id(&r, json)) < 0 ||
+        (rc = read_images(&r, json)) < 0 || (rc = read_turns(&r, json)) < 0 ||
         (rc = lv_json_string(json, "system_prompt", false, &r.system_prompt)) < 0) {
         lv_record_free(&r);
         return rc;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One sample of LLaVA's JSON: id, image (a name or a list of names; absent, null or an empty list
- * for text only) and conversations, a list of {"from": "human" or "gpt", "value": text}.
+ * for text only), conversations, a list of {"from": "human" or "gpt", "value": text}, and perhaps
+ * system_prompt. Other keys are ignored, as LLaVA does, but for one that is a known key misspelt
+ * ("images", "Conversations ") where the known one is missing.
  */
 #ifndef LV_DATA_RECORD_H
 #define LV_DATA_RECORD_H
@@ -28,7 +30,7 @@ typedef struct {
 
 /* lv_record_parse: read one element of the array. The record borrows its texts from json; free it
  * with lv_record_free before json.
- * fails  LV_ERR_FORMAT: what is missing or of the wrong type */
+ * fails  LV_ERR_FORMAT: what is missing, misspelt or of the wrong type */
 int lv_record_parse(lv_record *out, const cJSON *json);
 void lv_record_free(lv_record *record);
 

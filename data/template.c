@@ -1,100 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The templates, each a table entry: what stands before, around and between the turns, and which
- * of it is learnt. A record filled into one is a script (template_script.h), which is tokenised.
+ * A record filled into a template's parts (template_table.h) is a script (template_script.h), which
+ * is tokenised.
  */
 #include "data/template.h"
 
 #include "autograd/error.h"
 #include "data/template_script.h"
+#include "data/template_table.h"
 #include "data/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum {
-    PART_END,
-    PART_TEXT,   /* the words of the table */
-    PART_SYSTEM, /* the record's system prompt, or the template's */
-    PART_TURN,   /* the turn's text with its <image> marks */
-    PART_MARKS,  /* the turn's <image> marks alone */
-    PART_EOS,
-} part_kind;
-
-typedef struct {
-    part_kind kind;
-    const char *text;
-    bool learnt;
-} part;
-
-enum { MAX_PARTS = 6 };
-
-struct lv_template {
-    const char *name;
-    const char *system;
-    part opening[MAX_PARTS];
-    part human[MAX_PARTS];
-    part human_empty[MAX_PARTS]; /* a human turn without text, as LLaVA writes it */
-    part gpt[MAX_PARTS];
-    part question[MAX_PARTS]; /* at inference: all of the prompt */
-    bool is_caption;          /* two turns; the human's holds nothing but the image */
-};
-
-/* clang-format off */
-#define TEXT(words) {.kind = PART_TEXT, .text = (words)}
-#define PART(part_kind) {.kind = (part_kind)}
-#define LEARN_TEXT(words) {.kind = PART_TEXT, .text = (words), .learnt = true}
-#define LEARN(part_kind) {.kind = (part_kind), .learnt = true}
-/* clang-format on */
-
-static const lv_template templates[] = {
-    {
-        .name = "plain",
-        .is_caption = true,
-        .human = {PART(PART_MARKS)},
-        .gpt = {LEARN(PART_TURN), LEARN_TEXT("\n")},
-        .question = {PART(PART_TURN)},
-    },
-    {
-        .name = "v1",
-        .system = "A chat between a curious user and an artificial intelligence assistant. The "
-                  "assistant gives helpful, detailed, and polite answers to the user's questions.",
-        .opening = {PART(PART_SYSTEM), TEXT(" ")},
-        .human = {TEXT("USER: "), PART(PART_TURN), TEXT(" ")},
-        .human_empty = {TEXT("USER:")},
-        .gpt = {TEXT("ASSISTANT:"), LEARN_TEXT(" "), LEARN(PART_TURN), LEARN(PART_EOS)},
-        .question = {PART(PART_SYSTEM), TEXT(" USER: "), PART(PART_TURN), TEXT(" ASSISTANT:")},
-    },
-};
-enum { N_TEMPLATES = sizeof templates / sizeof *templates };
+static bool is_file_name(const char *name)
+{
+    static const char ending[] = ".json";
+    size_t n = strlen(name), n_ending = strlen(ending);
+    return strchr(name, '/') || (n >= n_ending && strcmp(name + n - n_ending, ending) == 0);
+}
 
 int lv_template_open(lv_template **out, const char *name)
 {
-    char known[256] = "";
-    for (size_t i = 0; i < N_TEMPLATES; i++) {
-        if (strcmp(templates[i].name, name) == 0) {
-            lv_template *opened = malloc(sizeof *opened);
-            if (!opened) {
-                return lv_fail(LV_ERR_MEMORY, "out of memory for a template");
-            }
-            *opened = templates[i];
-            *out = opened;
-            return LV_OK;
-        }
-        strcat(strcat(known, i ? ", " : ""), templates[i].name);
+    const lv_template *builtin = lv_template_builtin(name);
+    lv_template *opened = NULL;
+    if (!builtin && !is_file_name(name)) {
+        char known[256];
+        lv_template_builtin_names(known, sizeof known);
+        return lv_fail(LV_ERR_CONFIG,
+                       "there is no template \"%s\"; there are: %s, or a file NAME.json", name,
+                       known);
     }
-    return lv_fail(LV_ERR_CONFIG, "there is no template \"%s\"; there are: %s", name, known);
+    opened = calloc(1, sizeof *opened);
+    if (!opened) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory for a template");
+    }
+    if (builtin) {
+        *opened = *builtin;
+        snprintf(opened->id, sizeof opened->id, "%s", builtin->name);
+    } else if (lv_template_file_read(opened, name) < 0) {
+        lv_template_close(&opened);
+        return lv_fail_within("template");
+    }
+    *out = opened;
+    return LV_OK;
 }
 
 void lv_template_close(lv_template **template)
 {
-    free(*template);
-    *template = NULL;
+    if (*template) {
+        cJSON_Delete((*template)->file);
+        free(*template);
+        *template = NULL;
+    }
 }
 
 const char *lv_template_name(const lv_template *template)
 {
-    return template->name;
+    return template->id;
+}
+
+const char *lv_template_stop(const lv_template *template)
+{
+    return template->stop;
 }
 
 /* ---- images ---- */
@@ -145,48 +114,67 @@ static char *place_marks(const char *text, size_t n_images)
 
 /* ---- filling in ---- */
 
-static int add_parts(lv_script *script, const part *parts, const lv_template *template,
-                     const lv_record *record, const char *turn)
+/* What the parts are filled with. */
+typedef struct {
+    const lv_template *template;
+    const lv_tokenizer *tokenizer;
+    const char *system;
+} filling;
+
+static bool is_end(const lv_part *parts, const lv_part *part)
+{
+    return part == parts + LV_TEMPLATE_MAX_PARTS || part->kind == LV_PART_END;
+}
+
+static int add_part(lv_script *script, const lv_part *part, const filling *with, const char *turn)
 {
     int rc = LV_OK;
-    for (const part *p = parts; rc == LV_OK && p < parts + MAX_PARTS && p->kind != PART_END; p++) {
-        switch (p->kind) {
-        case PART_TEXT:
-            rc = lv_script_add_text(script, p->text, strlen(p->text), p->learnt);
-            break;
-        case PART_SYSTEM: {
-            const char *own = record ? record->system_prompt : NULL;
-            const char *text = own ? own : template->system;
-            rc = lv_script_add_text(script, text, strlen(text), p->learnt);
-            break;
+    switch (part->kind) {
+    case LV_PART_TEXT:
+        return part->learnt_tokens > 0
+                   ? lv_script_add_first(script, part->text, (size_t)part->learnt_tokens)
+                   : lv_script_add_text(script, part->text, strlen(part->text), part->learnt);
+    case LV_PART_PIECE:
+        return lv_script_add_piece(script, part->text, part->learnt, with->tokenizer);
+    case LV_PART_SYSTEM:
+        return lv_script_add_text(script, with->system, strlen(with->system), part->learnt);
+    case LV_PART_TURN:
+        return lv_script_add_marked(script, turn, part->learnt);
+    case LV_PART_MARKS:
+        for (size_t i = count_marks(turn); rc == LV_OK && i > 0; i--) {
+            rc = lv_script_add_image(script);
         }
-        case PART_TURN:
-            rc = lv_script_add_marked(script, turn, p->learnt);
-            break;
-        case PART_MARKS:
-            for (size_t i = count_marks(turn); rc == LV_OK && i > 0; i--) {
-                rc = lv_script_add_image(script);
-            }
-            break;
-        default:
-            rc = lv_script_add_eos(script, p->learnt);
-        }
+        return rc;
+    case LV_PART_EOS:
+        return lv_script_add_eos(script, part->learnt, with->tokenizer);
+    default:
+        return lv_script_add_bos(script, part->learnt, with->tokenizer);
+    }
+}
+
+static int add_parts(lv_script *script, const lv_part *parts, const filling *with, const char *turn)
+{
+    int rc = LV_OK;
+    for (const lv_part *p = parts; rc == LV_OK && !is_end(parts, p); p++) {
+        rc = add_part(script, p, with, turn);
     }
     return rc;
 }
 
-static int add_turn(lv_script *script, const lv_template *template, const lv_record *record,
-                    const lv_turn *turn)
+static int add_turn(lv_script *script, const lv_record *record, size_t i, bool is_first,
+                    const filling *with)
 {
+    const lv_template *t = with->template;
+    const lv_turn *turn = &record->turns[i];
     char *text = place_marks(turn->text, record->n_images);
     if (!text) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for a prompt");
     }
-    bool empty = !*text && template->human_empty[0].kind != PART_END;
-    const part *parts = turn->role == LV_ROLE_GPT ? template->gpt
-                        : empty                   ? template->human_empty
-                                                  : template->human;
-    int rc = add_parts(script, parts, template, record, text);
+    bool empty = !*text && t->human_empty[0].kind != LV_PART_END;
+    const lv_part *parts = turn->role == LV_ROLE_GPT ? t->gpt : empty ? t->human_empty : t->human;
+    int rc =
+        turn->role == LV_ROLE_HUMAN && !is_first ? add_parts(script, t->between, with, "") : LV_OK;
+    rc = rc < 0 ? rc : add_parts(script, parts, with, text);
     free(text);
     return rc;
 }
@@ -198,8 +186,32 @@ static const char *role_name(lv_role role)
     return role == LV_ROLE_HUMAN ? "human" : "gpt";
 }
 
-/* *first: the turn to begin with. LLaVA drops a leading gpt turn; so does every template here but
- * captions. */
+static bool has_system(const lv_template *template)
+{
+    const lv_part *p = template->opening;
+    while (!is_end(template->opening, p) && p->kind != LV_PART_SYSTEM) {
+        p++;
+    }
+    return !is_end(template->opening, p);
+}
+
+/* A caption's template has no words of its own, and discards the human's as well. */
+static int check_system(const lv_template *template, const char *system)
+{
+    if (!system || template->is_caption) {
+        return LV_OK;
+    }
+    if (!has_system(template)) {
+        return lv_fail(LV_ERR_FORMAT, "\"system_prompt\": template %s has no place for it",
+                       template->name);
+    }
+    return count_marks(system) == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_FORMAT, "\"system_prompt\" holds an <image> mark");
+}
+
+/* *first: the turn to begin with. As in LLaVA, a leading gpt turn is dropped where turns have to
+ * alternate. */
 static int check_turns(const lv_template *template, const lv_record *record, size_t *first)
 {
     const lv_turn *turns = record->turns;
@@ -209,8 +221,9 @@ static int check_turns(const lv_template *template, const lv_record *record, siz
                        "template %s needs two turns (image, caption), the sample has %zu",
                        template->name, n);
     }
-    *first = !template->is_caption && n > 0 && turns[0].role == LV_ROLE_GPT;
-    for (size_t i = *first; i < n; i++) {
+    *first =
+        !template->is_caption && !template->free_turns && n > 0 && turns[0].role == LV_ROLE_GPT;
+    for (size_t i = *first; i < n && !template->free_turns; i++) {
         lv_role expected = (i - *first) % 2 ? LV_ROLE_GPT : LV_ROLE_HUMAN;
         if (turns[i].role != expected) {
             return lv_fail(LV_ERR_FORMAT,
@@ -231,10 +244,12 @@ static int check_turns(const lv_template *template, const lv_record *record, siz
 
 static int check_marks(int code, size_t n_images, size_t n_marks)
 {
-    return n_images == n_marks
-               ? LV_OK
-               : lv_fail(code, "%zu image%s, but %zu <image> mark%s", n_images,
-                         n_images == 1 ? "" : "s", n_marks, n_marks == 1 ? "" : "s");
+    return n_images == n_marks ? LV_OK
+                               : lv_fail(code, "%zu image%s, but %zu <image> mark%s%s", n_images,
+                                         n_images == 1 ? "" : "s", n_marks, n_marks == 1 ? "" : "s",
+                                         n_marks == 0 ? ": nothing in the turns says where it "
+                                                        "stands"
+                                                      : "");
 }
 
 int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tokenizer *tokenizer,
@@ -242,14 +257,15 @@ int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tok
 {
     lv_script script = {0};
     size_t first = 0, n_words = 0;
+    const char *own = record->system_prompt;
+    const filling with = {template, tokenizer, own ? own : template->system};
     int rc = check_turns(template, record, &first);
-    if (rc == LV_OK && record->system_prompt && count_marks(record->system_prompt) > 0) {
-        rc = lv_fail(LV_ERR_FORMAT, "\"system_prompt\" holds an <image> mark");
-    }
-    rc = rc < 0 ? rc : add_parts(&script, template->opening, template, record, "");
+    rc = rc < 0 ? rc : check_system(template, own);
+    rc = rc < 0 ? rc : add_parts(&script, template->opening, &with, "");
     for (size_t i = first; rc == LV_OK && i < record->n_turns; i++) {
-        rc = add_turn(&script, template, record, &record->turns[i]);
+        rc = add_turn(&script, record, i, i == first, &with);
     }
+    rc = rc < 0 ? rc : add_parts(&script, template->closing, &with, "");
     rc = rc < 0 ? rc : check_marks(LV_ERR_FORMAT, record->n_images, script.n_images);
     rc = rc < 0 ? rc : lv_script_tokenise(out, &script, tokenizer);
     if (rc == LV_OK && out->n_supervised == 0) {
@@ -268,6 +284,7 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
                                 size_t n_images)
 {
     lv_script script = {0};
+    const filling with = {template, tokenizer, template->system};
     const char *mark = template->is_caption ? LV_IMAGE_MARK : LV_IMAGE_MARK "\n";
     size_t n_marks = count_marks(question);
     size_t n_added = n_marks == 0 ? n_images : 0;
@@ -288,7 +305,7 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
         strcpy(end, question);
         placed = place_marks(marked, template->is_caption ? 0 : n_images);
     }
-    rc = placed ? add_parts(&script, template->question, template, NULL, placed)
+    rc = placed ? add_parts(&script, template->question, &with, placed)
                 : lv_fail(LV_ERR_MEMORY, "out of memory for a prompt");
     rc = rc < 0 ? rc : lv_script_tokenise(out, &script, tokenizer);
     if (rc == LV_OK) {
@@ -298,4 +315,40 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
     free(placed);
     lv_script_free(&script);
     return rc;
+}
+
+/* ---- pieces ---- */
+
+/* The names of the pieces that the tokenizer lacks, each once; returns how many. */
+static size_t missing_pieces(const char **names, size_t room, const lv_template *t,
+                             const lv_tokenizer *tokenizer)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < LV_TEMPLATE_N_LISTS; i++) {
+        const lv_part *parts = (const lv_part *)((const char *)t + LV_TEMPLATE_LISTS[i].offset);
+        for (const lv_part *p = parts; n < room && !is_end(parts, p); p++) {
+            size_t known = 0;
+            while (p->kind == LV_PART_PIECE && known < n && strcmp(names[known], p->text) != 0) {
+                known++;
+            }
+            if (p->kind == LV_PART_PIECE && known == n && lv_tokenizer_id(tokenizer, p->text) < 0) {
+                names[n++] = p->text;
+            }
+        }
+    }
+    return n;
+}
+
+void lv_template_print_missing_pieces(const lv_template *template, const lv_tokenizer *tokenizer)
+{
+    const char *names[LV_TEMPLATE_N_LISTS * LV_TEMPLATE_MAX_PARTS];
+    size_t n = missing_pieces(names, sizeof names / sizeof *names, template, tokenizer);
+    if (n == 0) {
+        return;
+    }
+    fprintf(stderr, "template %s: the tokenizer has no piece", template->name);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(stderr, "%s \"%s\"", i ? "," : "", names[i]);
+    }
+    fprintf(stderr, "; written as ordinary text\n");
 }

@@ -26,7 +26,7 @@ static int add_segment(lv_script *s, lv_segment segment)
     return LV_OK;
 }
 
-int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
+static int add_text(lv_script *s, const char *text, size_t n, lv_segment segment)
 {
     if (n == 0) {
         return LV_OK;
@@ -41,9 +41,20 @@ int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
         s->text_capacity = capacity;
     }
     memcpy(s->text + s->n_bytes, text, n);
-    lv_segment segment = {LV_SEGMENT_TEXT, learnt, s->n_bytes, s->n_bytes + n};
-    s->n_bytes += n;
+    segment.kind = LV_SEGMENT_TEXT;
+    segment.begin = s->n_bytes;
+    segment.end = s->n_bytes += n;
     return add_segment(s, segment);
+}
+
+int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
+{
+    return add_text(s, text, n, (lv_segment){.learnt = learnt});
+}
+
+int lv_script_add_first(lv_script *s, const char *text, size_t n_tokens)
+{
+    return add_text(s, text, strlen(text), (lv_segment){.learnt = true, .learnt_tokens = n_tokens});
 }
 
 int lv_script_add_image(lv_script *s)
@@ -52,9 +63,33 @@ int lv_script_add_image(lv_script *s)
     return add_segment(s, (lv_segment){.kind = LV_SEGMENT_IMAGE});
 }
 
-int lv_script_add_eos(lv_script *s, bool learnt)
+static int add_id(lv_script *s, int32_t id, bool learnt)
 {
-    return add_segment(s, (lv_segment){.kind = LV_SEGMENT_EOS, .learnt = learnt});
+    return add_segment(s, (lv_segment){.kind = LV_SEGMENT_ID, .learnt = learnt, .id = id});
+}
+
+int lv_script_add_eos(lv_script *s, bool learnt, const lv_tokenizer *tokenizer)
+{
+    int32_t eos = lv_tokenizer_eos(tokenizer);
+    return eos >= 0 ? add_id(s, eos, learnt)
+                    : lv_fail(LV_ERR_CONFIG,
+                              "the tokenizer has no EOS piece, with which the template ends an "
+                              "answer (name it in tokenizer_config.json)");
+}
+
+int lv_script_add_bos(lv_script *s, bool learnt, const lv_tokenizer *tokenizer)
+{
+    int32_t bos = lv_tokenizer_bos(tokenizer);
+    return bos >= 0 ? add_id(s, bos, learnt)
+                    : lv_fail(LV_ERR_CONFIG,
+                              "the tokenizer has no BOS piece, with which the template begins a "
+                              "round (name it in tokenizer_config.json)");
+}
+
+int lv_script_add_piece(lv_script *s, const char *name, bool learnt, const lv_tokenizer *tokenizer)
+{
+    int32_t id = lv_tokenizer_id(tokenizer, name);
+    return id >= 0 ? add_id(s, id, learnt) : lv_script_add_text(s, name, strlen(name), learnt);
 }
 
 int lv_script_add_marked(lv_script *s, const char *text, bool learnt)
@@ -116,7 +151,9 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
     int rc = lv_tokenizer_encode(tokenizer, s->text + chunk_begin, chunk_end - chunk_begin, first,
                                  scratch);
     rc = rc < 0 ? rc : reserve(p, scratch->n);
+    size_t n_of_segment = 0;
     for (size_t k = 0; rc == LV_OK && k < scratch->n; k++) {
+        const lv_segment *before = segment;
         size_t at = chunk_begin + scratch->begin[k];
         while (at < segment->begin) { /* an unk token may begin before the byte pieces before it */
             segment--;
@@ -124,7 +161,10 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
         while (at >= segment->end) {
             segment++;
         }
-        push(p, scratch->ids[k], segment->learnt);
+        n_of_segment = segment == before ? n_of_segment + 1 : 1;
+        push(p, scratch->ids[k],
+             segment->learnt &&
+                 (segment->learnt_tokens == 0 || n_of_segment <= segment->learnt_tokens));
     }
     *end = j;
     return rc;
@@ -133,7 +173,6 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
 int lv_script_tokenise(lv_prompt *out, const lv_script *s, const lv_tokenizer *tokenizer)
 {
     lv_tokens scratch = {0};
-    int32_t eos = lv_tokenizer_eos(tokenizer);
     bool first = true; /* LLaVA calls the tokenizer anew after an image */
     out->n_tokens = out->n_supervised = 0;
     out->n_images = s->n_images;
@@ -148,15 +187,9 @@ int lv_script_tokenise(lv_prompt *out, const lv_script *s, const lv_tokenizer *t
             continue;
         }
         rc = reserve(out, 1);
-        if (rc == LV_OK && segment->kind == LV_SEGMENT_IMAGE) {
-            push(out, LV_IMAGE_TOKEN, false);
-            first = true;
-        } else if (rc == LV_OK && eos < 0) {
-            rc = lv_fail(LV_ERR_CONFIG, "the tokenizer has no EOS piece, with which the template "
-                                        "ends an answer (name it in tokenizer_config.json)");
-        } else if (rc == LV_OK) {
-            push(out, eos, segment->learnt);
-            first = false;
+        if (rc == LV_OK) {
+            first = segment->kind == LV_SEGMENT_IMAGE;
+            push(out, first ? LV_IMAGE_TOKEN : segment->id, segment->learnt);
         }
         i++;
     }

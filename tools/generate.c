@@ -19,9 +19,12 @@ typedef struct {
     int64_t seed;
 } request;
 
-/* Prints text as far as it is certain: a character may be spread over several tokens. */
+/* Prints text as far as it is certain: a character may be spread over several tokens, and so may
+ * the words that end an answer. */
 typedef struct {
     const lv_tokenizer *tokenizer;
+    const char *stop; /* NULL: EOS alone ends an answer */
+    int32_t stop_id;  /* of the piece of that name, -1: stop is text */
     int32_t *tokens;
     size_t n, printed_bytes;
 } printer;
@@ -37,22 +40,46 @@ static size_t certain_bytes(const char *text)
     return n;
 }
 
-static bool print_token(void *context, int32_t token)
+/* How many of the last of n bytes may be the beginning of stop. */
+static size_t stop_begun_bytes(const char *text, size_t n, const char *stop)
 {
-    printer *p = context;
+    size_t held = stop ? strlen(stop) - 1 : 0;
+    held = held < n ? held : n;
+    while (held > 0 && memcmp(text + n - held, stop, held) != 0) {
+        held--;
+    }
+    return held;
+}
+
+/* returns false when the answer has ended. */
+static bool print_text(printer *p, bool is_last)
+{
     char *text = NULL;
-    p->tokens[p->n++] = token;
     if (lv_tokenizer_decode(p->tokenizer, p->tokens, p->n, &text) < 0) {
         return true; /* an id without a piece (padding of the vocabulary) prints as nothing */
     }
-    size_t n = certain_bytes(text);
+    const char *end = p->stop && p->stop_id < 0 ? strstr(text, p->stop) : NULL;
+    size_t n = end ? (size_t)(end - text) : certain_bytes(text);
+    if (!end && !is_last && p->stop_id < 0) {
+        n -= stop_begun_bytes(text, n, p->stop);
+    }
     if (n > p->printed_bytes) {
         fwrite(text + p->printed_bytes, 1, n - p->printed_bytes, stdout);
         fflush(stdout);
         p->printed_bytes = n;
     }
     free(text);
-    return true;
+    return !end;
+}
+
+static bool print_token(void *context, int32_t token)
+{
+    printer *p = context;
+    if (p->stop_id >= 0 && token == p->stop_id) {
+        return false;
+    }
+    p->tokens[p->n++] = token;
+    return print_text(p, false);
 }
 
 static int read_image(lv_image *out, const char *path)
@@ -68,13 +95,12 @@ static int read_image(lv_image *out, const char *path)
     return rc;
 }
 
-static int make_batch(lv_batch *batch, const request *r, const lv_tokenizer *tokenizer,
-                      const lv_vision_input *vision)
+static int make_batch(lv_batch *batch, const request *r, const lv_template *template,
+                      const lv_tokenizer *tokenizer, const lv_vision_input *vision)
 {
     lv_image images[LV_MAX_TEXTS] = {{0}};
     lv_prompt prompt = {0};
-    lv_template *template = NULL;
-    int rc = lv_template_open(&template, r->template_name);
+    int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < r->images.n; i++) {
         rc = read_image(&images[i], r->images.items[i]);
     }
@@ -85,14 +111,14 @@ static int make_batch(lv_batch *batch, const request *r, const lv_tokenizer *tok
                                             (int)r->images.n, vision)
                      : rc;
     lv_prompt_free(&prompt);
-    lv_template_close(&template);
     for (size_t i = 0; i < r->images.n; i++) {
         lv_image_free(&images[i]);
     }
     return rc;
 }
 
-static int answer(lv_llava *model, const request *r, lv_tokenizer *tokenizer)
+static int answer(lv_llava *model, const request *r, const lv_template *template,
+                  const lv_tokenizer *tokenizer)
 {
     lv_vision_input vision;
     lv_batch batch = {0};
@@ -103,15 +129,22 @@ static int answer(lv_llava *model, const request *r, lv_tokenizer *tokenizer)
     lv_llava_vision_input(model, pad ? LV_ASPECT_PAD : LV_ASPECT_SQUARE, &vision);
     options.eos_token_id = lv_tokenizer_eos(tokenizer);
     options.seed = (uint64_t)r->seed;
-    int rc = make_batch(&batch, r, tokenizer, &vision);
+    int rc = make_batch(&batch, r, template, tokenizer, &vision);
     if (rc < 0) {
         return rc;
     }
     size_t room = (size_t)options.max_new_tokens;
     int32_t *tokens = malloc(room * sizeof *tokens);
-    printer p = {.tokenizer = tokenizer, .tokens = malloc(room * sizeof *tokens)};
+    const char *stop = lv_template_stop(template);
+    printer p = {.tokenizer = tokenizer,
+                 .stop = stop,
+                 .stop_id = stop ? lv_tokenizer_id(tokenizer, stop) : -1,
+                 .tokens = malloc(room * sizeof *tokens)};
     rc = tokens && p.tokens ? lv_generate(model, &batch, &options, print_token, &p, tokens, &n)
                             : lv_fail(LV_ERR_MEMORY, "no memory for %lld tokens", (long long)room);
+    if (rc == LV_OK && p.n > 0) {
+        print_text(&p, true);
+    }
     printf("\n");
     free(p.tokens);
     free(tokens);
@@ -123,14 +156,20 @@ static int generate(const request *r)
 {
     lv_llava *model = NULL;
     lv_tokenizer *tokenizer = NULL;
+    lv_template *template = NULL;
     const lv_llava_options options = {.llava = r->model};
     if (r->aspect && strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
         return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found \"%s\"", r->aspect);
     }
     lv_blas_start();
-    int rc = lv_llava_open(&model, &options);
+    int rc = lv_template_open(&template, r->template_name);
+    rc = rc == LV_OK ? lv_llava_open(&model, &options) : rc;
     rc = rc == LV_OK ? lv_tokenizer_open(&tokenizer, lv_llava_tokenizer_dir(model)) : rc;
-    rc = rc == LV_OK ? answer(model, r, tokenizer) : rc;
+    if (rc == LV_OK) {
+        lv_template_print_missing_pieces(template, tokenizer);
+        rc = answer(model, r, template, tokenizer);
+    }
+    lv_template_close(&template);
     lv_tokenizer_close(&tokenizer);
     lv_llava_close(&model);
     return rc;
@@ -161,8 +200,9 @@ int lv_tool_generate(int argc, char **argv)
         {.name = "--template",
          .kind = LV_FLAG_TEXT,
          .value = &r.template_name,
-         .placeholder = "plain|v1",
-         .help = "conversation template (default v1)"},
+         .placeholder = "NAME|FILE",
+         .help = "plain, v1, v0, llama_2, chatml, or a template's .json; as the model was trained "
+                 "(default v1)"},
         {.name = "--aspect",
          .kind = LV_FLAG_TEXT,
          .value = &r.aspect,

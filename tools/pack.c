@@ -108,8 +108,9 @@ int lv_tool_pack(int argc, char **argv)
         {.name = "--template",
          .kind = LV_FLAG_TEXT,
          .value = &options.template_name,
-         .placeholder = "NAME",
-         .help = "conversation template: plain (stage 1), v1 (stage 2)",
+         .placeholder = "NAME|FILE",
+         .help = "conversation template: plain (stage 1), v1 (stage 2), v0, llama_2, chatml, or a "
+                 "template's .json",
          .required = true},
         {.name = "--out",
          .kind = LV_FLAG_TEXT,

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,8 +115,44 @@ static void broken_conversations_are_refused_by_their_turn(void **state)
     /* LLaVA knows these two roles only */
     refuses("{\"conversations\": [{\"from\": \"user\", \"value\": \"q\"}]}",
             "expected \"human\" or \"gpt\", found \"user\"");
+    refuses("{\"conversations\": [{\"from\": \"System\", \"value\": \"Be.\"}]}",
+            "found \"System\" (a system text is the sample's \"system_prompt\"");
     refuses("{\"conversations\": [{\"from\": \"Human\", \"value\": \"q\"}]}", "found \"Human\"");
     refuses("{\"system_prompt\": 3, " TURNS "}", "\"system_prompt\": expected a string");
+}
+
+static void a_misspelt_key_is_not_ignored(void **state)
+{
+    (void)state;
+    static const char *const images[] = {"images", "Image",  "IMAGE",      "imgae",      "imge",
+                                         "image ", " image", "image_path", "image-file", "img"};
+    static const char *const turns[] = {"conversation", "conversations ", "Conversations",
+                                        "converstaions", "conversatons"};
+    char text[256];
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+        snprintf(text, sizeof text, "{\"%s\": \"a.jpg\", " TURNS "}", images[i]);
+        refuses(text, "but no \"image\": rename the key");
+    }
+    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+        snprintf(text, sizeof text, "{\"%s\": [{\"from\": \"human\", \"value\": \"q\"}]}",
+                 turns[i]);
+        refuses(text, "but no \"conversations\": rename the key");
+    }
+    refuses("{\"image\": null, \"images\": [\"a.jpg\"], " TURNS "}", "there is \"images\", but no");
+    refuses("{\"system-prompt\": \"Be.\", " TURNS "}", "but no \"system_prompt\"");
+}
+
+/* What LLaVA ignores without harm: keys of other meanings, empty ones, the right one is there too.
+ */
+static void other_keys_are_ignored(void **state)
+{
+    (void)state;
+    has_images("{\"model\": \"\", \"image_id\": 7, \"height_list\": [1], \"source\": \"x\", "
+               "\"question_id\": 1, \"metadata\": {}, \"\": 1, \"type\": \"conv\", " TURNS "}",
+               0);
+    has_images("{\"images\": [], \"img\": \"\", \"Image\": null, " TURNS "}", 0);
+    has_images("{\"images\": [\"b\", \"c\"], \"image\": \"a\", " TURNS "}", 1);
+    has_images("{\"a_very_long_key_that_is_none_of_the_known_ones_at_all\": 1, " TURNS "}", 0);
 }
 
 int main(void)
@@ -125,6 +162,8 @@ int main(void)
         cmocka_unit_test(an_id_may_be_a_number_or_absent),
         cmocka_unit_test(images_may_be_one_several_or_none),
         cmocka_unit_test(broken_conversations_are_refused_by_their_turn),
+        cmocka_unit_test(a_misspelt_key_is_not_ignored),
+        cmocka_unit_test(other_keys_are_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "autograd/error.h"
 #include "data/json.h"
 #include "data/template.h"
+#include "tests/units/data/template_fixture.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <setjmp.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -20,18 +20,6 @@
     "helpful, detailed, and polite answers to the user's questions."
 
 static lv_tokenizer *tokenizer; /* the committed one */
-
-static int encode(lv_prompt *out, const char *name, const lv_tokenizer *with, const cJSON *sample)
-{
-    lv_template *template = NULL;
-    lv_record record;
-    assert_ok(lv_template_open(&template, name));
-    assert_ok(lv_record_parse(&record, sample));
-    int rc = lv_template_encode(out, template, with, &record);
-    lv_record_free(&record);
-    lv_template_close(&template);
-    return rc;
-}
 
 static int encode_text(lv_prompt *out, const char *name, const char *sample)
 {
@@ -50,28 +38,6 @@ static void rejects(const char *name, const char *sample, const char *reason)
 }
 
 /* ---- against LLaVA's own preprocessing ---- */
-
-static void has_ids(const lv_prompt *prompt, const cJSON *ids, const char *name)
-{
-    const cJSON *id = ids->child;
-    bool same = (int)prompt->n_tokens == cJSON_GetArraySize(ids);
-    for (size_t i = 0; same && i < prompt->n_tokens; i++, id = id->next) {
-        same = prompt->tokens[i] == (int32_t)id->valuedouble;
-    }
-    if (!same) {
-        fail_msg("%s: other ids than LLaVA's", name);
-    }
-}
-
-static void has_mask(const lv_prompt *prompt, const char *mask, const char *name)
-{
-    for (size_t i = 0; i < prompt->n_tokens; i++) {
-        if (prompt->supervised[i] != (mask[i] == '1')) {
-            fail_msg("%s: token %zu: supervised %d, LLaVA's mask %s", name, i,
-                     prompt->supervised[i], mask);
-        }
-    }
-}
 
 static void crafted_samples_have_llavas_ids_and_masks(void **state)
 {
@@ -99,60 +65,6 @@ static void crafted_samples_have_llavas_ids_and_masks(void **state)
     cJSON_Delete(golden);
 }
 
-static uint32_t crc_of_ids(const lv_prompt *prompt)
-{
-    uLong crc = crc32(0, NULL, 0);
-    for (size_t i = 0; i < prompt->n_tokens; i++) {
-        uint32_t id = (uint32_t)prompt->tokens[i];
-        unsigned char bytes[] = {id & 0xFF, id >> 8 & 0xFF, id >> 16 & 0xFF, id >> 24};
-        crc = crc32(crc, bytes, sizeof bytes);
-    }
-    return (uint32_t)crc;
-}
-
-static void coco_file_matches(const cJSON *golden, const lv_tokenizer *llama)
-{
-    cJSON *samples = NULL;
-    lv_prompt prompt = {0};
-    const char *template = NULL;
-    char name[64];
-    snprintf(name, sizeof name, "coco/%s", golden->string);
-    char *path = data_path(name);
-    assert_non_null(path);
-    assert_ok(lv_json_read(&samples, path));
-    assert_ok(lv_json_string(golden, "template", true, &template));
-    const cJSON *row = lv_json_find(golden, "samples")->child;
-    const cJSON *sample;
-    size_t n = 0;
-    cJSON_ArrayForEach (sample, samples) {
-        assert_non_null(row);
-        const cJSON *crc_mask = row->child->next;
-        assert_ok(encode(&prompt, template, llama, sample));
-        assert_int_equal(prompt.n_tokens, crc_mask->next->valuedouble);
-        assert_int_equal(crc_of_ids(&prompt), row->child->valuedouble);
-        assert_int_equal(prompt.n_supervised, crc_mask->next->next->valuedouble);
-        assert_int_equal(crc32(0, prompt.supervised, (uInt)prompt.n_tokens), crc_mask->valuedouble);
-        row = row->next;
-        n++;
-    }
-    assert_null(row);
-    print_message("# %s: %zu samples\n", golden->string, n);
-    lv_prompt_free(&prompt);
-    cJSON_Delete(samples);
-    free(path);
-}
-
-static lv_tokenizer *open_llama(void)
-{
-    lv_tokenizer *llama = NULL;
-    char *path = data_path("llama");
-    if (path) {
-        assert_ok(lv_tokenizer_open(&llama, path));
-    }
-    free(path);
-    return llama;
-}
-
 static void coco_samples_have_llavas_ids_and_masks(void **state)
 {
     (void)state;
@@ -163,7 +75,9 @@ static void coco_samples_have_llavas_ids_and_masks(void **state)
     cJSON *golden = read_golden("coco.json");
     const cJSON *file;
     cJSON_ArrayForEach (file, golden) {
-        coco_file_matches(file, llama);
+        const char *template = NULL;
+        assert_ok(lv_json_string(file, "template", true, &template));
+        coco_file_matches(file->string, template, lv_json_find(file, "samples"), llama);
     }
     cJSON_Delete(golden);
     lv_tokenizer_close(&llama);
@@ -219,12 +133,6 @@ static void has_chunks(const lv_prompt *prompt, const char *const *chunks, const
     assert_int_equal(at, prompt->n_tokens);
     lv_tokens_free(&expected);
 }
-
-#define HUMAN(text) "{\"from\": \"human\", \"value\": \"" text "\"}"
-#define GPT(text) "{\"from\": \"gpt\", \"value\": \"" text "\"}"
-#define SAMPLE(image, turns) "{" image "\"conversations\": [" turns "]}"
-#define ONE "\"image\": \"a.jpg\", "
-#define TWO "\"image\": [\"a.jpg\", \"b.jpg\"], "
 
 static void marks_of_several_images_stay_each_with_a_newline(void **state)
 {
@@ -400,7 +308,7 @@ static void an_unknown_template_names_those_there_are(void **state)
     (void)state;
     lv_template *template = NULL;
     assert_fails(lv_template_open(&template, "v2"), LV_ERR_CONFIG,
-                 "no template \"v2\"; there are: plain, v1");
+                 "no template \"v2\"; there are: plain, v1, v0, llama_2, chatml, or a file");
     assert_null(template);
 }
 

@@ -18,7 +18,8 @@ static int kind(char c)
     return kinds[(unsigned char)c];
 }
 
-/* The next quote or backslash, or end: 8 bytes at a time, by the trick that finds a zero byte. */
+/* The next quote or backslash, or end: 8 bytes at a time, by the trick that finds a zero byte (the
+ * lowest that it finds is one; those above may be none). */
 static const char *string_stop(const char *at, const char *end)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
@@ -26,8 +27,13 @@ static const char *string_stop(const char *at, const char *end)
         uint64_t word;
         memcpy(&word, at, sizeof word);
         uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
-        if ((((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & high) {
+        uint64_t hit = (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & high;
+        if (hit) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            return at + __builtin_ctzll(hit) / 8;
+#else
             break;
+#endif
         }
         at += sizeof word;
     }
@@ -43,30 +49,30 @@ void lv_json_scan_restart(lv_json_scan *scan)
     scan->in_string = scan->escaped = scan->in_word = false;
 }
 
-/* To behind the string's closing quote: true, or false at the end. */
-static bool scan_string(lv_json_scan *scan, const char **at, const char *end)
+/* To behind the string's closing quote, or to end if that comes first. */
+static const char *scan_string(lv_json_scan *scan, const char *at, const char *end)
 {
-    const char *p = *at;
-    while (p < end) {
-        if (scan->escaped) {
-            scan->escaped = false;
-            p++;
-            continue;
+    at += scan->escaped && at < end;
+    for (;;) {
+        at = string_stop(at, end);
+        scan->escaped = at < end && *at == '\\' && end - at == 1;
+        if (at == end || scan->escaped) {
+            return end;
         }
-        p = string_stop(p, end);
-        if (p == end) {
-            break;
+        if (*at == '"') {
+            scan->in_string = false;
+            return at + 1;
         }
-        scan->escaped = *p == '\\';
-        scan->in_string = scan->escaped;
-        p++;
-        if (!scan->in_string) {
-            *at = p;
-            return true;
-        }
+        at += 2;
     }
-    *at = end;
-    return false;
+}
+
+static void open_bracket(lv_json_scan *scan, char bracket)
+{
+    if (scan->depth < LV_JSON_MAX_DEPTH) {
+        scan->open[scan->depth] = bracket;
+    }
+    scan->depth++;
 }
 
 static bool close_bracket(lv_json_scan *scan, char bracket)
@@ -79,42 +85,28 @@ static bool close_bracket(lv_json_scan *scan, char bracket)
 int lv_json_scan_value(lv_json_scan *scan, const char **at, const char *end)
 {
     const char *p = *at;
-    while (p < end) {
-        if (scan->in_string) {
-            if (scan_string(scan, &p, end) && scan->depth == 0) {
-                *at = p;
-                return 1;
-            }
-            continue;
-        }
-        int what = kind(*p);
+    int rc = 0;
+    while (rc == 0 && p < end) {
+        int what = scan->in_string ? QUOTE : kind(*p);
         if (scan->in_word && what != OTHER) {
-            *at = p;
-            return 1;
-        }
-        if (what == QUOTE) {
+            rc = 1;
+        } else if (what == QUOTE) {
+            p += !scan->in_string;
             scan->in_string = true;
+            p = scan_string(scan, p, end);
+            rc = scan->depth == 0 && !scan->in_string;
         } else if (what == OPEN) {
-            if (scan->depth < LV_JSON_MAX_DEPTH) {
-                scan->open[scan->depth] = *p;
-            }
-            scan->depth++;
+            open_bracket(scan, *p++);
         } else if (what == CLOSE) {
-            if (!close_bracket(scan, *p)) {
-                *at = p;
-                return LV_ERR_FORMAT;
-            }
-            if (scan->depth == 0) {
-                *at = p + 1;
-                return 1;
-            }
-        } else if (scan->depth == 0) {
-            scan->in_word = true;
+            rc = !close_bracket(scan, *p) ? LV_ERR_FORMAT : scan->depth == 0;
+            p += rc >= 0;
+        } else {
+            scan->in_word = scan->depth == 0;
+            p++;
         }
-        p++;
     }
-    *at = end;
-    return 0;
+    *at = p;
+    return rc;
 }
 
 static const char *skip_spaces(const char *at, const char *end)

@@ -75,22 +75,6 @@ static int fail_at(const lv_json_stream *s, int64_t offset)
     return lv_fail_within("%s", s->window.path);
 }
 
-static int fail_expected(const lv_json_stream *s)
-{
-    static const char *const names[] = {
-        [LINE] = "'[' (an array of samples) or '{' (JSONL, one object a line)",
-        [FIRST] = "a record or ']'",
-        [RECORD] = "a record",
-        [COMMA_OR_CLOSE] = "',' or ']' behind a record",
-        [END] = "nothing behind the array",
-    };
-    char found[LV_JSON_FOUND_BYTES];
-    lv_json_found(found, pointer(s, s->at), (size_t)(s->window.end - s->at));
-    lv_fail(LV_ERR_FORMAT, "expected %s, found %s%s", names[s->next], found,
-            s->at == s->window.end ? " of the file; was it cut off?" : "");
-    return fail_at(s, s->at);
-}
-
 /* A record that does not end, or whose brackets do not match: the strict check knows best where. */
 static int fail_record(const lv_json_stream *s, int64_t end, const char *hint)
 {
@@ -134,6 +118,25 @@ static int fill(lv_json_stream *s)
                                      (size_t)(s->window.end - old_end));
     }
     return rc;
+}
+
+static int fail_expected(lv_json_stream *s)
+{
+    static const char *const names[] = {
+        [LINE] = "'[' (an array of samples) or '{' (JSONL, one object a line)",
+        [FIRST] = "a record or ']'",
+        [RECORD] = "a record",
+        [COMMA_OR_CLOSE] = "',' or ']' behind a record",
+        [END] = "nothing behind the array",
+    };
+    char found[LV_JSON_FOUND_BYTES];
+    while (s->window.end - s->at < LV_JSON_FOUND_BYTES && fill(s) > 0) {
+        /* so that the message does not depend on where a piece ends */
+    }
+    lv_json_found(found, pointer(s, s->at), (size_t)(s->window.end - s->at));
+    lv_fail(LV_ERR_FORMAT, "expected %s, found %s%s", names[s->next], found,
+            s->at == s->window.end ? " of the file; was it cut off?" : "");
+    return fail_at(s, s->at);
 }
 
 /* To the next character that is not white space, of which nothing is kept. returns 1, or 0 at the

@@ -31,11 +31,10 @@ typedef struct {
 } mark;
 
 struct lv_json_stream {
-    bool indexed; /* the first pass is over: the next four are whole */
+    bool indexed; /* the first pass is over: the next three are whole */
     int64_t n_records;
     uint32_t crc32;
     mark *marks; /* of the records 0, MARK_EVERY, 2 MARK_EVERY, ... */
-    int64_t n_marks;
     int64_t marks_capacity;
     lv_file_window window;
     lv_json_place place; /* of the window's first byte */
@@ -306,7 +305,6 @@ static int note_mark(lv_json_stream *s)
         s->marks_capacity = capacity;
     }
     s->marks[i] = (mark){.offset = s->kept, .place = place_of(s, s->kept)};
-    s->n_marks = i + 1;
     return LV_OK;
 }
 

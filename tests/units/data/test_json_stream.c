@@ -447,6 +447,39 @@ static void records_that_are_no_longer_where_they_were_are_an_error(void **state
     }
 }
 
+/* The same, and the array is still whole: one space moved from behind a mark to before it. */
+static void a_record_that_moved_by_one_byte_is_an_error(void **state)
+{
+    const place *p = *state;
+    lv_json_stream *stream = NULL;
+    int64_t index = 0;
+    const char *record = NULL;
+    char *text = NULL;
+    size_t n = 0;
+    struct stat st;
+    write_many(p, false);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_ok(lv_json_stream_open(&stream, p->path, 1000));
+    assert_ok(lv_file_read(&text, &n, p->path));
+    char *space = strstr(text, " {\"id\": 2000,");
+    assert_non_null(space);
+    memmove(text + 3, text + 2, (size_t)(space - text) - 2);
+    text[2] = ' ';
+    FILE *file = fopen(p->path, "r+b");
+    assert_int_equal(fwrite(text, 1, n, file), n);
+    fclose(file);
+    struct timespec times[2] = {st.st_atim, st.st_mtim};
+    assert_int_equal(utimensat(AT_FDCWD, p->path, times, 0), 0);
+    int rc = 1;
+    while (rc > 0) {
+        rc = lv_json_stream_next(stream, &index, &record, &n);
+    }
+    assert_fails(rc, LV_ERR_IO, "was changed by another program");
+    assert_int_equal(index, 1023);
+    lv_json_stream_close(&stream);
+    free(text);
+}
+
 static void what_is_no_file_is_refused_at_once(void **state)
 {
     const place *p = *state;
@@ -560,6 +593,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(records_that_are_no_longer_where_they_were_are_an_error,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_record_that_moved_by_one_byte_is_an_error, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_file_is_refused_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_record_beyond_the_limit_fails_by_its_number, set_up,
                                         tear_down),

@@ -55,8 +55,7 @@ static int read_piece(int fd, void *data, size_t n, size_t *got, const char *pat
     return LV_OK;
 }
 
-/* A regular file: a pipe would be waited for, a device may have no end. */
-static int open_to_read(const char *path, struct stat *st)
+int lv_file_open(const char *path, struct stat *st)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int rc = LV_OK;
@@ -79,7 +78,7 @@ int lv_file_read(char **out, size_t *n, const char *path)
     char *text = NULL;
     struct stat st;
     size_t got = 0;
-    int fd = open_to_read(path, &st);
+    int fd = lv_file_open(path, &st);
     int rc = fd;
     if (fd < 0) {
         return rc;
@@ -155,7 +154,7 @@ int lv_file_copy(const char *to, const char *from)
     struct stat st;
     size_t got = 0;
     int out = -1;
-    int in = open_to_read(from, &st);
+    int in = lv_file_open(from, &st);
     int rc = in;
     if (in < 0) {
         return rc;
@@ -210,7 +209,7 @@ int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path)
     size_t got = 0;
     uLong sum = crc32(0, NULL, 0);
     int64_t total = 0;
-    int fd = open_to_read(path, &st);
+    int fd = lv_file_open(path, &st);
     if (fd < 0) {
         return fd;
     }
@@ -309,7 +308,7 @@ int lv_dir_remove(const char *path)
 int lv_file_map_open(lv_file_map *out, const char *path)
 {
     struct stat st;
-    int fd = open_to_read(path, &st);
+    int fd = lv_file_open(path, &st);
     if (fd < 0) {
         return fd;
     }

@@ -10,6 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
+
+/* lv_file_open: to read; a pipe would be waited for, a device may have no end. returns the
+ * descriptor, with what fstat says of it. */
+int lv_file_open(const char *path, struct stat *st);
 
 /* lv_file_read: the whole file, with a zero byte behind it that n does not count; free() it. */
 int lv_file_read(char **out, size_t *n, const char *path);

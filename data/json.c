@@ -3,161 +3,34 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
-#include "data/text.h"
+#include "data/json_check.h"
 
-#include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WHITE_SPACE " \t\r\n"
-enum { MAX_DIGITS = 63 }; /* cJSON reads no further into a number */
+enum { FEW_KEYS = 16 }; /* of an object whose keys are compared without sorting */
 static const double MAX_EXACT_INTEGER = 9007199254740992.0; /* 2^53 */
 
-static int fail_at(const char *text, size_t at, const char *what)
+void lv_json_place_advance(lv_json_place *place, const char *text, size_t n)
 {
-    int line = 1;
-    size_t line_start = 0;
-    for (size_t i = 0; i < at; i++) {
-        if (text[i] == '\n') {
-            line++;
-            line_start = i + 1;
+    const char *line = memrchr(text, '\n', n);
+    size_t n_lines = 0, n_characters = 0;
+    if (line) {
+        size_t behind = (size_t)(line - text) + 1;
+        for (size_t i = 0; i < behind; i++) {
+            n_lines += text[i] == '\n';
         }
+        place->line += (int64_t)n_lines;
+        place->column = 1;
+        text += behind;
+        n -= behind;
     }
-    return lv_fail(LV_ERR_FORMAT, "line %d column %zu: %s", line, at - line_start + 1, what);
-}
-
-/* Bytes of the escape at a backslash, n bytes left; 0 if it is a \u without four hex digits, which
- * cJSON takes for U+0000. Other unknown escapes are left to cJSON. */
-static size_t escape_length(const char *text, size_t n)
-{
-    if (n < 2 || text[1] != 'u') {
-        return 2;
+    for (size_t i = 0; i < n; i++) {
+        n_characters += ((unsigned char)text[i] & 0xC0) != 0x80; /* not inside a UTF-8 character */
     }
-    size_t digits = 0;
-    while (digits < 4 && digits + 2 < n && isxdigit((unsigned char)text[digits + 2])) {
-        digits++;
-    }
-    return digits == 4 ? 6 : 0;
-}
-
-/* Checks a string from the character after its quote; *end is set to its closing quote. */
-static int check_string(const char *text, size_t n, size_t at, size_t *end)
-{
-    while (at < n && text[at] != '"') {
-        unsigned char c = (unsigned char)text[at];
-        if (c < 0x20) {
-            return fail_at(text, at, "a control character inside a string (write it as \\u00XX)");
-        }
-        if (c == '\\') {
-            if (n - at >= 6 && memcmp(text + at, "\\u0000", 6) == 0) {
-                return fail_at(text, at, "\\u0000 inside a string is not supported");
-            }
-            size_t len = escape_length(text + at, n - at);
-            if (len == 0) {
-                return fail_at(text, at, "\\u without four hexadecimal digits");
-            }
-            at += len;
-            continue;
-        }
-        bool valid;
-        size_t len = lv_utf8_step(text + at, n - at, &valid);
-        if (!valid) {
-            return fail_at(text, at, "invalid UTF-8");
-        }
-        at += len;
-    }
-    if (at >= n) {
-        return fail_at(text, n, "a string is not closed");
-    }
-    *end = at;
-    return LV_OK;
-}
-
-static size_t skip_digits(const char *text, size_t n, size_t at)
-{
-    while (at < n && text[at] >= '0' && text[at] <= '9') {
-        at++;
-    }
-    return at;
-}
-
-/* Whether a whole number of n characters comes back from a double as it was written. */
-static bool is_exact(const char *text, size_t n)
-{
-    char digits[MAX_DIGITS + 1], back[MAX_DIGITS + 1];
-    if (n < 16) {
-        return true;
-    }
-    if (n > MAX_DIGITS) {
-        return false;
-    }
-    memcpy(digits, text, n);
-    digits[n] = '\0';
-    int printed = snprintf(back, sizeof back, "%.0f", strtod(digits, NULL));
-    return printed == (int)n && memcmp(digits, back, n) == 0;
-}
-
-/* Checks a number by JSON's grammar; *end is set behind it. */
-static int check_number(const char *text, size_t n, size_t start, size_t *end)
-{
-    size_t at = start + (text[start] == '-');
-    size_t digits_end = skip_digits(text, n, at);
-    bool whole = true;
-    if (digits_end == at || (text[at] == '0' && digits_end > at + 1)) {
-        return fail_at(text, start, "not a JSON number");
-    }
-    at = digits_end;
-    if (at < n && text[at] == '.') {
-        whole = false;
-        digits_end = skip_digits(text, n, at + 1);
-        if (digits_end == at + 1) {
-            return fail_at(text, start, "not a JSON number");
-        }
-        at = digits_end;
-    }
-    if (at < n && (text[at] == 'e' || text[at] == 'E')) {
-        whole = false;
-        at++;
-        at += at < n && (text[at] == '+' || text[at] == '-');
-        digits_end = skip_digits(text, n, at);
-        if (digits_end == at) {
-            return fail_at(text, start, "not a JSON number");
-        }
-        at = digits_end;
-    }
-    if (whole && !is_exact(text + start, at - start)) {
-        return fail_at(text, start, "a whole number so large that it would be rounded");
-    }
-    *end = at;
-    return LV_OK;
-}
-
-/* What cJSON would let pass is found here; everything else is left to cJSON. */
-static int check_text(const char *text, size_t n)
-{
-    size_t at = 0;
-    while (at < n) {
-        char c = text[at];
-        int rc = LV_OK;
-        size_t end = at;
-        if (c == '"') {
-            rc = check_string(text, n, at + 1, &end);
-            end++;
-        } else if (c == '-' || (c >= '0' && c <= '9')) {
-            rc = check_number(text, n, at, &end);
-        } else if (c == '\0' || ((unsigned char)c < 0x20 && !strchr(WHITE_SPACE, c))) {
-            rc = fail_at(text, at, "a control character");
-        } else {
-            end++;
-        }
-        if (rc < 0) {
-            return rc;
-        }
-        at = end;
-    }
-    return LV_OK;
+    place->column += (int64_t)n_characters;
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -165,63 +38,89 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int check_keys(const cJSON *item)
+static int fail_twice(const char *key)
 {
-    if (cJSON_IsObject(item)) {
-        size_t n = (size_t)cJSON_GetArraySize(item);
-        const char **keys = malloc((n + 1) * sizeof *keys);
-        if (!keys) {
-            return lv_fail(LV_ERR_MEMORY, "out of memory");
-        }
-        size_t i = 0;
-        for (const cJSON *child = item->child; child; child = child->next) {
-            keys[i++] = child->string;
-        }
-        qsort(keys, n, sizeof *keys, compare_keys);
-        for (i = 1; i < n; i++) {
-            if (strcmp(keys[i - 1], keys[i]) == 0) {
-                int rc = lv_fail(LV_ERR_FORMAT, "the key \"%s\" is given twice", keys[i]);
-                free(keys);
-                return rc;
+    return lv_fail(LV_ERR_FORMAT, "the key \"%s\" is given twice in one object", key);
+}
+
+static int check_few_keys(const cJSON *object)
+{
+    for (const cJSON *child = object->child; child; child = child->next) {
+        for (const cJSON *other = object->child; other != child; other = other->next) {
+            if (strcmp(child->string, other->string) == 0) {
+                return fail_twice(child->string);
             }
-        }
-        free(keys);
-    }
-    for (const cJSON *child = item->child; child; child = child->next) {
-        int rc = check_keys(child);
-        if (rc < 0) {
-            return rc;
         }
     }
     return LV_OK;
 }
 
-int lv_json_parse(cJSON **out, const char *text, size_t n)
+static int check_many_keys(const cJSON *object, size_t n)
 {
-    const char *end = NULL;
-    cJSON *root = NULL;
-    int rc = check_text(text, n);
+    int rc = LV_OK;
+    const char **keys = malloc(n * sizeof *keys);
+    if (!keys) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory");
+    }
+    size_t i = 0;
+    for (const cJSON *child = object->child; child; child = child->next) {
+        keys[i++] = child->string;
+    }
+    qsort(keys, n, sizeof *keys, compare_keys);
+    for (i = 1; rc == LV_OK && i < n; i++) {
+        rc = strcmp(keys[i - 1], keys[i]) == 0 ? fail_twice(keys[i]) : LV_OK;
+    }
+    free(keys);
+    return rc;
+}
+
+static int check_keys(const cJSON *item)
+{
+    int rc = LV_OK;
+    if (cJSON_IsObject(item)) {
+        size_t n = (size_t)cJSON_GetArraySize(item);
+        rc = n <= FEW_KEYS ? check_few_keys(item) : check_many_keys(item, n);
+    }
+    for (const cJSON *child = item->child; rc == LV_OK && child; child = child->next) {
+        rc = check_keys(child);
+    }
+    return rc;
+}
+
+int lv_json_parse_part(cJSON **out, const char *text, size_t n, size_t *at)
+{
+    int rc = lv_json_check(text, n, at);
     if (rc < 0) {
         return rc;
     }
-    root = cJSON_ParseWithLengthOpts(text, n, &end, false);
+    cJSON *root = cJSON_ParseWithLength(text, n);
     if (!root) {
-        return fail_at(text, end ? (size_t)(end - text) : n, "not valid JSON");
+        return lv_fail(LV_ERR_MEMORY, "out of memory for %zu bytes of JSON", n);
     }
-    for (size_t at = (size_t)(end - text); at < n; at++) {
-        if (!strchr(WHITE_SPACE, text[at])) {
-            rc = fail_at(text, at, "text after the end of the JSON value");
-            goto fail;
-        }
-    }
+    *at = 0;
     rc = check_keys(root);
     if (rc < 0) {
-        goto fail;
+        cJSON_Delete(root);
+        return rc;
     }
     *out = root;
     return LV_OK;
-fail:
-    cJSON_Delete(root);
+}
+
+int lv_json_fail_at(lv_json_place place)
+{
+    return lv_fail_within("line %" PRId64 " column %" PRId64, place.line, place.column);
+}
+
+int lv_json_parse(cJSON **out, const char *text, size_t n)
+{
+    lv_json_place place = {1, 1};
+    size_t at = 0, mark = n >= 3 && memcmp(text, LV_JSON_MARK, 3) == 0 ? 3 : 0;
+    int rc = lv_json_parse_part(out, text + mark, n - mark, &at);
+    if (rc == LV_ERR_FORMAT) {
+        lv_json_place_advance(&place, text + mark, at);
+        lv_json_fail_at(place);
+    }
     return rc;
 }
 

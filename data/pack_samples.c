@@ -22,7 +22,7 @@ static cJSON *id_of(const cJSON *json)
                                                     : cJSON_CreateNull();
 }
 
-/* Notes the record as rejected for the last failure; image may be NULL. */
+/* Notes the record as rejected for the last failure; json and image may be NULL. */
 static int reject(const lv_pack_job *job, lv_pack_shard *shard, int64_t index, const cJSON *json,
                   const char *image)
 {
@@ -117,13 +117,14 @@ static int encode(lv_prompt *prompt, const lv_pack_job *job, const lv_record *re
     return prompt->n_supervised ? LV_OK : lv_fail(LV_ERR_FORMAT, "no token is supervised");
 }
 
+/* json is NULL if the record could not be read, as the last failure says. */
 static int add_record(const lv_pack_job *job, lv_pack_shard *shard, lv_prompt *prompt,
                       int64_t index, const cJSON *json)
 {
     lv_record record = {0};
     const char *bad_image = NULL;
     int64_t *image_ids = NULL;
-    int rc = lv_record_parse(&record, json);
+    int rc = json ? lv_record_parse(&record, json) : LV_ERR_FORMAT;
     if (rc == LV_OK) {
         image_ids = malloc((record.n_images + 1) * sizeof *image_ids);
         rc = image_ids ? find_images(image_ids, &bad_image, job, &record)

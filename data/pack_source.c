@@ -2,48 +2,29 @@
 #include "data/pack_source.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/json_scan.h"
+#include "data/json_stream.h"
 
 #include <stdlib.h>
-#include <zlib.h>
 
 struct lv_pack_source {
-    cJSON *root;
-    int64_t n_records, n_bytes;
-    uint32_t crc32;
-    int64_t index;     /* of next */
-    const cJSON *next; /* NULL behind the last */
+    lv_json_stream *stream;
+    cJSON *record; /* the last one, or the value of its "image" */
+    const char **names;
+    size_t names_capacity;
 };
 
 int lv_pack_source_open(lv_pack_source **out, const char *path)
 {
-    char *text = NULL;
-    size_t n = 0;
-    cJSON *root = NULL;
-    int rc = lv_file_read(&text, &n, path);
+    lv_pack_source *source = calloc(1, sizeof *source);
+    if (!source) {
+        return lv_fail(LV_ERR_MEMORY, "%s: no memory to read it", path);
+    }
+    int rc = lv_json_stream_open(&source->stream, path, 0);
     if (rc < 0) {
+        lv_pack_source_close(&source);
         return rc;
     }
-    uint32_t crc = (uint32_t)crc32_z(0, (const unsigned char *)text, n);
-    rc = lv_json_parse(&root, text, n);
-    free(text);
-    if (rc == LV_OK && !cJSON_IsArray(root)) {
-        rc = lv_fail(LV_ERR_FORMAT, "expected an array of samples, found %s", lv_json_kind(root));
-    }
-    lv_pack_source *source = rc == LV_OK ? malloc(sizeof *source) : NULL;
-    if (rc == LV_OK && !source) {
-        rc = lv_fail(LV_ERR_MEMORY, "out of memory");
-    }
-    if (rc < 0) {
-        cJSON_Delete(root);
-        return lv_fail_within("%s", path);
-    }
-    *source = (lv_pack_source){.root = root,
-                               .n_records = cJSON_GetArraySize(root),
-                               .n_bytes = (int64_t)n,
-                               .crc32 = crc,
-                               .next = root->child};
     *out = source;
     return LV_OK;
 }
@@ -51,7 +32,9 @@ int lv_pack_source_open(lv_pack_source **out, const char *path)
 void lv_pack_source_close(lv_pack_source **source)
 {
     if (*source) {
-        cJSON_Delete((*source)->root);
+        lv_json_stream_close(&(*source)->stream);
+        cJSON_Delete((*source)->record);
+        free((*source)->names);
         free(*source);
     }
     *source = NULL;
@@ -59,39 +42,90 @@ void lv_pack_source_close(lv_pack_source **source)
 
 int64_t lv_pack_source_n_records(const lv_pack_source *source)
 {
-    return source->n_records;
+    return lv_json_stream_n_records(source->stream);
 }
 
 int64_t lv_pack_source_n_bytes(const lv_pack_source *source)
 {
-    return source->n_bytes;
+    return lv_json_stream_n_bytes(source->stream);
 }
 
 uint32_t lv_pack_source_crc32(const lv_pack_source *source)
 {
-    return source->crc32;
+    return lv_json_stream_crc32(source->stream);
 }
 
 void lv_pack_source_seek(lv_pack_source *source, int64_t index)
 {
-    LV_CHECK(index >= 0 && index <= source->n_records, "seeking outside the source");
-    if (index < source->index) {
-        source->index = 0;
-        source->next = source->root->child;
-    }
-    while (source->index < index) {
-        source->next = source->next->next;
-        source->index++;
-    }
+    lv_json_stream_seek(source->stream, index);
+}
+
+/* The text of the next record, the last one being done with. */
+static int next_text(lv_pack_source *source, int64_t *index, const char **text, size_t *n)
+{
+    cJSON_Delete(source->record);
+    source->record = NULL;
+    return lv_json_stream_next(source->stream, index, text, n);
 }
 
 int lv_pack_source_next(lv_pack_source *source, int64_t *index, const cJSON **record)
 {
-    if (source->index == source->n_records) {
-        return 0;
+    const char *text = NULL;
+    size_t n = 0, at = 0;
+    int more = next_text(source, index, &text, &n);
+    if (more <= 0) {
+        return more;
     }
-    *index = source->index++;
-    *record = source->next;
-    source->next = source->next->next;
-    return 1;
+    int rc = lv_json_parse_part(&source->record, text, n, &at);
+    if (rc == LV_ERR_FORMAT) {
+        lv_json_fail_at(lv_json_stream_place(source->stream, at));
+    }
+    *record = source->record;
+    return rc == LV_OK || rc == LV_ERR_FORMAT ? 1 : rc;
+}
+
+/* The names in an "image" that is a string or a list. */
+static int collect_names(lv_pack_source *source, const cJSON *image, size_t *n)
+{
+    size_t n_items = cJSON_IsArray(image) ? (size_t)cJSON_GetArraySize(image) : 1;
+    if (n_items > source->names_capacity) {
+        const char **names = realloc(source->names, n_items * sizeof *names);
+        if (!names) {
+            return lv_fail(LV_ERR_MEMORY, "no memory for a record's names of images");
+        }
+        source->names = names;
+        source->names_capacity = n_items;
+    }
+    *n = 0;
+    for (const cJSON *item = cJSON_IsArray(image) ? image->child : image; item;
+         item = item == image ? NULL : item->next) {
+        if (cJSON_IsString(item) && *item->valuestring) {
+            source->names[(*n)++] = item->valuestring;
+        }
+    }
+    return LV_OK;
+}
+
+int lv_pack_source_next_images(lv_pack_source *source, int64_t *index, size_t *n,
+                               const char *const **names)
+{
+    const char *text = NULL, *value = NULL;
+    size_t n_bytes = 0, value_bytes = 0, at = 0;
+    int more = next_text(source, index, &text, &n_bytes);
+    if (more <= 0) {
+        return more;
+    }
+    *n = 0;
+    int rc = LV_OK;
+    int found = lv_json_scan_member(&value, &value_bytes, text, n_bytes, "image");
+    if (found != 0) {
+        rc = found > 0 ? lv_json_parse_part(&source->record, value, value_bytes, &at)
+                       : lv_json_parse_part(&source->record, text, n_bytes, &at);
+    }
+    if (rc == LV_OK && source->record) {
+        rc = collect_names(source,
+                           found > 0 ? source->record : lv_json_find(source->record, "image"), n);
+    }
+    *names = source->names;
+    return rc == LV_OK || rc == LV_ERR_FORMAT ? 1 : rc;
 }

@@ -52,24 +52,22 @@ static void identify(lv_pack_job *job)
     id->source_crc32 = lv_pack_source_crc32(job->source);
 }
 
-/* Numbers the images of all records; those of a record that cannot be read do not count. */
+/* Numbers the images of all records, also of some that will be rejected. */
 static int collect_names(lv_pack_job *job)
 {
-    const cJSON *json = NULL;
+    const char *const *names = NULL;
+    size_t n = 0;
     int64_t index = 0;
     int more = 0;
     if (!job->options->image_dir) {
         return LV_OK;
     }
-    while ((more = lv_pack_source_next(job->source, &index, &json)) > 0) {
-        lv_record record = {0};
-        int rc = lv_record_parse(&record, json);
-        for (size_t i = 0; rc == LV_OK && i < record.n_images; i++) {
-            rc = lv_pack_names_add(&job->names, record.images[i], index);
-        }
-        lv_record_free(&record);
-        if (rc < 0 && rc != LV_ERR_FORMAT) {
-            return rc;
+    while ((more = lv_pack_source_next_images(job->source, &index, &n, &names)) > 0) {
+        for (size_t i = 0; i < n; i++) {
+            int rc = lv_pack_names_add(&job->names, names[i], index);
+            if (rc < 0) {
+                return rc;
+            }
         }
     }
     return more;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,9 +60,9 @@ static void strings_that_would_be_cut_are_refused(void **state)
 static void lone_surrogates_are_refused_and_pairs_read(void **state)
 {
     (void)state;
-    refuses("\"\\ud800\"", "not valid JSON");
-    refuses("\"\\ud800\\u0041\"", "not valid JSON");
-    refuses("\"\\udc00\"", "not valid JSON");
+    refuses("\"\\ud800\"", "half of a surrogate pair");
+    refuses("\"\\ud800\\u0041\"", "half of a surrogate pair");
+    refuses("\"\\udc00\"", "half of a surrogate pair");
     accepts_string("\"\\ud83d\\ude00\"", "\xF0\x9F\x98\x80");
 }
 
@@ -95,6 +96,12 @@ static void numbers_outside_the_grammar_are_refused(void **state)
 static void a_key_given_twice_is_refused_at_any_depth(void **state)
 {
     (void)state;
+    char many[2048] = "{\"k0\": 1";
+    for (int i = 1; i < 40; i++) {
+        snprintf(many + strlen(many), sizeof many - strlen(many), ", \"k%d\": 1", i % 39);
+    }
+    strcat(many, "}");
+    refuses(many, "the key \"k0\" is given twice");
     refuses("{\"a\": 1, \"b\": 2, \"a\": 3}", "the key \"a\" is given twice");
     refuses("[{\"x\": {\"a\": 1, \"\\u0061\": 2}}]", "the key \"a\" is given twice");
     cJSON *root = accepts("{\"a\": 1, \"A\": 2}");
@@ -148,8 +155,82 @@ static void nesting_without_end_is_refused(void **state)
     char *text = malloc(DEPTH);
     cJSON *root = NULL;
     memset(text, '[', DEPTH);
-    assert_fails(lv_json_parse(&root, text, DEPTH), LV_ERR_FORMAT, "not valid JSON");
+    assert_fails(lv_json_parse(&root, text, DEPTH), LV_ERR_FORMAT,
+                 "line 1 column 1001: nested more than 1000 deep");
+    memset(text, '[', 1000);
+    memset(text + 1000, ']', 1000);
+    assert_ok(lv_json_parse(&root, text, 2000));
+    cJSON_Delete(root);
     free(text);
+}
+
+static void what_was_expected_and_found_is_said_with_its_place(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"", "line 1 column 1: not valid JSON: expected a value, found the end"},
+        {"{\"run\": ", "line 1 column 9: not valid JSON: expected a value, found the end"},
+        {"[1 2]", "line 1 column 4: not valid JSON: expected ',' or ']', found '2'"},
+        {"[1, 2", "column 6: not valid JSON: expected ',' or ']', found the end"},
+        {"[1,]", "column 4: not valid JSON: expected a value, found ']'"},
+        {"[,1]", "column 2: not valid JSON: expected a value or ']', found ','"},
+        {"[1,,2]", "column 4: not valid JSON: expected a value, found ','"},
+        {"{\"a\" 1}", "column 6: not valid JSON: expected ':', found '1'"},
+        {"{\"a\": 1,}", "column 9: not valid JSON: expected a key in quotes, found '}'"},
+        {"{a: 1}", "column 2: not valid JSON: expected a key in quotes or '}', found 'a'"},
+        {"{\"a\": 1]", "column 8: not valid JSON: expected ',' or '}', found ']'"},
+        {"[1}", "column 3: not valid JSON: expected ',' or ']', found '}'"},
+        {"]", "column 1: not valid JSON: expected a value, found ']'"},
+        {"[nul]", "column 2: not valid JSON: expected a value or ']', found 'nul'"},
+        {"[True]", "found 'True'"},
+        {"{\"a\": NaN}", "found 'NaN'"},
+        {"[-Infinity]", "not a JSON number"},
+        {"['a']", "found '''"},
+        {"[\xC3\xA9]", "found '\xC3\xA9'"},
+        {"[\xFF]", "found byte 0xFF"},
+        {"[1,\n\xEF\xBB\xBF 2]", "line 2 column 1: not valid JSON: expected a value, found a byte"},
+        {"[\"a\\qb\"]", "column 4: not valid JSON: an escape that there is not"},
+        {"\n\n [\"a\",\n  \"\xC3\xA9\xC3\xA9\" x]",
+         "line 4 column 8: not valid JSON: expected ','"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        refuses(cases[i][0], cases[i][1]);
+    }
+}
+
+static void a_byte_order_mark_is_read_past_at_the_front_alone(void **state)
+{
+    (void)state;
+    accepts_number("\xEF\xBB\xBF 7", 7);
+    refuses("\xEF\xBB\xBF[x]", "line 1 column 2: ");
+    refuses("\xEF\xBB\xBF\xEF\xBB\xBF 7", "found a byte order mark");
+    refuses("\xEF\xBB\xBF", "found the end");
+}
+
+/* What the check lets pass cJSON must read: text made by changing a byte or two of good JSON. */
+static void what_passes_the_check_cjson_reads(void **state)
+{
+    (void)state;
+    static const char whole[] = "{\"a\": [1, -2.5e3, \"x\\u00e9\\n\\ud83d\\ude00\", true, null], "
+                                "\"b\": {\"c\": \"\", \"d\": {}}}";
+    static const char bytes[] = "{}[]\",:\\ua0dD1.-+eE tfn\n";
+    uint64_t random = 88172645463325252u;
+    size_t n_passed = 0;
+    for (int i = 0; i < 200000; i++) {
+        char text[sizeof whole];
+        size_t n = sizeof whole - 1;
+        memcpy(text, whole, n);
+        for (int change = 0; change < 1 + i % 2; change++) {
+            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+            text[random % n] = bytes[(random >> 32) % (sizeof bytes - 1)];
+        }
+        cJSON *root = NULL;
+        int rc = lv_json_parse(&root, text, n);
+        n_passed += rc == LV_OK;
+        assert_true(rc == LV_OK || rc == LV_ERR_FORMAT); /* what cJSON refuses is LV_ERR_MEMORY */
+        cJSON_Delete(root);
+    }
+    assert_true(n_passed > 5000);
 }
 
 static void typed_members_say_what_was_found(void **state)
@@ -185,6 +266,9 @@ int main(void)
         cmocka_unit_test(invalid_utf8_and_control_characters_are_refused),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(nesting_without_end_is_refused),
+        cmocka_unit_test(what_was_expected_and_found_is_said_with_its_place),
+        cmocka_unit_test(a_byte_order_mark_is_read_past_at_the_front_alone),
+        cmocka_unit_test(what_passes_the_check_cjson_reads),
         cmocka_unit_test(typed_members_say_what_was_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What `llava pack` makes of data that is broken: one record, or the file.
+. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+
+turns='"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]'
+good="{\"id\": \"a\", $turns}"
+
+pack() {
+    "$LLAVA" pack --data "$work/$1" --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" \
+        --template v1 --max-rejects 0.5 --out "$work/pack-$1"
+}
+
+# rejects FILE COUNT PATTERN: packed, with so many rejects, one of which says that.
+rejects() {
+    pack "$1" || return 1
+    cat "$work/pack-$1/rejects.jsonl"
+    [ "$(wc -l <"$work/pack-$1/rejects.jsonl")" -eq "$2" ] &&
+        { [ "$2" -eq 0 ] || grep -qE -- "$3" "$work/pack-$1/rejects.jsonl"; }
+}
+
+printf '[%s,\n %s]' "$good" "$good" >"$work/array"
+check "an array is packed" rejects array 0
+
+printf '\xEF\xBB\xBF%s\r\n\r\n%s' "$good" "$good" >"$work/lines"
+check "lines are packed, with a byte order mark, an empty line and no last newline" rejects lines 0
+
+printf '[%s,\n {"id": NaN, %s},\n %s]' "$good" "$turns" "$good" >"$work/nan"
+check "a record of an array that is not JSON is rejected alone, with its place" \
+    rejects nan 1 '"index":1,.*"reason":"line 2 column 9: .*NaN'
+
+printf '%s\n{"id": "b", \n%s\n' "$good" "$good" >"$work/broken-line"
+check "so is a line" rejects broken-line 1 '"index":1,.*"reason":"line 2 column 13: '
+
+printf '[%s,\n %s' "$good" "$good" >"$work/cut"
+check "an array that was cut off is refused" refused 1 'cut: line 2 column .* was it cut off' pack cut
+
+printf '%s\n%s' "$good" "${good:0:50}" >"$work/cut-line"
+check "so are lines" refused 1 'cut-line: line 2 column .* was it cut off' pack cut-line
+
+printf '[%s,\n %s,\n]' "$good" "$good" >"$work/comma"
+check "a comma before the bracket is refused" refused 1 \
+    "comma: line 3 column 1: expected a record, found ']'" pack comma
+
+check "what was refused left no pack" test ! -e "$work/pack-cut/manifest.json"
+finish

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -69,10 +70,15 @@ static hid_t access_list(void)
 
 int lv_h5_create(hid_t *out, const char *path)
 {
+    return lv_h5_create_behind(out, path, 0);
+}
+
+int lv_h5_create_behind(hid_t *out, const char *path, size_t n)
+{
     hid_t access = access_list();
     hid_t create = H5Pcreate(H5P_FILE_CREATE);
     hid_t file = H5I_INVALID_HID;
-    if (access >= 0 && H5Pset_obj_track_times(create, 0) >= 0) {
+    if (access >= 0 && H5Pset_obj_track_times(create, 0) >= 0 && H5Pset_userblock(create, n) >= 0) {
         file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
     }
     int rc = file < 0 ? lv_h5_fail(LV_ERR_IO, "%s: creating", path) : LV_OK;
@@ -98,9 +104,23 @@ int lv_h5_open(hid_t *out, const char *path)
 
 int lv_h5_close(hid_t *file, const char *path)
 {
-    herr_t bad = *file < 0 ? 0 : H5Fclose(*file);
+    if (*file >= 0 && H5Fclose(*file) < 0) {
+        return lv_h5_fail(LV_ERR_IO, "%s: closing", path);
+    }
     *file = H5I_INVALID_HID;
-    return bad < 0 ? lv_h5_fail(LV_ERR_IO, "%s: closing", path) : LV_OK;
+    return LV_OK;
+}
+
+/* A file that HDF5 cannot flush stays open, and is flushed again at exit. Cut to nothing it leaves
+ * room on the disk, and the flush of something that nobody will read succeeds. */
+void lv_h5_discard(hid_t *file, const char *path)
+{
+    if (*file >= 0) {
+        (void)!truncate(path, 0);
+        H5Fclose(*file);
+    }
+    unlink(path);
+    *file = H5I_INVALID_HID;
 }
 
 static int write_attribute(hid_t object, const char *name, hid_t file_type, hid_t type,

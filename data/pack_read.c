@@ -157,7 +157,7 @@ int lv_pack_read_image(lv_pack *pack, int64_t image_id, lv_image *out)
 {
     LV_CHECK(image_id >= 0 && image_id < pack->images.n, "image %" PRId64 " of %" PRId64, image_id,
              pack->images.n);
-    lv_pack_shard_state *shard = &pack->images.shards[image_id / LV_PACK_SHARD_IMAGES];
+    lv_pack_shard_state *shard = &pack->images.shards[image_id / pack->identity.shard_images];
     int64_t at = image_id - shard->first;
     image_entry entry = {0};
     uint8_t *bytes = NULL;

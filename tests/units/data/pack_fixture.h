@@ -27,7 +27,8 @@ void fixture_write_records(const fixture *f, int n);
  * returns the lowest code of all ranks */
 int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n_ranks);
 
-/* fixture_fingerprint: names, sizes and CRC-32 of all files of a folder, sorted; free() it. */
+/* fixture_fingerprint: names, sizes and CRC-32 of all files of a folder and those in it, sorted;
+ * free() it. */
 char *fixture_fingerprint(const char *dir);
 
 #endif

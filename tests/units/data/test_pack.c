@@ -105,7 +105,7 @@ static void test_samples_and_images_come_back(void **state)
 }
 
 /* More records than a shard holds, so that three ranks have work and a shard can be missing. */
-enum { MANY = 2 * LV_PACK_SHARD_RECORDS + 10 };
+enum { MANY = 2 * 256 + 10 };
 
 static void test_any_number_of_ranks_writes_the_same_bytes(void **state)
 {
@@ -336,7 +336,7 @@ static void test_several_threads_read_what_one_reads(void **state)
     reading readings[N_THREADS];
     pthread_t threads[N_THREADS];
     uint32_t want = 0;
-    fixture_write_records(f, LV_PACK_SHARD_RECORDS + 100);
+    fixture_write_records(f, MANY);
     pack_well(&f->options);
     assert_int_equal(read_all(f->out_dir, &want), LV_OK);
     lv_pack *pack = open_pack(f->out_dir);

@@ -164,15 +164,27 @@ static int check_manifest(const lv_pack_job *job, const char *path)
     return rc;
 }
 
+/* A finished pack is only looked at, and may be where nobody can write; but the lock of a process
+ * that was killed in its last moment goes, if it can, with ours. */
+static int take_lock(lv_pack_job *job, bool finished)
+{
+    char *lock = lv_path("%s/" LV_LOCK_NAME, job->options->out_dir);
+    int rc = LV_OK;
+    if (!finished) {
+        rc = lv_lock_take(&job->lock, job->options->out_dir);
+    } else if (lv_file_exists(lock)) {
+        (void)lv_lock_take(&job->lock, job->options->out_dir);
+    }
+    free(lock);
+    return rc;
+}
+
 int lv_pack_prepare_folder(lv_pack_job *job)
 {
     const char *out_dir = job->options->out_dir;
     char *manifest = lv_path("%s/" LV_PACK_MANIFEST_NAME, out_dir);
     int rc = lv_dir_create(out_dir);
-    /* a finished pack is only looked at, and may be where nobody can write */
-    if (rc == LV_OK && !lv_file_exists(manifest)) {
-        rc = lv_lock_take(&job->lock, out_dir);
-    }
+    rc = rc < 0 ? rc : take_lock(job, lv_file_exists(manifest));
     if (rc == LV_OK && lv_file_exists(manifest)) {
         rc = check_manifest(job, manifest);
         goto done;

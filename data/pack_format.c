@@ -81,7 +81,7 @@ char *lv_pack_shard_name(const lv_pack_kind *kind, int64_t shard)
 static int64_t spread(int64_t n, int64_t low, int64_t high)
 {
     int64_t size = low;
-    while (size < high && size < n / 128) {
+    while (size < high && size * 128 < n) {
         size *= 2;
     }
     return size;

@@ -65,7 +65,8 @@ void fixture_write(const fixture *f, const char *name, const char *text)
     free(path);
 }
 
-void fixture_write_records(const fixture *f, int n)
+/* Record i has the image of names[i % n_names]. */
+static void write_records(const fixture *f, int n, const char *const *names, int n_names)
 {
     char *text = NULL;
     size_t size = 0;
@@ -76,12 +77,36 @@ void fixture_write_records(const fixture *f, int n)
                 "%s{\"id\": \"r%d\", \"image\": \"%s\", \"conversations\": ["
                 "{\"from\": \"human\", \"value\": \"What?\\n<image>\"},"
                 "{\"from\": \"gpt\", \"value\": \"caption number %d\"}]}",
-                i ? ",\n" : "[", i, images[i % N_IMAGES], i);
+                i ? ",\n" : "[", i, names[i % n_names], i);
     }
     fprintf(out, "]\n");
     fclose(out);
     fixture_write(f, "source.json", text);
     free(text);
+}
+
+void fixture_write_records(const fixture *f, int n)
+{
+    write_records(f, n, images, N_IMAGES);
+}
+
+void fixture_write_images(const fixture *f, int n, int n_images)
+{
+    char **names = calloc((size_t)n_images, sizeof *names);
+    assert_non_null(names);
+    for (int i = 0; i < n_images; i++) {
+        names[i] = lv_path("copy%d-%s", i, images[i % N_IMAGES]);
+        char *from = lv_path("%s/%s", f->image_dir, images[i % N_IMAGES]);
+        char *to = lv_path("%s/%s", f->image_dir, names[i]);
+        assert_int_equal(lv_file_copy(to, from), LV_OK);
+        free(from);
+        free(to);
+    }
+    write_records(f, n, (const char *const *)names, n_images);
+    for (int i = 0; i < n_images; i++) {
+        free(names[i]);
+    }
+    free(names);
 }
 
 enum { MAX_SUMS = 1 << 16 };

@@ -37,7 +37,7 @@ typedef struct {
     int64_t done;     /* by this rank */
     int64_t own;      /* this rank's part of all; 0: not known, and so is all */
     int64_t all;      /* of all ranks, which run at about the same pace */
-    int64_t n_bytes;  /* of the image files read by this rank; 0 in other phases */
+    int64_t n_bytes;  /* of the image files read by this rank, or of the data to be read */
 } lv_pack_progress;
 
 /* lv_pack_team: how the ranks that write one pack together meet; NULL functions for one process.

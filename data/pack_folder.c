@@ -58,17 +58,18 @@ static bool is_shard_name(const char *name, const lv_pack_kind **kind, int64_t *
     return false;
 }
 
-/* A shard of an unfinished pack must be of this one; what cannot be read will be written again. */
+/* A shard of an unfinished pack must be of this one; what cannot be read will be written again.
+ * returns 1 if it is, 0 if it cannot be read */
 static int check_shard(const lv_pack_job *job, const char *path, const lv_pack_kind *kind,
                        int64_t index)
 {
     lv_pack_identity found;
     hid_t file = H5I_INVALID_HID;
     int rc = lv_pack_shard_open(&file, &found, path, kind, index);
-    if (rc == LV_OK && lv_pack_identity_compare(&found, &job->identity) < 0) {
-        rc = refuse(job);
+    if (rc == LV_OK) {
+        rc = lv_pack_identity_compare(&found, &job->identity) < 0 ? refuse(job) : 1;
     } else if (rc != LV_ERR_UNSUPPORTED) {
-        rc = LV_OK;
+        rc = 0;
     }
     lv_pack_shard_close(&file);
     return rc;
@@ -87,19 +88,40 @@ static bool is_leftover(const char *name)
     return false;
 }
 
-/* Checks the shards, then removes what was left. */
-static int check_files(const lv_pack_job *job, bool remove)
+/* One whole shard of each kind tells whose they are, before anything is written; the others are
+ * looked at by all ranks. */
+static int check_shards(const lv_pack_job *job)
 {
     const char *out_dir = job->options->out_dir;
+    const lv_pack_kind *seen = NULL, *kind = NULL;
+    int n_seen = 0;
+    DIR *dir = opendir(out_dir);
+    int rc = dir ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", out_dir);
+    for (struct dirent *entry; rc >= 0 && n_seen < 2 && (entry = readdir(dir));) {
+        int64_t index = 0;
+        if (is_shard_name(entry->d_name, &kind, &index) && kind != seen) {
+            char *path = lv_path("%s/%s", out_dir, entry->d_name);
+            rc = check_shard(job, path, kind, index);
+            if (rc == 1) {
+                seen = kind;
+                n_seen++;
+            }
+            free(path);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return rc < 0 ? rc : LV_OK;
+}
+
+static int remove_leftovers(const char *out_dir)
+{
     DIR *dir = opendir(out_dir);
     int rc = dir ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", out_dir);
     for (struct dirent *entry; rc == LV_OK && (entry = readdir(dir));) {
-        const lv_pack_kind *kind = NULL;
-        int64_t index = 0;
         char *path = lv_path("%s/%s", out_dir, entry->d_name);
-        if (!remove && is_shard_name(entry->d_name, &kind, &index)) {
-            rc = check_shard(job, path, kind, index);
-        } else if (remove && is_leftover(entry->d_name) && unlink(path) < 0) {
+        if (is_leftover(entry->d_name) && unlink(path) < 0) {
             rc = lv_fail_errno(LV_ERR_IO, "%s: removing what an earlier run left", path);
         }
         free(path);
@@ -189,8 +211,8 @@ int lv_pack_prepare_folder(lv_pack_job *job)
         rc = check_manifest(job, manifest);
         goto done;
     }
-    rc = rc < 0 ? rc : check_files(job, false);
-    rc = rc < 0 ? rc : check_files(job, true);
+    rc = rc < 0 ? rc : check_shards(job);
+    rc = rc < 0 ? rc : remove_leftovers(out_dir);
     if (rc == LV_OK && (rc = lv_fail_point("pack.begin")) < 0) {
         lv_fail_within("%s", out_dir);
     }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int check_options(const lv_pack_options *options)
@@ -84,13 +85,24 @@ static int collect_names(lv_pack_job *job)
     return more;
 }
 
+/* What may take long and cannot say how far it is. */
+static void announce(lv_pack_job *job)
+{
+    struct stat st;
+    job->progress = (lv_pack_progress){.what = "reading the data"};
+    if (job->team.progress && stat(job->options->data_path, &st) == 0) {
+        job->progress.n_bytes = st.st_size;
+        job->team.progress(job->team.context, &job->progress);
+    }
+}
+
 static int prepare(lv_pack_job *job)
 {
     const lv_pack_options *o = job->options;
     int rc = check_options(o);
     rc = rc < 0 ? rc : lv_template_open(&job->template, o->template_name);
     rc = rc < 0 ? rc : lv_tokenizer_open(&job->tokenizer, o->tokenizer_path);
-    lv_pack_begin_phase(job, "reading the data", 0, 0);
+    announce(job);
     rc = rc < 0 ? rc : lv_pack_source_open(&job->source, o->data_path);
     if (rc == LV_OK && lv_pack_source_n_records(job->source) == 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: holds no samples", o->data_path);

@@ -27,6 +27,20 @@ static int sum(void *context, int64_t *x, int64_t n)
 }
 
 static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
+enum { LARGE_BYTES = 100000000, BYTES_TEXT = 64 };
+
+/* "12.3 MB"; returns buf. */
+static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
+{
+    snprintf(buf, BYTES_TEXT,
+             n < 1000000      ? "%.1f kB"
+             : n < 1000000000 ? "%.1f MB"
+                              : "%.1f GB",
+             (double)n * (n < 1000000      ? 1e-3
+                          : n < 1000000000 ? 1e-6
+                                           : 1e-9));
+    return buf;
+}
 
 /* Rank 0 speaks for all: the ranks have equal parts and run at about its pace. */
 static void show_progress(void *context, const lv_pack_progress *p)
@@ -34,7 +48,7 @@ static void show_progress(void *context, const lv_pack_progress *p)
     static const char *phase; /* which began at begin_s */
     static double begin_s;
     const lv_comm *comm = context;
-    char eta[32], rate[64] = "";
+    char eta[32], rate[BYTES_TEXT] = "";
     if (comm->rank > 0) {
         return;
     }
@@ -43,6 +57,9 @@ static void show_progress(void *context, const lv_pack_progress *p)
         begin_s = lv_clock_s();
     }
     double elapsed_s = lv_clock_s() - begin_s;
+    if (p->own == 0 && p->n_bytes > LARGE_BYTES) {
+        lv_progress_show(false, "%s, %s", p->what, bytes_text(rate, p->n_bytes));
+    }
     if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S) {
         return;
     }
@@ -69,19 +86,6 @@ static int choose(bool *is_second, const char *flag, const char *value, const ch
                          value);
 }
 
-/* "12.3 MB"; returns buf. */
-static const char *bytes_text(char buf[32], int64_t n)
-{
-    snprintf(buf, 32,
-             n < 1000000      ? "%.1f kB"
-             : n < 1000000000 ? "%.1f MB"
-                              : "%.1f GB",
-             (double)n * (n < 1000000      ? 1e-3
-                          : n < 1000000000 ? 1e-6
-                                           : 1e-9));
-    return buf;
-}
-
 static int print_rejects(const lv_pack_summary *s, const char *dir)
 {
     enum { MOST = 3 };
@@ -100,7 +104,7 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
 
 static int print_summary(const lv_pack_summary *s, const char *dir, double elapsed_s)
 {
-    char bytes[32], duration[32];
+    char bytes[BYTES_TEXT], duration[32];
     printf("%s %s%s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
            " of them supervised, %s",
            s->was_complete ? "pack" : "wrote", dir, s->was_complete ? " is already complete" : "",

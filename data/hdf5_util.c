@@ -12,9 +12,17 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* At exit HDF5 would flush what a full disk left open, and can crash over it. Ours are closed. */
+static void leave_exit_alone(void)
+{
+    H5dont_atexit();
+}
 
 void lv_h5_lock(void)
 {
+    pthread_once(&once, leave_exit_alone);
     LV_CHECK(pthread_mutex_lock(&lock) == 0, "the HDF5 lock");
     /* HDF5 prints its error stack unless told otherwise, in each thread that uses it. */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -112,7 +120,7 @@ int lv_h5_close(hid_t *file, const char *path)
 }
 
 /* A file that HDF5 cannot flush stays open, and is flushed again at exit. Cut to nothing it leaves
- * room on the disk, and the flush of something that nobody will read succeeds. */
+ * room on the disk, and the flush of what nobody will read succeeds. */
 void lv_h5_discard(hid_t *file, const char *path)
 {
     if (*file >= 0) {

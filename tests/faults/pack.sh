@@ -137,7 +137,7 @@ full_disk() {
 }
 mkdir -p "$work/disk"
 if unshare --map-root-user --mount true 2>/dev/null; then
-    for kb in 60 180 300 520 560; do
+    for kb in 16 60 180 300 520 560; do
         check "a disk of ${kb} kB: a message, nothing half written, and finished with room again" \
             refused 1 "^llava pack: $work/disk/pack/.*: .*[Nn]o space left on device" full_disk ${kb}k
     done

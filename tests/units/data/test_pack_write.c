@@ -10,16 +10,20 @@
 #include "data/lock.h"
 #include "data/manifest.h"
 #include "data/pack_format.h"
+
 #include "data/pack_job.h"
+#include "data/pack_seal.h"
 #include "data/tokenizer.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -370,6 +374,44 @@ static void test_a_column_too_large_for_memory_is_written_as_any_other(void **st
     free(path);
 }
 
+/* A limit on the size of files stands for the disk: writing fails at one place after the other. */
+static void test_a_write_that_fails_names_the_file_and_leaves_none(void **state)
+{
+    fixture *f = *state;
+    lv_pack_identity identity = {.shard_images = 8};
+    char *path = lv_path("%s/images-00000.h5", f->dir), *bytes = calloc(1, 50000);
+    lv_pack_shard shard = {.kind = &LV_PACK_IMAGES, .path = path};
+    struct rlimit old;
+    int64_t n_bytes = 0, crc = 0;
+    int n_failed = 0;
+    assert_non_null(bytes);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(lv_pack_append(&shard, LV_PACK_BYTES, bytes, 50000), LV_OK);
+        assert_int_equal(lv_pack_append(&shard, LV_PACK_NAME_BYTES, bytes, 5000), LV_OK);
+    }
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    int rc = LV_ERR_IO;
+    for (rlim_t limit = 0; rc < 0; limit += limit < 500000 ? 20000 : 500, n_failed++) {
+        struct rlimit small = {.rlim_cur = limit, .rlim_max = old.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        rc = lv_pack_shard_write(&n_bytes, &crc, &shard, 0, &identity);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        if (rc < 0) {
+            assert_int_equal(rc, LV_ERR_IO);
+            assert_non_null(strstr(lv_error_message(), path));
+            char *beside = lv_pack_beside(path);
+            assert_false(lv_file_exists(beside) || lv_file_exists(path));
+            free(beside);
+        }
+    }
+    assert_true(n_failed > 30);
+    assert_int_equal(lv_pack_seal_check(path, &n_bytes, &crc), LV_OK);
+    lv_pack_shard_free(&shard);
+    free(bytes);
+    free(path);
+}
+
 static void test_names_are_numbered_once_and_found(void **state)
 {
     enum { N = 20000 };
@@ -434,6 +476,7 @@ int main(void)
         PACK_TEST(test_a_pack_of_the_format_before_is_refused_with_what_to_do),
         PACK_TEST(test_text_gives_the_same_bytes_with_and_without_a_folder_of_images),
         PACK_TEST(test_a_column_too_large_for_memory_is_written_as_any_other),
+        PACK_TEST(test_a_write_that_fails_names_the_file_and_leaves_none),
         cmocka_unit_test(test_names_are_numbered_once_and_found),
         PACK_TEST(test_a_folder_has_one_lock_that_a_dead_holder_does_not_keep),
     };

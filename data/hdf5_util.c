@@ -6,23 +6,36 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* At exit HDF5 would flush what a full disk left open, and can crash over it. Ours are closed. */
-static void leave_exit_alone(void)
+/* Set once a file could not be written: HDF5 may have kept it open, would flush it at exit, and can
+ * crash over that. */
+static atomic_bool write_failed;
+
+static void end(void)
+{
+    if (!write_failed) {
+        H5close();
+    }
+}
+
+static void begin(void)
 {
     H5dont_atexit();
+    atexit(end);
 }
 
 void lv_h5_lock(void)
 {
-    pthread_once(&once, leave_exit_alone);
+    pthread_once(&once, begin);
     LV_CHECK(pthread_mutex_lock(&lock) == 0, "the HDF5 lock");
     /* HDF5 prints its error stack unless told otherwise, in each thread that uses it. */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -90,6 +103,7 @@ int lv_h5_create_behind(hid_t *out, const char *path, size_t n)
         file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
     }
     int rc = file < 0 ? lv_h5_fail(LV_ERR_IO, "%s: creating", path) : LV_OK;
+    write_failed |= rc < 0;
     H5Pclose(create);
     H5Pclose(access);
     *out = file;
@@ -113,6 +127,7 @@ int lv_h5_open(hid_t *out, const char *path)
 int lv_h5_close(hid_t *file, const char *path)
 {
     if (*file >= 0 && H5Fclose(*file) < 0) {
+        write_failed = true;
         return lv_h5_fail(LV_ERR_IO, "%s: closing", path);
     }
     *file = H5I_INVALID_HID;
@@ -125,7 +140,7 @@ void lv_h5_discard(hid_t *file, const char *path)
 {
     if (*file >= 0) {
         (void)!truncate(path, 0);
-        H5Fclose(*file);
+        write_failed |= H5Fclose(*file) < 0;
     }
     unlink(path);
     *file = H5I_INVALID_HID;

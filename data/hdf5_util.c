@@ -124,14 +124,20 @@ int lv_h5_open(hid_t *out, const char *path)
     return rc;
 }
 
+/* Flushed first: a file that could not be closed must not be closed again. */
 int lv_h5_close(hid_t *file, const char *path)
 {
-    if (*file >= 0 && H5Fclose(*file) < 0) {
-        write_failed = true;
-        return lv_h5_fail(LV_ERR_IO, "%s: closing", path);
+    if (*file < 0) {
+        return LV_OK;
     }
-    *file = H5I_INVALID_HID;
-    return LV_OK;
+    int rc =
+        H5Fflush(*file, H5F_SCOPE_LOCAL) < 0 ? lv_h5_fail(LV_ERR_IO, "%s: writing", path) : LV_OK;
+    if (rc == LV_OK) {
+        rc = H5Fclose(*file) < 0 ? lv_h5_fail(LV_ERR_IO, "%s: closing", path) : LV_OK;
+        write_failed |= rc < 0;
+        *file = H5I_INVALID_HID;
+    }
+    return rc;
 }
 
 /* A file that HDF5 cannot flush stays open, and is flushed again at exit. Cut to nothing it leaves

@@ -25,8 +25,8 @@ int lv_h5_create(hid_t *out, const char *path);
 /* lv_h5_create_behind: the same, behind n bytes that are left free: 512 or a power of two above. */
 int lv_h5_create_behind(hid_t *out, const char *path, size_t n);
 int lv_h5_open(hid_t *out, const char *path);
-/* lv_h5_close: file may be invalid; it is set to H5I_INVALID_HID, but when it fails: the file is
- * then still the caller's, to be discarded. */
+/* lv_h5_close: file may be invalid; it is set to H5I_INVALID_HID, or left to lv_h5_discard where
+ * the close fails before its end. */
 int lv_h5_close(hid_t *file, const char *path);
 
 /* lv_h5_discard: close and remove a file that could not be written to its end, also where HDF5

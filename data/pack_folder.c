@@ -164,6 +164,9 @@ static int copy_tokenizer(const lv_pack_job *job)
     if (rc == LV_OK && (rc = lv_fail_point("pack.tokenizer.renamed")) < 0) {
         lv_fail_within("%s", dir);
     }
+    if (rc < 0) {
+        lv_dir_remove(beside);
+    }
     free(beside);
     free(dir);
     return rc;

@@ -37,6 +37,12 @@ kill_one() {
     all) kill -9 $pids ;;
     launcher) kill -9 "$launcher" ;;
     esac 2>/dev/null
+    # OpenMPI's launcher now and then waits for ever for ranks that are gone
+    for _ in $(seq 100); do
+        kill -0 "$launcher" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -9 "$launcher" 2>/dev/null
     wait "$launcher" 2>/dev/null
     for pid in $pids; do
         while [ -e "/proc/$pid" ] && [ "$(cut -d ' ' -f 3 "/proc/$pid/stat" 2>/dev/null)" != Z ]; do

@@ -69,8 +69,8 @@ typedef struct {
  * written last: a folder without one is not a pack. out_dir is locked meanwhile.
  * Memory: a shard's small columns (16 MiB of each at most), one image, and up to 64 bytes and its
  * name for each distinct image, on each rank; beside it what the source needs.
- * When the rejects can no longer stay within max_rejects it stops, and rejects.jsonl lists the
- * first of them.
+ * When there are 1000 rejects or more and they can no longer stay within max_rejects, it stops, and
+ * rejects.jsonl lists the first of them.
  * out    summary, on every rank
  * fails  LV_ERR_CONFIG (options, out_dir holds another pack or is in use), LV_ERR_UNSUPPORTED (it
  *        holds one of another format version), LV_ERR_FORMAT (too many rejects, or the first under

@@ -94,7 +94,7 @@ int lv_pack_finish(const lv_pack_job *job);
 int lv_pack_open_whole(hid_t *file, lv_pack_entry *entry, const lv_pack_job *job, const char *path,
                        const lv_pack_kind *kind, int64_t index);
 
-/* lv_pack_too_many: more rejects than the options allow. */
+/* lv_pack_too_many: more rejects than the options allow, and enough to stop early. */
 bool lv_pack_too_many(const lv_pack_job *job, int64_t n_rejects);
 
 /* lv_pack_add_record: one record to a sample shard, as a sample or as a reject. json may be NULL:

@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ENTRY_NUMBERS = sizeof(lv_pack_entry) / sizeof(int64_t) };
+enum {
+    ENTRY_NUMBERS = sizeof(lv_pack_entry) / sizeof(int64_t),
+    ENOUGH_REJECTS = 1000, /* a shorter list of what is wrong is worth being complete */
+};
 
 int lv_pack_meet(const lv_pack_job *job, int rc)
 {
@@ -48,8 +51,9 @@ void lv_pack_tick(lv_pack_job *job, int64_t n_bytes)
 
 bool lv_pack_too_many(const lv_pack_job *job, int64_t n_rejects)
 {
-    return (double)n_rejects >
-           job->options->max_rejects * (double)lv_pack_source_n_records(job->source);
+    return n_rejects >= ENOUGH_REJECTS &&
+           (double)n_rejects >
+               job->options->max_rejects * (double)lv_pack_source_n_records(job->source);
 }
 
 /* The file by which a rank that cannot go on tells the others, who look for it between shards. */

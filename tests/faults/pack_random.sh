@@ -24,7 +24,7 @@ sums() { (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2); }
 sums "$work/peace" >"$work/peace.sums"
 
 ranks_of() { # the processes of the launcher's ranks
-    pgrep -P "$1" -x llava
+    pgrep -P "$1" -x "$(basename "$LLAVA")"
 }
 
 # kill_one LAUNCHER WHOM: gone are the ranks when it returns

@@ -6,14 +6,36 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Set once a file could not be written: HDF5 may have kept it open, would flush it at exit, and can
+ * crash over that. */
+static atomic_bool write_failed;
+
+static void end(void)
+{
+    if (!write_failed) {
+        H5close();
+    }
+}
+
+static void begin(void)
+{
+    H5dont_atexit();
+    atexit(end);
+}
 
 void lv_h5_lock(void)
 {
+    pthread_once(&once, begin);
     LV_CHECK(pthread_mutex_lock(&lock) == 0, "the HDF5 lock");
     /* HDF5 prints its error stack unless told otherwise, in each thread that uses it. */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -69,13 +91,19 @@ static hid_t access_list(void)
 
 int lv_h5_create(hid_t *out, const char *path)
 {
+    return lv_h5_create_behind(out, path, 0);
+}
+
+int lv_h5_create_behind(hid_t *out, const char *path, size_t n)
+{
     hid_t access = access_list();
     hid_t create = H5Pcreate(H5P_FILE_CREATE);
     hid_t file = H5I_INVALID_HID;
-    if (access >= 0 && H5Pset_obj_track_times(create, 0) >= 0) {
+    if (access >= 0 && H5Pset_obj_track_times(create, 0) >= 0 && H5Pset_userblock(create, n) >= 0) {
         file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
     }
     int rc = file < 0 ? lv_h5_fail(LV_ERR_IO, "%s: creating", path) : LV_OK;
+    write_failed |= rc < 0;
     H5Pclose(create);
     H5Pclose(access);
     *out = file;
@@ -96,11 +124,32 @@ int lv_h5_open(hid_t *out, const char *path)
     return rc;
 }
 
+/* Flushed first: a file that could not be closed must not be closed again. */
 int lv_h5_close(hid_t *file, const char *path)
 {
-    herr_t bad = *file < 0 ? 0 : H5Fclose(*file);
+    if (*file < 0) {
+        return LV_OK;
+    }
+    int rc =
+        H5Fflush(*file, H5F_SCOPE_LOCAL) < 0 ? lv_h5_fail(LV_ERR_IO, "%s: writing", path) : LV_OK;
+    if (rc == LV_OK) {
+        rc = H5Fclose(*file) < 0 ? lv_h5_fail(LV_ERR_IO, "%s: closing", path) : LV_OK;
+        write_failed |= rc < 0;
+        *file = H5I_INVALID_HID;
+    }
+    return rc;
+}
+
+/* A file that HDF5 cannot flush stays open, and is flushed again at exit. Cut to nothing it leaves
+ * room on the disk, and the flush of what nobody will read succeeds. */
+void lv_h5_discard(hid_t *file, const char *path)
+{
+    if (*file >= 0) {
+        (void)!truncate(path, 0);
+        write_failed |= H5Fclose(*file) < 0;
+    }
+    unlink(path);
     *file = H5I_INVALID_HID;
-    return bad < 0 ? lv_h5_fail(LV_ERR_IO, "%s: closing", path) : LV_OK;
 }
 
 static int write_attribute(hid_t object, const char *name, hid_t file_type, hid_t type,

@@ -22,9 +22,16 @@ int lv_h5_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 
  * network file systems may not have.
  * fails  LV_ERR_IO; open: LV_ERR_FORMAT if it is not whole */
 int lv_h5_create(hid_t *out, const char *path);
+/* lv_h5_create_behind: the same, behind n bytes that are left free: 512 or a power of two above. */
+int lv_h5_create_behind(hid_t *out, const char *path, size_t n);
 int lv_h5_open(hid_t *out, const char *path);
-/* lv_h5_close: file may be invalid; it is set to H5I_INVALID_HID. */
+/* lv_h5_close: file may be invalid; it is set to H5I_INVALID_HID, or left to lv_h5_discard where
+ * the close fails before its end. */
 int lv_h5_close(hid_t *file, const char *path);
+
+/* lv_h5_discard: close and remove a file that could not be written to its end, also where HDF5
+ * cannot flush it because the disk is full. */
+void lv_h5_discard(hid_t *file, const char *path);
 
 /* Scalar attributes of a file or dataset. A text is stored with its own length.
  * fails  LV_ERR_IO; reading: LV_ERR_FORMAT if it is missing, of another type or too long */

@@ -3,8 +3,9 @@
  * The pack: a folder with manifest.json, sample shards and image shards (HDF5).
  *
  * A sample shard holds the records [k*n, (k+1)*n) of the source, an image shard the distinct
- * images [k*m, (k+1)*m) in the order in which the source first names them. So what is in a shard
- * depends on the source alone. pack_format.h lists the datasets.
+ * images [k*m, (k+1)*m) in the order in which the source first names them; n and m follow from
+ * their numbers. So what is in a shard depends on the source alone. pack_format.h lists the
+ * datasets.
  */
 #ifndef LV_DATA_PACK_H
 #define LV_DATA_PACK_H
@@ -24,11 +25,20 @@ typedef struct {
     const char *template_name;
     const char *out_dir;
     bool store_rgb; /* false: encoded bytes as found */
-    int image_size; /* of rgb */
+    int image_size; /* of rgb; 0 otherwise */
     lv_aspect aspect;
     bool strict;        /* stop at the first reject */
     double max_rejects; /* fraction of the records */
 } lv_pack_options;
+
+/* lv_pack_progress: how far this rank is in a phase of the work. */
+typedef struct {
+    const char *what; /* of which the counts are; borrowed, the same pointer all through a phase */
+    int64_t done;     /* by this rank */
+    int64_t own;      /* this rank's part of all; 0: not known, and so is all */
+    int64_t all;      /* of all ranks, which run at about the same pace */
+    int64_t n_bytes;  /* of the image files read by this rank, or of the data to be read */
+} lv_pack_progress;
 
 /* lv_pack_team: how the ranks that write one pack together meet; NULL functions for one process.
  * The caller (which knows MPI) supplies them. */
@@ -38,24 +48,46 @@ typedef struct {
     int (*meet)(void *context, int error);
     /* n bytes of rank 0 to all; fails with LV_ERR_COMM */
     int (*share)(void *context, void *data, int64_t n);
+    /* x[i] = sum over the ranks; fails with LV_ERR_COMM */
+    int (*sum)(void *context, int64_t *x, int64_t n);
     void *context;
-    /* called now and then: done and all are counts of images and records of this rank */
-    void (*progress)(void *context, const char *what, int64_t done, int64_t all);
+    /* called at the begin of a phase (done is 0) and for every image and record; may be NULL */
+    void (*progress)(void *context, const lv_pack_progress *progress);
 } lv_pack_team;
 
 typedef struct {
     int64_t n_records, n_samples, n_rejects, n_images;
     int64_t n_tokens, n_supervised;
+    int64_t n_bytes;          /* of all files but the manifest */
+    int64_t n_images_written; /* by this call, on all ranks; bad ones too */
+    int64_t was_complete;     /* 1: there was nothing left to do */
 } lv_pack_summary;
 
 /* lv_pack_write: make a pack, or finish one that was begun with the same options; collective over
- * the team. Rejected samples are listed in out_dir/rejects.jsonl: {"index","id","image","reason"}.
- * The manifest is written last: a folder without one is not a pack.
+ * the team. Shards that are there and whole are kept, others are dealt out to the ranks. Rejected
+ * samples are listed in out_dir/rejects.jsonl: {"index","id","image","reason"}. The manifest is
+ * written last: a folder without one is not a pack. out_dir is locked meanwhile.
+ * Memory: a shard's small columns (16 MiB of each at most), one image, and up to 64 bytes and its
+ * name for each distinct image, on each rank; beside it what the source needs.
+ * When there are 1000 rejects or more and they can no longer stay within max_rejects, it stops, and
+ * rejects.jsonl lists the first of them.
  * out    summary, on every rank
- * fails  LV_ERR_CONFIG (options, out_dir holds another pack), LV_ERR_FORMAT (too many rejects, or
- *        the first under strict; the JSON is broken), LV_ERR_IO */
+ * fails  LV_ERR_CONFIG (options, out_dir holds another pack or is in use), LV_ERR_UNSUPPORTED (it
+ *        holds one of another format version), LV_ERR_FORMAT (too many rejects, or the first under
+ *        strict; the JSON is broken), LV_ERR_IO */
 int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
                   const lv_pack_team *team);
+
+/* lv_pack_reject_reasons: the most frequent reasons in dir/rejects.jsonl, file names, numbers and
+ * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first.
+ * returns how many
+ * fails  LV_ERR_IO, LV_ERR_MEMORY */
+enum { LV_REJECT_REASON_BYTES = 128 };
+typedef struct {
+    char text[LV_REJECT_REASON_BYTES];
+    int64_t n;
+} lv_reject_reason;
+int lv_pack_reject_reasons(lv_reject_reason *out, int max, const char *dir);
 
 /* ---- reading ---- */
 

@@ -1,140 +1,128 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of a pack: rejects.jsonl and manifest.json, from the shards that all ranks wrote.
+ * The end of a pack: rejects.jsonl and manifest.json, from what all ranks say of their shards.
  */
 #include "data/pack_job.h"
 
 #include "autograd/error.h"
+#include "data/fail_point.h"
 #include "data/file.h"
 #include "data/manifest.h"
 #include "data/pack_manifest.h"
+#include "data/pack_rejects.h"
 
-#include <inttypes.h>
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    lv_pack_summary summary;
-    cJSON *manifest;
-    lv_pack_shard rejects; /* REJECT_BYTES of all shards, appended */
-} ending;
-
-int lv_pack_check_rejects(const lv_pack_summary *summary, const lv_pack_options *options)
+static int64_t n_sample_shards(const lv_pack_job *job)
 {
-    if (summary->n_records == 0) {
-        return lv_fail(LV_ERR_FORMAT, "%s: holds no samples", options->data_path);
-    }
-    const char *verdict =
-        summary->n_samples == 0                     ? "nothing is left to train on"
-        : options->strict && summary->n_rejects > 0 ? "none may be in a strict run"
-        : (double)summary->n_rejects > options->max_rejects * (double)summary->n_records
-            ? "more than the allowed fraction"
-            : NULL;
-    return verdict ? lv_fail(LV_ERR_FORMAT,
-                             "%s: %" PRId64 " of %" PRId64 " records were rejected, %s (%g); see "
-                             "%s/" LV_PACK_REJECTS_NAME,
-                             options->data_path, summary->n_rejects, summary->n_records, verdict,
-                             options->max_rejects, options->out_dir)
-                   : LV_OK;
+    return lv_pack_n_shards(lv_pack_source_n_records(job->source), job->identity.shard_records);
 }
 
-/* Counts and rejects of one sample shard. */
-static int add_sample_shard(ending *e, const char *path, int64_t k)
+static int64_t n_image_shards(const lv_pack_job *job)
 {
-    lv_pack_shard shard = {.kind = &LV_PACK_SAMPLES};
-    lv_pack_identity identity;
-    hid_t file = H5I_INVALID_HID;
-    int rc = lv_pack_shard_open(&file, &identity, path, &LV_PACK_SAMPLES, k);
-    rc = rc < 0 ? rc : lv_pack_shard_load(&shard, file, path, LV_PACK_COUNTS);
-    rc = rc < 0 ? rc : lv_pack_shard_load(&shard, file, path, LV_PACK_REJECT_BYTES);
-    rc = rc < 0 ? rc : lv_pack_shard_load(&shard, file, path, LV_PACK_REJECT_OFFSET);
-    if (rc == LV_OK) {
-        const lv_pack_column *c = shard.columns;
-        const lv_sample_counts *counts = c[LV_PACK_COUNTS].data;
-        for (int64_t i = 0; i < c[LV_PACK_COUNTS].n; i++) {
-            e->summary.n_tokens += counts[i].n_tokens;
-            e->summary.n_supervised += counts[i].n_supervised;
-        }
-        e->summary.n_samples += c[LV_PACK_COUNTS].n;
-        e->summary.n_rejects += c[LV_PACK_REJECT_OFFSET].n - 1;
-        rc = lv_pack_append(&e->rejects, LV_PACK_REJECT_BYTES, c[LV_PACK_REJECT_BYTES].data,
-                            c[LV_PACK_REJECT_BYTES].n);
-        rc = rc < 0 ? rc
-                    : lv_pack_manifest_add_shard(e->manifest, "sample_shards", c[LV_PACK_COUNTS].n);
+    return lv_pack_n_shards(job->names.n, job->identity.shard_images);
+}
+
+static lv_pack_summary sum_up(const lv_pack_job *job)
+{
+    lv_pack_summary s = {.n_records = lv_pack_source_n_records(job->source),
+                         .n_images = job->names.n};
+    for (int64_t k = 0; k < n_sample_shards(job); k++) {
+        s.n_samples += job->samples[k].n_samples;
+        s.n_rejects += job->samples[k].n_bad;
+        s.n_tokens += job->samples[k].n_tokens;
+        s.n_supervised += job->samples[k].n_supervised;
     }
-    lv_pack_shard_close(&file);
-    lv_pack_shard_free(&shard);
+    for (int64_t k = 0; k < n_image_shards(job); k++) {
+        s.n_images -= job->images[k].n_bad;
+    }
+    return s;
+}
+
+static int add_shards(cJSON *manifest, const lv_pack_job *job)
+{
+    int rc = LV_OK;
+    for (int64_t k = 0; rc == LV_OK && k < n_sample_shards(job); k++) {
+        rc = lv_pack_manifest_add_shard(manifest, "sample_shards", job->samples[k].n_samples);
+    }
+    for (int64_t k = 0; rc == LV_OK && k < n_image_shards(job); k++) {
+        int64_t left = job->names.n - k * job->identity.shard_images;
+        rc = lv_pack_manifest_add_shard(
+            manifest, "image_shards",
+            left < job->identity.shard_images ? left : job->identity.shard_images);
+    }
     return rc;
 }
 
-static int add_sample_shards(ending *e, const lv_pack_job *job)
+static int add_shard_files(cJSON *manifest, const lv_pack_kind *kind, const lv_pack_entry *entries,
+                           int64_t n)
 {
-    int64_t n = lv_pack_n_shards(e->summary.n_records, LV_PACK_SHARD_RECORDS);
     int rc = LV_OK;
     for (int64_t k = 0; rc == LV_OK && k < n; k++) {
-        char *name = lv_pack_shard_name(&LV_PACK_SAMPLES, k);
-        char *path = lv_path("%s/%s", job->options->out_dir, name);
-        rc = add_sample_shard(e, path, k);
-        free(path);
+        char *name = lv_pack_shard_name(kind, k);
+        rc = lv_manifest_add_entry(manifest, name, entries[k].n_bytes, (uint32_t)entries[k].crc32);
         free(name);
     }
     return rc;
 }
 
-static int add_image_shards(ending *e, const lv_pack_job *job)
+/* The files of tokenizer/, in the order of their names. */
+static int add_tokenizer_files(cJSON *manifest, const char *dir)
 {
-    int rc = LV_OK;
-    for (int64_t first = 0; rc == LV_OK && first < job->names.n; first += LV_PACK_SHARD_IMAGES) {
-        int64_t left = job->names.n - first;
-        rc = lv_pack_manifest_add_shard(e->manifest, "image_shards",
-                                        left < LV_PACK_SHARD_IMAGES ? left : LV_PACK_SHARD_IMAGES);
+    char *folder = lv_path("%s/" LV_PACK_TOKENIZER_NAME, dir);
+    struct dirent **files = NULL;
+    int n = scandir(folder, &files, NULL, alphasort);
+    int rc = n < 0 ? lv_fail_errno(LV_ERR_IO, "%s: opening", folder) : LV_OK;
+    for (int i = 0; i < n; i++) {
+        if (rc == LV_OK && files[i]->d_name[0] != '.') {
+            char *name = lv_path(LV_PACK_TOKENIZER_NAME "/%s", files[i]->d_name);
+            rc = lv_manifest_add_file(manifest, dir, name);
+            free(name);
+        }
+        free(files[i]);
     }
-    for (int64_t i = 0; i < job->names.n; i++) {
-        e->summary.n_images += !job->names.items[i].reason;
-    }
+    free(files);
+    free(folder);
     return rc;
 }
 
-static int add_files(ending *e, const lv_pack_job *job)
+static int add_files(cJSON *manifest, const lv_pack_job *job)
 {
-    const lv_pack_kind *const kinds[] = {&LV_PACK_SAMPLES, &LV_PACK_IMAGES};
-    const int64_t n_shards[] = {lv_pack_n_shards(e->summary.n_records, LV_PACK_SHARD_RECORDS),
-                                lv_pack_n_shards(job->names.n, LV_PACK_SHARD_IMAGES)};
-    int rc = LV_OK;
-    for (size_t i = 0; i < 2; i++) {
-        for (int64_t k = 0; rc == LV_OK && k < n_shards[i]; k++) {
-            char *name = lv_pack_shard_name(kinds[i], k);
-            rc = lv_manifest_add_file(e->manifest, job->options->out_dir, name);
-            free(name);
-        }
+    const char *dir = job->options->out_dir;
+    int rc = add_shard_files(manifest, &LV_PACK_SAMPLES, job->samples, n_sample_shards(job));
+    rc = rc < 0 ? rc : add_shard_files(manifest, &LV_PACK_IMAGES, job->images, n_image_shards(job));
+    rc = rc < 0 ? rc : lv_manifest_add_file(manifest, dir, LV_PACK_REJECTS_NAME);
+    return rc < 0 ? rc : add_tokenizer_files(manifest, dir);
+}
+
+static int write_manifest(const lv_pack_job *job, const lv_pack_summary *summary)
+{
+    cJSON *manifest = NULL;
+    char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, job->options->out_dir);
+    const char *slash = strrchr(job->options->data_path, '/');
+    int rc = lv_pack_manifest_create(&manifest, &job->identity,
+                                     slash ? slash + 1 : job->options->data_path);
+    rc = rc < 0 ? rc : add_shards(manifest, job);
+    rc = rc < 0 ? rc : lv_pack_manifest_add_totals(manifest, summary);
+    rc = rc < 0 ? rc : add_files(manifest, job);
+    if (rc == LV_OK && (rc = lv_fail_point("pack.manifest.begin")) < 0) {
+        lv_fail_within("%s", path);
     }
-    return rc < 0 ? rc
-                  : lv_manifest_add_file(e->manifest, job->options->out_dir, LV_PACK_REJECTS_NAME);
+    rc = rc < 0 ? rc : lv_manifest_write(path, manifest);
+    if (rc == LV_OK && (rc = lv_fail_point("pack.manifest.written")) < 0) {
+        lv_fail_within("%s", path);
+    }
+    cJSON_Delete(manifest);
+    free(path);
+    return rc;
 }
 
 int lv_pack_finish(const lv_pack_job *job)
 {
-    const char *dir = job->options->out_dir;
-    ending e = {.rejects = {.kind = &LV_PACK_SAMPLES}};
-    char *rejects_path = lv_path("%s/" LV_PACK_REJECTS_NAME, dir);
-    char *manifest_path = lv_path("%s/" LV_PACK_MANIFEST_NAME, dir);
-    e.summary.n_records = lv_pack_source_n_records(job->source);
-    const char *slash = strrchr(job->options->data_path, '/');
-    int rc = lv_pack_manifest_create(&e.manifest, &job->identity,
-                                     slash ? slash + 1 : job->options->data_path);
-    rc = rc < 0 ? rc : add_sample_shards(&e, job);
-    rc = rc < 0 ? rc : add_image_shards(&e, job);
-    if (rc == LV_OK) {
-        const lv_pack_column *c = &e.rejects.columns[LV_PACK_REJECT_BYTES];
-        rc = lv_file_write(rejects_path, c->n ? c->data : "", (size_t)c->n);
-    }
-    rc = rc < 0 ? rc : lv_pack_check_rejects(&e.summary, job->options);
-    rc = rc < 0 ? rc : lv_pack_manifest_add_totals(e.manifest, &e.summary);
-    rc = rc < 0 ? rc : add_files(&e, job);
-    rc = rc < 0 ? rc : lv_manifest_write(manifest_path, e.manifest);
-    cJSON_Delete(e.manifest);
-    lv_pack_shard_free(&e.rejects);
-    free(rejects_path);
-    free(manifest_path);
-    return rc;
+    lv_pack_summary summary = sum_up(job);
+    int rc = lv_pack_write_rejects(job);
+    rc = rc < 0 ? rc : lv_pack_check_rejects(&summary, job->options, false);
+    return rc < 0 ? rc : write_manifest(job, &summary);
 }

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #define FIELD(id, name, type, columns, unit) {name, LV_PACK_##type, columns, unit},
@@ -74,6 +75,42 @@ uint32_t lv_pack_sample_crc(const int32_t *tokens, const uint8_t *supervised, in
 char *lv_pack_shard_name(const lv_pack_kind *kind, int64_t shard)
 {
     return lv_path("%s-%05" PRId64 ".h5", kind->name, shard);
+}
+
+/* The power of two next above n / 128, from low to high. */
+static int64_t spread(int64_t n, int64_t low, int64_t high)
+{
+    int64_t size = low;
+    while (size < high && size * 128 < n) {
+        size *= 2;
+    }
+    return size;
+}
+
+int64_t lv_pack_shard_records(int64_t n)
+{
+    return spread(n, 256, LV_PACK_MAX_SHARD_RECORDS);
+}
+
+int64_t lv_pack_shard_images(int64_t n)
+{
+    return spread(n, 8, LV_PACK_MAX_SHARD_IMAGES);
+}
+
+int lv_pack_check_version(int64_t version)
+{
+    return version == LV_PACK_FORMAT_VERSION
+               ? LV_OK
+               : lv_fail(LV_ERR_UNSUPPORTED,
+                         "a pack of format version %" PRId64 ", this program has %d: pack again",
+                         version, LV_PACK_FORMAT_VERSION);
+}
+
+char *lv_pack_beside(const char *path)
+{
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    return lv_path("%s.tmp-%s-%ld", path, host, (long)getpid());
 }
 
 int64_t lv_pack_n_shards(int64_t n, int64_t per_shard)

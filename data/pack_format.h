@@ -2,10 +2,14 @@
  *
  * The pack's files: what is in a shard, written and read by one table.
  *
- *   samples-00000.h5  records [k*4096, (k+1)*4096) of the source, less the rejected ones
- *   images-00000.h5   distinct images [k*512, (k+1)*512), in the order of their first use
+ *   samples-00000.h5  records [k*n, (k+1)*n) of the source, less the rejected ones
+ *   images-00000.h5   distinct images [k*m, (k+1)*m), in the order of their first use
  *   rejects.jsonl     a line a rejected record
+ *   tokenizer/        a copy of the files that the tokenizer was read from
  *   manifest.json     options, totals, every file with its size and CRC-32; written last
+ *
+ * n is the attribute "shard_records", m is "shard_images"; both follow from the source alone. An
+ * HDF5 file begins with a seal (pack_seal.h), in the user block.
  *
  * All datasets lie flat at the root of the file, contiguous, little-endian; each has an attribute
  * "unit" and the "crc32" of its bytes as they lie in the file. An offset array has one entry more
@@ -19,9 +23,9 @@
 #include <stdint.h>
 
 enum {
-    LV_PACK_FORMAT_VERSION = 1,
-    LV_PACK_SHARD_RECORDS = 4096,
-    LV_PACK_SHARD_IMAGES = 512,
+    LV_PACK_FORMAT_VERSION = 2,
+    LV_PACK_MAX_SHARD_RECORDS = 4096,
+    LV_PACK_MAX_SHARD_IMAGES = 512,
     LV_PACK_MAX_IMAGE_SIZE = 4096, /* of rgb, pixels */
 };
 
@@ -60,7 +64,9 @@ enum {
     X(store, "store", TEXT)          /* original | rgb */                                          \
     X(aspect, "aspect", TEXT)        /* square | pad; none for original */                         \
     X(image_size, "image_size", INT) /* pixels; 0 for original */                                  \
-    X(has_images, "has_images", INT) /* 0: made without a folder of images */                      \
+    X(has_images, "has_images", INT) /* 0: made without a folder of images, or has none */         \
+    X(shard_records, "shard_records", INT)                                                         \
+    X(shard_images, "shard_images", INT)                                                           \
     X(source_bytes, "source_bytes", INT)                                                           \
     X(source_crc32, "source_crc32", INT)
 
@@ -73,6 +79,8 @@ typedef struct {
     char aspect[LV_PACK_TEXT_BYTES];
     int64_t image_size;
     int64_t has_images;
+    int64_t shard_records;
+    int64_t shard_images;
     int64_t source_bytes;
     int64_t source_crc32;
 } lv_pack_identity;
@@ -121,6 +129,20 @@ uint32_t lv_pack_sample_crc(const int32_t *tokens, const uint8_t *supervised, in
 
 /* lv_pack_shard_name: "samples-00000.h5"; free() it. */
 char *lv_pack_shard_name(const lv_pack_kind *kind, int64_t shard);
+
+/* lv_pack_shard_records, lv_pack_shard_images: how many of n records or images a shard holds: a
+ * power of two, so that there are some 64 to 128 shards to deal to the ranks, but neither tiny nor
+ * huge ones: 256 to 4096 records, 8 to 512 images. */
+int64_t lv_pack_shard_records(int64_t n);
+int64_t lv_pack_shard_images(int64_t n);
+
+/* lv_pack_check_version: of a manifest or shard.
+ * fails  LV_ERR_UNSUPPORTED: the pack has to be made again */
+int lv_pack_check_version(int64_t version);
+
+/* lv_pack_beside: a name for what is to become the file at path: "<path>.tmp-<host>-<process>", so
+ * that what is left of a killed job's rank cannot meet that of the next; free() it. */
+char *lv_pack_beside(const char *path);
 
 /* lv_pack_n_shards: of n things, per_shard in each. */
 int64_t lv_pack_n_shards(int64_t n, int64_t per_shard);

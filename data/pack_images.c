@@ -12,10 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
 
-enum { MAX_FILE_BYTES = 1 << 30, PROGRESS_EVERY = 16 };
+enum { MAX_FILE_BYTES = 1 << 30 };
 
 /* One image as it is stored, or the reason for which it cannot be. */
 typedef struct {
@@ -56,7 +55,8 @@ static int read_file(char **bytes, size_t *n, const char *path)
     return lv_file_read(bytes, n, path);
 }
 
-static int read_image(stored_image *out, const lv_pack_options *options, const char *name)
+static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options *options,
+                      const char *name)
 {
     lv_image image = {0}, square = {0};
     lv_image_format format;
@@ -68,6 +68,7 @@ static int read_image(stored_image *out, const lv_pack_options *options, const c
     }
     char *path = lv_path("%s/%s", options->image_dir, name);
     int rc = read_file(&bytes, &n, path);
+    *n_read = (int64_t)n;
     if (rc == LV_OK) {
         rc = lv_image_format_of(&format, (const uint8_t *)bytes, n);
         if (rc == LV_OK) {
@@ -102,10 +103,10 @@ static int read_image(stored_image *out, const lv_pack_options *options, const c
 }
 
 /* read_image, but a bad file is a result, not a failure, unless the run is strict. */
-static int examine(stored_image *out, const lv_pack_job *job, int64_t number)
+static int examine(stored_image *out, int64_t *n_read, const lv_pack_job *job, int64_t number)
 {
     const lv_pack_name *item = &job->names.items[number];
-    int rc = read_image(out, job->options, item->name);
+    int rc = read_image(out, n_read, job->options, item->name);
     if (rc == LV_OK || rc == LV_ERR_MEMORY) {
         return rc < 0 ? lv_fail_within("image \"%s\"", item->name) : rc;
     }
@@ -141,44 +142,110 @@ static int append_image(lv_pack_shard *shard, const char *name, const stored_ima
                                 image->reason ? image->reason : "");
 }
 
-/* A file without a name in the folder of the pack, for what may not fit into memory. */
-static int open_spool(FILE **out, const char *path)
+/* ---- what is wrong with images, from rank to rank ---- */
+
+static int note(lv_pack_job *job, int64_t number, const char *reason)
 {
-    char *beside = lv_path("%s.tmp.bytes", path);
-    FILE *spool = fopen(beside, "w+b");
-    int rc = spool && unlink(beside) == 0 ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s", beside);
-    if (rc < 0 && spool) {
-        fclose(spool);
-        spool = NULL;
+    lv_pack_notes *notes = &job->notes;
+    int64_t n = (int64_t)strlen(reason) + 1;
+    int64_t n_words = 2 + (n + 7) / 8;
+    if (n_words > notes->capacity - notes->n) {
+        int64_t capacity = 2 * (notes->n + n_words);
+        int64_t *words = realloc(notes->words, (size_t)capacity * sizeof *words);
+        if (!words) {
+            return lv_fail(LV_ERR_MEMORY, "no memory for the reasons of bad images");
+        }
+        notes->words = words;
+        notes->capacity = capacity;
     }
-    free(beside);
-    *out = spool;
+    int64_t *at = notes->words + notes->n;
+    at[0] = number;
+    at[1] = n_words - 2;
+    at[n_words - 1] = 0;
+    memcpy(at + 2, reason, (size_t)n);
+    notes->n += n_words;
+    job->n_rejects += job->names.items[number].n_led;
+    return LV_OK;
+}
+
+/* All ranks' notes one behind the other: each adds its own to a row of zeros. */
+static int gather_notes(lv_pack_job *job)
+{
+    lv_pack_notes *all = &job->all_notes;
+    int64_t *ends = calloc((size_t)job->team.n_ranks, sizeof *ends);
+    int rc = ends ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
+    rc = lv_pack_meet(job, rc);
+    if (rc == LV_OK) {
+        for (int r = job->team.rank; r < job->team.n_ranks; r++) {
+            ends[r] = job->notes.n;
+        }
+        rc = lv_pack_sum(job, ends, job->team.n_ranks);
+    }
+    if (rc == LV_OK) {
+        all->n = ends[job->team.n_ranks - 1];
+        all->words = calloc((size_t)all->n + 1, sizeof *all->words);
+        rc = all->words ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for the reasons of bad images");
+    }
+    rc = lv_pack_meet(job, rc);
+    if (rc == LV_OK && job->notes.n > 0) {
+        memcpy(all->words + ends[job->team.rank] - job->notes.n, job->notes.words,
+               (size_t)job->notes.n * sizeof *all->words);
+    }
+    rc = rc < 0 ? rc : lv_pack_sum(job, all->words, all->n);
+    free(ends);
     return rc;
 }
 
-static int write_shard(const lv_pack_job *job, const char *path, int64_t index, int64_t first,
-                       int64_t end, int64_t *done, int64_t share)
+static int share_reasons(lv_pack_job *job)
 {
-    lv_pack_shard shard = {.kind = &LV_PACK_IMAGES};
-    int rc = open_spool(&shard.columns[LV_PACK_BYTES].spool, path);
+    int rc = gather_notes(job);
+    const lv_pack_notes *all = &job->all_notes;
+    for (int64_t at = 0; rc == LV_OK && at < all->n; at += 2 + all->words[at + 1]) {
+        rc = lv_pack_names_set_reason(&job->names, all->words[at],
+                                      (const char *)(all->words + at + 2));
+    }
+    return lv_pack_meet(job, rc);
+}
+
+/* ---- shards ---- */
+
+static int add_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entry, int64_t number)
+{
+    stored_image image = {0};
+    int64_t n_read = 0;
+    int rc = examine(&image, &n_read, job, number);
+    rc = rc < 0 ? rc : append_image(shard, job->names.items[number].name, &image);
+    if (rc == LV_OK && image.reason) {
+        entry->n_bad++;
+        rc = note(job, number, image.reason);
+    }
+    stored_image_free(&image);
+    lv_pack_tick(job, n_read);
+    return rc;
+}
+
+static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
+                       int64_t first, int64_t n)
+{
     static const int offsets[] = {LV_PACK_IMAGE_OFFSET, LV_PACK_NAME_OFFSET, LV_PACK_REASON_OFFSET};
+    lv_pack_shard shard = {.kind = &LV_PACK_IMAGES, .path = path};
+    lv_pack_entry made = {0};
+    int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < sizeof offsets / sizeof *offsets; i++) {
         rc = lv_pack_append_int64(&shard, offsets[i], 0);
     }
-    for (int64_t i = first; rc == LV_OK && i < end; i++) {
-        stored_image image = {0};
-        rc = examine(&image, job, i);
-        if (rc == LV_OK) {
-            rc = append_image(&shard, job->names.items[i].name, &image);
-        }
-        stored_image_free(&image);
-        if (++*done % PROGRESS_EVERY == 0) {
-            lv_pack_progress(job, "images", *done, share);
+    for (int64_t i = first; rc == LV_OK && i < first + n; i++) {
+        rc = add_image(job, &shard, &made, i);
+        if (lv_pack_too_many(job, job->n_rejects)) {
+            goto done;
         }
     }
+    rc = rc < 0 ? rc
+                : lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
     if (rc == LV_OK) {
-        rc = lv_pack_shard_write(path, &shard, index, &job->identity);
+        *entry = made;
     }
+done:
     lv_pack_shard_free(&shard);
     return rc;
 }
@@ -203,80 +270,47 @@ static char *reason_of(const lv_pack_shard *shard, int64_t i)
     return n ? lv_path("%.*s", n, bytes + offset[i]) : NULL;
 }
 
-/* Of a shard that an earlier run wrote: are the images that were bad then bad now, and for the same
- * reason? returns 1 or 0, or an error */
-static int still_bad(const lv_pack_job *job, hid_t file, const char *path, int64_t first,
-                     int64_t end)
+/* Is the image that was bad then bad now, for the same reason? returns 1 or 0, or an error */
+static int is_still_bad(const lv_pack_job *job, int64_t number, const char *reason)
+{
+    stored_image image = {0};
+    int64_t n_read = 0;
+    int rc = examine(&image, &n_read, job, number);
+    bool same = rc == LV_OK && image.reason && strcmp(image.reason, reason) == 0;
+    stored_image_free(&image);
+    return rc < 0 ? rc : same;
+}
+
+static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
+                       int64_t first, int64_t n)
 {
     lv_pack_shard shard = {.kind = &LV_PACK_IMAGES};
-    int rc = load_reasons(&shard, file, path, end - first);
-    bool same = rc == LV_OK;
-    for (int64_t i = first; rc == LV_OK && same && i < end; i++) {
-        char *reason = reason_of(&shard, i - first);
-        if (reason) {
-            stored_image image = {0};
-            rc = examine(&image, job, i);
-            same = image.reason && strcmp(image.reason, reason) == 0;
-            stored_image_free(&image);
+    int rc = load_reasons(&shard, file, path, n) == LV_OK; /* one that cannot is written again */
+    for (int64_t pass = 0; pass < 2; pass++) {
+        for (int64_t i = 0; rc == 1 && i < n; i++) {
+            char *reason = reason_of(&shard, i);
+            if (reason && pass == 0) {
+                rc = is_still_bad(job, first + i, reason);
+            } else if (reason) {
+                int noted = note(job, first + i, reason);
+                rc = noted < 0 ? noted : rc;
+                entry->n_bad++;
+            }
+            free(reason);
         }
-        free(reason);
     }
     lv_pack_shard_free(&shard);
-    return rc < 0 ? rc : same;
+    return rc;
 }
 
 int lv_pack_write_images(lv_pack_job *job)
 {
-    int64_t n = job->names.n, done = 0;
-    int64_t share = lv_pack_share(job, n, LV_PACK_SHARD_IMAGES);
-    int rc = LV_OK;
-    for (int64_t k = job->team.rank; rc >= 0 && k * LV_PACK_SHARD_IMAGES < n;
-         k += job->team.n_ranks) {
-        int64_t first = k * LV_PACK_SHARD_IMAGES;
-        int64_t end = n - first < LV_PACK_SHARD_IMAGES ? n : first + LV_PACK_SHARD_IMAGES;
-        char *name = lv_pack_shard_name(&LV_PACK_IMAGES, k);
-        char *path = lv_path("%s/%s", job->options->out_dir, name);
-        hid_t file = H5I_INVALID_HID;
-        rc = lv_pack_open_whole(&file, job, path, &LV_PACK_IMAGES, k);
-        if (rc == 1) {
-            rc = still_bad(job, file, path, first, end);
-        }
-        lv_pack_shard_close(&file);
-        if (rc == 0) {
-            rc = write_shard(job, path, k, first, end, &done, share);
-        } else {
-            done += end - first;
-        }
-        lv_pack_progress(job, "images", done, share);
-        free(path);
-        free(name);
-    }
-    return rc < 0 ? rc : LV_OK;
-}
-
-int lv_pack_load_reasons(lv_pack_job *job)
-{
-    int rc = LV_OK;
-    for (int64_t first = 0; rc == LV_OK && first < job->names.n; first += LV_PACK_SHARD_IMAGES) {
-        int64_t k = first / LV_PACK_SHARD_IMAGES;
-        int64_t n = job->names.n - first;
-        n = n < LV_PACK_SHARD_IMAGES ? n : LV_PACK_SHARD_IMAGES;
-        char *name = lv_pack_shard_name(&LV_PACK_IMAGES, k);
-        char *path = lv_path("%s/%s", job->options->out_dir, name);
-        lv_pack_shard shard = {.kind = &LV_PACK_IMAGES};
-        lv_pack_identity identity;
-        hid_t file = H5I_INVALID_HID;
-        rc = lv_pack_shard_open(&file, &identity, path, &LV_PACK_IMAGES, k);
-        if (rc == LV_OK) {
-            rc = load_reasons(&shard, file, path, n);
-        }
-        for (int64_t i = 0; rc == LV_OK && i < n; i++) {
-            job->names.items[first + i].reason = reason_of(&shard, i);
-        }
-        lv_pack_shard_close(&file);
-        lv_pack_shard_free(&shard);
-        free(path);
-        free(name);
-    }
-    return rc;
+    const lv_pack_phase phase = {.kind = &LV_PACK_IMAGES,
+                                 .what = "images",
+                                 .n = job->names.n,
+                                 .per_shard = job->identity.shard_images,
+                                 .check = check_shard,
+                                 .write = write_shard,
+                                 .finish = share_reasons};
+    return lv_pack_run_phase(job, &phase, &job->images, &job->n_images_written);
 }

@@ -81,10 +81,7 @@ int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest)
         return lv_fail(LV_ERR_FORMAT, "this is not the manifest of a pack");
     }
     rc = lv_json_int(manifest, "format_version", true, &version);
-    if (rc == LV_OK && version != LV_PACK_FORMAT_VERSION) {
-        rc = lv_fail(LV_ERR_FORMAT, "format version %" PRId64 ", this program reads %d", version,
-                     LV_PACK_FORMAT_VERSION);
-    }
+    rc = rc < 0 ? rc : lv_pack_check_version(version);
     for (int i = 0; rc == LV_OK && i < LV_PACK_N_ATTRIBUTES; i++) {
         const lv_pack_attribute *a = &LV_PACK_ATTRIBUTE_TABLE[i];
         char *value = (char *)&id + a->place;
@@ -100,6 +97,12 @@ int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest)
         if (rc == LV_OK) {
             strcpy(value, text);
         }
+    }
+    if (rc == LV_OK && (id.shard_records < 1 || id.shard_records > LV_PACK_MAX_SHARD_RECORDS ||
+                        id.shard_images < 1 || id.shard_images > LV_PACK_MAX_SHARD_IMAGES)) {
+        rc = lv_fail(LV_ERR_FORMAT,
+                     "impossible shards of %" PRId64 " records and %" PRId64 " images",
+                     id.shard_records, id.shard_images);
     }
     if (rc == LV_OK) {
         *out = id;

@@ -14,6 +14,7 @@
 
 #define LV_PACK_MANIFEST_NAME "manifest.json"
 #define LV_PACK_REJECTS_NAME "rejects.jsonl"
+#define LV_PACK_TOKENIZER_NAME "tokenizer"
 
 /* lv_pack_manifest_create: with empty lists of shards; cJSON_Delete. fails  LV_ERR_MEMORY */
 int lv_pack_manifest_create(cJSON **out, const lv_pack_identity *identity, const char *source_name);
@@ -24,7 +25,8 @@ int lv_pack_manifest_add_shard(cJSON *manifest, const char *list, int64_t n);
 /* lv_pack_manifest_add_totals: fails  LV_ERR_MEMORY */
 int lv_pack_manifest_add_totals(cJSON *manifest, const lv_pack_summary *summary);
 
-/* Reading. All fail with LV_ERR_FORMAT. */
+/* Reading. All fail with LV_ERR_FORMAT; the identity with LV_ERR_UNSUPPORTED if the pack is of
+ * another format version. */
 int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest);
 int lv_pack_manifest_totals(lv_pack_summary *out, const cJSON *manifest);
 

@@ -272,15 +272,18 @@ static int open_all(lv_pack *pack, const char *dir)
     int rc = lv_pack_manifest_identity(&pack->identity, pack->manifest);
     rc = rc < 0 ? rc : check_store(&pack->identity);
     rc = rc < 0 ? rc : lv_pack_manifest_totals(&totals, pack->manifest);
-    rc = rc < 0 ? rc : open_list(&pack->samples, pack, dir, "sample_shards", LV_PACK_SHARD_RECORDS);
-    rc = rc < 0 ? rc : open_list(&pack->images, pack, dir, "image_shards", LV_PACK_SHARD_IMAGES);
+    rc = rc < 0
+             ? rc
+             : open_list(&pack->samples, pack, dir, "sample_shards", pack->identity.shard_records);
+    rc = rc < 0 ? rc
+                : open_list(&pack->images, pack, dir, "image_shards", pack->identity.shard_images);
     rc = rc < 0 ? rc : check_size(pack, dir, LV_PACK_REJECTS_NAME);
     if (rc == LV_OK && totals.n_samples != pack->samples.n) {
         rc = lv_fail(LV_ERR_FORMAT, "%" PRId64 " samples in all, %" PRId64 " in its shards",
                      totals.n_samples, pack->samples.n);
     }
     for (int64_t k = 0; rc == LV_OK && k + 1 < pack->images.n_shards; k++) {
-        if (pack->images.shards[k].n != LV_PACK_SHARD_IMAGES) {
+        if (pack->images.shards[k].n != pack->identity.shard_images) {
             rc = lv_fail(LV_ERR_FORMAT, "image shard %" PRId64 " is not full", k);
         }
     }

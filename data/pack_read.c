@@ -99,7 +99,7 @@ lv_pack_shard_state *lv_pack_shard_of_image(const lv_pack *pack, int64_t image_i
 {
     LV_CHECK(image_id >= 0 && image_id < pack->images.n, "image %" PRId64 " of %" PRId64, image_id,
              pack->images.n);
-    return &pack->images.shards[image_id / LV_PACK_SHARD_IMAGES];
+    return &pack->images.shards[image_id / pack->identity.shard_images];
 }
 
 typedef struct {

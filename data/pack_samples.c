@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROGRESS_EVERY = 64 };
-
 /* The record's id for a message, also of a record that could not be read; a new item. */
 static cJSON *id_of(const cJSON *json)
 {
@@ -92,9 +90,13 @@ static int find_images(int64_t *ids, const char **bad, const lv_pack_job *job,
             return lv_fail(LV_ERR_FORMAT, "has an image, but no folder of images was given");
         }
         ids[i] = lv_pack_names_find(&job->names, record->images[i]);
-        LV_CHECK(ids[i] >= 0, "image \"%s\" was not found before", record->images[i]);
-        if (job->names.items[ids[i]].reason) {
-            return lv_fail(LV_ERR_FORMAT, "%s", job->names.items[ids[i]].reason);
+        if (ids[i] < 0) {
+            return lv_fail(LV_ERR_IO, "%s: changes while it is read: image \"%s\" is new",
+                           job->options->data_path, record->images[i]);
+        }
+        const char *reason = lv_pack_names_reason(&job->names, ids[i]);
+        if (reason) {
+            return lv_fail(LV_ERR_FORMAT, "%s", reason);
         }
     }
     *bad = NULL;
@@ -117,9 +119,8 @@ static int encode(lv_prompt *prompt, const lv_pack_job *job, const lv_record *re
     return prompt->n_supervised ? LV_OK : lv_fail(LV_ERR_FORMAT, "no token is supervised");
 }
 
-/* json is NULL if the record could not be read, as the last failure says. */
-static int add_record(const lv_pack_job *job, lv_pack_shard *shard, lv_prompt *prompt,
-                      int64_t index, const cJSON *json)
+int lv_pack_add_record(const lv_pack_job *job, lv_pack_shard *shard, lv_prompt *prompt,
+                       int64_t index, const cJSON *json)
 {
     lv_record record = {0};
     const char *bad_image = NULL;
@@ -144,82 +145,99 @@ static int add_record(const lv_pack_job *job, lv_pack_shard *shard, lv_prompt *p
     return rc < 0 && !job->options->strict ? lv_fail_within("record %" PRId64, index) : rc;
 }
 
-static int write_shard(const lv_pack_job *job, const char *path, int64_t k, int64_t *done,
-                       int64_t share)
+static int64_t n_rejects_of(const lv_pack_shard *shard)
+{
+    return shard->columns[LV_PACK_REJECT_OFFSET].n - 1;
+}
+
+/* Fills entry from the shard's counts, which are in memory. */
+static void count(lv_pack_entry *entry, const lv_pack_shard *shard)
+{
+    const lv_pack_column *column = &shard->columns[LV_PACK_COUNTS];
+    const lv_sample_counts *counts = column->data;
+    entry->n_samples = column->n;
+    for (int64_t i = 0; i < column->n; i++) {
+        entry->n_tokens += counts[i].n_tokens;
+        entry->n_supervised += counts[i].n_supervised;
+    }
+}
+
+static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
+                       int64_t first, int64_t n)
 {
     static const int offsets[] = {LV_PACK_SAMPLE_OFFSET, LV_PACK_SAMPLE_IMAGE_OFFSET,
                                   LV_PACK_ID_OFFSET, LV_PACK_REJECT_OFFSET};
-    lv_pack_shard shard = {.kind = &LV_PACK_SAMPLES};
+    lv_pack_shard shard = {.kind = &LV_PACK_SAMPLES, .path = path};
+    lv_pack_entry made = {0};
     lv_prompt prompt = {0};
+    const int64_t n_before = job->n_rejects;
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < sizeof offsets / sizeof *offsets; i++) {
         rc = lv_pack_append_int64(&shard, offsets[i], 0);
     }
-    lv_pack_source_seek(job->source, k * LV_PACK_SHARD_RECORDS);
-    for (int64_t i = 0; rc == LV_OK && i < LV_PACK_SHARD_RECORDS; i++) {
+    lv_pack_source_seek(job->source, first);
+    for (int64_t i = 0; rc == LV_OK && i < n; i++) {
         const cJSON *json = NULL;
-        int64_t index = 0;
-        int more = lv_pack_source_next(job->source, &index, &json);
+        int64_t at = 0;
+        int more = lv_pack_source_next(job->source, &at, &json);
         if (more <= 0) {
-            rc = more;
+            rc = more < 0 ? more
+                          : lv_fail(LV_ERR_IO, "%s: has fewer records than it had",
+                                    job->options->data_path);
             break;
         }
-        rc = add_record(job, &shard, &prompt, index, json);
-        if (++*done % PROGRESS_EVERY == 0) {
-            lv_pack_progress(job, "records", *done, share);
+        rc = lv_pack_add_record(job, &shard, &prompt, at, json);
+        job->n_rejects = n_before + n_rejects_of(&shard);
+        if (lv_pack_too_many(job, job->n_rejects)) {
+            goto done;
         }
+        lv_pack_tick(job, 0);
     }
+    rc = rc < 0 ? rc
+                : lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
     if (rc == LV_OK) {
-        rc = lv_pack_shard_write(path, &shard, k, &job->identity);
+        count(&made, &shard);
+        made.n_bad = n_rejects_of(&shard);
+        *entry = made;
     }
+done:
     lv_prompt_free(&prompt);
     lv_pack_shard_free(&shard);
     return rc;
 }
 
-/* Of a shard that an earlier run wrote: does it hold what would be written now? One with rejects is
- * always written again, as what was wrong may have been mended. returns 1 or 0, or an error */
-static int is_current(const lv_pack_job *job, hid_t file, const char *path)
+/* Of a shard that an earlier run wrote. One with rejects is always written again, as what was wrong
+ * may have been mended. */
+static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
+                       int64_t first, int64_t n)
 {
     lv_pack_shard shard = {.kind = &LV_PACK_SAMPLES};
     int64_t n_offsets = 0;
+    (void)first;
     int rc = lv_pack_shard_n_rows(&n_offsets, file, path, &LV_PACK_SAMPLES, LV_PACK_REJECT_OFFSET);
-    if (rc == LV_OK && n_offsets == 1) {
-        rc = lv_pack_shard_load(&shard, file, path, LV_PACK_SAMPLE_IMAGE);
-    }
-    bool current = rc == LV_OK && n_offsets == 1;
+    bool current = rc == LV_OK && n_offsets == 1 &&
+                   lv_pack_shard_load(&shard, file, path, LV_PACK_COUNTS) == LV_OK &&
+                   lv_pack_shard_load(&shard, file, path, LV_PACK_SAMPLE_IMAGE) == LV_OK &&
+                   shard.columns[LV_PACK_COUNTS].n == n;
     for (int64_t i = 0; current && i < shard.columns[LV_PACK_SAMPLE_IMAGE].n; i++) {
         int64_t id = lv_pack_int64(&shard, LV_PACK_SAMPLE_IMAGE)[i];
-        current = id >= 0 && id < job->names.n && !job->names.items[id].reason;
+        current = id >= 0 && id < job->names.n && !lv_pack_names_reason(&job->names, id);
+    }
+    if (current) {
+        count(entry, &shard);
     }
     lv_pack_shard_free(&shard);
-    return rc < 0 ? rc : current;
+    return current;
 }
 
 int lv_pack_write_samples(lv_pack_job *job)
 {
-    int64_t n = lv_pack_source_n_records(job->source), done = 0;
-    int64_t share = lv_pack_share(job, n, LV_PACK_SHARD_RECORDS);
-    int rc = LV_OK;
-    for (int64_t k = job->team.rank; rc >= 0 && k * LV_PACK_SHARD_RECORDS < n;
-         k += job->team.n_ranks) {
-        char *name = lv_pack_shard_name(&LV_PACK_SAMPLES, k);
-        char *path = lv_path("%s/%s", job->options->out_dir, name);
-        hid_t file = H5I_INVALID_HID;
-        rc = lv_pack_open_whole(&file, job, path, &LV_PACK_SAMPLES, k);
-        if (rc == 1) {
-            rc = is_current(job, file, path);
-        }
-        lv_pack_shard_close(&file);
-        if (rc == 0) {
-            rc = write_shard(job, path, k, &done, share);
-        } else {
-            int64_t left = n - k * LV_PACK_SHARD_RECORDS;
-            done += left < LV_PACK_SHARD_RECORDS ? left : LV_PACK_SHARD_RECORDS;
-        }
-        lv_pack_progress(job, "records", done, share);
-        free(path);
-        free(name);
-    }
-    return rc < 0 ? rc : LV_OK;
+    const lv_pack_phase phase = {.kind = &LV_PACK_SAMPLES,
+                                 .what = "records",
+                                 .n = lv_pack_source_n_records(job->source),
+                                 .per_shard = job->identity.shard_records,
+                                 .check = check_shard,
+                                 .write = write_shard};
+    int64_t n_written = 0;
+    return lv_pack_run_phase(job, &phase, &job->samples, &n_written);
 }

@@ -2,16 +2,19 @@
 #include "data/pack_shard.h"
 
 #include "autograd/error.h"
+#include "data/fail_point.h"
 #include "data/file.h"
 #include "data/hdf5_util.h"
+#include "data/pack_seal.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
-enum { PIECE_BYTES = 1 << 20 };
+enum { PIECE_BYTES = 1 << 20, MAX_COLUMN_BYTES = 16 << 20 };
 
 /* Columns are kept in memory as they lie in the file, so that checksums are of both. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a pack is little-endian");
@@ -40,24 +43,63 @@ static hid_t file_type(const lv_pack_field *field)
                                         : H5T_STD_I64LE;
 }
 
-int lv_pack_append(lv_pack_shard *shard, int field, const void *rows, int64_t n)
+/* Moves what is in memory to a file without a name beside the shard's. */
+static int open_spool(lv_pack_shard *shard, int field)
+{
+    lv_pack_column *c = &shard->columns[field];
+    size_t n_bytes = (size_t)c->n * lv_pack_row_bytes(&shard->kind->fields[field]);
+    char *beside = lv_pack_beside(shard->path);
+    FILE *spool = fopen(beside, "w+b");
+    int rc =
+        spool && unlink(beside) == 0 && fwrite(c->data ? c->data : "", 1, n_bytes, spool) == n_bytes
+            ? LV_OK
+            : lv_fail_errno(LV_ERR_IO, "%s", beside);
+    free(beside);
+    if (rc < 0) {
+        if (spool) {
+            fclose(spool);
+        }
+        return rc;
+    }
+    c->spool = spool;
+    c->spool_crc = crc_of(0, c->data ? c->data : "", n_bytes);
+    free(c->data);
+    c->data = NULL;
+    c->capacity = 0;
+    return LV_OK;
+}
+
+static int append_to_spool(lv_pack_shard *shard, int field, const void *rows, int64_t n)
 {
     lv_pack_column *c = &shard->columns[field];
     size_t row_bytes = lv_pack_row_bytes(&shard->kind->fields[field]);
+    if (fwrite(rows, row_bytes, (size_t)n, c->spool) != (size_t)n) {
+        return lv_fail_errno(LV_ERR_IO, "%s: writing beside it", shard->path);
+    }
+    c->spool_crc = crc_of(c->spool_crc, rows, (size_t)n * row_bytes);
+    c->n += n;
+    return LV_OK;
+}
+
+int lv_pack_append(lv_pack_shard *shard, int field, const void *rows, int64_t n)
+{
+    lv_pack_column *c = &shard->columns[field];
+    int64_t row_bytes = (int64_t)lv_pack_row_bytes(&shard->kind->fields[field]);
     if (n == 0) {
         return LV_OK;
     }
-    if (c->spool) {
-        if (fwrite(rows, row_bytes, (size_t)n, c->spool) != (size_t)n) {
-            return lv_fail_errno(LV_ERR_IO, "writing beside the pack");
+    if (!c->spool && n > MAX_COLUMN_BYTES / row_bytes - c->n) {
+        int rc = open_spool(shard, field);
+        if (rc < 0) {
+            return rc;
         }
-        c->spool_crc = crc_of(c->spool_crc, rows, (size_t)n * row_bytes);
-        c->n += n;
-        return LV_OK;
+    }
+    if (c->spool) {
+        return append_to_spool(shard, field, rows, n);
     }
     if (n > c->capacity - c->n) {
         int64_t capacity = 2 * (c->n + n);
-        void *data = realloc(c->data, (size_t)capacity * row_bytes);
+        void *data = realloc(c->data, (size_t)(capacity * row_bytes));
         if (!data) {
             return lv_fail(LV_ERR_MEMORY, "no memory for a shard's \"%s\"",
                            shard->kind->fields[field].name);
@@ -65,7 +107,7 @@ int lv_pack_append(lv_pack_shard *shard, int field, const void *rows, int64_t n)
         c->data = data;
         c->capacity = capacity;
     }
-    memcpy((char *)c->data + (size_t)c->n * row_bytes, rows, (size_t)n * row_bytes);
+    memcpy((char *)c->data + c->n * row_bytes, rows, (size_t)(n * row_bytes));
     c->n += n;
     return LV_OK;
 }
@@ -140,31 +182,49 @@ static int write_attributes(hid_t file, const lv_pack_kind *kind, int64_t index,
     return rc;
 }
 
-int lv_pack_shard_write(const char *path, const lv_pack_shard *shard, int64_t index,
-                        const lv_pack_identity *identity)
+static int write_hdf5(const char *beside, const lv_pack_shard *shard, int64_t index,
+                      const lv_pack_identity *identity)
 {
-    char *beside = lv_path("%s.tmp", path);
     hid_t file = H5I_INVALID_HID;
     lv_h5_lock();
-    int rc = lv_h5_create(&file, beside);
-    if (rc == LV_OK) {
-        rc = write_attributes(file, shard->kind, index, identity);
-        for (int i = 0; rc == LV_OK && i < shard->kind->n_fields; i++) {
-            rc = write_column(file, &shard->kind->fields[i], &shard->columns[i]);
-        }
-        if (rc < 0) {
-            lv_fail_within("%s", beside);
-            H5Fclose(file);
-        } else {
-            rc = lv_h5_close(&file, beside);
-        }
+    int rc = lv_h5_create_behind(&file, beside, LV_PACK_SEAL_BYTES);
+    if (rc == LV_OK && write_attributes(file, shard->kind, index, identity) < 0) {
+        rc = lv_fail_within("%s", beside);
+    }
+    for (int i = 0; rc == LV_OK && i < shard->kind->n_fields; i++) {
+        rc = write_column(file, &shard->kind->fields[i], &shard->columns[i]);
+        rc = rc < 0 ? rc : lv_fail_point("pack.shard.dataset");
+        rc = rc < 0 ? lv_fail_within("%s", beside) : rc;
+    }
+    rc = rc < 0 ? rc : lv_h5_close(&file, beside);
+    if (rc < 0) {
+        lv_h5_discard(&file, beside);
     }
     lv_h5_unlock();
-    if (rc == LV_OK) {
-        rc = lv_file_sync(beside);
-    }
-    if (rc == LV_OK) {
-        rc = lv_file_rename(beside, path);
+    return rc;
+}
+
+/* A fail point whose message names the shard. */
+static int pass(const char *point, const char *path)
+{
+    int rc = lv_fail_point(point);
+    return rc < 0 ? lv_fail_within("%s", path) : rc;
+}
+
+int lv_pack_shard_write(int64_t *n_bytes, int64_t *crc32, const lv_pack_shard *shard, int64_t index,
+                        const lv_pack_identity *identity)
+{
+    char *beside = lv_pack_beside(shard->path);
+    int rc = write_hdf5(beside, shard, index, identity);
+    rc = rc < 0 ? rc : pass("pack.shard.closed", beside);
+    rc = rc < 0 ? rc : lv_pack_seal_write(beside, n_bytes, crc32);
+    rc = rc < 0 ? rc : pass("pack.shard.sealed", beside);
+    rc = rc < 0 ? rc : lv_file_sync(beside);
+    rc = rc < 0 ? rc : pass("pack.shard.synced", beside);
+    rc = rc < 0 ? rc : lv_file_rename(beside, shard->path);
+    rc = rc < 0 ? rc : pass("pack.shard.renamed", shard->path);
+    if (rc < 0) {
+        unlink(beside);
     }
     free(beside);
     return rc;
@@ -182,9 +242,9 @@ static int read_attributes(hid_t file, lv_pack_identity *identity, const lv_pack
         lv_h5_read_int(file, "shard", &shard) < 0) {
         return lv_fail_within("not a shard of a pack");
     }
-    if (version != LV_PACK_FORMAT_VERSION) {
-        return lv_fail(LV_ERR_FORMAT, "format version %" PRId64 ", this program reads %d", version,
-                       LV_PACK_FORMAT_VERSION);
+    int checked = lv_pack_check_version(version);
+    if (checked < 0) {
+        return checked;
     }
     if (strcmp(name, kind->name) != 0 || shard != index) {
         return lv_fail(LV_ERR_FORMAT,
@@ -210,7 +270,8 @@ int lv_pack_shard_open(hid_t *file, lv_pack_identity *identity, const char *path
     lv_pack_identity found = {0};
     lv_h5_lock();
     int rc = lv_h5_open(&opened, path);
-    if (rc == LV_OK && read_attributes(opened, &found, kind, index) < 0) {
+    rc = rc < 0 ? rc : read_attributes(opened, &found, kind, index);
+    if (rc < 0 && opened >= 0) {
         rc = lv_fail_within("%s", path);
         H5Fclose(opened);
     }
@@ -237,28 +298,13 @@ static int open_column(hid_t *dataset, int64_t *n, hid_t file, const lv_pack_fie
     return lv_h5_dataset_open(dataset, n, file, field->name, file_type(field), field->n_columns);
 }
 
-/* Reads a column in pieces into data (all of it) or, if that is NULL, only for its CRC-32. */
+/* Reads a whole column and compares its CRC-32. */
 static int read_checked(hid_t dataset, const lv_pack_field *field, int64_t n, void *data)
 {
-    int64_t row_bytes = (int64_t)lv_pack_row_bytes(field);
-    int64_t piece_rows = PIECE_BYTES / row_bytes;
     int64_t want = 0;
-    uint32_t crc = 0;
-    char *piece = data ? NULL : malloc(PIECE_BYTES);
-    int rc = data || piece ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
-    for (int64_t at = 0; rc == LV_OK && at < n; at += piece_rows) {
-        int64_t rows = n - at < piece_rows ? n - at : piece_rows;
-        char *to = data ? (char *)data + at * row_bytes : piece;
-        rc = lv_h5_dataset_read(dataset, file_type(field), at, rows, to);
-        if (rc == LV_OK) {
-            crc = crc_of(crc, to, (size_t)(rows * row_bytes));
-        }
-    }
-    free(piece);
-    if (rc == LV_OK) {
-        rc = lv_h5_read_int(dataset, "crc32", &want);
-    }
-    if (rc == LV_OK && crc != want) {
+    int rc = lv_h5_dataset_read(dataset, file_type(field), 0, n, data);
+    rc = rc < 0 ? rc : lv_h5_read_int(dataset, "crc32", &want);
+    if (rc == LV_OK && crc_of(0, data, (size_t)n * lv_pack_row_bytes(field)) != want) {
         rc = lv_fail(LV_ERR_FORMAT, "damaged: its checksum does not fit");
     }
     return rc;
@@ -284,26 +330,6 @@ int lv_pack_shard_load(lv_pack_shard *shard, hid_t file, const char *path, int f
     }
     shard->columns[field] = (lv_pack_column){.n = n, .capacity = n, .data = data};
     return LV_OK;
-}
-
-int lv_pack_shard_check(hid_t file, const char *path, const lv_pack_kind *kind)
-{
-    int rc = LV_OK;
-    for (int i = 0; rc == LV_OK && i < kind->n_fields; i++) {
-        hid_t dataset;
-        int64_t n = 0;
-        lv_h5_lock();
-        rc = open_column(&dataset, &n, file, &kind->fields[i]);
-        if (rc == LV_OK) {
-            rc = read_checked(dataset, &kind->fields[i], n, NULL);
-            H5Dclose(dataset);
-        }
-        lv_h5_unlock();
-        if (rc < 0) {
-            rc = lv_fail_within("%s: %s", path, kind->fields[i].name);
-        }
-    }
-    return rc;
 }
 
 int lv_pack_shard_n_rows(int64_t *n, hid_t file, const char *path, const lv_pack_kind *kind,

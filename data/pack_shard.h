@@ -14,29 +14,33 @@
 typedef struct {
     int64_t n, capacity; /* rows */
     void *data;
-    FILE *spool; /* if set, the rows are here instead (of a column too big for memory) */
+    FILE *spool; /* if set, the rows are here instead: the column was too big for memory */
     uint32_t spool_crc;
 } lv_pack_column;
 
-/* lv_pack_shard: start it with {.kind = ...}. */
+/* lv_pack_shard: start it with {.kind = ...}, to be written with .path too. */
 typedef struct {
     const lv_pack_kind *kind;
+    const char *path; /* of the file that it will be; borrowed */
     lv_pack_column columns[LV_PACK_MAX_FIELDS];
 } lv_pack_shard;
 void lv_pack_shard_free(lv_pack_shard *shard);
 
-/* lv_pack_append: n rows to a column; they go to its spool if it has one.
+/* lv_pack_append: n rows to a column. What is beyond 16 MiB goes to a file without a name beside
+ * the shard's.
  * fails  LV_ERR_MEMORY, LV_ERR_IO */
 int lv_pack_append(lv_pack_shard *shard, int field, const void *rows, int64_t n);
 int lv_pack_append_int64(lv_pack_shard *shard, int field, int64_t value);
 
-/* lv_pack_shard_write: the file appears at path whole or not at all.
+/* lv_pack_shard_write: the file appears at shard->path whole and sealed, or not at all.
+ * out    *n_bytes, *crc32: of the file
  * fails  LV_ERR_IO */
-int lv_pack_shard_write(const char *path, const lv_pack_shard *shard, int64_t index,
+int lv_pack_shard_write(int64_t *n_bytes, int64_t *crc32, const lv_pack_shard *shard, int64_t index,
                         const lv_pack_identity *identity);
 
 /* lv_pack_shard_open: file is the caller's: lv_pack_shard_close.
- * fails  LV_ERR_FORMAT if it is not a shard of that kind and index, with its name */
+ * fails  LV_ERR_FORMAT if it is not a shard of that kind and index, with its name;
+ *        LV_ERR_UNSUPPORTED if it is of another format version */
 int lv_pack_shard_open(hid_t *file, lv_pack_identity *identity, const char *path,
                        const lv_pack_kind *kind, int64_t index);
 void lv_pack_shard_close(hid_t *file);
@@ -44,9 +48,6 @@ void lv_pack_shard_close(hid_t *file);
 /* lv_pack_shard_load: a whole column into an empty one, its CRC-32 checked.
  * fails  LV_ERR_FORMAT, LV_ERR_IO, LV_ERR_MEMORY */
 int lv_pack_shard_load(lv_pack_shard *shard, hid_t file, const char *path, int field);
-
-/* lv_pack_shard_check: the CRC-32 of every column, read in pieces. */
-int lv_pack_shard_check(hid_t file, const char *path, const lv_pack_kind *kind);
 
 /* lv_pack_shard_n_rows: of a column that is not loaded. */
 int lv_pack_shard_n_rows(int64_t *n, hid_t file, const char *path, const lv_pack_kind *kind,

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_pack_write: options, what the folder holds already, and the phases in which the ranks meet.
+ * lv_pack_write: options, what the pack is of, and the phases in which the ranks meet.
  */
 #include "data/pack_job.h"
 
 #include "autograd/error.h"
 #include "data/file.h"
-#include "data/manifest.h"
+#include "data/lock.h"
 #include "data/pack_manifest.h"
+#include "data/pack_rejects.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int check_options(const lv_pack_options *options)
 {
@@ -22,6 +22,11 @@ static int check_options(const lv_pack_options *options)
         (options->image_size < 1 || options->image_size > LV_PACK_MAX_IMAGE_SIZE)) {
         return lv_fail(LV_ERR_CONFIG, "image size %d: expected 1 to %d pixels", options->image_size,
                        LV_PACK_MAX_IMAGE_SIZE);
+    }
+    if (!options->store_rgb && options->image_size != 0) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "image size %d: the original files are kept, at their own sizes",
+                       options->image_size);
     }
     if (!(options->max_rejects >= 0.0 && options->max_rejects <= 1.0)) {
         return lv_fail(LV_ERR_CONFIG, "a fraction of %g rejects: expected 0 to 1",
@@ -47,7 +52,9 @@ static void identify(lv_pack_job *job)
              : o->aspect == LV_ASPECT_SQUARE ? "square"
                                              : "pad");
     id->image_size = o->store_rgb ? o->image_size : 0;
-    id->has_images = o->image_dir != NULL;
+    id->has_images = job->names.n > 0;
+    id->shard_records = lv_pack_shard_records(lv_pack_source_n_records(job->source));
+    id->shard_images = lv_pack_shard_images(job->names.n);
     id->source_bytes = lv_pack_source_n_bytes(job->source);
     id->source_crc32 = lv_pack_source_crc32(job->source);
 }
@@ -57,113 +64,33 @@ static int collect_names(lv_pack_job *job)
 {
     const char *const *names = NULL;
     size_t n = 0;
-    int64_t index = 0;
+    int64_t n_records = lv_pack_source_n_records(job->source), index = 0;
     int more = 0;
     if (!job->options->image_dir) {
         return LV_OK;
     }
+    lv_pack_begin_phase(job, "records searched for images", n_records, n_records);
     while ((more = lv_pack_source_next_images(job->source, &index, &n, &names)) > 0) {
         for (size_t i = 0; i < n; i++) {
-            int rc = lv_pack_names_add(&job->names, names[i], index);
+            int rc = lv_pack_names_add(&job->names, names[i], index, i == 0);
             if (rc < 0) {
                 return rc;
             }
         }
+        lv_pack_tick(job, 0);
     }
     return more;
 }
 
-static int refuse(const lv_pack_job *job)
+/* What may take long and cannot say how far it is. */
+static void announce(lv_pack_job *job)
 {
-    lv_fail_within("holds a pack made from other data or with other options; choose another --out, "
-                   "or remove it");
-    return lv_fail_within("%s", job->options->out_dir);
-}
-
-/* If the name is that of a shard, its kind and index. */
-static bool is_shard_name(const char *name, const lv_pack_kind **kind, int64_t *index)
-{
-    static const lv_pack_kind *const kinds[] = {&LV_PACK_SAMPLES, &LV_PACK_IMAGES};
-    const char *dash = strchr(name, '-');
-    for (size_t i = 0; dash && i < 2; i++) {
-        *index = strtoll(dash + 1, NULL, 10);
-        char *own = lv_pack_shard_name(kinds[i], *index);
-        bool same = *index >= 0 && strcmp(own, name) == 0;
-        free(own);
-        if (same) {
-            *kind = kinds[i];
-            return true;
-        }
+    struct stat st;
+    job->progress = (lv_pack_progress){.what = "reading the data"};
+    if (job->team.progress && stat(job->options->data_path, &st) == 0) {
+        job->progress.n_bytes = st.st_size;
+        job->team.progress(job->team.context, &job->progress);
     }
-    return false;
-}
-
-/* Shards of an unfinished pack must be of this one; what cannot be read will be written again. */
-static int check_shards(const lv_pack_job *job)
-{
-    const char *out_dir = job->options->out_dir;
-    DIR *dir = opendir(out_dir);
-    int rc = dir ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", out_dir);
-    for (struct dirent *entry; rc == LV_OK && (entry = readdir(dir));) {
-        const lv_pack_kind *kind = NULL;
-        lv_pack_identity found;
-        int64_t index = 0;
-        hid_t file = H5I_INVALID_HID;
-        if (!is_shard_name(entry->d_name, &kind, &index)) {
-            continue;
-        }
-        char *path = lv_path("%s/%s", out_dir, entry->d_name);
-        if (lv_pack_shard_open(&file, &found, path, kind, index) == LV_OK &&
-            lv_pack_identity_compare(&found, &job->identity) < 0) {
-            rc = refuse(job);
-        }
-        lv_pack_shard_close(&file);
-        free(path);
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return rc;
-}
-
-/* Makes the folder, or sees that what is in it is of this pack. */
-static int check_folder(const lv_pack_job *job)
-{
-    const char *out_dir = job->options->out_dir;
-    lv_pack_identity found;
-    cJSON *manifest = NULL;
-    int rc = lv_dir_create(out_dir);
-    if (rc < 0) {
-        return rc;
-    }
-    char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, out_dir);
-    bool finished = lv_file_exists(path);
-    if (finished) {
-        rc = lv_manifest_read(&manifest, path);
-        rc = rc < 0 ? rc : lv_pack_manifest_identity(&found, manifest);
-        if (rc == LV_OK && lv_pack_identity_compare(&found, &job->identity) < 0) {
-            rc = refuse(job);
-        }
-    } else {
-        rc = check_shards(job);
-    }
-    cJSON_Delete(manifest);
-    free(path);
-    return rc;
-}
-
-int lv_pack_open_whole(hid_t *file, const lv_pack_job *job, const char *path,
-                       const lv_pack_kind *kind, int64_t index)
-{
-    lv_pack_identity found;
-    *file = H5I_INVALID_HID;
-    if (!lv_file_exists(path) || lv_pack_shard_open(file, &found, path, kind, index) < 0) {
-        return 0;
-    }
-    if (lv_pack_identity_compare(&found, &job->identity) < 0) {
-        return refuse(job);
-    }
-    return lv_pack_shard_check(*file, path, kind) == LV_OK;
 }
 
 static int prepare(lv_pack_job *job)
@@ -175,25 +102,16 @@ static int prepare(lv_pack_job *job)
     if (rc == LV_OK && job->team.rank == 0) {
         lv_template_print_missing_pieces(job->template, job->tokenizer);
     }
+    announce(job);
     rc = rc < 0 ? rc : lv_pack_source_open(&job->source, o->data_path);
     if (rc == LV_OK && lv_pack_source_n_records(job->source) == 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: holds no samples", o->data_path);
     }
+    rc = rc < 0 ? rc : collect_names(job);
     if (rc == LV_OK) {
         identify(job);
-        rc = collect_names(job);
     }
-    return rc < 0 || job->team.rank > 0 ? rc : check_folder(job);
-}
-
-static int meet(const lv_pack_job *job, int rc)
-{
-    return job->team.meet ? job->team.meet(job->team.context, rc) : rc;
-}
-
-static int share(const lv_pack_job *job, void *data, int64_t n)
-{
-    return job->team.share ? job->team.share(job->team.context, data, n) : LV_OK;
+    return rc < 0 || job->team.rank > 0 ? rc : lv_pack_prepare_folder(job);
 }
 
 /* As rank 0 sees it: on a network file system the ranks may see a new file at different times, and
@@ -203,51 +121,75 @@ static int is_finished(bool *finished, const lv_pack_job *job)
     char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, job->options->out_dir);
     *finished = job->team.rank == 0 && lv_file_exists(path);
     free(path);
-    return share(job, finished, sizeof *finished);
+    return lv_pack_share(job, finished, sizeof *finished);
 }
 
 static int write_phases(lv_pack_job *job)
 {
-    int rc = meet(job, lv_pack_write_images(job));
-    rc = rc < 0 ? rc : meet(job, lv_pack_load_reasons(job));
-    rc = rc < 0 ? rc : meet(job, lv_pack_write_samples(job));
-    return rc < 0 ? rc : meet(job, job->team.rank == 0 ? lv_pack_finish(job) : LV_OK);
+    int rc = lv_pack_write_images(job);
+    rc = rc < 0 ? rc : lv_pack_write_samples(job);
+    return rc < 0 ? rc : lv_pack_meet(job, job->team.rank == 0 ? lv_pack_finish(job) : LV_OK);
 }
 
 /* What a finished pack says of itself, and whether these options would have let it pass. */
 static int summarise(lv_pack_summary *summary, const lv_pack_options *options)
 {
     lv_pack *pack = NULL;
+    const cJSON *file;
     int rc = lv_pack_open(&pack, options->out_dir);
     rc = rc < 0 ? rc : lv_pack_manifest_totals(summary, lv_pack_manifest(pack));
+    if (rc == LV_OK) {
+        cJSON_ArrayForEach (file,
+                            cJSON_GetObjectItemCaseSensitive(lv_pack_manifest(pack), "files")) {
+            summary->n_bytes +=
+                (int64_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(file, "bytes"));
+        }
+    }
     lv_pack_close(&pack);
-    return rc < 0 ? rc : lv_pack_check_rejects(summary, options);
+    return rc < 0 ? rc : lv_pack_check_rejects(summary, options, false);
+}
+
+static void clean_up(lv_pack_job *job)
+{
+    if (job->lock >= 0) { /* all ranks have left their work */
+        char *stop = lv_path("%s/stop.tmp", job->options->out_dir);
+        unlink(stop);
+        free(stop);
+        lv_lock_release(&job->lock, job->options->out_dir);
+    }
+    lv_pack_names_free(&job->names);
+    free(job->notes.words);
+    free(job->all_notes.words);
+    free(job->images);
+    free(job->samples);
+    lv_pack_source_close(&job->source);
+    lv_template_close(&job->template);
+    lv_tokenizer_close(&job->tokenizer);
 }
 
 int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
                   const lv_pack_team *team)
 {
     lv_pack_summary found = {0};
-    lv_pack_job job = {.options = options, .team = {.n_ranks = 1}};
+    lv_pack_job job = {.options = options, .team = {.n_ranks = 1}, .lock = -1};
     if (team) {
         job.team = *team;
     }
     LV_CHECK(job.team.rank >= 0 && job.team.rank < job.team.n_ranks, "rank %d of %d", job.team.rank,
              job.team.n_ranks);
     bool finished = false;
-    int rc = meet(&job, prepare(&job));
+    int rc = lv_pack_meet(&job, prepare(&job));
     rc = rc < 0 ? rc : is_finished(&finished, &job);
     if (rc == LV_OK && !finished) {
         rc = write_phases(&job);
     }
-    rc = rc < 0 ? rc : meet(&job, job.team.rank == 0 ? summarise(&found, options) : LV_OK);
-    rc = rc < 0 ? rc : share(&job, &found, sizeof found);
+    rc = rc < 0 ? rc : lv_pack_meet(&job, job.team.rank == 0 ? summarise(&found, options) : LV_OK);
+    rc = rc < 0 ? rc : lv_pack_share(&job, &found, sizeof found);
     if (rc == LV_OK) {
         *summary = found;
+        summary->n_images_written = job.n_images_written;
+        summary->was_complete = finished;
     }
-    lv_pack_names_free(&job.names);
-    lv_pack_source_close(&job.source);
-    lv_template_close(&job.template);
-    lv_tokenizer_close(&job.tokenizer);
+    clean_up(&job);
     return rc;
 }

@@ -21,28 +21,58 @@ static int share(void *context, void *data, int64_t n)
     return lv_comm_broadcast(context, data, n);
 }
 
-/* Rank 0 speaks for all; its share is about that of every rank. */
-static void show_progress(void *context, const char *what, int64_t done, int64_t all)
+static int sum(void *context, int64_t *x, int64_t n)
 {
-    static const char *phase; /* whose first call was at begin_s, when begin_done were done */
-    static int64_t begin_done;
+    return lv_comm_sum_int64(context, x, n);
+}
+
+static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
+enum { LARGE_BYTES = 100000000, BYTES_TEXT = 64 };
+
+/* "12.3 MB"; returns buf. */
+static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
+{
+    snprintf(buf, BYTES_TEXT,
+             n < 1000000      ? "%.1f kB"
+             : n < 1000000000 ? "%.1f MB"
+                              : "%.1f GB",
+             (double)n * (n < 1000000      ? 1e-3
+                          : n < 1000000000 ? 1e-6
+                                           : 1e-9));
+    return buf;
+}
+
+/* Rank 0 speaks for all: the ranks have equal parts and run at about its pace. */
+static void show_progress(void *context, const lv_pack_progress *p)
+{
+    static const char *phase; /* which began at begin_s */
     static double begin_s;
     const lv_comm *comm = context;
-    char eta[32];
+    char eta[32], rate[BYTES_TEXT] = "";
     if (comm->rank > 0) {
         return;
     }
-    if (!phase || strcmp(phase, what) != 0) {
-        phase = what;
-        begin_done = done;
+    if (phase != p->what || p->done == 0) {
+        phase = p->what;
         begin_s = lv_clock_s();
     }
     double elapsed_s = lv_clock_s() - begin_s;
-    double left_s = (double)(all - done) * elapsed_s / fmax((double)(done - begin_done), 1);
-    lv_progress_show(false, "%s %" PRId64 "/%" PRId64 "%s  %.0f/s  ETA %s", what, done, all,
-                     comm->n_ranks > 1 ? " on this rank" : "",
-                     (double)(done - begin_done) / fmax(elapsed_s, 1e-3),
-                     done > begin_done || done == all ? lv_duration_text(eta, left_s) : "?");
+    if (p->own == 0 && p->n_bytes > LARGE_BYTES) {
+        lv_progress_show(false, "%s, %s", p->what, bytes_text(rate, p->n_bytes));
+    }
+    if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S) {
+        return;
+    }
+    double per_own = (double)p->all / (double)p->own;
+    if (p->n_bytes > 0) {
+        snprintf(rate, sizeof rate, ", %.1f MB/s", 1e-6 * (double)p->n_bytes * per_own / elapsed_s);
+    }
+    lv_progress_show(
+        false, "%s %s%.0f/%" PRId64 "  %.3g/s%s  ETA %s%s", p->what,
+        comm->n_ranks > 1 ? "about " : "", (double)p->done * per_own, p->all,
+        (double)p->done * per_own / elapsed_s, rate,
+        lv_duration_text(eta, (double)(p->own - p->done) * elapsed_s / (double)p->done),
+        comm->n_ranks > 1 ? " (all ranks, as rank 0 goes)" : "");
 }
 
 /* One of two words. */
@@ -56,6 +86,39 @@ static int choose(bool *is_second, const char *flag, const char *value, const ch
                          value);
 }
 
+static int print_rejects(const lv_pack_summary *s, const char *dir)
+{
+    enum { MOST = 3 };
+    lv_reject_reason reasons[MOST];
+    if (s->n_rejects == 0) {
+        return LV_OK;
+    }
+    int n = lv_pack_reject_reasons(reasons, MOST, dir);
+    printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl\n", s->n_rejects,
+           s->n_records, dir);
+    for (int i = 0; i < n; i++) {
+        printf("  %" PRId64 " times: %s\n", reasons[i].n, reasons[i].text);
+    }
+    return n < 0 ? n : LV_OK;
+}
+
+static int print_summary(const lv_pack_summary *s, const char *dir, double elapsed_s)
+{
+    char bytes[BYTES_TEXT], duration[32];
+    printf("%s %s%s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
+           " of them supervised, %s",
+           s->was_complete ? "pack" : "wrote", dir, s->was_complete ? " is already complete" : "",
+           s->n_samples, s->n_images, s->n_tokens, s->n_supervised, bytes_text(bytes, s->n_bytes));
+    if (!s->was_complete) {
+        printf(", in %s", lv_duration_text(duration, elapsed_s));
+    }
+    if (s->n_images_written > 0) {
+        printf(" (%.3g images/s)", (double)s->n_images_written / elapsed_s);
+    }
+    printf("\n");
+    return print_rejects(s, dir);
+}
+
 static int run(lv_comm *comm, const lv_pack_options *options)
 {
     lv_pack_summary s = {0};
@@ -63,29 +126,38 @@ static int run(lv_comm *comm, const lv_pack_options *options)
                          .n_ranks = comm->n_ranks,
                          .meet = meet,
                          .share = share,
+                         .sum = sum,
                          .context = comm,
                          .progress = show_progress};
+    double begin_s = lv_clock_s();
     int rc = lv_pack_write(&s, options, &team);
-    if (comm->rank == 0) {
-        lv_progress_end();
-    }
-    if (rc < 0 || comm->rank > 0) {
+    if (comm->rank > 0) {
         return rc;
     }
-    printf("wrote %s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
-           " of them supervised\n",
-           options->out_dir, s.n_samples, s.n_images, s.n_tokens, s.n_supervised);
-    if (s.n_rejects > 0) {
-        printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl\n",
-               s.n_rejects, s.n_records, options->out_dir);
+    lv_progress_end();
+    return rc < 0 ? rc : print_summary(&s, options->out_dir, lv_clock_s() - begin_s);
+}
+
+/* Flags that say something of pixels where none are stored. */
+static int check_store(const lv_pack_options *options, const char *aspect)
+{
+    if (options->store_rgb) {
+        return options->image_size > 0 ? LV_OK
+                                       : lv_fail(LV_ERR_CONFIG, "--store rgb needs --image-size N");
     }
-    return LV_OK;
+    const char *flag = options->image_size > 0 ? "--image-size" : aspect ? "--aspect" : NULL;
+    return flag
+               ? lv_fail(LV_ERR_CONFIG,
+                         "%s is for --store rgb; without it the image files are kept as found, and "
+                         "every size and aspect can be trained from them",
+                         flag)
+               : LV_OK;
 }
 
 int lv_tool_pack(int argc, char **argv)
 {
     lv_pack_options options = {.max_rejects = 0.01};
-    const char *store = "original", *aspect = "square";
+    const char *store = "original", *aspect = NULL;
     int64_t image_size = 0;
     const lv_flag flags[] = {
         {.name = "--data",
@@ -151,8 +223,10 @@ int lv_tool_pack(int argc, char **argv)
         .name = "pack",
         .summary = "Make a pack, which is what training reads, from LLaVA's JSON and a folder of "
                    "images. Runs alone or under mpirun; the result is the same.",
-        .details = "Records that cannot be used are listed with their reason in "
-                   "OUT/rejects.jsonl.",
+        .details =
+            "Records that cannot be used are listed with their reason in "
+            "OUT/rejects.jsonl. A pack that was cut off at any moment is finished by the same "
+            "command: what is whole is kept.",
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0]};
     lv_comm comm = {0};
@@ -160,12 +234,10 @@ int lv_tool_pack(int argc, char **argv)
     if (rc == LV_OK) {
         bool pad = false;
         rc = choose(&options.store_rgb, "--store", store, "original", "rgb");
-        rc = rc < 0 ? rc : choose(&pad, "--aspect", aspect, "square", "pad");
+        rc = rc < 0 ? rc : choose(&pad, "--aspect", aspect ? aspect : "square", "square", "pad");
         options.aspect = pad ? LV_ASPECT_PAD : LV_ASPECT_SQUARE;
         options.image_size = (int)image_size;
-        if (rc == LV_OK && options.store_rgb && image_size == 0) {
-            rc = lv_fail(LV_ERR_CONFIG, "--store rgb needs --image-size N");
-        }
+        rc = rc < 0 ? rc : check_store(&options, aspect);
         rc = rc < 0 ? rc : run(&comm, &options);
     }
     return lv_cli_finish(&cli, &comm, rc);

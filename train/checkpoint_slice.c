@@ -45,9 +45,11 @@ int lv_slice_write(const char *path, const lv_real *const buffers[LV_SLICE_BUFFE
     int rc = lv_h5_create(&file, path);
     if (rc == LV_OK && (rc = write_all(file, buffers, begin, end)) < 0) {
         lv_fail_within("%s", path);
-        H5Fclose(file);
     } else if (rc == LV_OK) {
         rc = lv_h5_close(&file, path);
+    }
+    if (rc < 0) {
+        lv_h5_discard(&file, path);
     }
     lv_h5_unlock();
     return rc < 0 ? rc : lv_file_sync(path);

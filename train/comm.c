@@ -129,6 +129,18 @@ int lv_comm_sum_double(const lv_comm *comm, double *x, int n)
     return reduce_double(comm, x, n, MPI_SUM);
 }
 
+int lv_comm_sum_int64(const lv_comm *comm, int64_t *x, int64_t n)
+{
+    int rc = LV_OK;
+    for (int64_t at = 0; comm->n_ranks > 1 && rc == LV_OK && at < n; at += PIECE_ELEMENTS) {
+        int count = (int)(n - at < PIECE_ELEMENTS ? n - at : PIECE_ELEMENTS);
+        rc = checked(
+            MPI_Allreduce(MPI_IN_PLACE, x + at, count, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD),
+            "MPI_Allreduce");
+    }
+    return rc;
+}
+
 int lv_comm_max_double(const lv_comm *comm, double *x, int n)
 {
     return reduce_double(comm, x, n, MPI_MAX);

@@ -41,6 +41,8 @@ int lv_comm_sum(const lv_comm *comm, lv_real *x, int64_t n);
 int lv_comm_sum_double(const lv_comm *comm, double *x, int n);
 int lv_comm_max_double(const lv_comm *comm, double *x, int n);
 
+int lv_comm_sum_int64(const lv_comm *comm, int64_t *x, int64_t n);
+
 /* lv_comm_broadcast: n bytes of rank 0 to all. */
 int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n);
 

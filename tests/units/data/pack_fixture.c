@@ -65,7 +65,8 @@ void fixture_write(const fixture *f, const char *name, const char *text)
     free(path);
 }
 
-void fixture_write_records(const fixture *f, int n)
+/* Record i has the image of names[i % n_names]. */
+static void write_records(const fixture *f, int n, const char *const *names, int n_names)
 {
     char *text = NULL;
     size_t size = 0;
@@ -76,7 +77,7 @@ void fixture_write_records(const fixture *f, int n)
                 "%s{\"id\": \"r%d\", \"image\": \"%s\", \"conversations\": ["
                 "{\"from\": \"human\", \"value\": \"What?\\n<image>\"},"
                 "{\"from\": \"gpt\", \"value\": \"caption number %d\"}]}",
-                i ? ",\n" : "[", i, images[i % N_IMAGES], i);
+                i ? ",\n" : "[", i, names[i % n_names], i);
     }
     fprintf(out, "]\n");
     fclose(out);
@@ -84,12 +85,39 @@ void fixture_write_records(const fixture *f, int n)
     free(text);
 }
 
+void fixture_write_records(const fixture *f, int n)
+{
+    write_records(f, n, images, N_IMAGES);
+}
+
+void fixture_write_images(const fixture *f, int n, int n_images)
+{
+    char **names = calloc((size_t)n_images, sizeof *names);
+    assert_non_null(names);
+    for (int i = 0; i < n_images; i++) {
+        names[i] = lv_path("copy%d-%s", i, images[i % N_IMAGES]);
+        char *from = lv_path("%s/%s", f->image_dir, images[i % N_IMAGES]);
+        char *to = lv_path("%s/%s", f->image_dir, names[i]);
+        assert_int_equal(lv_file_copy(to, from), LV_OK);
+        free(from);
+        free(to);
+    }
+    write_records(f, n, (const char *const *)names, n_images);
+    for (int i = 0; i < n_images; i++) {
+        free(names[i]);
+    }
+    free(names);
+}
+
+enum { MAX_SUMS = 1 << 16 };
+
 /* What forked ranks meet with, in shared memory. */
 typedef struct {
     pthread_barrier_t barrier;
     pthread_mutex_t lock;
     int lowest;
     char shared[256];
+    int64_t sums[MAX_SUMS];
     lv_pack_summary summary;
 } meeting;
 
@@ -124,6 +152,24 @@ static int share(void *context, void *data, int64_t n)
     return LV_OK;
 }
 
+static int sum(void *context, int64_t *x, int64_t n)
+{
+    meeting *m = ((seat *)context)->meeting;
+    assert_true(n <= MAX_SUMS);
+    pthread_mutex_lock(&m->lock);
+    for (int64_t i = 0; i < n; i++) {
+        m->sums[i] += x[i];
+    }
+    pthread_mutex_unlock(&m->lock);
+    pthread_barrier_wait(&m->barrier);
+    memcpy(x, m->sums, (size_t)n * sizeof *x);
+    if (pthread_barrier_wait(&m->barrier) == PTHREAD_BARRIER_SERIAL_THREAD) {
+        memset(m->sums, 0, (size_t)n * sizeof *x);
+    }
+    pthread_barrier_wait(&m->barrier);
+    return LV_OK;
+}
+
 static meeting *meeting_create(int n_ranks)
 {
     meeting *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -154,6 +200,7 @@ int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n
                                  .n_ranks = n_ranks,
                                  .meet = meet,
                                  .share = share,
+                                 .sum = sum,
                                  .context = &own_seat};
             lv_pack_summary own = {0};
             int rc = lv_pack_write(&own, options, &team);
@@ -175,26 +222,38 @@ int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n
     return lowest;
 }
 
-char *fixture_fingerprint(const char *dir)
+static void add_files(FILE *out, const char *dir, const char *within)
 {
     struct dirent **entries = NULL;
     int n = scandir(dir, &entries, NULL, alphasort);
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    assert_true(n >= 2 && out);
+    assert_true(n >= 2);
     for (int i = 0; i < n; i++) {
-        if (entries[i]->d_name[0] != '.') {
-            uint32_t crc = 0;
-            int64_t n_bytes = 0;
-            char *path = lv_path("%s/%s", dir, entries[i]->d_name);
+        char *path = lv_path("%s/%s", dir, entries[i]->d_name);
+        char *name = lv_path("%s%s", within, entries[i]->d_name);
+        uint32_t crc = 0;
+        int64_t n_bytes = 0;
+        if (entries[i]->d_name[0] != '.' && lv_dir_exists(path)) {
+            char *inside = lv_path("%s/", name);
+            add_files(out, path, inside);
+            free(inside);
+        } else if (entries[i]->d_name[0] != '.') {
             assert_int_equal(lv_file_crc32(&crc, &n_bytes, path), LV_OK);
-            fprintf(out, "%s %" PRId64 " %08" PRIx32 "\n", entries[i]->d_name, n_bytes, crc);
-            free(path);
+            fprintf(out, "%s %" PRId64 " %08" PRIx32 "\n", name, n_bytes, crc);
         }
+        free(name);
+        free(path);
         free(entries[i]);
     }
     free(entries);
+}
+
+char *fixture_fingerprint(const char *dir)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    add_files(out, dir, "");
     fclose(out);
     return text;
 }

@@ -23,11 +23,16 @@ void fixture_write(const fixture *f, const char *name, const char *text);
 /* fixture_write_records: source.json with n captions, of 4 images in turn. */
 void fixture_write_records(const fixture *f, int n);
 
+/* fixture_write_images: the same with n_images names, copies of the 4, each named by n / n_images
+ * records in turn. */
+void fixture_write_images(const fixture *f, int n, int n_images);
+
 /* fixture_pack: with teams of that many processes (forked; 1: this process).
  * returns the lowest code of all ranks */
 int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n_ranks);
 
-/* fixture_fingerprint: names, sizes and CRC-32 of all files of a folder, sorted; free() it. */
+/* fixture_fingerprint: names, sizes and CRC-32 of all files of a folder and those in it, sorted;
+ * free() it. */
 char *fixture_fingerprint(const char *dir);
 
 #endif

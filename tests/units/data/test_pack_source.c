@@ -153,7 +153,7 @@ static void the_names_found_are_those_of_the_parsed_record(void **state)
         "{\"image\": [], " TURNS "}",
         "{\"image\": null, " TURNS "}",
         "{" TURNS "}",
-        "{\"Image\": \"x.jpg\", " TURNS "}",
+        "{\"Image\": \"x.jpg\", \"image\": \"y.jpg\", " TURNS "}",
         "{\"meta\": {\"image\": \"x.jpg\"}, " TURNS "}",
         "{\"meta\": [{\"image\": \"x.jpg\"}], " TURNS ", \"image\": \"f.jpg\"}",
         "{\"\\u0069mage\": \"g.jpg\", " TURNS "}",

@@ -99,6 +99,16 @@ static bool is_exact(const char *text, size_t n)
     return printed == (int)n && memcmp(digits, back, n) == 0;
 }
 
+/* Whether a number of n characters is within a double's range: beyond it cJSON has infinity. */
+static bool is_finite(const char *text, size_t n)
+{
+    char number[MAX_DIGITS + 1];
+    n = n < MAX_DIGITS ? n : MAX_DIGITS;
+    memcpy(number, text, n);
+    number[n] = '\0';
+    return isfinite(strtod(number, NULL));
+}
+
 /* Checks a number by JSON's grammar; *end is set behind it. */
 static int check_number(const char *text, size_t n, size_t start, size_t *end)
 {
@@ -129,6 +139,9 @@ static int check_number(const char *text, size_t n, size_t start, size_t *end)
     }
     if (whole && !is_exact(text + start, at - start)) {
         return fail_at(text, start, "a whole number so large that it would be rounded");
+    }
+    if (!whole && !is_finite(text + start, at - start)) {
+        return fail_at(text, start, "a number so large that it would become infinite");
     }
     *end = at;
     return LV_OK;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * JSON as cJSON reads it, less what cJSON would change without a word: a string with U+0000 or a
- * broken \u escape (cut there), a whole number that a double would round (2^53 + 1), a key given
- * twice, numbers such as 01, text after the end, invalid UTF-8. Those are refused with their
- * place. Keys are compared with their case.
+ * broken \u escape (cut there), a whole number that a double would round (2^53 + 1), a number
+ * beyond its range (1e999), a key given twice, numbers such as 01, text after the end, invalid
+ * UTF-8. Those are refused with their place. Keys are compared with their case.
  */
 #ifndef LV_DATA_JSON_H
 #define LV_DATA_JSON_H

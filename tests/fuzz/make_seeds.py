@@ -104,6 +104,8 @@ TEXT = " ab  abc\n\u00e9 it's 101 \U0001f431 "
 def tokenizers_json():
     llama = llama_kind()
     put("tokenizer_json", "llama", parts(dump(llama), TEXT))
+    put("tokenizer_json", "no_bytes", parts(
+        dump({**llama, "model": {**llama["model"], "byte_fallback": False}}), TEXT))
     space = {"type": "Metaspace", "replacement": MARKER, "prepend_scheme": "first", "split": False}
     put("tokenizer_json", "metaspace", parts(
         dump({**llama, "normalizer": None, "pre_tokenizer": space, "decoder": space}), TEXT))

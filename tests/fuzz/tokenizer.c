@@ -2,6 +2,7 @@
 #include "tests/fuzz/support.h"
 
 #include "data/file.h"
+#include "data/tokenizer_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +23,16 @@ static void check_decode(const lv_tokenizer *t, const lv_tokens *tokens)
 static void check_encode(const lv_tokenizer *t, const char *text, size_t n, bool first,
                          lv_tokens *tokens)
 {
+    /* unk stands for a run that byte pieces do not end: it comes behind them. */
+    bool may_be_late = t->unk >= 0 && t->byte_fallback;
     size_t before = tokens->n;
     fuzz_must(lv_tokenizer_encode(t, text, n, first, tokens), "encoding a text");
     LV_CHECK(tokens->n >= before, "fewer tokens than before");
     for (size_t i = before; i < tokens->n; i++) {
         LV_CHECK(tokens->ids[i] >= 0 && tokens->ids[i] < lv_tokenizer_vocab_size(t),
                  "token %zu: the id %d is outside the vocabulary", i, tokens->ids[i]);
-        LV_CHECK(tokens->begin[i] <= n && (i == before || tokens->begin[i - 1] <= tokens->begin[i]),
+        LV_CHECK(tokens->begin[i] <= n &&
+                     (may_be_late || i == before || tokens->begin[i - 1] <= tokens->begin[i]),
                  "token %zu begins at byte %zu", i, tokens->begin[i]);
     }
 }

@@ -76,6 +76,8 @@ static void numbers_that_would_change_are_refused(void **state)
     /* int(1e30), which transformers writes for "no limit" */
     accepts_number("1000000000000000019884624838656", 1e30);
     refuses("1000000000000000019884624838657", "rounded");
+    refuses("1e999", "line 1 column 1: a number so large that it would become infinite");
+    refuses("[-17.5e308]", "infinite");
 }
 
 static void numbers_outside_the_grammar_are_refused(void **state)

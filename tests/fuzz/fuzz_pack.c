@@ -263,10 +263,14 @@ static bool owned(const bytes *offsets, const bytes *rows, size_t row_bytes, siz
     if ((i + 2) * sizeof *begin > offsets->n) {
         return false;
     }
-    *begin = int64_at(offsets, i);
     int64_t end = int64_at(offsets, i + 1);
-    *n = end - (*begin < 0 ? 0 : *begin);
-    return *begin >= 0 && *begin <= end && end <= (int64_t)(rows->n / row_bytes);
+    *begin = int64_at(offsets, i);
+    *n = 0;
+    if (*begin < 0 || *begin > end || end > (int64_t)(rows->n / row_bytes)) {
+        return false;
+    }
+    *n = end - *begin;
+    return true;
 }
 
 static void put_crc(bytes *part, size_t i, uint32_t crc)

@@ -182,6 +182,24 @@ def configs():
     put("config", "long_set", parts(dump(small), "a" * 90 + "." + "b" * 90 + "=[[[{}]]]"))
 
 
+def templates():
+    turn = {"insert": "turn"}
+    chat = {"name": "chat", "system": "S", "stop": "<|im_end|>",
+            "opening": [{"insert": "system"}, {"piece": "<|im_end|>"}],
+            "human": [{"text": "U: "}, turn, {"text": " "}],
+            "human_empty": [{"text": "U:"}],
+            "gpt": [{"text": "A:"}, {**turn, "learnt": True}, {"insert": "eos", "learnt": True}],
+            "between": [{"insert": "bos"}], "closing": [{"text": "###", "learnt": True}],
+            "question": [{"insert": "system"}, {"text": "U: "}, turn, {"text": " A:"}]}
+    caption = {"name": "caption", "caption": True, "human": [{"insert": "marks"}],
+               "gpt": [{**turn, "learnt": True}], "question": [turn]}
+    put("template", "chat", parts(dump(chat), "a <image>\nb </s>"))
+    put("template", "caption", parts(dump(caption), "a dog"))
+    put("template", "free", parts(dump({**chat, "free_turns": True, "caption": False}), ""))
+    put("template", "unknown", parts(dump({**chat, "humans": [], "gpt": [{"insert": "x"}]}), "a"))
+    put("template", "no_turn", parts(dump({"name": "a/b", "human": [], "gpt": [{}], "question": 1}), ""))
+
+
 def images():
     for name in ("gray1.png", "gray1_interlaced.png", "palette1.png", "palette4_interlaced.png",
                  "rgb_trns.png", "gray16.png", "gray.jpg", "baseline.jpg", "progressive.jpg",
@@ -228,5 +246,5 @@ def packs():
 
 
 shutil.rmtree(SEEDS, ignore_errors=True)
-for make in (records, tokenizers_json, tokenizers_model, safetensors, configs, images, packs):
+for make in (records, tokenizers_json, tokenizers_model, safetensors, configs, templates, images, packs):
     make()

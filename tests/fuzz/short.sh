@@ -5,7 +5,7 @@
 # From meson: LLAVA_FUZZ_BUILD, where they are built. An input that fails is kept in crashes/ there.
 set -uo pipefail
 name=$1
-build=${LLAVA_FUZZ_BUILD:?}
+build=${LLAVA_FUZZ_BUILD:-$(dirname "$0")/../../build/fuzz}
 . "$(dirname "$0")/common.sh"
 echo 1..1
 said=$("$here/build.sh" "$build" 2>&1)

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define WHITE_SPACE " \t\r\n"
-enum { MAX_DIGITS = 63 }; /* cJSON reads no further into a number */
+enum { MAX_DIGITS = 63 }; /* not every cJSON reads further into a number */
 static const double MAX_EXACT_INTEGER = 9007199254740992.0; /* 2^53 */
 
 static int fail_at(const char *text, size_t at, const char *what)
@@ -99,11 +99,11 @@ static bool is_exact(const char *text, size_t n)
     return printed == (int)n && memcmp(digits, back, n) == 0;
 }
 
-/* Whether a number of n characters is within a double's range: beyond it cJSON has infinity. */
+/* Whether a number of n characters, not too many, is within a double's range: beyond it cJSON has
+ * infinity. */
 static bool is_finite(const char *text, size_t n)
 {
     char number[MAX_DIGITS + 1];
-    n = n < MAX_DIGITS ? n : MAX_DIGITS;
     memcpy(number, text, n);
     number[n] = '\0';
     return isfinite(strtod(number, NULL));
@@ -140,7 +140,10 @@ static int check_number(const char *text, size_t n, size_t start, size_t *end)
     if (whole && !is_exact(text + start, at - start)) {
         return fail_at(text, start, "a whole number so large that it would be rounded");
     }
-    if (!whole && !is_finite(text + start, at - start)) {
+    if (at - start > MAX_DIGITS) {
+        return fail_at(text, start, "a number of too many characters");
+    }
+    if (!is_finite(text + start, at - start)) {
         return fail_at(text, start, "a number so large that it would become infinite");
     }
     *end = at;

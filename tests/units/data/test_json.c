@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,11 @@ static void numbers_that_would_change_are_refused(void **state)
     refuses("1000000000000000019884624838657", "rounded");
     refuses("1e999", "line 1 column 1: a number so large that it would become infinite");
     refuses("[-17.5e308]", "infinite");
+    char longest[64], longer[65];
+    snprintf(longest, sizeof longest, "0.%061d", 5);
+    snprintf(longer, sizeof longer, "1e%062d", 999);
+    accepts_number(longest, 5e-61);
+    refuses(longer, "too many characters");
 }
 
 static void numbers_outside_the_grammar_are_refused(void **state)

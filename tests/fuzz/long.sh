@@ -14,6 +14,8 @@ minutes=$1
 mkdir -p "$2" || exit 1
 dir=$(realpath "$2")
 shift 2
+cores=$(nproc)
+commit=$(git -C "$(dirname "$0")" rev-parse --short HEAD)
 . "$(dirname "$0")/common.sh"
 root=$(realpath "$here/../..")
 cd "$root" || exit 1
@@ -74,14 +76,14 @@ row() {
 
 export -f run_long run_target
 export minutes dir work programs here
-printf '%s\n' "${targets[@]}" | nice xargs -P "$(nproc)" -I{} bash -c 'run_long {}'
+printf '%s\n' "${targets[@]}" | nice xargs -P "$cores" -I{} bash -c 'run_long {}'
 LLAVA_FUZZ_FLAGS="-fprofile-instr-generate -fcoverage-mapping" \
     "$here/build.sh" build/fuzz-coverage || exit 1
 {
     echo "# Fuzzing, $(date -u +%F): $minutes minutes a target"
     echo
-    echo "Commit $(git rev-parse --short HEAD), $(clang --version | head -1), ASan and UBSan," \
-        "$(nproc) targets at a time on $(nproc) cores."
+    echo "Commit $commit, $(clang --version | head -1), ASan and UBSan," \
+        "$cores targets at a time on as many cores."
     echo
     echo "| target | executions | a second | edges | features | corpus, files | lines of its sources | failing inputs |"
     echo "|---|---|---|---|---|---|---|---|"

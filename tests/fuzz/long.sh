@@ -77,7 +77,8 @@ row() {
 export -f run_long run_target
 export minutes dir work programs here
 printf '%s\n' "${targets[@]}" | nice xargs -P "$cores" -I{} bash -c 'run_long {}'
-LLAVA_FUZZ_FLAGS="-fprofile-instr-generate -fcoverage-mapping" \
+# Meson runs what it compiles; its counts are not wanted.
+LLVM_PROFILE_FILE=/dev/null LLAVA_FUZZ_FLAGS="-fprofile-instr-generate -fcoverage-mapping" \
     "$here/build.sh" build/fuzz-coverage || exit 1
 {
     echo "# Fuzzing, $(date -u +%F): $minutes minutes a target"

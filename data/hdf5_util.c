@@ -110,15 +110,49 @@ int lv_h5_create_behind(hid_t *out, const char *path, size_t n)
     return rc;
 }
 
+/* A file of the format before 1.8 has no checksums, and HDF5 does not survive every damage to one:
+ * it is never handed to HDF5. As HDF5 does it, the superblock is looked for at the file's beginning
+ * and behind a user block of 512 bytes or a power of two above. */
+static int check_superblock(const char *path)
+{
+    static const char signature[] = "\x89HDF\r\n\x1A\n";
+    enum { SIGNATURE_BYTES = 8, FIRST_WITH_CHECKSUMS = 2 };
+    uint8_t start[SIGNATURE_BYTES + 1]; /* and the superblock's version */
+    FILE *file = fopen(path, "rb");
+    int rc = file ? lv_fail(LV_ERR_FORMAT, "%s: not a whole HDF5 file", path)
+                  : lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    for (off_t at = 0; file && fseeko(file, at, SEEK_SET) == 0 &&
+                       fread(start, 1, sizeof start, file) == sizeof start;
+         at = at ? 2 * at : 512) {
+        if (memcmp(start, signature, SIGNATURE_BYTES) == 0) {
+            rc = start[SIGNATURE_BYTES] >= FIRST_WITH_CHECKSUMS
+                     ? LV_OK
+                     : lv_fail(LV_ERR_FORMAT,
+                               "%s: an HDF5 file of the old format without checksums, which this "
+                               "program does not write",
+                               path);
+            break;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return rc;
+}
+
 int lv_h5_open(hid_t *out, const char *path)
 {
     *out = H5I_INVALID_HID;
     if (!lv_file_is_regular(path)) {
         return lv_fail(LV_ERR_IO, "%s: there is no such file, or not a regular one", path);
     }
+    int rc = check_superblock(path);
+    if (rc < 0) {
+        return rc;
+    }
     hid_t access = access_list();
     hid_t file = access < 0 ? H5I_INVALID_HID : H5Fopen(path, H5F_ACC_RDONLY, access);
-    int rc = file < 0 ? lv_h5_fail(LV_ERR_FORMAT, "%s: not a whole HDF5 file", path) : LV_OK;
+    rc = file < 0 ? lv_h5_fail(LV_ERR_FORMAT, "%s: not a whole HDF5 file", path) : LV_OK;
     H5Pclose(access);
     *out = file;
     return rc;

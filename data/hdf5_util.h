@@ -20,7 +20,9 @@ int lv_h5_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 
 
 /* lv_h5_create, lv_h5_open: a file of our own to write, or one to read; no file locks, which
  * network file systems may not have.
- * fails  LV_ERR_IO; open: LV_ERR_FORMAT if it is not whole */
+ * Damage is found by HDF5's checksums; but HDF5 1.10 itself is not proof against a file that was
+ * made to harm: packs and checkpoints of strangers are not safe to open.
+ * fails  LV_ERR_IO; open: LV_ERR_FORMAT if it is not whole, or without checksums */
 int lv_h5_create(hid_t *out, const char *path);
 /* lv_h5_create_behind: the same, behind n bytes that are left free: 512 or a power of two above. */
 int lv_h5_create_behind(hid_t *out, const char *path, size_t n);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * JSON by its grammar (RFC 8259), less what cJSON would change without a word: a string with U+0000
- * or half a surrogate pair, a whole number that a double would round (2^53 + 1), a key given twice.
- * Those and invalid UTF-8 are refused with their place, as is all that is not JSON: 01, NaN, a
- * comma before a bracket. Keys are compared with their case. Nested at most 1000 deep.
+ * or half a surrogate pair, a whole number that a double would round (2^53 + 1), a number beyond
+ * its range (1e999), a key given twice. Those and invalid UTF-8 are refused with their place, as is
+ * all that is not JSON: 01, NaN, a comma before a bracket. Keys are compared with their case.
+ * Nested at most 1000 deep.
  */
 #ifndef LV_DATA_JSON_H
 #define LV_DATA_JSON_H

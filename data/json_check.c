@@ -6,6 +6,7 @@
 
 #include <cjson/cJSON.h>
 #include <ctype.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,6 +211,16 @@ static bool is_exact(const char *text, size_t n)
     return printed == (int)n && memcmp(digits, back, n) == 0;
 }
 
+/* Whether a number of n characters, not too many, is within a double's range: beyond it cJSON has
+ * infinity. */
+static bool is_finite(const char *text, size_t n)
+{
+    char number[MAX_DIGITS + 1];
+    memcpy(number, text, n);
+    number[n] = '\0';
+    return isfinite(strtod(number, NULL));
+}
+
 static int check_number(checker *c)
 {
     const char *text = c->text;
@@ -241,6 +252,9 @@ static int check_number(checker *c)
     }
     if (end - c->at > MAX_DIGITS) {
         return fail_at(c, c->at, "a number of more than 63 characters");
+    }
+    if (!is_finite(text + c->at, end - c->at)) {
+        return fail_at(c, c->at, "a number so large that it would become infinite");
     }
     c->at = end;
     return LV_OK;

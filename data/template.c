@@ -307,6 +307,8 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
     }
     rc = placed ? add_parts(&script, template->question, &with, placed)
                 : lv_fail(LV_ERR_MEMORY, "out of memory for a prompt");
+    /* Where a mark was taken out, what stood around it may be another one. */
+    rc = rc < 0 ? rc : check_marks(LV_ERR_CONFIG, n_images, script.n_images);
     rc = rc < 0 ? rc : lv_script_tokenise(out, &script, tokenizer);
     if (rc == LV_OK) {
         out->n_words = lv_text_count_words(question);

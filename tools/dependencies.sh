@@ -9,7 +9,7 @@ packages=(gcc libc6-dev meson ninja-build pkg-config libopenmpi-dev openmpi-bin
     libopenblas-openmp-dev libhdf5-dev zlib1g-dev libcjson-dev libjpeg62-turbo-dev libpng-dev
     libwebp-dev libonig-dev libutf8proc-dev)
 if [ "${1:-}" = --tests ]; then
-    packages+=(libcmocka-dev clang-format procps)
+    packages+=(libcmocka-dev clang-format procps clang llvm libclang-rt-14-dev libomp-dev)
 fi
 
 missing=()

@@ -77,6 +77,13 @@ static void numbers_that_would_change_are_refused(void **state)
     /* int(1e30), which transformers writes for "no limit" */
     accepts_number("1000000000000000019884624838656", 1e30);
     refuses("1000000000000000019884624838657", "rounded");
+    refuses("1e999", "line 1 column 1: a number so large that it would become infinite");
+    refuses("[-17.5e308]", "infinite");
+    char longest[64], longer[65];
+    snprintf(longest, sizeof longest, "0.%061d", 5);
+    snprintf(longer, sizeof longer, "1e%062d", 999);
+    accepts_number(longest, 5e-61);
+    refuses(longer, "more than 63 characters");
 }
 
 static void numbers_outside_the_grammar_are_refused(void **state)

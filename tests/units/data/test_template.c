@@ -275,6 +275,8 @@ static void questions_end_where_the_answer_begins(void **state)
 
     assert_fails(lv_template_encode_question(&prompt, v1, tokenizer, "<image> <image>", 1),
                  LV_ERR_CONFIG, "1 image, but 2 <image> marks");
+    assert_fails(lv_template_encode_question(&prompt, v1, tokenizer, "<im<image>age>", 1),
+                 LV_ERR_CONFIG, "1 image, but 2 <image> marks");
     assert_fails(lv_template_encode_question(&prompt, v1, tokenizer, "<image>", 0), LV_ERR_CONFIG,
                  "0 images, but 1 <image> mark");
     assert_fails(lv_template_encode_question(&prompt, v1, tokenizer, "", 0), LV_ERR_CONFIG,

@@ -157,12 +157,14 @@ static int skip_spaces(const lv_spm *spm, const lv_span *text, size_t *at)
     return LV_OK;
 }
 
-static void strip_end(const lv_spm *spm, lv_mapped *out, size_t begin)
+/* Takes off the space at the end; *end becomes the offset of its beginning. */
+static void strip_end(const lv_spm *spm, lv_mapped *out, size_t begin, size_t *end)
 {
     const char *space = spm->escape_whitespaces ? LV_SPACE_MARKER : " ";
     size_t n = strlen(space);
     while (out->n - begin >= n && memcmp(out->bytes + out->n - n, space, n) == 0) {
         out->n -= n;
+        *end = out->begin[out->n];
     }
 }
 
@@ -190,11 +192,12 @@ int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, bool in
         }
         after_space = after_space && removes;
     }
+    size_t end = lv_span_begin(text, text->n - 1);
     if (rc == LV_OK && removes) {
-        strip_end(spm, out, begin);
+        strip_end(spm, out, begin, &end);
     }
     if (rc == LV_OK && dummy && spm->whitespace_as_suffix) {
-        rc = add_space(spm, out, lv_span_begin(text, text->n - 1));
+        rc = add_space(spm, out, end);
     }
     return rc;
 }

@@ -330,23 +330,28 @@ static int by_score(const void *a, const void *b)
                                 : (x->id > y->id) - (x->id < y->id);
 }
 
+/* The merges that transformers' converter writes into the tokenizer.json of a model: each two
+ * pieces whose joined text is one, by its score and then their ids. They are in the fingerprint, so
+ * that it is that of the tokenizer.json. */
 typedef struct {
+    float score;
     int32_t left, right;
-} parts;
+} merge;
 
-static int by_parts(const void *a, const void *b)
+static int by_score_and_ids(const void *a, const void *b)
 {
-    const parts *x = a, *y = b;
+    const merge *x = a, *y = b;
+    if (x->score != y->score) {
+        return x->score < y->score ? 1 : -1;
+    }
     return x->left != y->left ? (x->left > y->left) - (x->left < y->left)
                               : (x->right > y->right) - (x->right < y->right);
 }
 
-/* The merges that transformers' converter would write into a tokenizer.json for this piece: so that
- * the fingerprint is that of the tokenizer.json. */
-static void add_merges_to_crc(lv_tokenizer *t, int32_t id)
+/* The merges that give one piece; merges has room for its bytes. */
+static size_t find_merges(merge *merges, const lv_tokenizer *t, int32_t id)
 {
-    parts found[MAX_PIECE_BYTES];
-    size_t n_found = 0, n = t->text_bytes[id];
+    size_t found = 0, n = t->text_bytes[id];
     const char *text = t->texts[id];
     for (size_t at = 1; at < n; at++) {
         if (((unsigned char)text[at] & 0xC0) == 0x80) {
@@ -355,17 +360,34 @@ static void add_merges_to_crc(lv_tokenizer *t, int32_t id)
         int32_t left = lv_vocab_find(t, text, at);
         int32_t right = left >= 0 ? lv_vocab_find(t, text + at, n - at) : -1;
         if (right >= 0) {
-            found[n_found++] = (parts){.left = left, .right = right};
+            merges[found++] = (merge){.score = t->spm->scores[id], .left = left, .right = right};
         }
     }
-    qsort(found, n_found, sizeof *found, by_parts);
-    for (size_t i = 0; i < n_found; i++) {
-        t->crc = lv_tokenizer_crc_add_id(t->crc, found[i].left);
-        t->crc = lv_tokenizer_crc_add_id(t->crc, found[i].right);
-    }
+    return found;
 }
 
-/* Ranks by score, and the fingerprint's part. */
+static int add_merges_to_crc(lv_tokenizer *t)
+{
+    size_t room = 1, n = 0;
+    for (int32_t id = 0; id < t->spm->n_pieces; id++) {
+        room += t->text_bytes[id];
+    }
+    merge *merges = malloc(room * sizeof *merges);
+    if (!merges) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory for the pieces");
+    }
+    for (int32_t id = 0; id < t->spm->n_pieces; id++) {
+        n += find_merges(merges + n, t, id);
+    }
+    qsort(merges, n, sizeof *merges, by_score_and_ids);
+    for (size_t i = 0; i < n; i++) {
+        t->crc = lv_tokenizer_crc_add_id(t->crc, merges[i].left);
+        t->crc = lv_tokenizer_crc_add_id(t->crc, merges[i].right);
+    }
+    free(merges);
+    return LV_OK;
+}
+
 static int rank_pieces(lv_tokenizer *t)
 {
     lv_spm *spm = t->spm;
@@ -377,11 +399,9 @@ static int rank_pieces(lv_tokenizer *t)
         order[id] = (scored){.score = spm->scores[id], .id = id};
     }
     qsort(order, (size_t)spm->n_pieces, sizeof *order, by_score);
-    lv_tokenizer_crc_pieces(t);
     for (int32_t i = 0; i < spm->n_pieces; i++) {
         bool tied = i > 0 && order[i].score == order[i - 1].score;
         spm->ranks[order[i].id] = tied ? spm->ranks[order[i - 1].id] : i;
-        add_merges_to_crc(t, order[i].id);
     }
     free(order);
     return LV_OK;
@@ -442,6 +462,10 @@ int lv_spm_parse(lv_tokenizer *t, const char *data, size_t n, int32_t min_ids)
     rc = lv_vocab_create(t, (int32_t)n_ids, (size_t)p.n_pieces, 0);
     rc = rc < 0 ? rc : add_pieces(t, &p);
     rc = rc < 0 ? rc : rank_pieces(t);
+    if (rc == LV_OK) {
+        lv_tokenizer_crc_pieces(t);
+        rc = add_merges_to_crc(t);
+    }
     if (rc == LV_OK && p.rules.n > 0) {
         rc = lv_spm_rules_read(&spm->rules, (const char *)p.rules.data, p.rules.n);
         t->crc = lv_tokenizer_crc_add(t->crc, p.rules.data, p.rules.n);

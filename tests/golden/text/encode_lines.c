@@ -3,6 +3,7 @@
  * encode_lines TOKENIZER: texts from stdin through a tokenizer, for compare_tokenizers.py. First
  * a line with the fingerprint; then for each text, given as "<bytes> <first: 0 or 1>\n" and the
  * bytes, a line "id:begin ..." and the decoded text as "<bytes>\n" and the bytes.
+ * encode_lines TOKENIZER --decode: the other way, "<number of ids> <ids>" to a decoded text.
  * encode_lines TOKENIZER --time FILE REPEATS: seconds to encode each line of the file.
  */
 #include "autograd/error.h"
@@ -51,6 +52,25 @@ static int answer(const lv_tokenizer *t)
     return rc;
 }
 
+static int decode_all(const lv_tokenizer *t)
+{
+    int32_t ids[64];
+    size_t n = 0;
+    int rc = LV_OK;
+    while (rc == LV_OK && scanf("%zu", &n) == 1) {
+        char *text = NULL;
+        for (size_t i = 0; i < n && rc == LV_OK; i++) {
+            rc = n <= 64 && scanf("%d", &ids[i]) == 1 ? LV_OK : lv_fail(LV_ERR_FORMAT, "no ids");
+        }
+        rc = rc < 0 ? rc : lv_tokenizer_decode(t, ids, n, &text);
+        if (rc == LV_OK) {
+            printf("%zu\n%s", strlen(text), text);
+        }
+        free(text);
+    }
+    return rc;
+}
+
 static double now_s(void)
 {
     struct timespec t;
@@ -83,11 +103,14 @@ int main(int argc, char **argv)
 {
     lv_tokenizer *t = NULL;
     if (argc < 2) {
-        fprintf(stderr, "usage: encode_lines TOKENIZER [--time FILE REPEATS]\n");
+        fprintf(stderr, "usage: encode_lines TOKENIZER [--decode | --time FILE REPEATS]\n");
         return 2;
     }
     int rc = lv_tokenizer_open(&t, argv[1]);
-    rc = rc < 0 ? rc : argc == 5 ? measure(t, argv[3], atoi(argv[4])) : answer(t);
+    rc = rc < 0      ? rc
+         : argc == 5 ? measure(t, argv[3], atoi(argv[4]))
+         : argc == 3 ? decode_all(t)
+                     : answer(t);
     if (rc < 0) {
         fprintf(stderr, "encode_lines: %s\n", lv_error_message());
     }

@@ -16,6 +16,16 @@ enum { REGEX_STEPS = 1 << 22, REGEX_STEPS_PER_BYTE = 256 };
 
 /* ---- tokens ---- */
 
+int lv_encoder_prepare(lv_encoder *e)
+{
+    const lv_tokenizer *t = e->tokenizer;
+    if (t->kind == LV_KIND_SPM && t->spm->has_unused) {
+        e->bpe.unused_left = calloc((size_t)t->n_ids, sizeof *e->bpe.unused_left);
+        return e->bpe.unused_left ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
+    }
+    return LV_OK;
+}
+
 int lv_encoder_emit(lv_encoder *e, int32_t id, size_t begin)
 {
     lv_tokens *tokens = e->out;
@@ -275,13 +285,10 @@ int lv_tokenizer_encode(const lv_tokenizer *t, const char *text, size_t n, bool 
     if (rc < 0 || n == 0) {
         return rc;
     }
-    if (t->kind == LV_KIND_SPM) {
+    rc = lv_encoder_prepare(&e);
+    if (rc == LV_OK && t->kind == LV_KIND_SPM) {
         rc = lv_spm_prepare(t, &given, first, &changed);
-        if (rc == LV_OK && t->spm->has_unused) {
-            e.bpe.unused_left = calloc((size_t)t->n_ids, sizeof *e.bpe.unused_left);
-            rc = e.bpe.unused_left ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
-        }
-    } else if (!is_valid(&given)) {
+    } else if (rc == LV_OK && !is_valid(&given)) {
         rc = mend(&changed, &given);
     }
     if (rc == LV_OK) {

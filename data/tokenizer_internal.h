@@ -259,6 +259,8 @@ typedef struct {
     int64_t regex_budget; /* steps of long searches that are left */
 } lv_encoder;
 
+/* lv_encoder_prepare: for a tokenizer's first text. */
+int lv_encoder_prepare(lv_encoder *e);
 int lv_encoder_emit(lv_encoder *e, int32_t id, size_t begin);
 /* lv_encoder_word: the tokens of a word, which is merged by itself. */
 int lv_encoder_word(lv_encoder *e, const lv_span *word);
@@ -269,6 +271,8 @@ int lv_encoder_cut_words(lv_encoder *e, const lv_span *text);
 int lv_split_words(lv_encoder *e, const lv_span *text);
 /* lv_spm_encode: the tokens of a text that no added token is in. */
 int lv_spm_encode(lv_encoder *e, const lv_span *text);
+/* lv_spm_finish: what encoding needs of all that is read. */
+int lv_spm_finish(lv_tokenizer *tokenizer);
 /* lv_spm_prepare: what transformers does to a text before it is searched for added tokens. */
 int lv_spm_prepare(const lv_tokenizer *t, const lv_span *text, bool first, lv_mapped *out);
 

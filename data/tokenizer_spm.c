@@ -48,6 +48,15 @@ static int read_config(lv_spm *spm, const cJSON *config)
     return LV_OK;
 }
 
+/* The text of unk: what the first of the files that names it says. */
+static const char *unk_named(const cJSON *config, const cJSON *map)
+{
+    const cJSON *item = lv_json_find(config, "unk_token");
+    item = item ? item : lv_json_find(map, "unk_token");
+    item = cJSON_IsObject(item) ? lv_json_find(item, "content") : item;
+    return cJSON_IsString(item) ? item->valuestring : "<unk>";
+}
+
 /* ---- added tokens ---- */
 
 /* "32000": {"content": "<image>", ...} */
@@ -225,6 +234,11 @@ int lv_tokenizer_spm_read(lv_tokenizer *t, const char *text, size_t n, const cha
         lv_fail_within("tokenizer_config.json");
         goto done;
     }
+    t->spm->unk_token = strdup(unk_named(c.config, c.map));
+    if (!t->spm->unk_token) {
+        rc = lv_fail(LV_ERR_MEMORY, "out of memory");
+        goto done;
+    }
     set_rules(t);
     rc = each_added(t, &c, add_token, &n_ids);
 done:
@@ -236,6 +250,12 @@ done:
 
 /* ---- encoding ---- */
 
+static bool begins_with_marker(const lv_span *text)
+{
+    return text->n >= LV_SPACE_MARKER_BYTES &&
+           memcmp(text->bytes, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES) == 0;
+}
+
 int lv_spm_prepare(const lv_tokenizer *t, const lv_span *text, bool first, lv_mapped *out)
 {
     int rc = LV_OK;
@@ -246,31 +266,20 @@ int lv_spm_prepare(const lv_tokenizer *t, const lv_span *text, bool first, lv_ma
         rc = lv_mapped_add(out, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES, lv_span_begin(text, 0));
     }
     for (size_t at = 0; rc == LV_OK && at < text->n;) {
-        bool marker = text->n - at >= LV_SPACE_MARKER_BYTES &&
-                      memcmp(text->bytes + at, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES) == 0;
+        lv_span rest = lv_span_part(text, at, text->n);
+        bool marker = begins_with_marker(&rest);
         rc = lv_mapped_add(out, marker ? " " : text->bytes + at, 1, lv_span_begin(text, at));
         at += marker ? LV_SPACE_MARKER_BYTES : 1;
     }
     return rc;
 }
 
-/* Not legacy, a text that begins with a space is encoded behind "<unk>", whose tokens are then
- * dropped, so that the space is not. */
-static int normalize(const lv_tokenizer *t, const lv_span *text, lv_mapped *out)
-{
-    const lv_spm *spm = t->spm;
-    bool inside =
-        !spm->legacy && text->n > 0 &&
-        (*text->bytes == ' ' || (text->n >= LV_SPACE_MARKER_BYTES &&
-                                 memcmp(text->bytes, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES) == 0));
-    return lv_spm_normalize(spm, text, spm->legacy && spm->add_dummy_prefix, inside, out);
-}
-
-int lv_spm_encode(lv_encoder *e, const lv_span *given)
+/* The tokens of what sentencepiece's encode() is given. */
+static int encode(lv_encoder *e, const lv_span *given)
 {
     const lv_tokenizer *t = e->tokenizer;
     lv_mapped normal = {0};
-    int rc = normalize(t, given, &normal);
+    int rc = lv_spm_normalize(t->spm, given, t->spm->legacy && t->spm->add_dummy_prefix, &normal);
     lv_span text = lv_span_of(&normal);
     size_t begin = 0, at = t->spm->user_defined.n > 0 ? 0 : text.n;
     e->after_unk = false;
@@ -295,5 +304,43 @@ int lv_spm_encode(lv_encoder *e, const lv_span *given)
         rc = lv_encoder_cut_words(e, &part);
     }
     lv_mapped_free(&normal);
+    return rc;
+}
+
+/* Not legacy, a text that begins with a space is encoded behind the text of unk, whose tokens are
+ * then dropped, so that the space is not. */
+int lv_spm_encode(lv_encoder *e, const lv_span *text)
+{
+    const lv_spm *spm = e->tokenizer->spm;
+    lv_tokens *out = e->out;
+    size_t n_before = out->n;
+    lv_mapped longer = {0};
+    if (spm->legacy || text->n == 0 || (*text->bytes != ' ' && !begins_with_marker(text))) {
+        return encode(e, text);
+    }
+    int rc = lv_mapped_add(&longer, spm->unk_token, strlen(spm->unk_token), lv_span_begin(text, 0));
+    rc = rc < 0 ? rc : lv_mapped_add_span(&longer, text);
+    lv_span whole = lv_span_of(&longer);
+    rc = rc < 0 ? rc : encode(e, &whole);
+    if (rc == LV_OK && out->n > n_before && out->n - n_before >= spm->n_unk_tokens) {
+        size_t from = n_before + spm->n_unk_tokens, n = out->n - from;
+        memmove(out->ids + n_before, out->ids + from, n * sizeof *out->ids);
+        memmove(out->begin + n_before, out->begin + from, n * sizeof *out->begin);
+        out->n = n_before + n;
+    }
+    lv_mapped_free(&longer);
+    return rc;
+}
+
+int lv_spm_finish(lv_tokenizer *t)
+{
+    lv_tokens tokens = {0};
+    lv_encoder e = {.tokenizer = t, .out = &tokens};
+    lv_span unk = {.bytes = t->spm->unk_token, .n = strlen(t->spm->unk_token)};
+    int rc = lv_encoder_prepare(&e);
+    rc = rc < 0 ? rc : encode(&e, &unk);
+    t->spm->n_unk_tokens = tokens.n;
+    lv_tokens_free(&tokens);
+    lv_bpe_free(&e.bpe);
     return rc;
 }

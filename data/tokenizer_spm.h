@@ -26,7 +26,9 @@ struct lv_spm {
     bool add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, whitespace_as_suffix;
     bool legacy, add_prefix_space; /* transformers' LlamaTokenizer */
     bool adds_bos;
-    int32_t bos, eos; /* of the trainer_spec, -1: none */
+    char *unk_token;     /* in front of a text that begins with a space, if not legacy.. */
+    size_t n_unk_tokens; /* ..and so many of whose tokens are dropped */
+    int32_t bos, eos;    /* of the trainer_spec, -1: none */
     char *unk_surface;
     lv_spm_rules rules;
     lv_matcher user_defined;
@@ -41,11 +43,9 @@ int lv_spm_parse(lv_tokenizer *tokenizer, const char *data, size_t n, int32_t mi
 int lv_spm_rules_read(lv_spm_rules *rules, const char *blob, size_t n);
 
 /* lv_spm_normalize: the text as the model's normaliser has it, appended to out.
- * in     dummy: whether the model's dummy prefix is put; inside: the text stands behind a character
- *        that is no space, so that its leading space counts
+ * in     dummy: whether the model's dummy prefix is put
  * fails  LV_ERR_FORMAT on damaged rules, LV_ERR_MEMORY */
-int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, bool inside,
-                     lv_mapped *out);
+int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, lv_mapped *out);
 
 /* lv_spm_character_bytes: bytes of a character by its first byte, at most n. */
 size_t lv_spm_character_bytes(const char *s, size_t n);

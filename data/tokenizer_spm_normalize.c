@@ -168,12 +168,11 @@ static void strip_end(const lv_spm *spm, lv_mapped *out, size_t begin, size_t *e
     }
 }
 
-int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, bool inside,
-                     lv_mapped *out)
+int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, lv_mapped *out)
 {
     size_t at = 0, begin = out->n;
-    bool removes = spm->remove_extra_whitespaces, after_space = removes && !inside;
-    int rc = removes && !inside ? skip_spaces(spm, text, &at) : LV_OK;
+    bool removes = spm->remove_extra_whitespaces, after_space = removes;
+    int rc = removes ? skip_spaces(spm, text, &at) : LV_OK;
     if (rc < 0 || at == text->n) {
         return rc;
     }

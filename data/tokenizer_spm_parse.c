@@ -483,6 +483,7 @@ void lv_spm_destroy(lv_spm **spm)
         free((*spm)->scores);
         free((*spm)->unused);
         free((*spm)->unk_surface);
+        free((*spm)->unk_token);
         free((*spm)->rules.units);
         free((*spm)->rules.texts);
         lv_matcher_free(&(*spm)->user_defined);

@@ -55,11 +55,19 @@ static void order(cluster *c)
 {
     for (size_t i = 0; i < c->n;) {
         size_t end = i;
+        bool in_order = true;
         while (end < c->n && c->marks[end].class > 0) {
+            in_order = in_order && (end == i || c->marks[end - 1].class <= c->marks[end].class);
             end++;
         }
-        if (end > i + 1) {
+        if (!in_order) {
             qsort(c->marks + i, end - i, sizeof *c->marks, by_class);
+        }
+        /* from the right: nothing begins behind what follows it */
+        for (size_t k = end; !in_order && k-- > i + 1;) {
+            if (c->marks[k - 1].begin > c->marks[k].begin) {
+                c->marks[k - 1].begin = c->marks[k].begin;
+            }
         }
         i = end > i ? end : i + 1;
     }
@@ -71,6 +79,9 @@ static int32_t composed(int32_t left, const mark *right)
 {
     int32_t pair[] = {left, right->code};
     if (right->class == 0 && (pair[1] < 0x9BE || (pair[1] > 0x1B35 && pair[1] < 0x11127))) {
+        return -1;
+    }
+    if (pair[1] == 0x11A7) { /* utf8proc 2.6 takes it for a final consonant and loses it */
         return -1;
     }
     return utf8proc_normalize_utf32(pair, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE) == 1 ? pair[0]

@@ -7,6 +7,7 @@
 
 #include "autograd/error.h"
 #include "data/text.h"
+#include "data/tokenizer_spm.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -238,8 +239,10 @@ static void see_markers(const char *piece, bool *behind, bool *before)
 static void find_cuts(lv_tokenizer *t)
 {
     bool behind = false, before = false;
-    /* Runs of unknown characters become one token across words: then there is only one word. */
-    bool has_words = t->kind == LV_KIND_SPM || (t->byte_fallback && !t->ignore_merges);
+    /* Runs of unknown characters become one token across words, and unused pieces are taken apart
+     * as their last like was joined: then there is only one word. */
+    bool has_words =
+        t->kind == LV_KIND_SPM ? !t->spm->has_unused : t->byte_fallback && !t->ignore_merges;
     for (int b = 0; has_words && t->kind == LV_KIND_MARKER && b < 256; b++) {
         has_words = t->byte_ids[b] >= 0;
     }

@@ -335,11 +335,17 @@ def marker_variants(work, source):
         file["added_tokens"] += [dict(plain, id=n, content="<tool>"), dict(plain, id=n + 1, content="<aside>", lstrip=True, rstrip=True),
                                  dict(plain, id=n + 2, content="xyz", single_word=True),
                                  dict(plain, id=n + 3, content="user", normalized=True)]
+        for token in file["added_tokens"]:
+            token["id"] = file["model"]["vocab"].get(token["content"], token["id"])
         folder = "%s/json_marker_%s" % (work, scheme)
         os.makedirs(folder, exist_ok=True)
         json.dump(file, open(folder + "/tokenizer.json", "w"), ensure_ascii=False)
         paths.append(folder + "/tokenizer.json")
     return paths
+
+
+def is_reordered(text):
+    return "".join(unicodedata.normalize("NFD", c) for c in text) != unicodedata.normalize("NFD", text)
 
 
 def compare_json(report, tool, path, lines):
@@ -353,7 +359,9 @@ def compare_json(report, tool, path, lines):
     report.compare(name + ": ids, tokenizers", lines, [m[0] for m in mine], [e.ids for e in theirs])
     text = [reference.decode(e.ids, skip_special_tokens=True).encode() for e in theirs]
     report.compare(name + ": decode, tokenizers", lines, [m[2] for m in mine], [t.split(b"\0")[0] for t in text])
-    some = [i for i in range(len(lines)) if is_text(lines[i]) and len(mine[i][1]) == len(theirs[i].offsets)]
+    # where marks change places, the library's offsets are those of the places
+    some = [i for i in range(len(lines)) if is_text(lines[i]) and len(mine[i][1]) == len(theirs[i].offsets) and
+            (reference.normalizer is None or not is_reordered(lines[i].decode()))]
     rng = random.Random(6)
     n_ids = reference.get_vocab_size()
     decoded_mixed(report, tool, path, name, [[rng.randrange(n_ids) for _ in range(rng.randrange(1, 12))] for _ in range(3000)])

@@ -73,7 +73,7 @@ static int read_file(lv_tokenizer *t, const char *file, const char *dir)
     }
     free(text);
     rc = rc < 0 ? rc : lv_vocab_finish(t);
-    rc = rc < 0 || !t->spm ? rc : lv_spm_finish(t);
+    rc = rc < 0 || !t->spm || t->spm->legacy ? rc : lv_spm_finish(t);
     rc = rc < 0 ? rc : lv_added_finish(t);
     return rc < 0 ? lv_fail_within("%s", file) : LV_OK;
 }

@@ -344,8 +344,9 @@ def marker_variants(work, source):
     return paths
 
 
-def is_reordered(text):
-    return "".join(unicodedata.normalize("NFD", c) for c in text) != unicodedata.normalize("NFD", text)
+def has_two_marks(text):
+    marks = [unicodedata.combining(c) > 0 for c in unicodedata.normalize("NFKD", text)]
+    return any(a and b for a, b in zip(marks, marks[1:]))
 
 
 def compare_json(report, tool, path, lines):
@@ -359,9 +360,9 @@ def compare_json(report, tool, path, lines):
     report.compare(name + ": ids, tokenizers", lines, [m[0] for m in mine], [e.ids for e in theirs])
     text = [reference.decode(e.ids, skip_special_tokens=True).encode() for e in theirs]
     report.compare(name + ": decode, tokenizers", lines, [m[2] for m in mine], [t.split(b"\0")[0] for t in text])
-    # where marks change places, the library's offsets are those of the places
+    # where a character has two marks, which may change places, the library's offsets count places
     some = [i for i in range(len(lines)) if is_text(lines[i]) and len(mine[i][1]) == len(theirs[i].offsets) and
-            (reference.normalizer is None or not is_reordered(lines[i].decode()))]
+            (reference.normalizer is None or not has_two_marks(lines[i].decode()))]
     rng = random.Random(6)
     n_ids = reference.get_vocab_size()
     decoded_mixed(report, tool, path, name, [[rng.randrange(n_ids) for _ in range(rng.randrange(1, 12))] for _ in range(3000)])

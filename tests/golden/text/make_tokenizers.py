@@ -29,6 +29,7 @@ SPM = {
     "spm_rules": "--normalization_rule_tsv=RULES --user_defined_symbols=<tool>,user-a,xyz",
     "spm_suffix": "--treat_whitespace_as_suffix --byte_fallback --normalization_rule_name=identity",
 }
+NEW = ["spm_llama", "spm_rules"]  # also read as not legacy
 RULES = [("ﬁ", "fi"), ("①", "1"), ("\u00a0", " "), ("\u3000", " "), ("\u200b", ""), ("e\u0301", "é"), ("\u212b", "\u00c5"), ("\t", " ")]
 
 
@@ -53,10 +54,11 @@ def write_configs(out):
     base = dict(tokenizer_class="LlamaTokenizer", bos_token="<s>", eos_token="</s>", unk_token="<unk>", added_tokens_decoder=decoder)
     for name in SPM:
         json.dump(dict(base, legacy=True), open("%s/%s/tokenizer_config.json" % (out, name), "w"), indent=1, sort_keys=True)
-    new = out + "/spm_llama_new"
-    os.makedirs(new, exist_ok=True)
-    shutil.copy(out + "/spm_llama/tokenizer.model", new)
-    json.dump(dict(base, legacy=False, add_bos_token=False), open(new + "/tokenizer_config.json", "w"), indent=1, sort_keys=True)
+    for name in NEW:
+        os.makedirs("%s/%s_new" % (out, name), exist_ok=True)
+        shutil.copy("%s/%s/tokenizer.model" % (out, name), "%s/%s_new" % (out, name))
+        json.dump(dict(base, legacy=False, add_bos_token=False), open("%s/%s_new/tokenizer_config.json" % (out, name), "w"), indent=1,
+                  sort_keys=True)
 
 
 def make_json(out, corpus):
@@ -128,7 +130,7 @@ def main(out):
         train_spm(out, corpus, work)
         write_configs(out)
         names = make_json(out, corpus)
-    expected = {name: expect_spm("%s/%s" % (out, name)) for name in list(SPM) + ["spm_llama_new"]}
+    expected = {name: expect_spm("%s/%s" % (out, name)) for name in list(SPM) + [n + "_new" for n in NEW]}
     expected.update({name: expect_json("%s/%s" % (out, name)) for name in names})
     with open(out + "/expected.json", "w") as f:
         f.write("{" + ",\n".join("%s: [\n%s]" % (json.dumps(n), ",\n".join(json.dumps(r) for r in rows))

@@ -40,8 +40,10 @@ def train_spm(out, corpus, work):
             f.write("%s\t%s\n" % (" ".join("%X" % ord(c) for c in source), " ".join("%X" % ord(c) for c in target)))
     for name, flags in SPM.items():
         os.makedirs("%s/%s" % (out, name), exist_ok=True)
-        subprocess.run(["spm_train", "--input=" + corpus, "--model_prefix=%s/%s" % (work, name), "--model_type=bpe",
-                        "--vocab_size=600", "--minloglevel=2"] + flags.replace("RULES", rules).split(), check=True)
+        # the model keeps these names
+        subprocess.run(["spm_train", "--input=" + os.path.basename(corpus), "--model_prefix=" + name, "--model_type=bpe",
+                        "--vocab_size=600", "--minloglevel=2"] + flags.replace("RULES", os.path.basename(rules)).split(),
+                       check=True, cwd=work)
         shutil.copy("%s/%s.model" % (work, name), "%s/%s/tokenizer.model" % (out, name))
 
 

@@ -24,7 +24,7 @@ size_t lv_utf8_step(const char *s, size_t n, bool *valid)
     return len;
 }
 
-static uint32_t code_point(const char *s, size_t len)
+uint32_t lv_utf8_code(const char *s, size_t len)
 {
     static const unsigned char lead_bits[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
     uint32_t code = (unsigned char)s[0] & lead_bits[len];
@@ -34,12 +34,22 @@ static uint32_t code_point(const char *s, size_t len)
     return code;
 }
 
-/* Bytes of the white space character at s, 0 if it is none. */
-static size_t space_bytes(const char *s, size_t n)
+size_t lv_utf8_put(char out[4], uint32_t code)
+{
+    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    size_t n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; code >>= 6) {
+        out[i] = (char)(0x80 | (code & 0x3F));
+    }
+    out[0] = (char)(lead[n] | code);
+    return n;
+}
+
+size_t lv_text_space_bytes(const char *s, size_t n)
 {
     bool valid;
     size_t len = lv_utf8_step(s, n, &valid);
-    uint32_t c = valid ? code_point(s, len) : 0;
+    uint32_t c = valid ? lv_utf8_code(s, len) : 0;
     bool space = (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
                  c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
                  c == 0x202F || c == 0x205F || c == 0x3000;
@@ -53,7 +63,7 @@ void lv_text_strip(const char **begin, const char **end)
     for (const char *at = *begin; at < *end;) {
         bool valid;
         size_t left = (size_t)(*end - at);
-        size_t space = space_bytes(at, left);
+        size_t space = lv_text_space_bytes(at, left);
         if (space == 0) {
             if (!inside) {
                 *begin = at;
@@ -73,7 +83,7 @@ size_t lv_text_count_words(const char *text)
     size_t left = strlen(text);
     while (left > 0) {
         bool valid;
-        size_t space = space_bytes(text, left);
+        size_t space = lv_text_space_bytes(text, left);
         size_t step = space ? space : lv_utf8_step(text, left, &valid);
         n_words += !space && !in_word;
         in_word = !space;

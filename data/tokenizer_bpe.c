@@ -1,96 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_tokenizer_encode: a chunk becomes a list of symbols, a character each (or its bytes), and the
- * adjacent pair of lowest merge rank, leftmost first, is replaced until no merge applies. A heap
- * of candidate pairs over a doubly linked list makes that O(n log n).
+ * A word becomes a list of symbols, a character each (or its bytes), and the adjacent pair of
+ * lowest rank, leftmost first, is replaced until no merge applies. A heap of candidate pairs over a
+ * doubly linked list makes that O(n log n).
  */
 #include "data/tokenizer_internal.h"
 
 #include "autograd/error.h"
 #include "data/text.h"
+#include "data/tokenizer_spm.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEAD = -1, NONE = -1 };
-
-typedef struct {
-    int32_t id; /* DEAD: merged into its left neighbour */
-    int32_t prev, next;
-    size_t begin;
-} symbol;
-
-typedef struct {
-    int32_t rank, at; /* of the pair (at, next of at); ordered by rank, then place */
-    int32_t id;
-} candidate;
-
-typedef struct {
-    symbol *symbols;
-    size_t n, capacity;
-    candidate *heap;
-    size_t n_heap, heap_capacity;
-} word;
-
-static const char replacement_character[] = "\xEF\xBF\xBD";
-
-/* ---- characters of the normalised chunk ---- */
-
-typedef struct {
-    const lv_tokenizer *tokenizer;
-    const char *text;
-    size_t n, at;
-    bool marker_due;
-} reader;
-
-typedef struct {
-    const char *bytes;
-    size_t n;
-    size_t begin;
-    bool replaced; /* the bytes are not those of the text */
-} character;
-
-static bool gets_marker(const lv_tokenizer *t, const char *text, size_t n, bool first)
-{
-    size_t marker_bytes = strlen(LV_SPACE_MARKER);
-    bool has_one =
-        n > 0 && ((text[0] == ' ' && t->replaces_spaces) ||
-                  (n >= marker_bytes && memcmp(text, LV_SPACE_MARKER, marker_bytes) == 0));
-    return n > 0 && (t->marker == LV_MARKER_LEGACY ||
-                     (!has_one &&
-                      (t->marker == LV_MARKER_ALWAYS || (t->marker == LV_MARKER_FIRST && first))));
-}
-
-static bool next_character(reader *r, character *c)
-{
-    bool valid = false;
-    c->begin = r->at;
-    c->replaced = true;
-    if (r->marker_due) {
-        r->marker_due = false;
-        c->bytes = LV_SPACE_MARKER;
-        c->n = strlen(LV_SPACE_MARKER);
-        return true;
-    }
-    if (r->at >= r->n) {
-        return false;
-    }
-    c->bytes = r->text + r->at;
-    c->n = lv_utf8_step(c->bytes, r->n - r->at, &valid);
-    r->at += c->n;
-    if (!valid) {
-        c->bytes = replacement_character;
-        c->n = strlen(replacement_character);
-    } else if (*c->bytes == ' ' && r->tokenizer->replaces_spaces) {
-        c->bytes = LV_SPACE_MARKER;
-        c->n = strlen(LV_SPACE_MARKER);
-    } else {
-        c->replaced = false;
-    }
-    return true;
-}
-
-/* ---- symbols ---- */
+enum { DEAD = -2, NONE = LV_SYMBOL_NONE };
 
 static int grow(void *array, size_t *capacity, size_t n, size_t element_bytes)
 {
@@ -107,100 +30,126 @@ static int grow(void *array, size_t *capacity, size_t n, size_t element_bytes)
     return LV_OK;
 }
 
-static int add_symbol(word *w, int32_t id, size_t begin)
+/* ---- symbols ---- */
+
+static int add_symbol(lv_bpe *w, int32_t id, size_t begin, size_t n)
 {
     int rc = grow(&w->symbols, &w->capacity, w->n, sizeof *w->symbols);
-    if (rc < 0) {
-        return rc;
+    if (rc == LV_OK) {
+        w->symbols[w->n] = (lv_symbol){.id = id,
+                                       .prev = (int32_t)w->n - 1,
+                                       .next = (int32_t)w->n + 1,
+                                       .begin = (uint32_t)begin,
+                                       .n = (uint32_t)n};
+        w->n++;
     }
-    w->symbols[w->n] =
-        (symbol){.id = id, .prev = (int32_t)w->n - 1, .next = (int32_t)w->n + 1, .begin = begin};
-    w->n++;
-    return LV_OK;
+    return rc;
 }
 
-static bool has_byte_pieces(const lv_tokenizer *t, const character *c)
+/* Bytes of the character at the beginning of s, and the id of its piece or -1. */
+static size_t next_character(const lv_tokenizer *t, const char *s, size_t n, int32_t *id)
 {
-    bool all = t->byte_fallback;
-    for (size_t i = 0; all && i < c->n; i++) {
-        all = t->byte_ids[(unsigned char)c->bytes[i]] >= 0;
+    bool valid = false;
+    size_t step = 1;
+    if (t->kind == LV_KIND_BYTES) {
+        *id = t->byte_ids[(unsigned char)*s];
+        return 1;
+    }
+    if ((unsigned char)*s >= 0x80) {
+        step = t->kind == LV_KIND_SPM ? lv_spm_character_bytes(s, n) : lv_utf8_step(s, n, &valid);
+    }
+    *id = lv_vocab_find(t, s, step);
+    return step;
+}
+
+static bool has_byte_pieces(const lv_tokenizer *t, const char *s, size_t n)
+{
+    bool all = t->byte_fallback && t->kind == LV_KIND_MARKER;
+    for (size_t i = 0; all && i < n; i++) {
+        all = t->byte_ids[(unsigned char)s[i]] >= 0;
     }
     return all;
 }
 
 /* One symbol a character that is a piece; otherwise its bytes; otherwise unk, a run of which may
  * be one symbol. As in the tokenizers library, byte pieces do not end such a run. */
-static int add_characters(word *w, reader *r)
+static int add_characters(lv_bpe *w, const lv_tokenizer *t, const char *word, size_t n)
 {
-    const lv_tokenizer *t = r->tokenizer;
     bool unk_due = false;
     size_t unk_begin = 0;
-    character c;
     int rc = LV_OK;
-    while (rc == LV_OK && next_character(r, &c)) {
-        int32_t id = lv_vocab_find(t, c.bytes, c.n);
-        if (id < 0 && has_byte_pieces(t, &c)) {
-            for (size_t i = 0; rc == LV_OK && i < c.n; i++) {
-                rc = add_symbol(w, t->byte_ids[(unsigned char)c.bytes[i]],
-                                c.begin + (c.replaced ? 0 : i));
+    for (size_t at = 0, step; rc == LV_OK && at < n; at += step) {
+        int32_t id = -1;
+        step = next_character(t, word + at, n - at, &id);
+        if (t->kind == LV_KIND_SPM) {
+            rc = add_symbol(w, id >= 0 ? id : LV_SYMBOL_UNKNOWN, at, step);
+            continue;
+        }
+        if (id < 0 && has_byte_pieces(t, word + at, step)) {
+            for (size_t i = 0; rc == LV_OK && i < step; i++) {
+                rc = add_symbol(w, t->byte_ids[(unsigned char)word[at + i]], at + i, 1);
             }
             continue;
         }
         if (unk_due && (id >= 0 || !t->fuse_unk)) {
-            rc = add_symbol(w, t->unk, unk_begin);
+            rc = add_symbol(w, t->unk, unk_begin, 1);
             unk_due = false;
         }
         if (id >= 0) {
-            rc = rc < 0 ? rc : add_symbol(w, id, c.begin);
+            rc = rc < 0 ? rc : add_symbol(w, id, at, step);
         } else if (!unk_due && t->unk >= 0) {
             unk_due = true;
-            unk_begin = c.begin;
+            unk_begin = at;
         }
     }
-    return rc == LV_OK && unk_due ? add_symbol(w, t->unk, unk_begin) : rc;
-}
-
-/* The id of the whole chunk if it is one piece, otherwise -1. */
-static int32_t whole_piece(reader r)
-{
-    char *text = malloc(r.tokenizer->longest_piece + 1);
-    size_t n = 0;
-    bool fits = text != NULL;
-    character c;
-    while (fits && next_character(&r, &c)) {
-        fits = c.n <= r.tokenizer->longest_piece - n;
-        if (fits) {
-            memcpy(text + n, c.bytes, c.n);
-            n += c.n;
-        }
-    }
-    int32_t id = fits && n > 0 ? lv_vocab_find(r.tokenizer, text, n) : -1;
-    free(text);
-    return id;
+    return rc == LV_OK && unk_due ? add_symbol(w, t->unk, unk_begin, 1) : rc;
 }
 
 /* ---- merging ---- */
 
-static bool before(const candidate *a, const candidate *b)
+/* What the pair becomes: in a tokenizer.json by the list of merges, in a tokenizer.model whatever
+ * piece the joined text is, by its score. */
+static bool find_merge(const lv_tokenizer *t, const char *word, const lv_symbol *left,
+                       const lv_symbol *right, int32_t *rank, int32_t *id)
+{
+    if (t->kind == LV_KIND_SPM) {
+        *id = lv_vocab_find(t, word + left->begin, (size_t)left->n + right->n);
+        *rank = *id >= 0 ? t->spm->ranks[*id] : 0;
+        return *id >= 0;
+    }
+    const lv_merge *merge = lv_merge_find(t, left->id, right->id);
+    if (merge) {
+        *rank = merge->rank;
+        *id = merge->id;
+    }
+    return merge != NULL;
+}
+
+static bool before(const lv_candidate *a, const lv_candidate *b)
 {
     return a->rank < b->rank || (a->rank == b->rank && a->at < b->at);
 }
 
 /* Puts the pair that begins at symbol `at` on the heap, if there is a merge for it. */
-static int add_candidate(word *w, const lv_tokenizer *t, int32_t at)
+static int add_candidate(lv_bpe *w, const lv_tokenizer *t, const char *word, int32_t at)
 {
+    lv_candidate added = {.at = at};
     if (at == NONE || w->symbols[at].next == NONE) {
         return LV_OK;
     }
-    const lv_merge *merge = lv_merge_find(t, w->symbols[at].id, w->symbols[w->symbols[at].next].id);
-    if (!merge) {
+    const lv_symbol *left = &w->symbols[at], *right = &w->symbols[left->next];
+    if (!find_merge(t, word, left, right, &added.rank, &added.id)) {
         return LV_OK;
+    }
+    added.left = left->id;
+    added.right = right->id;
+    if (w->unused_left && t->spm->unused[added.id]) {
+        w->unused_left[added.id] = (int32_t)left->n;
     }
     int rc = grow(&w->heap, &w->heap_capacity, w->n_heap, sizeof *w->heap);
     if (rc < 0) {
         return rc;
     }
-    candidate added = {.rank = merge->rank, .at = at, .id = merge->id};
     size_t i = w->n_heap++;
     for (; i > 0 && before(&added, &w->heap[(i - 1) / 2]); i = (i - 1) / 2) {
         w->heap[i] = w->heap[(i - 1) / 2];
@@ -209,10 +158,10 @@ static int add_candidate(word *w, const lv_tokenizer *t, int32_t at)
     return LV_OK;
 }
 
-static candidate take_first(word *w)
+static lv_candidate take_first(lv_bpe *w)
 {
-    candidate first = w->heap[0];
-    candidate last = w->heap[--w->n_heap];
+    lv_candidate first = w->heap[0];
+    lv_candidate last = w->heap[--w->n_heap];
     size_t i = 0;
     for (size_t child = 1; child < w->n_heap; child = 2 * i + 1) {
         child += child + 1 < w->n_heap && before(&w->heap[child + 1], &w->heap[child]);
@@ -226,89 +175,49 @@ static candidate take_first(word *w)
     return first;
 }
 
-/* A candidate is stale when its symbols have since been merged into something else. */
-static bool is_current(const word *w, const lv_tokenizer *t, const candidate *c)
+/* A candidate is stale when one of its symbols has since been merged into something longer. */
+static bool is_current(const lv_bpe *w, const lv_candidate *c)
 {
-    const symbol *left = &w->symbols[c->at];
-    if (left->id == DEAD || left->next == NONE) {
-        return false;
-    }
-    const lv_merge *merge = lv_merge_find(t, left->id, w->symbols[left->next].id);
-    return merge && merge->id == c->id;
+    const lv_symbol *left = &w->symbols[c->at];
+    return left->id == c->left && left->next != NONE && w->symbols[left->next].id == c->right;
 }
 
-static int merge_all(word *w, const lv_tokenizer *t)
+int lv_bpe_merge(lv_bpe *w, const lv_tokenizer *t, const char *word, size_t n)
 {
-    int rc = LV_OK;
+    w->n = w->n_heap = 0;
+    int rc = n < INT32_MAX ? add_characters(w, t, word, n)
+                           : lv_fail(LV_ERR_MEMORY, "a text of %zu bytes is too long", n);
+    if (rc < 0 || w->n == 0) {
+        return rc;
+    }
     w->symbols[w->n - 1].next = NONE;
     for (size_t i = 0; rc == LV_OK && i + 1 < w->n; i++) {
-        rc = add_candidate(w, t, (int32_t)i);
+        rc = add_candidate(w, t, word, (int32_t)i);
     }
     while (rc == LV_OK && w->n_heap > 0) {
-        candidate c = take_first(w);
-        if (!is_current(w, t, &c)) {
+        lv_candidate c = take_first(w);
+        if (!is_current(w, &c)) {
             continue;
         }
-        symbol *left = &w->symbols[c.at];
-        symbol *right = &w->symbols[left->next];
+        lv_symbol *left = &w->symbols[c.at];
+        lv_symbol *right = &w->symbols[left->next];
         left->id = c.id;
+        left->n += right->n;
         left->next = right->next;
         right->id = DEAD;
         if (left->next != NONE) {
             w->symbols[left->next].prev = c.at;
         }
-        rc = add_candidate(w, t, left->prev);
-        rc = rc < 0 ? rc : add_candidate(w, t, c.at);
+        rc = add_candidate(w, t, word, left->prev);
+        rc = rc < 0 ? rc : add_candidate(w, t, word, c.at);
     }
     return rc;
 }
 
-/* ---- the result ---- */
-
-static int reserve_tokens(lv_tokens *tokens, size_t more)
+void lv_bpe_free(lv_bpe *w)
 {
-    if (more <= tokens->capacity - tokens->n) {
-        return LV_OK;
-    }
-    size_t capacity = tokens->n + more + tokens->capacity / 2;
-    int32_t *ids = realloc(tokens->ids, capacity * sizeof *ids);
-    tokens->ids = ids ? ids : tokens->ids;
-    size_t *begin = ids ? realloc(tokens->begin, capacity * sizeof *begin) : NULL;
-    tokens->begin = begin ? begin : tokens->begin;
-    if (!begin) {
-        return lv_fail(LV_ERR_MEMORY, "no memory for %zu tokens", capacity);
-    }
-    tokens->capacity = capacity;
-    return LV_OK;
-}
-
-int lv_tokenizer_encode(const lv_tokenizer *t, const char *text, size_t n, bool first,
-                        lv_tokens *out)
-{
-    word w = {0};
-    reader r = {.tokenizer = t, .text = text, .n = n, .marker_due = gets_marker(t, text, n, first)};
-    int32_t whole = t->ignore_merges ? whole_piece(r) : -1;
-    int rc = whole >= 0 ? add_symbol(&w, whole, 0) : add_characters(&w, &r);
-    if (rc < 0 || w.n == 0) {
-        goto done;
-    }
-    rc = merge_all(&w, t);
-    if (rc == LV_OK) {
-        rc = reserve_tokens(out, w.n);
-    }
-    for (int32_t i = 0; rc == LV_OK && i != NONE; i = w.symbols[i].next) {
-        out->ids[out->n] = w.symbols[i].id;
-        out->begin[out->n++] = w.symbols[i].begin;
-    }
-done:
-    free(w.symbols);
-    free(w.heap);
-    return rc;
-}
-
-void lv_tokens_free(lv_tokens *tokens)
-{
-    free(tokens->ids);
-    free(tokens->begin);
-    *tokens = (lv_tokens){0};
+    free(w->symbols);
+    free(w->heap);
+    free(w->unused_left);
+    *w = (lv_bpe){0};
 }

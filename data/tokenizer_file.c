@@ -10,7 +10,10 @@
 
 #include <string.h>
 
-#define KIND "only tokenizers of the LLaMA kind are: BPE, byte fallback, a marker for spaces"
+#define KIND                                                                                       \
+    "only BPE tokenizers of the LLaMA kind (byte fallback, a marker for spaces) and byte-level "   \
+    "ones "                                                                                        \
+    "are"
 
 int lv_tokenizer_unsupported(const char *part, const char *what)
 {
@@ -43,8 +46,7 @@ int lv_component_check_keys(const cJSON *component, const char *part, const char
     return LV_OK;
 }
 
-/* The steps of a Sequence, which it must have. */
-static int sequence_steps(const cJSON *component, const char *key, const cJSON **steps)
+int lv_component_steps(const cJSON *component, const char *key, const cJSON **steps)
 {
     *steps = lv_json_find(component, key);
     return cJSON_IsArray(*steps) ? LV_OK
@@ -76,12 +78,27 @@ static int check_replace(const cJSON *component, const char *part, const char *f
     return LV_OK;
 }
 
+/* A Unicode form goes with a byte-level tokenizer, the marker for spaces with the other kind. */
 static int read_normalizer_step(lv_tokenizer *t, const cJSON *step)
 {
+    static const char *const forms[] = {[LV_FORM_NFC] = "NFC",
+                                        [LV_FORM_NFD] = "NFD",
+                                        [LV_FORM_NFKC] = "NFKC",
+                                        [LV_FORM_NFKD] = "NFKD"};
     const char *type = NULL, *prepend = NULL;
     int rc = lv_component_type(step, "normalizer", &type);
     if (rc < 0) {
         return rc;
+    }
+    for (int form = LV_FORM_NFC; t->kind == LV_KIND_BYTES && form <= LV_FORM_NFKD; form++) {
+        if (strcmp(type, forms[form]) == 0 && t->form == LV_FORM_NONE) {
+            t->form = (lv_unicode_form)form;
+            t->crc = lv_tokenizer_crc_add(t->crc, type, strlen(type));
+            return LV_OK;
+        }
+    }
+    if (t->kind == LV_KIND_BYTES) {
+        return lv_tokenizer_unsupported("normalizer", type);
     }
     if (strcmp(type, "Prepend") == 0 && t->marker == LV_MARKER_NEVER) {
         rc = lv_json_string(step, "prepend", true, &prepend);
@@ -89,10 +106,11 @@ static int read_normalizer_step(lv_tokenizer *t, const cJSON *step)
             return lv_tokenizer_unsupported("normalizer Prepend of", prepend);
         }
         t->marker = LV_MARKER_LEGACY;
+        t->normalizes_spaces = true;
         return rc;
     }
     if (strcmp(type, "Replace") == 0) {
-        t->replaces_spaces = true;
+        t->replaces_spaces = t->normalizes_spaces = true;
         return check_replace(step, "normalizer", " ", LV_SPACE_MARKER);
     }
     return lv_tokenizer_unsupported("normalizer", type);
@@ -109,7 +127,7 @@ static int read_normalizer(lv_tokenizer *t, const cJSON *component)
         return rc < 0 ? rc : read_normalizer_step(t, component);
     }
     const cJSON *steps, *step;
-    rc = sequence_steps(component, "normalizers", &steps);
+    rc = lv_component_steps(component, "normalizers", &steps);
     cJSON_ArrayForEach (step, steps) {
         rc = rc < 0 ? rc : read_normalizer_step(t, step);
     }
@@ -169,20 +187,10 @@ static int read_pre_tokenizer(lv_tokenizer *t, const cJSON *component, bool norm
 }
 
 /* A TemplateProcessing whose "single" is the text, or one special piece and the text. */
-static int read_post_processor(lv_tokenizer *t, const cJSON *component)
+static int read_template(lv_tokenizer *t, const cJSON *component)
 {
-    const char *type = NULL, *name = NULL;
-    t->template_bos = -1;
-    if (!component) {
-        return LV_OK;
-    }
-    int rc = lv_component_type(component, "post_processor", &type);
-    if (rc < 0) {
-        return rc;
-    }
-    if (strcmp(type, "TemplateProcessing") != 0) {
-        return lv_tokenizer_unsupported("post_processor", type);
-    }
+    const char *name = NULL;
+    int rc = LV_OK;
     const cJSON *step = lv_json_find(component, "single");
     step = step ? step->child : NULL;
     const cJSON *front = lv_json_find(step, "SpecialToken");
@@ -209,6 +217,37 @@ static int read_post_processor(lv_tokenizer *t, const cJSON *component)
     }
     t->template_bos = (int32_t)id;
     return LV_OK;
+}
+
+static int read_post_processor(lv_tokenizer *t, const cJSON *component)
+{
+    const char *type = NULL;
+    const cJSON *steps, *step;
+    int rc = lv_component_type(component, "post_processor", &type);
+    if (rc < 0) {
+        return rc;
+    }
+    if (strcmp(type, "TemplateProcessing") == 0) {
+        return t->template_bos < 0
+                   ? read_template(t, component)
+                   : lv_tokenizer_unsupported("post_processor", "a second template");
+    }
+    if (strcmp(type, "ByteLevel") == 0) { /* concerns offsets only */
+        return LV_OK;
+    }
+    if (strcmp(type, "Sequence") != 0) {
+        return lv_tokenizer_unsupported("post_processor", type);
+    }
+    rc = lv_component_steps(component, "processors", &steps);
+    cJSON_ArrayForEach (step, steps) {
+        const char *inner = NULL;
+        rc = rc < 0 ? rc : lv_component_type(step, "post_processor", &inner);
+        if (rc == LV_OK && strcmp(inner, "Sequence") == 0) {
+            rc = lv_tokenizer_unsupported("post_processor", "Sequence in a Sequence");
+        }
+        rc = rc < 0 ? rc : read_post_processor(t, step);
+    }
+    return rc;
 }
 
 /* One decoder, in the order in which the LLaMA kind has them. stage: the last one's place. */
@@ -267,34 +306,44 @@ static int read_decoder(lv_decoder *d, const cJSON *component)
         return LV_OK;
     }
     int rc = lv_component_type(component, "decoder", &type);
+    if (rc == LV_OK && strcmp(type, "ByteLevel") == 0) {
+        d->byte_level = true;
+        return LV_OK;
+    }
     if (rc < 0 || strcmp(type, "Sequence") != 0) {
         return rc < 0 ? rc : read_decoder_step(d, component, &stage);
     }
     const cJSON *steps, *step;
-    rc = sequence_steps(component, "decoders", &steps);
+    rc = lv_component_steps(component, "decoders", &steps);
     cJSON_ArrayForEach (step, steps) {
         rc = rc < 0 ? rc : read_decoder_step(d, step, &stage);
     }
     return rc;
 }
 
-int lv_tokenizer_file_read(lv_tokenizer *t, const char *path)
+int lv_tokenizer_file_read(lv_tokenizer *t, const char *text, size_t n)
 {
     cJSON *root = NULL;
-    int rc = lv_json_read(&root, path);
+    bool bytes = false;
+    int rc = lv_json_parse(&root, text, n);
     if (rc < 0) {
         return rc;
     }
-    lv_tokenizer_add_file(t, path);
     const cJSON *normalizer = lv_json_find(root, "normalizer");
+    const cJSON *pre_tokenizer = lv_json_find(root, "pre_tokenizer");
+    const cJSON *post_processor = lv_json_find(root, "post_processor");
     t->marker = LV_MARKER_NEVER;
-    if ((rc = read_normalizer(t, normalizer)) == LV_OK &&
-        (rc = read_pre_tokenizer(t, lv_json_find(root, "pre_tokenizer"), normalizer)) == LV_OK &&
+    t->template_bos = -1;
+    if ((rc = lv_bytes_pre_tokenizer_read(t, pre_tokenizer, &bytes)) < 0 ||
+        (rc = read_normalizer(t, normalizer)) < 0 ||
+        (rc = bytes ? LV_OK : read_pre_tokenizer(t, pre_tokenizer, normalizer)) < 0 ||
         (rc = lv_tokenizer_model_read(t, lv_json_find(root, "model"),
-                                      lv_json_find(root, "added_tokens"))) == LV_OK &&
-        (rc = read_post_processor(t, lv_json_find(root, "post_processor"))) == LV_OK) {
-        rc = read_decoder(&t->decoder, lv_json_find(root, "decoder"));
+                                      lv_json_find(root, "added_tokens"))) < 0 ||
+        (rc = post_processor ? read_post_processor(t, post_processor) : LV_OK) < 0) {
+        goto fail;
     }
+    rc = read_decoder(&t->decoder, lv_json_find(root, "decoder"));
+fail:
     cJSON_Delete(root);
-    return rc < 0 ? lv_fail_within("%s", path) : LV_OK;
+    return rc;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { MAX_IDS = 1 << 24 };
+enum { MAX_IDS = LV_TOKENIZER_MAX_IDS };
 
 /* The model's settings, without its tables. */
 static int read_model_settings(lv_tokenizer *t, const cJSON *model)
@@ -98,41 +98,62 @@ static int count_ids(const cJSON *vocab, const cJSON *added, int32_t *n_ids)
     return LV_OK;
 }
 
+/* One added token into the vocabulary and the list. <image> is never text: a template splits there,
+ * and it has no id in a pack. */
+static int read_added_token(lv_tokenizer *t, const cJSON *item)
+{
+    const char *content = NULL;
+    lv_added_token a = {.id = 0};
+    int rc = added_token(item, &content, &a.id);
+    if (rc < 0 || (rc = lv_json_bool(item, "special", false, &a.special)) < 0 ||
+        (rc = lv_json_bool(item, "single_word", false, &a.single_word)) < 0 ||
+        (rc = lv_json_bool(item, "lstrip", false, &a.lstrip)) < 0 ||
+        (rc = lv_json_bool(item, "rstrip", false, &a.rstrip)) < 0) {
+        return rc;
+    }
+    a.normalized = !a.special;
+    rc = lv_json_bool(item, "normalized", false, &a.normalized);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!t->pieces[a.id] || strcmp(t->pieces[a.id], content) != 0) {
+        if (lv_vocab_find_piece(t, content, strlen(content)) >= 0) {
+            return lv_fail(LV_ERR_FORMAT,
+                           "the added token \"%s\" has the id %d and another one in the "
+                           "model's vocabulary",
+                           content, a.id);
+        }
+        rc = lv_vocab_add(t, a.id, content, false);
+    }
+    t->special[a.id] = t->special[a.id] || a.special;
+    bool is_image = strcmp(content, "<image>") == 0;
+    return rc < 0 || is_image ? rc : lv_added_add(t, a);
+}
+
 static int read_added_tokens(lv_tokenizer *t, const cJSON *added)
 {
     const cJSON *item;
+    int rc = LV_OK;
     cJSON_ArrayForEach (item, added) {
-        const char *content = NULL;
-        int32_t id = 0;
-        bool special = false;
-        int rc = added_token(item, &content, &id);
-        if (rc < 0 || (rc = lv_json_bool(item, "special", false, &special)) < 0) {
-            return rc;
-        }
-        if (!t->pieces[id] || strcmp(t->pieces[id], content) != 0) {
-            if (lv_vocab_find(t, content, strlen(content)) >= 0) {
-                return lv_fail(LV_ERR_FORMAT,
-                               "the added token \"%s\" has the id %d and another one in the "
-                               "model's vocabulary",
-                               content, id);
-            }
-            rc = lv_vocab_add(t, id, content, false);
-            if (rc < 0) {
-                return rc;
-            }
-        }
-        t->special[id] = special;
+        rc = rc < 0 ? rc : read_added_token(t, item);
     }
-    return LV_OK;
+    return rc;
 }
 
-static void find_byte_pieces(lv_tokenizer *t)
+static int find_byte_pieces(lv_tokenizer *t)
 {
     for (int b = 0; b < 256; b++) {
         char piece[8];
         snprintf(piece, sizeof piece, "<0x%02X>", b);
-        t->byte_ids[b] = lv_vocab_find(t, piece, strlen(piece));
+        char byte = (char)b;
+        t->byte_ids[b] = t->kind == LV_KIND_BYTES ? lv_vocab_find(t, &byte, 1)
+                                                  : lv_vocab_find(t, piece, strlen(piece));
+        if (t->kind == LV_KIND_BYTES && t->byte_ids[b] < 0 && t->byte_fallback) {
+            return lv_tokenizer_unsupported(
+                "model setting", "byte_fallback, byte-level, without a piece for each byte,");
+        }
     }
+    return LV_OK;
 }
 
 /* Left and right piece of merge i, written "a b" or ["a", "b"]. */
@@ -163,18 +184,28 @@ uint32_t lv_tokenizer_crc_add(uint32_t crc, const void *data, size_t n)
     return (uint32_t)crc32_z(crc, data, n);
 }
 
-static uint32_t add_id_to_crc(uint32_t crc, int32_t id)
+uint32_t lv_tokenizer_crc_add_id(uint32_t crc, int32_t id)
 {
     uint32_t v = (uint32_t)id;
     unsigned char bytes[4] = {v & 0xFF, v >> 8 & 0xFF, v >> 16 & 0xFF, v >> 24};
     return lv_tokenizer_crc_add(crc, bytes, sizeof bytes);
 }
 
+void lv_tokenizer_crc_pieces(lv_tokenizer *t)
+{
+    for (int32_t id = 0; id < t->n_ids; id++) {
+        if (t->pieces[id] && strcmp(t->pieces[id], "<image>") != 0) {
+            t->crc = lv_tokenizer_crc_add_id(t->crc, id);
+            t->crc = lv_tokenizer_crc_add(t->crc, t->pieces[id], strlen(t->pieces[id]) + 1);
+        }
+    }
+}
+
 static int read_merges(lv_tokenizer *t, const cJSON *merges)
 {
     const cJSON *item;
     int rank = 0;
-    char *joined = malloc(2 * t->longest_piece + 1);
+    char *joined = malloc(4 * t->longest_piece + 1);
     int rc = joined ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for the merges");
     cJSON_ArrayForEach (item, merges) {
         const char *text[2] = {NULL, NULL};
@@ -183,13 +214,13 @@ static int read_merges(lv_tokenizer *t, const cJSON *merges)
         if (rc < 0) {
             break;
         }
-        int32_t left = lv_vocab_find(t, text[0], n[0]);
-        int32_t right = lv_vocab_find(t, text[1], n[1]);
+        int32_t left = lv_vocab_find_piece(t, text[0], n[0]);
+        int32_t right = lv_vocab_find_piece(t, text[1], n[1]);
         int32_t id = -1;
         if (left >= 0 && right >= 0) {
             memcpy(joined, text[0], n[0]);
             memcpy(joined + n[0], text[1], n[1]);
-            id = lv_vocab_find(t, joined, n[0] + n[1]);
+            id = lv_vocab_find_piece(t, joined, n[0] + n[1]);
         }
         if (id < 0) {
             rc = lv_fail(LV_ERR_FORMAT,
@@ -199,7 +230,7 @@ static int read_merges(lv_tokenizer *t, const cJSON *merges)
             break;
         }
         lv_merge_add(t, left, right, (lv_merge){.rank = rank, .id = id});
-        t->crc = add_id_to_crc(add_id_to_crc(t->crc, left), right);
+        t->crc = lv_tokenizer_crc_add_id(lv_tokenizer_crc_add_id(t->crc, left), right);
         rank++;
     }
     free(joined);
@@ -237,18 +268,13 @@ int lv_tokenizer_model_read(lv_tokenizer *t, const cJSON *model, const cJSON *ad
             return rc;
         }
     }
-    for (int32_t id = 0; id < n_ids; id++) {
-        if (t->pieces[id] && strcmp(t->pieces[id], "<image>") != 0) {
-            t->crc = add_id_to_crc(t->crc, id);
-            t->crc = lv_tokenizer_crc_add(t->crc, t->pieces[id], strlen(t->pieces[id]) + 1);
-        }
-    }
+    lv_tokenizer_crc_pieces(t);
     rc = lv_json_string(model, "unk_token", false, &unk);
-    t->unk = unk ? lv_vocab_find(t, unk, strlen(unk)) : -1;
+    t->unk = unk ? lv_vocab_find_piece(t, unk, strlen(unk)) : -1;
     if (rc == LV_OK && unk && t->unk < 0) {
         return lv_fail(LV_ERR_FORMAT, "the unk_token \"%s\" is not in the vocabulary", unk);
     }
-    find_byte_pieces(t);
+    rc = rc < 0 ? rc : find_byte_pieces(t);
     rc = rc < 0 ? rc : read_added_tokens(t, added);
     return rc < 0 ? rc : read_merges(t, merges);
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Which pieces are BOS and EOS. The first of these that says so: tokenizer_config.json,
- * config.json, generation_config.json, special_tokens_map.json, tokenizer.json itself.
+ * config.json, generation_config.json, special_tokens_map.json, the tokenizer's own file.
  */
 #include "data/tokenizer_internal.h"
 
 #include "autograd/error.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/tokenizer_spm.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The file in dir; *root stays NULL if there is none. */
-static int read_beside(cJSON **root, lv_tokenizer *t, const char *dir, const char *name)
+int lv_tokenizer_read_beside(cJSON **root, lv_tokenizer *t, const char *dir, const char *name)
 {
     char *path = lv_path("%s/%s", dir, name);
     int rc = lv_file_exists(path) ? lv_json_read(root, path) : LV_OK;
@@ -70,7 +70,7 @@ static int read_files(lv_tokenizer *t, const char *dir)
     };
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         cJSON *root = NULL;
-        int rc = read_beside(&root, t, dir, sources[i].file);
+        int rc = lv_tokenizer_read_beside(&root, t, dir, sources[i].file);
         if (rc < 0) {
             return rc;
         }
@@ -96,10 +96,14 @@ int lv_tokenizer_special_read(lv_tokenizer *t, const char *dir)
         return rc;
     }
     if (t->bos < 0) {
-        t->bos = t->template_bos >= 0 ? t->template_bos : lv_tokenizer_id(t, "<s>");
+        int32_t own = t->spm ? t->spm->bos : t->template_bos;
+        t->bos = own >= 0 ? own : lv_tokenizer_id(t, "<s>");
     }
     if (t->eos < 0) {
-        t->eos = lv_tokenizer_id(t, "</s>");
+        t->eos = t->spm && t->spm->eos >= 0 ? t->spm->eos : lv_tokenizer_id(t, "</s>");
+    }
+    if (t->spm) {
+        t->template_bos = t->spm->adds_bos ? t->bos : -1;
     }
     if (t->template_bos >= 0 && t->template_bos != t->bos) {
         return lv_fail(LV_ERR_UNSUPPORTED,

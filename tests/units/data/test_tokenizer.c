@@ -107,9 +107,8 @@ static void only_the_rule_first_asks_where_a_chunk_stands(void **state)
 }
 
 /* Texts between separator lines, and a line of ids for each. */
-static void llamas_own_vectors_match(void **state)
+static void llamas_own_vectors_match(const char *file)
 {
-    (void)state;
     static const char separator[] = "\n__ggml_vocab_test__\n";
     char *texts = NULL, *lines = NULL;
     size_t n = 0, n_cases = 0;
@@ -121,7 +120,9 @@ static void llamas_own_vectors_match(void **state)
     char *in = lv_path("%s/llama-spm.inp", folder), *out = lv_path("%s/llama-spm.out", folder);
     assert_ok(lv_file_read(&texts, &n, in));
     assert_ok(lv_file_read(&lines, &n, out));
-    assert_ok(lv_tokenizer_open(&llama, folder));
+    char *path = lv_path("%s/%s", folder, file);
+    assert_ok(lv_tokenizer_open(&llama, path));
+    free(path);
     char *line = lines;
     for (char *text = texts, *end; (end = strstr(text, separator)); n_cases++) {
         lv_tokens tokens = encode(llama, text, (size_t)(end - text), true);
@@ -144,6 +145,18 @@ static void llamas_own_vectors_match(void **state)
     free(in);
     free(out);
     free(folder);
+}
+
+static void llamas_own_vectors_match_with_the_tokenizer_json(void **state)
+{
+    (void)state;
+    llamas_own_vectors_match("tokenizer.json");
+}
+
+static void llamas_own_vectors_match_with_the_tokenizer_model(void **state)
+{
+    (void)state;
+    llamas_own_vectors_match("tokenizer.model");
 }
 
 static void begin_is_where_a_token_starts_in_the_text(void **state)
@@ -429,7 +442,8 @@ static void what_is_not_implemented_is_refused_by_name(void **state)
 {
     (void)state;
     const int error = LV_ERR_UNSUPPORTED;
-    refuses_change(NULL, "pre_tokenizer", "{\"type\": \"ByteLevel\"}", error, "ByteLevel");
+    refuses_change(NULL, "pre_tokenizer", "{\"type\": \"ByteLevel\"}", error, "Prepend");
+    refuses_change(NULL, "pre_tokenizer", "{\"type\": \"Whitespace\"}", error, "Whitespace");
     refuses_change(NULL, "pre_tokenizer", "{\"type\": \"Metaspace\"}", error, "Metaspace");
     refuses_change(NULL, "normalizer", "{\"type\": \"NFKC\"}", error, "NFKC");
     refuses_change(NULL, "normalizer",
@@ -519,7 +533,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_marker_rule_gives_the_reference_ids),
         cmocka_unit_test(only_the_rule_first_asks_where_a_chunk_stands),
-        cmocka_unit_test(llamas_own_vectors_match),
+        cmocka_unit_test(llamas_own_vectors_match_with_the_tokenizer_json),
+        cmocka_unit_test(llamas_own_vectors_match_with_the_tokenizer_model),
         cmocka_unit_test(begin_is_where_a_token_starts_in_the_text),
         cmocka_unit_test(invalid_utf8_is_replaced_as_python_does),
         cmocka_unit_test(special_pieces_in_a_text_are_characters),

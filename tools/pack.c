@@ -164,7 +164,7 @@ int lv_tool_pack(int argc, char **argv)
          .kind = LV_FLAG_TEXT,
          .value = &options.data_path,
          .placeholder = "FILE",
-         .help = "LLaVA's JSON: a list of {id, image, conversations}",
+         .help = "LLaVA's samples {id, image, conversations}: a JSON array, or JSONL",
          .required = true},
         {.name = "--images",
          .kind = LV_FLAG_TEXT,

@@ -83,12 +83,14 @@ static int64_t count_unlabelled(const lv_batch *batch)
 static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double *wait_s)
 {
     lv_llava *model = t->setup.model;
+    const lv_pack_list *packs = &t->setup.train_packs;
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
         double loss_sum = 0, waited_s = 0;
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
         *wait_s += waited_s;
-        rc = rc == LV_OK ? lv_batch_check_ids(batch, lv_llava_config_of(model)->text.vocab_size)
+        rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
+                                              lv_llava_config_of(model)->text.vocab_size)
                          : rc;
         if (rc < 0) {
             return rc;

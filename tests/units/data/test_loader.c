@@ -187,6 +187,21 @@ static void a_run_taken_up_at_any_step_reads_the_rest(void **state)
     }
 }
 
+static void weights_and_groups_are_read_as_the_sampler_says(void **state)
+{
+    fixture *f = *state;
+    f->sampled[0].weight = 0.4;
+    f->sampled[1].weight = 1.7;
+    f->options.n_workers = 2;
+    for (int grouped = 0; grouped < 2; grouped++) {
+        f->options.sampler.group_by_modality_length = grouped;
+        for (int64_t first = 0; first < 12; first += 5) {
+            f->options.first_step = first;
+            assert_true(hash_with_loader(&f->options) == hash_without_loader(&f->options));
+        }
+    }
+}
+
 /* 5 samples a step, 3 in the last of an epoch: of 7 ranks some have none, some never any. */
 static void ranks_without_samples_get_steps_without_micro_batches(void **state)
 {
@@ -356,6 +371,9 @@ static void packs_that_do_not_fit_are_refused_before_any_thread(void **state)
     assert_non_null(strstr(lv_error_message(), "pack second: "));
     assert_non_null(strstr(lv_error_message(), "336"));
     f->packs[1]->stored_size = 0;
+    f->options.n_steps = INT64_MAX / 3;
+    assert_int_equal(lv_loader_create(&loader, &f->options), LV_ERR_CONFIG);
+    assert_non_null(strstr(lv_error_message(), "more than can be counted"));
     f->options.n_packs = f->options.sampler.n_packs = 0;
     assert_int_equal(lv_loader_create(&loader, &f->options), LV_ERR_CONFIG);
     assert_null(loader);
@@ -367,6 +385,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(batches_are_the_same_for_any_number_of_workers_and_read_ahead),
         TEST(a_run_taken_up_at_any_step_reads_the_rest),
+        TEST(weights_and_groups_are_read_as_the_sampler_says),
         TEST(ranks_without_samples_get_steps_without_micro_batches),
         TEST(an_error_is_delivered_in_its_place_and_stays),
         TEST(destroy_at_any_time_ends_without_deadlock),

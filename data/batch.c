@@ -11,7 +11,7 @@ enum { MAX_IMAGE_SIZE = 1 << 14 };
 /* An image that has rows in the batch. */
 typedef struct {
     lv_pack *pack;
-    int64_t image_id, sample_id;
+    int64_t image_id, sample; /* the sample's index in the pack */
 } image_place;
 
 int64_t lv_batch_length(const lv_sample_counts *counts, int rows_per_image, int64_t max_length)
@@ -192,8 +192,8 @@ static int buffer_create(sample_buffer *out, lv_pack *const *packs, int n_packs,
         lv_pack *pack = lv_batch_locate(packs, n_packs, sample_ids[s], &index);
         const lv_sample_counts *counts = &lv_pack_counts(pack)[index];
         if (counts->n_tokens < 1 || counts->n_images < 0) {
-            return lv_fail(LV_ERR_FORMAT, "sample %lld: %d tokens and %d images in its pack",
-                           (long long)sample_ids[s], counts->n_tokens, counts->n_images);
+            return lv_fail(LV_ERR_FORMAT, "pack %s, sample %lld: %d tokens and %d images",
+                           lv_pack_dir(pack), (long long)index, counts->n_tokens, counts->n_images);
         }
         size_t n_tokens = (size_t)counts->n_tokens, n_images = (size_t)counts->n_images;
         most_tokens = n_tokens > most_tokens ? n_tokens : most_tokens;
@@ -234,8 +234,7 @@ static int lay_sample(lv_batch *batch, int s, lv_pack *pack, int64_t index, samp
     rc = lay_sequence(batch, s, lv_batch_length(counts, rows_per_image, max_length), buffer->tokens,
                       buffer->supervised, counts->n_tokens, rows_per_image);
     for (int64_t i = first_image; rc == LV_OK && i < batch->n_images; i++) {
-        buffer->places[i] =
-            (image_place){pack, buffer->image_ids[i - first_image], batch->sample_ids[s]};
+        buffer->places[i] = (image_place){pack, buffer->image_ids[i - first_image], index};
     }
     return rc;
 }
@@ -283,7 +282,8 @@ static int read_pixels(lv_batch *batch, const image_place *places, const lv_visi
     for (int64_t i = 0; rc == LV_OK && i < batch->n_images; i++) {
         rc = read_image(batch->pixels + (size_t)i * image_floats(vision), &places[i], vision);
         if (rc != LV_OK) {
-            lv_fail_within("sample %lld", (long long)places[i].sample_id);
+            lv_fail_within("pack %s, sample %lld", lv_pack_dir(places[i].pack),
+                           (long long)places[i].sample);
         }
     }
     return rc;
@@ -317,7 +317,7 @@ int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64
         batch.sample_ids[s] = sample_ids[s];
         rc = lay_sample(&batch, s, pack, index, &buffer, vision->rows_per_image, max_length);
         if (rc != LV_OK) {
-            lv_fail_within("sample %lld", (long long)sample_ids[s]);
+            lv_fail_within("pack %s, sample %lld", lv_pack_dir(pack), (long long)index);
             goto fail;
         }
     }

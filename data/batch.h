@@ -58,7 +58,7 @@ int lv_batch_check_pack(const lv_pack *pack, const lv_vision_input *vision);
  * in     max_length 0: no limit
  * out    batch is the caller's: lv_batch_free. Without images: n_images 0, pixels NULL
  * fails  LV_ERR_IO, LV_ERR_FORMAT, LV_ERR_CONFIG (lv_batch_check_pack), LV_ERR_MEMORY, each naming
- *        the sample
+ *        the pack and the sample's index in it
  * source LLaVA, llava_arch.py: prepare_inputs_labels_for_multimodal */
 int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64_t *sample_ids,
                   int n_samples, const lv_vision_input *vision, int64_t max_length);

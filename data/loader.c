@@ -36,7 +36,9 @@ typedef struct {
 } loader_step;
 
 struct lv_loader {
-    lv_loader_options options; /* packs is a copy */
+    lv_loader_options options; /* packs is a copy, sampler.packs NULL */
+    lv_sampler *sampler;       /* under the lock: it has scratch */
+    int64_t steps_per_epoch;
     int n_threads;
     pthread_t *threads;
     int64_t *ids, *length; /* scratch of the planning: one global batch */
@@ -117,12 +119,11 @@ static int64_t batch_bytes_bound(const lv_loader_options *options, const int64_t
 static int fill_step(loader_step *step, lv_loader *loader, int64_t s)
 {
     const lv_loader_options *options = &loader->options;
-    const int64_t steps_per_epoch = lv_sampler_steps_per_epoch(&options->sampler);
     lv_plan *plan = &step->plan;
     step->head.step = s;
-    step->head.epoch = s / steps_per_epoch;
-    int64_t n =
-        lv_sampler_batch(&options->sampler, step->head.epoch, s % steps_per_epoch, loader->ids);
+    step->head.epoch = s / loader->steps_per_epoch;
+    int64_t n = lv_sampler_batch(loader->sampler, step->head.epoch, s % loader->steps_per_epoch,
+                                 loader->ids);
     for (int64_t i = 0; i < n; i++) {
         loader->length[i] = sample_length(options, loader->ids[i]);
     }
@@ -252,42 +253,56 @@ static int start_threads(lv_loader *loader)
 
 static int check_packs(const lv_loader_options *options)
 {
-    int64_t n_samples = 0;
+    LV_CHECK(options->sampler.n_packs == options->n_packs, "a sampler of %d packs, %d packs",
+             options->sampler.n_packs, options->n_packs);
     for (int p = 0; p < options->n_packs; p++) {
-        const lv_sample_counts *counts = lv_pack_counts(options->packs[p]);
-        int64_t n = lv_pack_n_samples(options->packs[p]), n_images = 0;
+        const lv_pack *pack = options->packs[p];
+        const lv_sample_counts *counts = lv_pack_counts(pack);
+        int64_t n = lv_pack_n_samples(pack), n_images = 0;
+        LV_CHECK(options->sampler.packs[p].n_samples == n, "pack %d: %lld samples of %lld", p,
+                 (long long)options->sampler.packs[p].n_samples, (long long)n);
         for (int64_t i = 0; i < n; i++) {
             n_images += counts[i].n_images;
         }
-        if (n_images > 0 && lv_batch_check_pack(options->packs[p], &options->vision) != LV_OK) {
-            return lv_fail_within("pack %d of %d", p + 1, options->n_packs);
+        if (n_images > 0 && lv_batch_check_pack(pack, &options->vision) != LV_OK) {
+            return lv_fail_within("pack %s", lv_pack_dir(pack));
         }
-        n_samples += n;
     }
-    if (options->sampler.n_samples < 1) {
-        return lv_fail(LV_ERR_CONFIG, "there is no sample in the %d packs", options->n_packs);
+    return LV_OK;
+}
+
+static int check_steps(const lv_loader_options *options)
+{
+    const int64_t n = lv_sampler_epoch_samples(&options->sampler);
+    int64_t n_epochs, n_all;
+    if (n < 1) {
+        return lv_fail(LV_ERR_CONFIG, "there is no sample in the packs (%d)", options->n_packs);
     }
-    LV_CHECK(options->sampler.n_samples <= n_samples, "%lld samples of %lld",
-             (long long)options->sampler.n_samples, (long long)n_samples);
+    n_epochs = options->n_steps / lv_sampler_steps_per_epoch(&options->sampler) + 2;
+    if (__builtin_mul_overflow(n_epochs, n, &n_all)) {
+        return lv_fail(LV_ERR_CONFIG, "%lld steps of %lld samples are more than can be counted",
+                       (long long)options->n_steps, (long long)options->sampler.global_batch_size);
+    }
     return LV_OK;
 }
 
 static int allocate(lv_loader *loader)
 {
     const lv_loader_options *options = &loader->options;
-    const lv_sampler *sampler = &options->sampler;
-    size_t n = (size_t)(sampler->global_batch_size < sampler->n_samples ? sampler->global_batch_size
-                                                                        : sampler->n_samples);
+    const int64_t n_epoch = lv_sampler_epoch_samples(&options->sampler);
+    const int64_t size = options->sampler.global_batch_size;
+    size_t n = (size_t)(size < n_epoch ? size : n_epoch);
     size_t n_workers = (size_t)options->n_workers;
     loader->n_ring = 2 * options->n_workers + 2;
     loader->ring = calloc((size_t)loader->n_ring, sizeof *loader->ring);
     loader->threads = calloc(n_workers, sizeof *loader->threads);
     loader->ids = calloc(n, sizeof *loader->ids);
     loader->length = calloc(n, sizeof *loader->length);
+    loader->steps_per_epoch = lv_sampler_steps_per_epoch(&options->sampler);
     if (!loader->ring || !loader->threads || !loader->ids || !loader->length) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a loader of global batches of %zu", n);
     }
-    return LV_OK;
+    return lv_sampler_create(&loader->sampler, &options->sampler);
 }
 
 int lv_loader_create(lv_loader **out, const lv_loader_options *options)
@@ -295,6 +310,7 @@ int lv_loader_create(lv_loader **out, const lv_loader_options *options)
     LV_CHECK(options->n_workers >= 1 && options->first_step >= 0, "%d workers, first step %lld",
              options->n_workers, (long long)options->first_step);
     int rc = check_packs(options);
+    rc = rc == LV_OK ? check_steps(options) : rc;
     if (rc != LV_OK) {
         return rc;
     }
@@ -314,6 +330,7 @@ int lv_loader_create(lv_loader **out, const lv_loader_options *options)
     pthread_cond_init(&loader->claimable, NULL);
     pthread_cond_init(&loader->ready, NULL);
     rc = allocate(loader);
+    loader->options.sampler.packs = NULL;
     if (rc != LV_OK) {
         goto fail;
     }
@@ -347,6 +364,7 @@ void lv_loader_destroy(lv_loader **loader_ptr)
     pthread_mutex_destroy(&loader->lock);
     pthread_cond_destroy(&loader->claimable);
     pthread_cond_destroy(&loader->ready);
+    lv_sampler_destroy(&loader->sampler);
     free(loader->ring);
     free(loader->threads);
     free(loader->ids);

@@ -6,6 +6,7 @@
 #define LV_DATA_LOADER_H
 
 #include "data/batch.h"
+#include "data/plan.h"
 #include "data/sampler.h"
 
 typedef struct lv_loader lv_loader;
@@ -16,7 +17,7 @@ typedef struct {
     lv_vision_input vision;
     int64_t max_length; /* rows, 0 = no limit */
     int64_t micro_batch_tokens;
-    lv_sampler sampler;
+    lv_sampler_options sampler; /* of the same packs, in this order */
     int rank, n_ranks;
     int n_workers;       /* >= 1 */
     int64_t ahead_bytes; /* bound of what waits to be used; one micro-batch always may */
@@ -25,9 +26,9 @@ typedef struct {
 } lv_loader_options;
 
 /* lv_loader_create: start the threads, which leave signals to the caller's. options is copied
- * (packs' array too); the packs stay the caller's and outlive the loader.
- * fails  LV_ERR_CONFIG: no sample, or a pack stores other pixels than the tower wants;
- *        LV_ERR_MEMORY */
+ * (its arrays too); the packs stay the caller's and outlive the loader.
+ * fails  LV_ERR_CONFIG: no sample, a pack stores other pixels than the tower wants, or n_steps are
+ *        more than can be counted; LV_ERR_MEMORY; as lv_sampler_create */
 int lv_loader_create(lv_loader **out, const lv_loader_options *options);
 void lv_loader_destroy(lv_loader **loader); /* at any time; joins the threads */
 
@@ -47,8 +48,8 @@ int lv_loader_next_step(lv_loader *loader, lv_step_head *head);
  * the next call of either function. Called n_micro_batches times a step, no more and no less;
  * both functions from one thread only.
  * out    wait_s: seconds waited; may be NULL
- * fails  with the reader's error, naming sample or image, in the place of the micro-batch that
- *        could not be read; every later call fails the same way */
+ * fails  with the reader's error, naming pack, sample and image, in the place of the micro-batch
+ * that could not be read; every later call fails the same way */
 int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait_s);
 
 #endif

@@ -104,13 +104,15 @@ typedef struct {
 
 /* lv_pack_open: manifest and the counts of all samples; checks sizes of the shards, not their
  * contents (lv_pack_verify does).
- * fails  LV_ERR_IO, LV_ERR_FORMAT with what is wrong */
+ * fails  LV_ERR_IO, LV_ERR_FORMAT with what is wrong, also of a folder that is no pack or whose
+ *        packing was not finished */
 int lv_pack_open(lv_pack **out, const char *dir);
 void lv_pack_close(lv_pack **pack);
 
 /* lv_pack_verify: read every byte and compare with the checksums. */
 int lv_pack_verify(const char *dir);
 
+const char *lv_pack_dir(const lv_pack *pack); /* as it was opened; borrowed */
 int64_t lv_pack_n_samples(const lv_pack *pack);
 const lv_sample_counts *lv_pack_counts(const lv_pack *pack);    /* [n_samples], borrowed */
 const cJSON *lv_pack_manifest(const lv_pack *pack);             /* borrowed */

@@ -10,6 +10,7 @@
 #include "data/manifest.h"
 #include "data/pack_manifest.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +292,37 @@ static int open_all(lv_pack *pack, const char *dir)
     return rc < 0 ? rc : check_totals(pack, &totals);
 }
 
+/* Is there a shard in the folder, whole or begun? */
+static bool has_shards(DIR *folder)
+{
+    bool found = false;
+    const struct dirent *entry;
+    while (!found && (entry = readdir(folder)) != NULL) {
+        found = strstr(entry->d_name, ".h5") != NULL;
+    }
+    return found;
+}
+
+/* What a folder without a manifest is. */
+static int check_finished(const char *dir, const char *manifest_path)
+{
+    if (lv_file_exists(manifest_path)) {
+        return LV_OK;
+    }
+    DIR *folder = opendir(dir);
+    if (!folder) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening the pack, a folder", dir);
+    }
+    bool begun = has_shards(folder);
+    closedir(folder);
+    return begun
+               ? lv_fail(LV_ERR_FORMAT,
+                         "%s: packing was not finished (there are shards, but no %s): run the "
+                         "same llava pack again, it goes on from them",
+                         dir, LV_PACK_MANIFEST_NAME)
+               : lv_fail(LV_ERR_FORMAT, "%s: not a pack: it has no %s", dir, LV_PACK_MANIFEST_NAME);
+}
+
 int lv_pack_open(lv_pack **out, const char *dir)
 {
     char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, dir);
@@ -300,7 +332,9 @@ int lv_pack_open(lv_pack **out, const char *dir)
         pack->samples.kind = &LV_PACK_SAMPLES;
         pack->images.kind = &LV_PACK_IMAGES;
         pthread_mutex_init(&pack->lock, NULL);
-        rc = lv_manifest_read(&pack->manifest, path);
+        pack->dir = lv_path("%s", dir);
+        rc = check_finished(dir, path);
+        rc = rc < 0 ? rc : lv_manifest_read(&pack->manifest, path);
     }
     if (rc == LV_OK && open_all(pack, dir) < 0) {
         rc = lv_fail_within("pack %s", dir);
@@ -331,6 +365,7 @@ void lv_pack_close(lv_pack **pack)
         close_list(&(*pack)->images);
         cJSON_Delete((*pack)->manifest);
         free((*pack)->counts);
+        free((*pack)->dir);
         pthread_mutex_destroy(&(*pack)->lock);
         free(*pack);
     }
@@ -349,6 +384,11 @@ int lv_pack_verify(const char *dir)
     cJSON_Delete(manifest);
     free(path);
     return rc;
+}
+
+const char *lv_pack_dir(const lv_pack *pack)
+{
+    return pack->dir;
 }
 
 int64_t lv_pack_n_samples(const lv_pack *pack)

@@ -28,6 +28,7 @@ typedef struct {
 } lv_pack_shard_list;
 
 struct lv_pack {
+    char *dir;
     cJSON *manifest;
     lv_pack_identity identity;
     lv_pack_shard_list samples, images;

@@ -1,53 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which samples a step takes, and which rank takes which of them. A function of (seed, epoch,
- * step) alone: no state, nothing per rank.
+ * Which samples a step takes: a function of (seed, epoch, step) alone, nothing per rank. Sample ids
+ * run through the packs in their order.
+ *
+ * Weights. A pack of n samples is an endless stream of passes over them, each pass in an order of
+ * its own (seed, pack, pass) when shuffled. An epoch takes the next m = round(weight * n) samples
+ * of it, at least one: of weight 2 all of them twice, of weight 0.5 one half, in the next epoch the
+ * other. Over the epochs each sample of a pack comes equally often. What the packs give an epoch is
+ * then shuffled together (seed, epoch); without shuffling it is taken pack by pack.
+ *
+ * group_by_modality_length, as LLaVA has it: of the epoch's samples those with an image and those
+ * that are text alone are each shuffled and cut into megabatches of the global batch size, and each
+ * megabatch is sorted by its number of words, longest first. The last megabatch of either kind,
+ * full or not, is set aside; the others of both are shuffled and are a step each; the two that were
+ * set aside are merged, sorted by id, and are the last step, or the last two. With one kind alone,
+ * its megabatches are the steps, in their order. A pass of a pack then spreads its samples with an
+ * image evenly over its length, so that a part of a pass holds its share of either kind, up to
+ * rounding.
+ * source LLaVA, llava_trainer.py: get_modality_length_grouped_indices
  */
 #ifndef LV_DATA_SAMPLER_H
 #define LV_DATA_SAMPLER_H
+
+#include "data/pack.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
     int64_t n_samples;
+    double weight;                  /* > 0 */
+    const lv_sample_counts *counts; /* [n_samples], borrowed; of grouping alone */
+} lv_sampler_pack;
+
+typedef struct {
+    const lv_sampler_pack *packs;
+    int n_packs;
     int64_t global_batch_size;
     uint64_t seed;
     bool shuffle;
-} lv_sampler;
+    bool group_by_modality_length; /* with shuffle */
+} lv_sampler_options;
 
-/* lv_sampler_steps_per_epoch: ceil(n_samples / global_batch_size); the last batch is what is
- * left. */
-int64_t lv_sampler_steps_per_epoch(const lv_sampler *sampler);
+/* lv_sampler_epoch_samples: the sum of the packs' m. */
+int64_t lv_sampler_epoch_samples(const lv_sampler_options *options);
+
+/* lv_sampler_steps_per_epoch: ceil(lv_sampler_epoch_samples / global_batch_size); the last batch is
+ * what is left. */
+int64_t lv_sampler_steps_per_epoch(const lv_sampler_options *options);
+
+typedef struct lv_sampler lv_sampler;
+
+/* lv_sampler_create: no list of all samples is made; grouping keeps a bit of each.
+ * in     options is copied, its array of packs too; the counts outlive the sampler
+ * fails  LV_ERR_MEMORY; LV_ERR_UNSUPPORTED: grouping of a pack of more than 2^31 samples */
+int lv_sampler_create(lv_sampler **out, const lv_sampler_options *options);
+void lv_sampler_destroy(lv_sampler **sampler);
 
 /* lv_sampler_batch: the ids of step s (0-based) of an epoch, into ids[global_batch_size] (no more
- * than n_samples are written). Shuffled, an epoch runs through a permutation of 0..n_samples-1 that
- * is computed where it is needed: no list of all samples is ever made.
+ * than lv_sampler_epoch_samples are written). From one thread at a time: it has scratch of its own.
  * returns how many. */
-int64_t lv_sampler_batch(const lv_sampler *sampler, int64_t epoch, int64_t step, int64_t *ids);
+int64_t lv_sampler_batch(lv_sampler *sampler, int64_t epoch, int64_t step, int64_t *ids);
 
 /* lv_sampler_hash: of ids in their order, for metrics ("samples_hash"): see hash.h. */
 uint64_t lv_sampler_hash(const int64_t *ids, int64_t n);
-
-/* lv_plan: one step's samples as micro-batches of one rank. */
-typedef struct {
-    int64_t n_samples;   /* of this rank */
-    int64_t *sample_ids; /* [n_samples], in the order of the micro-batches */
-    int64_t n_micro_batches;
-    int64_t *micro_start; /* [n_micro_batches + 1] into sample_ids */
-    int64_t n_rows;       /* of this rank */
-} lv_plan;
-
-/* lv_plan_make: share n samples out over the ranks, balanced by length: longest first (of equals
- * the one that stands first in ids), each to the rank with the fewest rows so far (of equals the
- * lowest). A rank's samples stay longest first, so that the step's largest micro-batch comes
- * first, and are cut in that order into micro-batches of at most budget_rows rows, or of one
- * sample that is longer. A rank may be left without any. Ranks' sums differ by no more than the
- * longest sample. Every rank computes the same shares.
- * in     length[n] rows of each, >= 0; budget_rows > 0
- * fails  LV_ERR_MEMORY */
-int lv_plan_make(lv_plan *out, const int64_t *ids, const int64_t *length, int64_t n, int rank,
-                 int n_ranks, int64_t budget_rows);
-void lv_plan_free(lv_plan *plan);
 
 #endif

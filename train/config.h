@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A run's configuration: one JSON file, checked before any work. README has the keys; the table in
- * config.c is what counts.
+ * config_fields.c is what counts.
  */
 #ifndef LV_TRAIN_CONFIG_H
 #define LV_TRAIN_CONFIG_H
@@ -22,6 +22,13 @@ typedef struct {
     const char *items[LV_MAX_LIST];
 } lv_text_list;
 
+/* The packs of a run and how often an epoch goes through each: see data/sampler.h. */
+typedef struct {
+    size_t n;
+    const char *paths[LV_MAX_LIST];
+    double weights[LV_MAX_LIST];
+} lv_config_packs;
+
 /* Texts are the configuration's own; paths are absolute or relative to the working directory. A
  * null in the file is NULL, or -1 for a number. */
 typedef struct {
@@ -36,8 +43,8 @@ typedef struct {
         lv_select_feature vision_select_feature;
     } model;
     struct {
-        lv_text_list packs, val_packs;
-        bool shuffle;
+        lv_config_packs packs, val_packs; /* val_packs: weights 1 */
+        bool shuffle, group_by_modality_length;
         int64_t max_length; /* rows a sample, after images are expanded */
         lv_aspect image_aspect;
         int64_t workers;

@@ -46,12 +46,12 @@ static int check_output(const lv_config *config, lv_params *params)
     return LV_OK;
 }
 
-static int open_packs(lv_pack_list *list, const lv_text_list *paths, const char *tokenizer,
+static int open_packs(lv_pack_list *list, const lv_config_packs *wanted, const char *tokenizer,
                       uint64_t *fingerprint)
 {
-    for (size_t i = 0; i < paths->n; i++) {
+    for (size_t i = 0; i < wanted->n; i++) {
         const char *self_crc = "";
-        int rc = lv_pack_open(&list->packs[list->n], paths->items[i]);
+        int rc = lv_pack_open(&list->packs[list->n], wanted->paths[i]);
         if (rc < 0) {
             return rc;
         }
@@ -61,12 +61,15 @@ static int open_packs(lv_pack_list *list, const lv_text_list *paths, const char 
             return lv_fail(LV_ERR_CONFIG,
                            "%s: packed with another tokenizer (%s) than the language "
                            "model's (%s); pack again",
-                           paths->items[i], packed_with, tokenizer);
+                           wanted->paths[i], packed_with, tokenizer);
         }
         rc = lv_json_string(lv_pack_manifest(pack), "self_crc32", true, &self_crc);
         if (rc < 0) {
-            return lv_fail_within("%s", paths->items[i]);
+            return lv_fail_within("%s", wanted->paths[i]);
         }
+        list->sampled[list->n - 1] = (lv_sampler_pack){.n_samples = lv_pack_n_samples(pack),
+                                                       .weight = wanted->weights[i],
+                                                       .counts = lv_pack_counts(pack)};
         list->n_samples += lv_pack_n_samples(pack);
         *fingerprint = lv_hash_text(*fingerprint, self_crc);
     }
@@ -182,10 +185,12 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
         .n_packs = packs->n,
         .max_length = config->data.max_length,
         .micro_batch_tokens = config->train.micro_batch_tokens,
-        .sampler = {.n_samples = packs->n_samples,
+        .sampler = {.packs = packs->sampled,
+                    .n_packs = packs->n,
                     .global_batch_size = config->train.global_batch_size,
                     .seed = (uint64_t)config->train.seed,
-                    .shuffle = config->data.shuffle},
+                    .shuffle = config->data.shuffle,
+                    .group_by_modality_length = config->data.group_by_modality_length},
         .rank = comm->rank,
         .n_ranks = comm->n_ranks,
         .n_workers = (int)config->data.workers,

@@ -14,6 +14,7 @@
 /* A list of packs, as one run of samples. */
 typedef struct {
     lv_pack *packs[LV_MAX_LIST];
+    lv_sampler_pack sampled[LV_MAX_LIST]; /* the same, as the sampler sees them */
     int n;
     int64_t n_samples;
 } lv_pack_list;
@@ -40,7 +41,8 @@ int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_c
  * in     config->train.trainable says which parameters lie in the flat buffers */
 int lv_setup_model(lv_llava **out, const lv_config *config);
 
-/* lv_setup_loader: options for a loader over a list of packs; steps are the caller's. */
+/* lv_setup_loader: options for a loader over a list of packs, which outlives them; steps are the
+ * caller's. */
 lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
                                   const lv_config *config, const lv_pack_list *packs);
 

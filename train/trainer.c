@@ -12,12 +12,12 @@
 #include "train/progress.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
+#include "train/stop.h"
 #include "train/validate.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,27 +37,6 @@ typedef struct {
     int64_t checkpoint_step; /* -1: none yet */
     int lock;
 } trainer;
-
-/* ---- stopping on request ---- */
-
-static volatile sig_atomic_t stop_requested;
-
-static void request_stop(int signal_number)
-{
-    (void)signal_number;
-    stop_requested = 1;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
-    sigaction(SIGUSR2, &action, NULL);
-    action.sa_flags |= (int)SA_RESETHAND; /* a second Ctrl-C ends it at once */
-    sigaction(SIGINT, &action, NULL);
-}
 
 /* ---- one step ---- */
 
@@ -83,12 +62,14 @@ static int64_t count_unlabelled(const lv_batch *batch)
 static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double *wait_s)
 {
     lv_llava *model = t->setup.model;
+    const lv_pack_list *packs = &t->setup.train_packs;
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
         double loss_sum = 0, waited_s = 0;
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
         *wait_s += waited_s;
-        rc = rc == LV_OK ? lv_batch_check_ids(batch, lv_llava_config_of(model)->text.vocab_size)
+        rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
+                                              lv_llava_config_of(model)->text.vocab_size)
                          : rc;
         if (rc < 0) {
             return rc;
@@ -127,7 +108,7 @@ static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIM
     lv_memory_now(&anon_bytes, &file_bytes);
     maxima[MAX_RSS_ANON] = (double)anon_bytes;
     maxima[MAX_RSS_FILE] = (double)file_bytes;
-    maxima[MAX_STOP] = stop_requested;
+    maxima[MAX_STOP] = lv_stop_requested();
     maxima[MAX_SAVE] = minutes_are_over(t);
     return rc == LV_OK ? lv_comm_max_double(t->comm, maxima, N_MAXIMA) : rc;
 }
@@ -343,13 +324,17 @@ static int resume(trainer *t, const char *how)
     return rc;
 }
 
+static lv_sampler_options sampler_of(const trainer *t)
+{
+    return lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs).sampler;
+}
+
 static int64_t total_steps(const trainer *t)
 {
-    lv_loader_options options =
-        lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
+    const lv_sampler_options sampler = sampler_of(t);
     return t->config->train.max_steps > 0
                ? t->config->train.max_steps
-               : t->config->train.epochs * lv_sampler_steps_per_epoch(&options.sampler);
+               : t->config->train.epochs * lv_sampler_steps_per_epoch(&sampler);
 }
 
 static int open_loader(trainer *t)
@@ -393,9 +378,15 @@ static void print_plan(const trainer *t, const char *blas)
     }
     printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
            omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", blas);
-    printf("%" PRId64 " samples, %" PRId64 " step%s of %" PRId64 ", %" PRId64
-           " trainable parameters; %s\n",
-           t->setup.train_packs.n_samples, t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
+    const lv_sampler_options sampler = sampler_of(t);
+    const int64_t n_samples = t->setup.train_packs.n_samples;
+    const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
+    printf("%" PRId64 " samples, ", n_samples);
+    if (n_epoch != n_samples) {
+        printf("%" PRId64 " an epoch by the weights of their packs, ", n_epoch);
+    }
+    printf("%" PRId64 " step%s of %" PRId64 ", %" PRId64 " trainable parameters; %s\n",
+           t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
            t->config->train.global_batch_size, lv_params_flat_count(params), t->config->run.dir);
     fflush(stdout);
 }
@@ -445,7 +436,7 @@ static int begin(trainer *t, const char *how)
 {
     const char *blas = lv_blas_start();
     choose_threads(t->comm);
-    catch_signals();
+    lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
     say(t, "loading the model and the packs");

@@ -5,17 +5,20 @@
 
 #include <math.h>
 
-int lv_batch_check_ids(const lv_batch *batch, int64_t vocab_size)
+int lv_batch_check_ids(const lv_batch *batch, lv_pack *const *packs, int n_packs,
+                       int64_t vocab_size)
 {
     for (int i = 0; i < batch->n_samples; i++) {
         for (int64_t t = batch->seq_start[i]; t < batch->seq_start[i + 1]; t++) {
             int32_t source = batch->source[t], label = batch->label[t];
             int32_t largest = source > label ? source : label;
             if (largest >= vocab_size) {
+                int64_t index;
+                const lv_pack *pack = lv_batch_locate(packs, n_packs, batch->sample_ids[i], &index);
                 return lv_fail(LV_ERR_CONFIG,
-                               "sample %lld of the packs: token id %d, but the model's vocabulary "
-                               "has %lld; pack with the model's tokenizer",
-                               (long long)batch->sample_ids[i], (int)largest,
+                               "pack %s, sample %lld: token id %d, but the model's vocabulary has "
+                               "%lld; pack with the model's tokenizer",
+                               lv_pack_dir(pack), (long long)index, (int)largest,
                                (long long)vocab_size);
             }
         }
@@ -23,7 +26,8 @@ int lv_batch_check_ids(const lv_batch *batch, int64_t vocab_size)
     return LV_OK;
 }
 
-static int add_losses(lv_loader *loader, lv_llava *model, lv_tape *tape, double sums[2])
+static int add_losses(lv_loader *loader, const lv_loader_options *options, lv_llava *model,
+                      lv_tape *tape, double sums[2])
 {
     lv_step_head head;
     int rc;
@@ -33,7 +37,8 @@ static int add_losses(lv_loader *loader, lv_llava *model, lv_tape *tape, double 
             double loss_sum = 0, wait_s = 0;
             rc = lv_loader_next_batch(loader, &batch, &wait_s);
             if (rc == LV_OK) {
-                rc = lv_batch_check_ids(batch, lv_llava_config_of(model)->text.vocab_size);
+                rc = lv_batch_check_ids(batch, options->packs, options->n_packs,
+                                        lv_llava_config_of(model)->text.vocab_size);
             }
             if (rc < 0) {
                 return rc;
@@ -53,13 +58,13 @@ int lv_validate(double *loss, int64_t *n_supervised, lv_llava *model, lv_tape *t
     lv_loader_options once = *options;
     lv_loader *loader = NULL;
     double sums[2] = {0, 0};
-    once.sampler.shuffle = false;
+    once.sampler.shuffle = once.sampler.group_by_modality_length = false;
     once.first_step = 0;
     once.n_steps = lv_sampler_steps_per_epoch(&once.sampler);
     int rc = lv_loader_create(&loader, &once);
     if (rc == LV_OK) {
         bool recording = lv_tape_recording_set(tape, false);
-        rc = add_losses(loader, model, tape, sums);
+        rc = add_losses(loader, options, model, tape, sums);
         lv_tape_recording_set(tape, recording);
         lv_loader_destroy(&loader);
     }

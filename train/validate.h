@@ -11,14 +11,16 @@
 #include "train/model/llava.h"
 
 /* lv_validate: mean cross-entropy over all supervised tokens of one pass over the data. Collective.
- * in     options: the held-out packs, as for training; steps and shuffling are set here
+ * in     options: the held-out packs, as for training; steps and order are set here
  * out    loss (NaN if no token is supervised), n_supervised
  * fails  as lv_loader_next_batch */
 int lv_validate(double *loss, int64_t *n_supervised, lv_llava *model, lv_tape *tape,
                 const lv_comm *comm, const lv_loader_options *options);
 
 /* lv_batch_check_ids: every token id is in the model's vocabulary.
- * fails  LV_ERR_CONFIG naming sample and id */
-int lv_batch_check_ids(const lv_batch *batch, int64_t vocab_size);
+ * in     packs: of the loader that read the batch
+ * fails  LV_ERR_CONFIG naming pack, sample and id */
+int lv_batch_check_ids(const lv_batch *batch, lv_pack *const *packs, int n_packs,
+                       int64_t vocab_size);
 
 #endif

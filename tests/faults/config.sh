@@ -11,6 +11,11 @@ wrong() { # wrong PATTERN --set KEY=VALUE...
     shift
     refused 2 "$pattern" "$LLAVA" train "$work/config.json" --set run.dir="$work/run" "$@"
 }
+check "a section instead of a key" wrong \
+    '--set model.projector=5: model.projector is a section; set one of its keys: type, weights$' \
+    --set model.projector=5
+check "an unknown section" wrong \
+    'opt.lr: unknown key; there are: run, model, data, train, optim, checkpoint, log$' --set opt.lr=1
 check "an unknown key" wrong 'optim.learning_rate: unknown key; there are: lr, projector_lr,' \
     --set optim.learning_rate=1
 check "a wrong type" wrong 'optim.lr: expected a number .*, found "fast"' --set optim.lr=fast
@@ -18,6 +23,27 @@ check "an impossible number" wrong 'train.global_batch_size: expected .* found 0
     --set train.global_batch_size=0
 check "a fraction where whole numbers are wanted" wrong 'train.epochs: .* found 1.5' \
     --set train.epochs=1.5
+check "limits are whole numbers" wrong \
+    'data.max_length: expected a whole number between 1 and 16777216, found 0$' \
+    --set data.max_length=0
+check "no pack" wrong 'data.packs: the list is empty; name one pack at least$' --set 'data.packs=[]'
+check "packs that are no list" wrong 'data.packs: expected a list of pack folders, found "captions"$' \
+    --set data.packs=captions
+check "a pack that is a number" wrong 'data.packs\[1\]: expected a pack.s folder, or .*, found 3$' \
+    --set 'data.packs=["a",3]'
+check "a pack without a path" wrong 'data.packs\[0\]: expected a pack.s folder, or ' \
+    --set 'data.packs=[{"weight":1}]'
+check "a misspelt weight" wrong 'data.packs\[0\].wieght: unknown key; there are: path, weight$' \
+    --set 'data.packs=[{"path":"a","wieght":1}]'
+for weight in 0 -1 2000 '"2"' null; do
+    check "a weight of $weight" wrong \
+        "data.packs\\[0\\].weight: expected a number between 1e-06 and 1000, found $weight$" \
+        --set "data.packs=[{\"path\":\"a\",\"weight\":$weight}]"
+done
+check "weights of held-out packs" wrong 'data.val_packs\[0\].weight: held-out packs have no weights' \
+    --set 'data.val_packs=[{"path":"a","weight":1}]'
+check "grouping without a shuffle" wrong 'data.group_by_modality_length: not without data.shuffle' \
+    --set data.group_by_modality_length=true --set data.shuffle=false
 check "another choice" wrong 'data.image_aspect: expected square or pad, found "crop"' \
     --set data.image_aspect=crop
 check "an empty path" wrong 'run.dir: expected a path, found ""' --set run.dir=
@@ -53,7 +79,7 @@ given() { # given TEXT PATTERN
 check "not JSON" given '{ "run": ' 'bad.json: line 1 .*not valid JSON'
 check "a key twice" given '{"run":{"dir":"a","dir":"b"}}' 'the key "dir" is given twice'
 check "a list instead of an object" given '[]' 'expected an object'
-check "a section that is a number" given '{"run":3}' 'run: expected an object, found a number'
+check "a section that is a number" given '{"run":3}' 'run: expected an object, found a number; its keys: dir$'
 check "a dotted name" given '{"train.epochs":3}' 'train.epochs: unknown key; a section is an object'
 check "an unknown key of a section with a long name" given '{"checkpoint":{"kepp":3}}' \
     'checkpoint.kepp: unknown key; there are: every_steps, every_minutes, keep$'

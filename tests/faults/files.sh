@@ -48,8 +48,29 @@ cut_pack() {
     refused 1 'cut_pack/samples-00000.h5: ' train --set "data.packs=[\"$work/cut_pack\"]"
 }
 check "a pack cut short" cut_pack
-check "a folder that is no pack" refused 1 "$work/init/manifest.json: opening: No such file" \
+check "a folder that is no pack" refused 1 "$work/init: not a pack: it has no manifest.json" \
     train --set "data.packs=[\"$work/init\"]"
+check "a pack that is not there" refused 1 "$work/nowhere: opening the pack, a folder: No such file" \
+    train --set "data.packs=[\"$work/nowhere\"]"
+check "a pack that is a file" refused 1 "config.json: opening the pack, a folder: Not a directory" \
+    train --set "data.packs=[\"$work/config.json\"]"
+unfinished_pack() {
+    cp -r "$work/captions" "$work/unfinished" && rm "$work/unfinished/manifest.json"
+    refused 1 "$work/unfinished: packing was not finished .*run the same llava pack again" \
+        train --set "data.packs=[\"$work/unfinished\"]"
+}
+check "a pack that was not finished" unfinished_pack
+other_vocabulary() { # a model with fewer rows than its tokenizer has ids
+    sed 's/"vocab_size": 2048/"vocab_size": 100/' "$LLAVA_TEST_SOURCE/tests/support/shape.json" \
+        >"$work/small.json"
+    "$LLAVA" init --shape "$work/small.json" --out "$work/small" >"$work/small.log" 2>&1 &&
+        cp "$LLAVA_TEST_SOURCE"/configs/tokenizer/* "$work/small/language_model/" || return 1
+    refused 2 "pack $work/questions, sample [0-9]+: token id [0-9]+, but the model's vocabulary has 100" \
+        train --set "data.packs=[\"$work/captions\",\"$work/questions\"]" --set data.shuffle=false \
+        --set train.global_batch_size=200 --set train.micro_batch_tokens=1 \
+        --set model.language_model="$work/small/language_model"
+}
+check "a pack of a larger vocabulary: the pack and the sample are named" other_vocabulary
 
 broken_samples() {
     cat >"$work/broken.json" <<END

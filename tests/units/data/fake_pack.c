@@ -18,6 +18,7 @@ lv_pack *fake_pack_create(int64_t n_samples)
 {
     lv_pack *pack = calloc(1, sizeof *pack);
     assert_non_null(pack);
+    pack->dir = "fake";
     pack->n_samples = n_samples;
     pack->counts = calloc((size_t)n_samples + 1, sizeof *pack->counts);
     pack->samples = calloc((size_t)n_samples + 1, sizeof *pack->samples);
@@ -66,6 +67,11 @@ static void linger(const lv_pack *pack, int64_t i)
     if (pack->slow) {
         nanosleep(&(struct timespec){0, (i * 7919 % 5) * 500000}, NULL);
     }
+}
+
+const char *lv_pack_dir(const lv_pack *pack)
+{
+    return pack->dir;
 }
 
 int64_t lv_pack_n_samples(const lv_pack *pack)

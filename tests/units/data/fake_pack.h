@@ -19,6 +19,7 @@ typedef struct {
 } fake_sample;
 
 struct lv_pack {
+    const char *dir; /* "fake" unless a test says otherwise */
     int64_t n_samples;
     lv_sample_counts *counts;
     fake_sample *samples;

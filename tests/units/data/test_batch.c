@@ -314,6 +314,7 @@ static void damaged_samples_are_refused_by_name(void **state)
     const int64_t id = 4; /* sample 1 of the second pack */
     lv_batch batch = {.n_samples = 77};
     fake_sample *sample = &packs[1]->samples[1];
+    packs[1]->dir = "second";
     for (int damage = 0; damage < 6; damage++) {
         lv_sample_counts counts = packs[1]->counts[1];
         fake_sample undamaged = *sample;
@@ -323,14 +324,14 @@ static void damaged_samples_are_refused_by_name(void **state)
         packs[1]->bad_sample = damage == 5 ? 1 : -1;
         assert_int_equal(lv_batch_read(&batch, packs, 2, &id, 1, &vision, 0),
                          damage == 5 ? LV_ERR_IO : LV_ERR_FORMAT);
-        assert_non_null(strstr(lv_error_message(), "sample 4"));
+        assert_non_null(strstr(lv_error_message(), "pack second, sample 1: "));
         *sample = undamaged;
         packs[1]->counts[1] = counts;
     }
     packs[1]->bad_sample = -1;
     packs[1]->bad_image = 7;
     assert_int_equal(lv_batch_read(&batch, packs, 2, &id, 1, &vision, 0), LV_ERR_FORMAT);
-    assert_string_equal(lv_error_message(), "sample 4: shard 0, image 7: damaged");
+    assert_string_equal(lv_error_message(), "pack second, sample 1: shard 0, image 7: damaged");
     assert_int_equal(batch.n_samples, 77); /* untouched */
     fake_pack_destroy(packs[0]);
     fake_pack_destroy(packs[1]);

@@ -20,6 +20,7 @@ enum { N_SAMPLES = 23, IMAGE_SIZE = 4, N_PACKS = 2 };
 
 typedef struct {
     lv_pack *packs[N_PACKS];
+    lv_sampler_pack sampled[N_PACKS];
     lv_loader_options options;
 } fixture;
 
@@ -35,13 +36,17 @@ static int set_up(void **state)
         int64_t images[] = {i % 8, i % 5 + 1};
         fake_pack_set(f->packs[i >= 9], i >= 9 ? i - 9 : i, texts[i % 5], images);
     }
+    for (int p = 0; p < N_PACKS; p++) {
+        f->sampled[p] =
+            (lv_sampler_pack){lv_pack_n_samples(f->packs[p]), 1, lv_pack_counts(f->packs[p])};
+    }
     f->options = (lv_loader_options){
         .packs = f->packs,
         .n_packs = N_PACKS,
         .vision = {IMAGE_SIZE, 3, LV_ASPECT_SQUARE, {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}},
         .max_length = 14,
         .micro_batch_tokens = 20,
-        .sampler = {N_SAMPLES, 5, 42, true},
+        .sampler = {f->sampled, N_PACKS, 5, 42, true, false},
         .n_ranks = 1,
         .n_workers = 1,
         .ahead_bytes = 1 << 20,
@@ -82,15 +87,24 @@ static uint64_t hash_batch(uint64_t hash, const lv_batch *batch)
     return hash_bytes(hash, batch->pixels, n_pixels * sizeof *batch->pixels);
 }
 
+/* The samples of a step of the run, from a sampler of its own. */
+static int64_t batch_of(const lv_sampler_options *options, int64_t step, int64_t *ids)
+{
+    const int64_t steps_per_epoch = lv_sampler_steps_per_epoch(options);
+    lv_sampler *sampler;
+    assert_int_equal(lv_sampler_create(&sampler, options), 0);
+    int64_t n = lv_sampler_batch(sampler, step / steps_per_epoch, step % steps_per_epoch, ids);
+    lv_sampler_destroy(&sampler);
+    return n;
+}
+
 /* What sampler, plan and lv_batch_read give one after the other, without a loader. */
 static uint64_t hash_without_loader(const lv_loader_options *options)
 {
     uint64_t hash = 0;
-    int64_t steps_per_epoch = lv_sampler_steps_per_epoch(&options->sampler);
     for (int64_t step = options->first_step; step < options->n_steps; step++) {
         int64_t ids[N_SAMPLES], length[N_SAMPLES];
-        int64_t n = lv_sampler_batch(&options->sampler, step / steps_per_epoch,
-                                     step % steps_per_epoch, ids);
+        int64_t n = batch_of(&options->sampler, step, ids);
         for (int64_t i = 0; i < n; i++) {
             int64_t index;
             lv_pack *pack = lv_batch_locate(options->packs, options->n_packs, ids[i], &index);
@@ -127,8 +141,7 @@ static uint64_t hash_with_loader(const lv_loader_options *options)
     assert_int_equal(lv_loader_create(&loader, options), 0);
     for (; lv_loader_next_step(loader, &head) == 1; step++) {
         int64_t ids[N_SAMPLES];
-        int64_t n = lv_sampler_batch(&options->sampler, step / steps_per_epoch,
-                                     step % steps_per_epoch, ids);
+        int64_t n = batch_of(&options->sampler, step, ids);
         assert_int_equal(head.step, step);
         assert_int_equal(head.epoch, step / steps_per_epoch);
         assert_int_equal(head.n_global_samples, n);
@@ -174,6 +187,21 @@ static void a_run_taken_up_at_any_step_reads_the_rest(void **state)
     }
 }
 
+static void weights_and_groups_are_read_as_the_sampler_says(void **state)
+{
+    fixture *f = *state;
+    f->sampled[0].weight = 0.4;
+    f->sampled[1].weight = 1.7;
+    f->options.n_workers = 2;
+    for (int grouped = 0; grouped < 2; grouped++) {
+        f->options.sampler.group_by_modality_length = grouped;
+        for (int64_t first = 0; first < 12; first += 5) {
+            f->options.first_step = first;
+            assert_true(hash_with_loader(&f->options) == hash_without_loader(&f->options));
+        }
+    }
+}
+
 /* 5 samples a step, 3 in the last of an epoch: of 7 ranks some have none, some never any. */
 static void ranks_without_samples_get_steps_without_micro_batches(void **state)
 {
@@ -197,6 +225,7 @@ static void an_error_is_delivered_in_its_place_and_stays(void **state)
     f->options.micro_batch_tokens = 1; /* one sample a micro-batch */
     f->options.sampler.shuffle = false;
     f->packs[0]->slow = f->packs[1]->slow = true;
+    f->packs[1]->dir = "second";
     f->packs[1]->bad_sample = 5; /* sample 14: in step 2 */
     for (f->options.n_workers = 1; f->options.n_workers <= 4; f->options.n_workers++) {
         lv_loader *loader;
@@ -214,11 +243,11 @@ static void an_error_is_delivered_in_its_place_and_stays(void **state)
             }
         }
         assert_true(failed);
-        assert_string_equal(lv_error_message(), "sample 14: shard 0, sample 5: gone");
+        assert_string_equal(lv_error_message(), "pack second, sample 5: shard 0, sample 5: gone");
         lv_fail(LV_ERR_CONFIG, "something else");
         assert_int_equal(lv_loader_next_batch(loader, &batch, NULL), LV_ERR_IO);
         assert_int_equal(lv_loader_next_step(loader, &head), LV_ERR_IO);
-        assert_string_equal(lv_error_message(), "sample 14: shard 0, sample 5: gone");
+        assert_string_equal(lv_error_message(), "pack second, sample 5: shard 0, sample 5: gone");
         lv_loader_destroy(&loader);
     }
 }
@@ -267,7 +296,8 @@ static void read_ahead_stays_within_its_bytes(void **state)
     const int64_t batch_bytes = 3 * 8 + 4 * 3 * 4 + 3 * IMAGE_SIZE * IMAGE_SIZE * 4;
     f->options.packs = &pack;
     f->options.n_packs = 1;
-    f->options.sampler = (lv_sampler){12, 12, 1, true};
+    lv_sampler_pack sampled = {12, 1, lv_pack_counts(pack)};
+    f->options.sampler = (lv_sampler_options){&sampled, 1, 12, 1, true, false};
     f->options.micro_batch_tokens = 4;
     f->options.n_workers = 3;
     f->options.n_steps = 1;
@@ -335,12 +365,16 @@ static void packs_that_do_not_fit_are_refused_before_any_thread(void **state)
 {
     fixture *f = *state;
     lv_loader *loader = NULL;
+    f->packs[1]->dir = "second";
     f->packs[1]->stored_size = 336;
     assert_int_equal(lv_loader_create(&loader, &f->options), LV_ERR_CONFIG);
-    assert_non_null(strstr(lv_error_message(), "pack 2 of 2"));
+    assert_non_null(strstr(lv_error_message(), "pack second: "));
     assert_non_null(strstr(lv_error_message(), "336"));
     f->packs[1]->stored_size = 0;
-    f->options.sampler.n_samples = 0;
+    f->options.n_steps = INT64_MAX / 3;
+    assert_int_equal(lv_loader_create(&loader, &f->options), LV_ERR_CONFIG);
+    assert_non_null(strstr(lv_error_message(), "more than can be counted"));
+    f->options.n_packs = f->options.sampler.n_packs = 0;
     assert_int_equal(lv_loader_create(&loader, &f->options), LV_ERR_CONFIG);
     assert_null(loader);
 }
@@ -351,6 +385,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(batches_are_the_same_for_any_number_of_workers_and_read_ahead),
         TEST(a_run_taken_up_at_any_step_reads_the_rest),
+        TEST(weights_and_groups_are_read_as_the_sampler_says),
         TEST(ranks_without_samples_get_steps_without_micro_batches),
         TEST(an_error_is_delivered_in_its_place_and_stays),
         TEST(destroy_at_any_time_ends_without_deadlock),

@@ -207,6 +207,20 @@ static bool stands_alone(const lv_span *text, size_t begin, size_t end)
            (end == text->n || !is_word_character(text->bytes + end, text->n - end));
 }
 
+/* The end of the white space at `at`. A token may stand in the white space that the one before it
+ * took in: that is not gone through again. */
+static size_t skip_spaces(lv_added_iterator *it, size_t at)
+{
+    if (at >= it->spaces_end) {
+        it->spaces_end = at;
+        for (size_t step; (step = space_at(it->tokenizer, it->text->bytes + it->spaces_end,
+                                           it->text->n - it->spaces_end));) {
+            it->spaces_end += step;
+        }
+    }
+    return it->spaces_end;
+}
+
 /* Finds the next token from it->scanned on; takes white space in where the token wants it. */
 static bool find_token(lv_added_iterator *it)
 {
@@ -232,9 +246,8 @@ static bool find_token(lv_added_iterator *it)
             }
             begin = left;
         }
-        for (size_t step;
-             token->rstrip && (step = space_at(it->tokenizer, bytes + end, n - end));) {
-            end += step;
+        if (token->rstrip) {
+            end = skip_spaces(it, end);
         }
         begin = begin < it->done ? it->done : begin;
         it->found = (lv_added_part){.token = token, .begin = begin, .end = end};

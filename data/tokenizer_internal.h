@@ -297,6 +297,7 @@ typedef struct {
     const lv_matcher *matcher;
     const lv_span *text;
     size_t done, scanned; /* bytes that are in parts; that were searched */
+    size_t spaces_end;    /* of the white space behind the last token that takes it in */
     lv_added_part found;  /* behind the text before it */
     bool has_found;
 } lv_added_iterator;

@@ -273,6 +273,33 @@ static void a_megabyte_of_one_word_or_of_marks_is_encoded(void **state)
     lv_tokenizer_close(&t);
 }
 
+/* Each space is a token that takes in all spaces behind it: minutes if those are gone through anew
+ * for each of them. */
+static void a_megabyte_of_tokens_that_take_in_each_other_is_encoded(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20 };
+    lv_tokenizer *t = NULL;
+    cJSON *root = golden_json("json_gpt2"), *token = NULL;
+    const char *json = "{\"id\": 990, \"content\": \" \", \"special\": false, \"rstrip\": true}";
+    assert_ok(lv_json_parse(&token, json, strlen(json)));
+    cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), token);
+    assert_ok(open_tokenizer_json(&t, root));
+    char *text = malloc(N);
+    memset(text, ' ', N);
+    text[N - 1] = 'a';
+    lv_tokens tokens = {0};
+    assert_ok(lv_tokenizer_encode(t, text, N, false, &tokens));
+    assert_int_equal(tokens.n, N); /* as the tokenizers library has it: one for each */
+    assert_int_equal(tokens.ids[0], 990);
+    assert_int_equal(tokens.ids[N - 2], 990);
+    assert_int_not_equal(tokens.ids[N - 1], 990);
+    lv_tokens_free(&tokens);
+    free(text);
+    lv_tokenizer_close(&t);
+    cJSON_Delete(root);
+}
+
 static void the_fingerprint_tells_patterns_and_added_tokens_apart(void **state)
 {
     (void)state;
@@ -307,6 +334,7 @@ int main(void)
         cmocka_unit_test(pre_tokenizers_that_are_not_implemented_are_refused_by_name),
         cmocka_unit_test(a_pattern_of_exponential_time_ends_in_an_error),
         cmocka_unit_test(a_megabyte_of_one_word_or_of_marks_is_encoded),
+        cmocka_unit_test(a_megabyte_of_tokens_that_take_in_each_other_is_encoded),
         cmocka_unit_test(the_fingerprint_tells_patterns_and_added_tokens_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

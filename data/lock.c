@@ -49,8 +49,10 @@ int lv_lock_take(int *fd, const char *dir)
     char *path = lv_path("%s/" LV_LOCK_NAME, dir);
     int rc = LV_OK, lock = -1;
     while (rc == LV_OK && lock < 0) {
-        lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (lock < 0) {
+        lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (lock < 0 && errno == ELOOP) {
+            rc = lv_fail(LV_ERR_CONFIG, "%s: a symbolic link, not a run's lock: remove it", path);
+        } else if (lock < 0) {
             rc = lv_fail_errno(LV_ERR_IO, "%s: opening", path);
         } else if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
             rc = errno == EWOULDBLOCK ? held_by_other(lock, dir)

@@ -249,6 +249,15 @@ static int check_totals(const lv_pack *pack, const lv_pack_summary *totals)
         n_tokens += pack->counts[i].n_tokens;
         n_supervised += pack->counts[i].n_supervised;
     }
+    if (totals->n_rejects < 0 || totals->n_rejects > totals->n_records ||
+        totals->n_records - totals->n_rejects != totals->n_samples || totals->n_images < 0 ||
+        totals->n_images > pack->images.n) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "%" PRId64 " samples and %" PRId64 " rejects of %" PRId64
+                       " records, %" PRId64 " good images of %" PRId64 ": impossible totals",
+                       totals->n_samples, totals->n_rejects, totals->n_records, totals->n_images,
+                       pack->images.n);
+    }
     return n_tokens == totals->n_tokens && n_supervised == totals->n_supervised
                ? LV_OK
                : lv_fail(LV_ERR_FORMAT,

@@ -155,6 +155,7 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
     for (size_t k = 0; rc == LV_OK && k < scratch->n; k++) {
         const lv_segment *before = segment;
         size_t at = chunk_begin + scratch->begin[k];
+        LV_CHECK(at < chunk_end, "a token begins at byte %zu of %zu", at, chunk_end);
         while (at < segment->begin) { /* an unk token may begin before the byte pieces before it */
             segment--;
         }

@@ -249,7 +249,6 @@ static bool find_token(lv_added_iterator *it)
         if (token->rstrip) {
             end = skip_spaces(it, end);
         }
-        begin = begin < it->done ? it->done : begin;
         it->found = (lv_added_part){.token = token, .begin = begin, .end = end};
         return true;
     }

@@ -286,7 +286,8 @@ void lv_split_destroy(lv_split **split);
 /* lv_unicode_normalize: the text, which is valid UTF-8, in a form, appended to out. */
 int lv_unicode_normalize(lv_mapped *out, const lv_span *text, lv_unicode_form form);
 
-/* Parts of a text: token NULL: text from begin to end, in which no added token is. */
+/* Parts of a text: token NULL: text from begin to end, in which no added token is. A token may
+ * begin in white space that the one before it took in, but never at the text's end. */
 typedef struct {
     const lv_added_token *token;
     size_t begin, end;

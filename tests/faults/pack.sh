@@ -56,6 +56,12 @@ in_use() {
     return $result
 } 2>/dev/null
 check "a folder in use is refused with who uses it" in_use
+linked_lock() {
+    mkdir -p "$work/linked" && echo mine >"$work/precious" && ln -s ../precious "$work/linked/lock"
+    refused 2 "$work/linked/lock: a symbolic link" pack "$work/linked" &&
+        grep -x mine "$work/precious"
+}
+check "a lock that is a link to another file is refused, and that file stays" linked_lock
 leftovers() {
     cp -r "$work/peace" "$work/left" && rm "$work/left/manifest.json" "$work/left/images-00001.h5" &&
         echo half >"$work/left/images-00001.h5.tmp-host-1" && echo dead >"$work/left/lock" &&

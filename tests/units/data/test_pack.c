@@ -8,6 +8,7 @@
 #include "autograd/error.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/manifest.h"
 #include "data/pack_format.h"
 #include "data/template.h"
 #include "data/tokenizer.h"
@@ -376,6 +377,44 @@ static void test_a_shard_cut_short_or_missing_is_refused_by_name(void **state)
     assert_null(pack);
 }
 
+static void set_total(const char *path, const char *key, double *value)
+{
+    cJSON *manifest = NULL;
+    assert_int_equal(lv_manifest_read(&manifest, path), LV_OK);
+    cJSON_DeleteItemFromObjectCaseSensitive(manifest, "self_crc32");
+    cJSON *number =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(manifest, "totals"), key);
+    double old = cJSON_GetNumberValue(number);
+    cJSON_SetNumberValue(number, *value);
+    assert_int_equal(lv_manifest_write(path, manifest), LV_OK);
+    *value = old;
+    cJSON_Delete(manifest);
+}
+
+static void test_totals_that_cannot_be_are_refused_though_the_checksum_fits(void **state)
+{
+    static const struct {
+        const char *key;
+        double value;
+    } wrong[] = {{"records", 6},      {"records", -1}, {"records", 9007199254740992.0},
+                 {"rejects", 1},      {"rejects", -1}, {"samples", 4},
+                 {"images", 1 << 20}, {"images", -1},  {"tokens", 1}};
+    fixture *f = *state;
+    lv_pack *pack = NULL;
+    fixture_write_records(f, 5);
+    pack_well(&f->options);
+    char *path = lv_path("%s/manifest.json", f->out_dir);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        double value = wrong[i].value;
+        set_total(path, wrong[i].key, &value);
+        assert_int_equal(lv_pack_open(&pack, f->out_dir), LV_ERR_FORMAT);
+        set_total(path, wrong[i].key, &value);
+    }
+    pack = open_pack(f->out_dir);
+    lv_pack_close(&pack);
+    free(path);
+}
+
 static const char bad_records[] =
     "[{\"id\": \"good\", \"image\": \"baseline.jpg\", \"conversations\": ["
     "{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": \"gpt\", \"value\": \"a cat\"}]},\n"
@@ -627,6 +666,7 @@ int main(void)
         PACK_TEST(test_reading_a_damaged_shard_fails_by_name_or_gives_what_was_written),
         PACK_TEST(test_several_threads_read_what_one_reads),
         PACK_TEST(test_a_shard_cut_short_or_missing_is_refused_by_name),
+        PACK_TEST(test_totals_that_cannot_be_are_refused_though_the_checksum_fits),
         PACK_TEST(test_every_bad_record_is_listed_with_its_reason),
         PACK_TEST(test_strict_stops_and_a_fraction_limits_and_nothing_is_no_pack),
         PACK_TEST(test_what_was_mended_after_a_failure_is_seen),

@@ -287,13 +287,13 @@ static void a_megabyte_of_tokens_that_take_in_each_other_is_encoded(void **state
     assert_ok(open_tokenizer_json(&t, root));
     char *text = malloc(N);
     memset(text, ' ', N);
-    text[N - 1] = 'a';
     lv_tokens tokens = {0};
     assert_ok(lv_tokenizer_encode(t, text, N, false, &tokens));
     assert_int_equal(tokens.n, N); /* as the tokenizers library has it: one for each */
     assert_int_equal(tokens.ids[0], 990);
-    assert_int_equal(tokens.ids[N - 2], 990);
-    assert_int_not_equal(tokens.ids[N - 1], 990);
+    for (size_t i = 0; i < tokens.n; i++) {
+        assert_int_equal(tokens.begin[i], i);
+    }
     lv_tokens_free(&tokens);
     free(text);
     lv_tokenizer_close(&t);

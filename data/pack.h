@@ -82,10 +82,11 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
  * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first.
  * returns how many
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
-enum { LV_REJECT_REASON_BYTES = 128 };
+enum { LV_REJECT_REASON_BYTES = 128, LV_REJECT_FIRST_BYTES = 256 };
 typedef struct {
     char text[LV_REJECT_REASON_BYTES];
     int64_t n;
+    char first[LV_REJECT_FIRST_BYTES]; /* "record K: " and its whole reason, of the first of them */
 } lv_reject_reason;
 int lv_pack_reject_reasons(lv_reject_reason *out, int max, const char *dir);
 

@@ -126,7 +126,7 @@ typedef struct {
 } tally;
 
 /* What of the reason is the same for other records: what stands behind the image's name, digits as
- * N, quoted words as "...". */
+ * N, quoted words as "..."; a quoted key in front stays. */
 static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, const char *image)
 {
     const char *name = image && *image ? strstr(reason, image) : NULL;
@@ -136,7 +136,7 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
     }
     while (*reason && n < LV_REJECT_REASON_BYTES - 6) {
         const char *quote = *reason == '"' ? strchr(reason + 1, '"') : NULL;
-        if (quote) {
+        if (quote && !(n == 0 && strncmp(quote, "\": ", 3) == 0)) {
             memcpy(out + n, "\"...\"", 5);
             n += 5;
             reason = quote + 1;
@@ -153,14 +153,16 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
     out[n] = '\0';
 }
 
-static void add_kind(tally *t, const char *text)
+static void add_kind(tally *t, const char *text, double index, const char *reason)
 {
     int i = 0;
     while (i < t->n && strcmp(t->kinds[i].text, text) != 0) {
         i++;
     }
     if (i == t->n && t->n < MAX_KINDS - 1) {
-        snprintf(t->kinds[t->n++].text, LV_REJECT_REASON_BYTES, "%s", text);
+        snprintf(t->kinds[i].text, LV_REJECT_REASON_BYTES, "%s", text);
+        snprintf(t->kinds[i].first, LV_REJECT_FIRST_BYTES, "record %.0f: %s", index, reason);
+        t->n++;
     } else if (i == t->n) { /* the last is of all that have no place of their own */
         i = MAX_KINDS - 1;
         snprintf(t->kinds[i].text, LV_REJECT_REASON_BYTES, "other reasons");
@@ -177,7 +179,7 @@ static void add_line(tally *t, const char *line, size_t n)
         lv_json_string(json, "reason", true, &reason) == LV_OK) {
         image = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "image"));
         generalise(kind, reason, image);
-        add_kind(t, kind);
+        add_kind(t, kind, cJSON_GetNumberValue(lv_json_find(json, "index")), reason);
     }
     cJSON_Delete(json);
 }
@@ -226,26 +228,28 @@ int lv_pack_check_rejects(const lv_pack_summary *summary, const lv_pack_options 
                           bool at_least)
 {
     lv_reject_reason most = {.text = ""};
-    char why[LV_REJECT_REASON_BYTES + 64] = "";
+    char why[LV_REJECT_REASON_BYTES + LV_REJECT_FIRST_BYTES + 64] = "", limit[64];
+    snprintf(limit, sizeof limit, "more than the allowed fraction (--max-rejects %g)",
+             options->max_rejects);
     if (summary->n_records == 0) {
         return lv_fail(LV_ERR_FORMAT, "%s: holds no samples", options->data_path);
     }
     const char *verdict =
         options->strict && summary->n_rejects > 0 ? "none may be in a strict run"
-        : (double)summary->n_rejects > options->max_rejects * (double)summary->n_records
-            ? "more than the allowed fraction"
+        : (double)summary->n_rejects > options->max_rejects * (double)summary->n_records ? limit
         : summary->n_samples == 0 ? "nothing is left to train on"
                                   : NULL;
     if (!verdict) {
         return LV_OK;
     }
     if (lv_pack_reject_reasons(&most, 1, options->out_dir) == 1) {
-        snprintf(why, sizeof why, ", most often for \"%s\" (%" PRId64 ")", most.text, most.n);
+        snprintf(why, sizeof why, ", most often for \"%s\" (%" PRId64 "; the first is %s)",
+                 most.text, most.n, most.first);
     }
     return lv_fail(LV_ERR_FORMAT,
-                   "%s: %s%" PRId64 " of %" PRId64 " records were rejected%s, %s (%g); see "
+                   "%s: %s%" PRId64 " of %" PRId64 " records were rejected%s: %s; see "
                    "%s/" LV_PACK_REJECTS_NAME "%s",
                    options->data_path, at_least ? "at least " : "", summary->n_rejects,
-                   summary->n_records, why, verdict, options->max_rejects, options->out_dir,
+                   summary->n_records, why, verdict, options->out_dir,
                    at_least ? ", which lists the first of them" : "");
 }

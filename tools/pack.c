@@ -27,6 +27,7 @@ static int sum(void *context, int64_t *x, int64_t n)
 }
 
 static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
+static const double AGAIN_S = 0.1;
 enum { LARGE_BYTES = 100000000, BYTES_TEXT = 64 };
 
 /* "12.3 MB"; returns buf. */
@@ -46,7 +47,7 @@ static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
 static void show_progress(void *context, const lv_pack_progress *p)
 {
     static const char *phase; /* which began at begin_s */
-    static double begin_s;
+    static double begin_s, shown_s;
     const lv_comm *comm = context;
     char eta[32], rate[BYTES_TEXT] = "";
     if (comm->rank > 0) {
@@ -56,13 +57,15 @@ static void show_progress(void *context, const lv_pack_progress *p)
         phase = p->what;
         begin_s = lv_clock_s();
     }
-    double elapsed_s = lv_clock_s() - begin_s;
+    double now_s = lv_clock_s(), elapsed_s = now_s - begin_s;
     if (p->own == 0 && p->n_bytes > LARGE_BYTES) {
         lv_progress_show(false, "%s, %s", p->what, bytes_text(rate, p->n_bytes));
     }
-    if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S) {
+    if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S ||
+        (p->done < p->own && now_s - shown_s < AGAIN_S)) {
         return;
     }
+    shown_s = now_s;
     double per_own = (double)p->all / (double)p->own;
     if (p->n_bytes > 0) {
         snprintf(rate, sizeof rate, ", %.1f MB/s", 1e-6 * (double)p->n_bytes * per_own / elapsed_s);
@@ -94,8 +97,9 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
         return LV_OK;
     }
     int n = lv_pack_reject_reasons(reasons, MOST, dir);
-    printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl\n", s->n_rejects,
-           s->n_records, dir);
+    printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl%s\n",
+           s->n_rejects, s->n_records, dir,
+           s->was_complete ? " (to try them again, remove the pack first)" : "");
     for (int i = 0; i < n; i++) {
         printf("  %" PRId64 " times: %s\n", reasons[i].n, reasons[i].text);
     }
@@ -164,13 +168,15 @@ int lv_tool_pack(int argc, char **argv)
          .kind = LV_FLAG_TEXT,
          .value = &options.data_path,
          .placeholder = "FILE",
-         .help = "LLaVA's samples {id, image, conversations}: a JSON array, or JSONL",
+         .help = "LLaVA's samples {id, image, conversations}: a JSON array, or JSONL; one file, a "
+                 "config takes several packs",
          .required = true},
         {.name = "--images",
          .kind = LV_FLAG_TEXT,
          .value = &options.image_dir,
          .placeholder = "DIR",
-         .help = "folder in which the names of the images start (default none: text only)"},
+         .help = "folder in which the names of the images start; / for absolute names (default "
+                 "none: text only)"},
         {.name = "--tokenizer",
          .kind = LV_FLAG_TEXT,
          .value = &options.tokenizer_path,

@@ -134,9 +134,11 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
     if (name && strncmp(name + strlen(image), ": ", 2) == 0) {
         reason = name + strlen(image) + 2;
     }
+    const char *key_end = *reason == '"' ? strchr(reason + 1, '"') : NULL;
+    const char *behind_key = key_end && key_end[1] == ':' ? key_end + 1 : reason;
     while (*reason && n < LV_REJECT_REASON_BYTES - 6) {
-        const char *quote = *reason == '"' ? strchr(reason + 1, '"') : NULL;
-        if (quote && !(n == 0 && strncmp(quote, "\": ", 3) == 0)) {
+        const char *quote = *reason == '"' && reason >= behind_key ? strchr(reason + 1, '"') : NULL;
+        if (quote) {
             memcpy(out + n, "\"...\"", 5);
             n += 5;
             reason = quote + 1;

@@ -43,13 +43,20 @@ static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
     return buf;
 }
 
+/* "6.25", "82.1" or "12345"; returns buf. */
+static const char *rate_text(char buf[BYTES_TEXT], double per_s)
+{
+    snprintf(buf, BYTES_TEXT, per_s < 100 ? "%.3g" : "%.0f", per_s);
+    return buf;
+}
+
 /* Rank 0 speaks for all: the ranks have equal parts and run at about its pace. */
 static void show_progress(void *context, const lv_pack_progress *p)
 {
     static const char *phase; /* which began at begin_s */
     static double begin_s, shown_s;
     const lv_comm *comm = context;
-    char eta[32], rate[BYTES_TEXT] = "";
+    char eta[32], rate[BYTES_TEXT] = "", things[BYTES_TEXT];
     if (comm->rank > 0) {
         return;
     }
@@ -71,9 +78,9 @@ static void show_progress(void *context, const lv_pack_progress *p)
         snprintf(rate, sizeof rate, ", %.1f MB/s", 1e-6 * (double)p->n_bytes * per_own / elapsed_s);
     }
     lv_progress_show(
-        false, "%s %s%.0f/%" PRId64 "  %.3g/s%s  ETA %s%s", p->what,
+        false, "%s %s%.0f/%" PRId64 "  %s/s%s  ETA %s%s", p->what,
         comm->n_ranks > 1 ? "about " : "", (double)p->done * per_own, p->all,
-        (double)p->done * per_own / elapsed_s, rate,
+        rate_text(things, (double)p->done * per_own / elapsed_s), rate,
         lv_duration_text(eta, (double)(p->own - p->done) * elapsed_s / (double)p->done),
         comm->n_ranks > 1 ? " (all ranks, as rank 0 goes)" : "");
 }
@@ -108,7 +115,7 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
 
 static int print_summary(const lv_pack_summary *s, const char *dir, double elapsed_s)
 {
-    char bytes[BYTES_TEXT], duration[32];
+    char bytes[BYTES_TEXT], rate[BYTES_TEXT], duration[32];
     printf("%s %s%s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
            " of them supervised, %s",
            s->was_complete ? "pack" : "wrote", dir, s->was_complete ? " is already complete" : "",
@@ -117,7 +124,7 @@ static int print_summary(const lv_pack_summary *s, const char *dir, double elaps
         printf(", in %s", lv_duration_text(duration, elapsed_s));
     }
     if (s->n_images_written > 0) {
-        printf(" (%.3g images/s)", (double)s->n_images_written / elapsed_s);
+        printf(" (%s images/s)", rate_text(rate, (double)s->n_images_written / elapsed_s));
     }
     printf("\n");
     return print_rejects(s, dir);

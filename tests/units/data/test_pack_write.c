@@ -259,15 +259,17 @@ static void test_like_reasons_count_as_one(void **state)
                   "{\"index\":2,\"id\":1,\"image\":\"b/2.jpg\",\"reason\":\"/x/b/2.jpg: No such "
                   "file\"}\n"
                   "{\"index\":3,\"id\":1,\"image\":null,\"reason\":\"turn 12 is \\\"human\\\"\"}\n"
-                  "{\"index\":4,\"id\":1,\"image\":null,\"reason\":\"odd\"}\n"
+                  "{\"index\":4,\"id\":1,\"image\":null,\"reason\":\"\\\"key\\\": \\\"odd\\\"\"}\n"
                   "{\"index\":5,\"id\":1,\"image\":null,\"reason\":\"more\"}\n"
                   "{\"index\":6,\"id\":1,\"image\":\"c\",\"reason\":\"/x/c: No such file\"}\n");
     assert_int_equal(lv_pack_reject_reasons(reasons, 3, f->dir), 3);
     assert_string_equal(reasons[0].text, "No such file");
     assert_int_equal(reasons[0].n, 3);
+    assert_string_equal(reasons[0].first, "record 0: /x/a/1.jpg: No such file");
     assert_string_equal(reasons[1].text, "turn N is \"...\"");
     assert_int_equal(reasons[1].n, 2);
     assert_int_equal(reasons[2].n, 1);
+    assert_string_equal(reasons[2].text, "\"key\": \"...\"");
     assert_int_equal(lv_pack_reject_reasons(reasons, 3, "/nowhere"), LV_ERR_IO);
 }
 

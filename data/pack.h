@@ -79,7 +79,8 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
                   const lv_pack_team *team);
 
 /* lv_pack_reject_reasons: the most frequent reasons in dir/rejects.jsonl, file names, numbers and
- * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first.
+ * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first;
+ * only the first 64 that are met are told apart. The texts may hold control characters.
  * returns how many
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
 enum { LV_REJECT_REASON_BYTES = 128 };

@@ -118,7 +118,7 @@ int lv_pack_list_first_rejects(const lv_pack_job *job, int64_t *n)
 
 /* ---- what they have in common ---- */
 
-enum { MAX_KINDS = 64 };
+enum { MAX_KINDS = 64 }; /* what is beyond is not counted */
 
 typedef struct {
     int n;
@@ -159,13 +159,12 @@ static void add_kind(tally *t, const char *text)
     while (i < t->n && strcmp(t->kinds[i].text, text) != 0) {
         i++;
     }
-    if (i == t->n && t->n < MAX_KINDS - 1) {
+    if (i == t->n && t->n < MAX_KINDS) {
         snprintf(t->kinds[t->n++].text, LV_REJECT_REASON_BYTES, "%s", text);
-    } else if (i == t->n) { /* the last is of all that have no place of their own */
-        i = MAX_KINDS - 1;
-        snprintf(t->kinds[i].text, LV_REJECT_REASON_BYTES, "other reasons");
     }
-    t->kinds[i].n++;
+    if (i < t->n) {
+        t->kinds[i].n++;
+    }
 }
 
 static void add_line(tally *t, const char *line, size_t n)
@@ -206,9 +205,8 @@ int lv_pack_reject_reasons(lv_reject_reason *out, int max, const char *dir)
         rc = lv_fail_errno(LV_ERR_IO, "%s: reading", path);
     }
     if (rc == LV_OK) {
-        int n_kinds = t->kinds[MAX_KINDS - 1].n ? MAX_KINDS : t->n;
-        qsort(t->kinds, (size_t)n_kinds, sizeof *t->kinds, by_number);
-        rc = n_kinds < max ? n_kinds : max;
+        qsort(t->kinds, (size_t)t->n, sizeof *t->kinds, by_number);
+        rc = t->n < max ? t->n : max;
         memcpy(out, t->kinds, (size_t)rc * sizeof *out);
     }
     if (file) {

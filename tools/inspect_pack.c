@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SHOWN_REASONS = 8 };
 static const double QUIET_S = 2; /* what takes no longer shows no progress */
 
 /* ---- progress: on a terminal, when it takes a while ---- */
@@ -90,6 +91,29 @@ static void print_images(const lv_pack *pack, const lv_pack_stats *s)
     }
 }
 
+/* By reason; nothing if there are none. */
+static int print_rejects(const char *dir, int64_t n_rejects, int64_t n_records)
+{
+    lv_reject_reason reasons[SHOWN_REASONS];
+    int64_t n_other = n_rejects;
+    int n = n_rejects > 0 ? lv_pack_reject_reasons(reasons, SHOWN_REASONS, dir) : 0;
+    if (n_rejects == 0 || n < 0) {
+        return n;
+    }
+    printf("  %-20s %" PRId64 " of %" PRId64 " records, listed in %s/" LV_PACK_REJECTS_NAME "\n",
+           "rejected", n_rejects, n_records, dir);
+    for (int i = 0; i < n; i++) {
+        printf("    %8" PRId64 "  ", reasons[i].n);
+        lv_print_shown(stdout, reasons[i].text, strlen(reasons[i].text));
+        printf("\n");
+        n_other -= reasons[i].n;
+    }
+    if (n_other > 0) {
+        printf("    %8" PRId64 "  other reasons\n", n_other);
+    }
+    return LV_OK;
+}
+
 static void print_cuts(const lv_pack_stats *s, int64_t max_length, int rows_per_image)
 {
     printf("\n  max_length %" PRId64 " (--max-length), an image being %d rows "
@@ -133,7 +157,7 @@ static int print_pack(const char *dir, const lv_pack *pack, const lv_pack_stats 
     lv_inspect_count("tokens", s->n_tokens);
     lv_inspect_share("supervised tokens", s->n_supervised, s->n_tokens);
     lv_inspect_count("longest, tokens", s->longest);
-    int rc = lv_inspect_rejects(dir, totals->n_rejects, totals->n_records);
+    int rc = print_rejects(dir, totals->n_rejects, totals->n_records);
     if (rc < 0) {
         return rc;
     }

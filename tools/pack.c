@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "data/pack.h"
+#include "tools/terminal.h"
 #include "train/progress.h"
 
 #include <inttypes.h>
@@ -97,7 +98,9 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
     printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl\n", s->n_rejects,
            s->n_records, dir);
     for (int i = 0; i < n; i++) {
-        printf("  %" PRId64 " times: %s\n", reasons[i].n, reasons[i].text);
+        printf("  %" PRId64 " times: ", reasons[i].n);
+        lv_print_shown(stdout, reasons[i].text, strlen(reasons[i].text));
+        printf("\n");
     }
     return n < 0 ? n : LV_OK;
 }

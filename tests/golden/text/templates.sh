@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Every template, and one from a file, through pack, inspect and generate.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 templates=$LLAVA_TEST_SOURCE/configs/templates
 
 check "inputs are made" make_inputs

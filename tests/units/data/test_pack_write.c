@@ -389,7 +389,7 @@ static int write_within(rlim_t limit, const lv_pack_shard *shard)
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &small);
         int rc = lv_pack_shard_write(&n_bytes, &crc, shard, 0, &identity);
-        char *beside = lv_pack_beside(shard->path);
+        char *beside = lv_file_beside(shard->path);
         bool left = lv_file_exists(beside) || lv_file_exists(shard->path);
         bool named = strstr(lv_error_message(), shard->path) != NULL;
         _exit(rc == LV_OK ? 1 : rc == LV_ERR_IO && named && !left ? 0 : 2);

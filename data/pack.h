@@ -110,8 +110,10 @@ typedef struct {
 int lv_pack_open(lv_pack **out, const char *dir);
 void lv_pack_close(lv_pack **pack);
 
-/* lv_pack_verify: read every byte and compare with the checksums. */
-int lv_pack_verify(const char *dir);
+/* lv_pack_verify: read every byte of every file and compare with the manifest's checksums.
+ * in     progress: told after each file how many bytes of all are done; may be NULL
+ * fails  LV_ERR_FORMAT naming the first file that is not as it was written */
+int lv_pack_verify(const lv_pack *pack, void (*progress)(int64_t done_bytes, int64_t all_bytes));
 
 const char *lv_pack_dir(const lv_pack *pack); /* as it was opened; borrowed */
 int64_t lv_pack_n_samples(const lv_pack *pack);

@@ -5,7 +5,6 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/manifest.h"
 #include "data/pack_manifest.h"
 #include "tools/pack_stats.h"
 #include "tools/terminal.h"
@@ -48,15 +47,13 @@ static void begin_progress(void)
     begin_s = lv_clock_s();
 }
 
-static int read_all(lv_pack_stats *stats, const char *dir, lv_pack *pack,
-                    const lv_inspect_options *options)
+static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_options *options)
 {
     void (*watch)(const char *, int64_t, int64_t) = options->json ? NULL : show_progress;
     int rc = LV_OK;
     if (!options->quick) {
         begin_progress();
-        rc = lv_manifest_check_files_watched(lv_pack_manifest(pack), dir,
-                                             options->json ? NULL : show_verified);
+        rc = lv_pack_verify(pack, options->json ? NULL : show_verified);
     }
     begin_progress();
     rc = rc < 0 ? rc
@@ -248,7 +245,7 @@ static int inspect_whole(const char *dir, lv_pack *pack, const lv_inspect_option
 {
     lv_pack_summary totals = {0};
     lv_pack_stats *stats = malloc(sizeof *stats);
-    int rc = stats ? read_all(stats, dir, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    int rc = stats ? read_all(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
     rc = rc < 0 ? rc : lv_pack_manifest_totals(&totals, lv_pack_manifest(pack));
     if (rc == LV_OK) {
         rc = options->json ? print_json(dir, pack, stats, &totals, options)

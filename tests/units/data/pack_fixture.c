@@ -247,6 +247,15 @@ static void add_files(FILE *out, const char *dir, const char *within)
     free(entries);
 }
 
+int fixture_verify(const fixture *f)
+{
+    lv_pack *pack = NULL;
+    int rc = lv_pack_open(&pack, f->out_dir);
+    rc = rc < 0 ? rc : lv_pack_verify(pack, NULL);
+    lv_pack_close(&pack);
+    return rc;
+}
+
 char *fixture_fingerprint(const char *dir)
 {
     char *text = NULL;

@@ -31,6 +31,9 @@ void fixture_write_images(const fixture *f, int n, int n_images);
  * returns the lowest code of all ranks */
 int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n_ranks);
 
+/* fixture_verify: open the pack in out_dir and verify it. */
+int fixture_verify(const fixture *f);
+
 /* fixture_fingerprint: names, sizes and CRC-32 of all files of a folder and those in it, sorted;
  * free() it. */
 char *fixture_fingerprint(const char *dir);

@@ -173,13 +173,13 @@ static void test_the_tokenizer_goes_with_the_pack_and_is_verified(void **state)
     assert_int_equal(lv_tokenizer_open(&own, f->tokenizer_path), LV_OK);
     assert_int_equal(lv_tokenizer_open(&copy, dir), LV_OK);
     assert_string_equal(lv_tokenizer_fingerprint(copy), lv_tokenizer_fingerprint(own));
-    assert_int_equal(lv_pack_verify(f->out_dir), LV_OK);
+    assert_int_equal(fixture_verify(f), LV_OK);
     char *text = NULL;
     size_t n = 0;
     assert_int_equal(lv_file_read(&text, &n, file), LV_OK);
     text[n / 2] ^= 1;
     assert_int_equal(lv_file_write(file, text, n), LV_OK);
-    assert_int_equal(lv_pack_verify(f->out_dir), LV_ERR_FORMAT);
+    assert_int_equal(fixture_verify(f), LV_ERR_FORMAT);
     assert_non_null(strstr(lv_error_message(), "tokenizer/tokenizer.json"));
     /* finished from its own copy, which is then not lost */
     text[n / 2] ^= 1;

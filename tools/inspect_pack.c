@@ -70,8 +70,7 @@ static void print_images(const lv_pack *pack, const lv_pack_stats *s)
     lv_aspect aspect = LV_ASPECT_SQUARE;
     int size = lv_pack_stored_size(pack, &aspect);
     if (size > 0) {
-        printf("  %-20s RGB %d x %d, %s\n", "images stored", size, size,
-               aspect == LV_ASPECT_PAD ? "pad" : "square");
+        printf("  %-20s RGB %d x %d, %s\n", "images stored", size, size, lv_aspect_name(aspect));
     } else if (s->n_images > 0) {
         printf("  %-20s as found:", "images stored");
         for (int f = 0, n = 0; f < LV_N_IMAGE_FORMATS; f++) {

@@ -28,20 +28,7 @@ static int sum(void *context, int64_t *x, int64_t n)
 }
 
 static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
-enum { LARGE_BYTES = 100000000, BYTES_TEXT = 64 };
-
-/* "12.3 MB"; returns buf. */
-static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
-{
-    snprintf(buf, BYTES_TEXT,
-             n < 1000000      ? "%.1f kB"
-             : n < 1000000000 ? "%.1f MB"
-                              : "%.1f GB",
-             (double)n * (n < 1000000      ? 1e-3
-                          : n < 1000000000 ? 1e-6
-                                           : 1e-9));
-    return buf;
-}
+enum { LARGE_BYTES = 100000000 };
 
 /* Rank 0 speaks for all: the ranks have equal parts and run at about its pace. */
 static void show_progress(void *context, const lv_pack_progress *p)
@@ -49,7 +36,7 @@ static void show_progress(void *context, const lv_pack_progress *p)
     static const char *phase; /* which began at begin_s */
     static double begin_s;
     const lv_comm *comm = context;
-    char eta[32], rate[BYTES_TEXT] = "";
+    char eta[32], rate[32] = "";
     if (comm->rank > 0) {
         return;
     }
@@ -59,7 +46,7 @@ static void show_progress(void *context, const lv_pack_progress *p)
     }
     double elapsed_s = lv_clock_s() - begin_s;
     if (p->own == 0 && p->n_bytes > LARGE_BYTES) {
-        lv_progress_show(false, "%s, %s", p->what, bytes_text(rate, p->n_bytes));
+        lv_progress_show(false, "%s, %s", p->what, lv_bytes_text(rate, p->n_bytes));
     }
     if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S) {
         return;
@@ -107,11 +94,12 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
 
 static int print_summary(const lv_pack_summary *s, const char *dir, double elapsed_s)
 {
-    char bytes[BYTES_TEXT], duration[32];
+    char bytes[32], duration[32];
     printf("%s %s%s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
            " of them supervised, %s",
            s->was_complete ? "pack" : "wrote", dir, s->was_complete ? " is already complete" : "",
-           s->n_samples, s->n_images, s->n_tokens, s->n_supervised, bytes_text(bytes, s->n_bytes));
+           s->n_samples, s->n_images, s->n_tokens, s->n_supervised,
+           lv_bytes_text(bytes, s->n_bytes));
     if (!s->was_complete) {
         printf(", in %s", lv_duration_text(duration, elapsed_s));
     }

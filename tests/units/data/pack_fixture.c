@@ -58,6 +58,24 @@ void fixture_destroy(fixture *f)
     free(f->out_dir);
 }
 
+int fixture_set_up(void **state)
+{
+    fixture *f = malloc(sizeof *f);
+    if (!f) {
+        return -1;
+    }
+    fixture_create(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_tear_down(void **state)
+{
+    fixture_destroy(*state);
+    free(*state);
+    return 0;
+}
+
 void fixture_write(const fixture *f, const char *name, const char *text)
 {
     char *path = lv_path("%s/%s", f->dir, name);

@@ -17,6 +17,10 @@ typedef struct {
 void fixture_create(fixture *f);
 void fixture_destroy(fixture *f);
 
+/* One for each test, as *state. */
+int fixture_set_up(void **state);
+int fixture_tear_down(void **state);
+
 /* fixture_write: text to a file of the scratch folder. */
 void fixture_write(const fixture *f, const char *name, const char *text);
 

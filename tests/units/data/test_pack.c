@@ -25,24 +25,6 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-static int set_up(void **state)
-{
-    fixture *f = malloc(sizeof *f);
-    if (!f) {
-        return -1;
-    }
-    fixture_create(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_destroy(*state);
-    free(*state);
-    return 0;
-}
-
 static void pack_well(const lv_pack_options *options)
 {
     lv_pack_summary summary = {0};
@@ -618,7 +600,7 @@ static void test_impossible_options_are_refused(void **state)
     }
 }
 
-#define PACK_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define PACK_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

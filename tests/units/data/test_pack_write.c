@@ -30,24 +30,6 @@
 
 #include <cmocka.h>
 
-static int set_up(void **state)
-{
-    fixture *f = malloc(sizeof *f);
-    if (!f) {
-        return -1;
-    }
-    fixture_create(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_destroy(*state);
-    free(*state);
-    return 0;
-}
-
 static void pack_well(lv_pack_summary *summary, const fixture *f, int n_ranks)
 {
     int rc = fixture_pack(summary, &f->options, n_ranks);
@@ -470,7 +452,7 @@ static void test_a_folder_has_one_lock_that_a_dead_holder_does_not_keep(void **s
     free(own);
 }
 
-#define PACK_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define PACK_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

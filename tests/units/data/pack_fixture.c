@@ -22,7 +22,7 @@
 static const char *const images[] = {"baseline.jpg", "rgb8.png", "progressive.jpg", "palette8.png"};
 enum { N_IMAGES = 4 };
 
-void fixture_create(fixture *f)
+static void create(fixture *f)
 {
     char scratch[] = "/tmp/llava-pack-XXXXXX";
     const char *source = getenv("LLAVA_TEST_SOURCE");
@@ -48,7 +48,7 @@ void fixture_create(fixture *f)
                                    .max_rejects = 1.0};
 }
 
-void fixture_destroy(fixture *f)
+static void destroy(fixture *f)
 {
     assert_int_equal(lv_dir_remove(f->dir), LV_OK);
     free(f->dir);
@@ -64,14 +64,14 @@ int fixture_set_up(void **state)
     if (!f) {
         return -1;
     }
-    fixture_create(f);
+    create(f);
     *state = f;
     return 0;
 }
 
 int fixture_tear_down(void **state)
 {
-    fixture_destroy(*state);
+    destroy(*state);
     free(*state);
     return 0;
 }

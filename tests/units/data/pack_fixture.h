@@ -7,15 +7,12 @@
 
 #include "data/pack.h"
 
-/* fixture_create: a new scratch folder with images/, which holds good images of
- * tests/golden/image; options for a plain pack of source.json there, max_rejects 1.
- * Borrowed texts live until fixture_destroy. */
+/* A new scratch folder with images/, which holds good images of tests/golden/image; options for a
+ * plain pack of source.json there, max_rejects 1. */
 typedef struct {
     char *dir, *data_path, *image_dir, *tokenizer_path, *out_dir;
     lv_pack_options options;
 } fixture;
-void fixture_create(fixture *f);
-void fixture_destroy(fixture *f);
 
 /* One for each test, as *state. */
 int fixture_set_up(void **state);

@@ -48,9 +48,7 @@ static void identify(lv_pack_job *job)
     snprintf(id->fingerprint, sizeof id->fingerprint, "%s", fingerprint);
     snprintf(id->store, sizeof id->store, "%s", o->store_rgb ? "rgb" : "original");
     snprintf(id->aspect, sizeof id->aspect, "%s",
-             !o->store_rgb                   ? "none"
-             : o->aspect == LV_ASPECT_SQUARE ? "square"
-                                             : "pad");
+             o->store_rgb ? lv_aspect_name(o->aspect) : "none");
     id->image_size = o->store_rgb ? o->image_size : 0;
     id->has_images = job->names.n > 0;
     id->shard_records = lv_pack_shard_records(lv_pack_source_n_records(job->source));

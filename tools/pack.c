@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "data/pack.h"
+#include "tools/terminal.h"
 #include "train/progress.h"
 
 #include <inttypes.h>
@@ -28,25 +29,12 @@ static int sum(void *context, int64_t *x, int64_t n)
 
 static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
 static const double AGAIN_S = 0.1;
-enum { LARGE_BYTES = 100000000, BYTES_TEXT = 64 };
-
-/* "12.3 MB"; returns buf. */
-static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
-{
-    snprintf(buf, BYTES_TEXT,
-             n < 1000000      ? "%.1f kB"
-             : n < 1000000000 ? "%.1f MB"
-                              : "%.1f GB",
-             (double)n * (n < 1000000      ? 1e-3
-                          : n < 1000000000 ? 1e-6
-                                           : 1e-9));
-    return buf;
-}
+enum { LARGE_BYTES = 100000000, RATE_TEXT = 32 };
 
 /* "6.25", "82.1" or "12345"; returns buf. */
-static const char *rate_text(char buf[BYTES_TEXT], double per_s)
+static const char *rate_text(char buf[RATE_TEXT], double per_s)
 {
-    snprintf(buf, BYTES_TEXT, per_s < 100 ? "%.3g" : "%.0f", per_s);
+    snprintf(buf, RATE_TEXT, per_s < 100 ? "%.3g" : "%.0f", per_s);
     return buf;
 }
 
@@ -56,7 +44,7 @@ static void show_progress(void *context, const lv_pack_progress *p)
     static const char *phase; /* which began at begin_s */
     static double begin_s, shown_s;
     const lv_comm *comm = context;
-    char eta[32], rate[BYTES_TEXT] = "", things[BYTES_TEXT];
+    char eta[32], rate[32] = "", things[RATE_TEXT];
     if (comm->rank > 0) {
         return;
     }
@@ -66,7 +54,7 @@ static void show_progress(void *context, const lv_pack_progress *p)
     }
     double now_s = lv_clock_s(), elapsed_s = now_s - begin_s;
     if (p->own == 0 && p->n_bytes > LARGE_BYTES) {
-        lv_progress_show(false, "%s, %s", p->what, bytes_text(rate, p->n_bytes));
+        lv_progress_show(false, "%s, %s", p->what, lv_bytes_text(rate, p->n_bytes));
     }
     if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S ||
         (p->done < p->own && now_s - shown_s < AGAIN_S)) {
@@ -108,18 +96,21 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
            s->n_rejects, s->n_records, dir,
            s->was_complete ? " (to try them again, remove the pack first)" : "");
     for (int i = 0; i < n; i++) {
-        printf("  %" PRId64 " times: %s\n", reasons[i].n, reasons[i].text);
+        printf("  %" PRId64 " times: ", reasons[i].n);
+        lv_print_shown(stdout, reasons[i].text, strlen(reasons[i].text));
+        printf("\n");
     }
     return n < 0 ? n : LV_OK;
 }
 
 static int print_summary(const lv_pack_summary *s, const char *dir, double elapsed_s)
 {
-    char bytes[BYTES_TEXT], rate[BYTES_TEXT], duration[32];
+    char bytes[32], rate[RATE_TEXT], duration[32];
     printf("%s %s%s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
            " of them supervised, %s",
            s->was_complete ? "pack" : "wrote", dir, s->was_complete ? " is already complete" : "",
-           s->n_samples, s->n_images, s->n_tokens, s->n_supervised, bytes_text(bytes, s->n_bytes));
+           s->n_samples, s->n_images, s->n_tokens, s->n_supervised,
+           lv_bytes_text(bytes, s->n_bytes));
     if (!s->was_complete) {
         printf(", in %s", lv_duration_text(duration, elapsed_s));
     }

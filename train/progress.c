@@ -120,3 +120,15 @@ const char *lv_duration_text(char buf[32], double seconds)
     }
     return buf;
 }
+
+const char *lv_bytes_text(char buf[32], int64_t n)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    double value = (double)n;
+    int unit = 0;
+    for (; value >= 1000 && unit < 4; unit++) {
+        value /= 1000;
+    }
+    snprintf(buf, 32, "%.*f %s", unit > 0, value, units[unit]);
+    return buf;
+}

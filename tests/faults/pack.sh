@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Packs that go wrong: a folder in use, leftovers, damage, a wrong folder of images, a full disk,
 # flags that do not go together. Nothing is lost, and what is wrong is said early and by name.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 pack() { # pack FOLDER FLAG...
     local out=$1

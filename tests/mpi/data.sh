@@ -3,7 +3,7 @@
 # What a run does with its data: weights of packs, grouping by modality and length, samples with
 # several images and with none, on any number of ranks and resumed; and data that are damaged while
 # the run goes on.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 # A JSON of 9 samples with an image, 4 with two, and 11 of text alone, of different lengths.
 mixed_json() {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The quickstart does the whole main job, in a place that is not this checkout, and README.md tells
 # the truth about commands, flags, config keys and recipes.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 unset OMP_NUM_THREADS
 
 clone="$work/a clone"

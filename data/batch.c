@@ -58,11 +58,6 @@ lv_pack *lv_batch_locate(lv_pack *const *packs, int n_packs, int64_t sample_id, 
     return packs[p];
 }
 
-static const char *aspect_name(lv_aspect aspect)
-{
-    return aspect == LV_ASPECT_PAD ? "pad" : "square";
-}
-
 int lv_batch_check_pack(const lv_pack *pack, const lv_vision_input *vision)
 {
     lv_aspect aspect = LV_ASPECT_SQUARE;
@@ -71,8 +66,8 @@ int lv_batch_check_pack(const lv_pack *pack, const lv_vision_input *vision)
         return lv_fail(LV_ERR_CONFIG,
                        "the pack stores its images as %d x %d pixels, aspect \"%s\", but %d x %d, "
                        "aspect \"%s\" is wanted: pack again with that, or with --store original",
-                       size, size, aspect_name(aspect), vision->image_size, vision->image_size,
-                       aspect_name(vision->aspect));
+                       size, size, lv_aspect_name(aspect), vision->image_size, vision->image_size,
+                       lv_aspect_name(vision->aspect));
     }
     return LV_OK;
 }

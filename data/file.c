@@ -18,23 +18,6 @@
 
 enum { PIECE_BYTES = 1 << 20 };
 
-static int write_all(int fd, const void *data, size_t n, const char *path)
-{
-    const char *at = data;
-    while (n > 0) {
-        ssize_t done = write(fd, at, n);
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done < 0) {
-            return lv_fail_errno(LV_ERR_IO, "%s: writing", path);
-        }
-        at += done;
-        n -= (size_t)done;
-    }
-    return LV_OK;
-}
-
 /* Reads up to n bytes; fewer only at the end of the file. */
 static int read_piece(int fd, void *data, size_t n, size_t *got, const char *path)
 {
@@ -104,78 +87,86 @@ fail:
     return rc;
 }
 
-/* Opens a temporary file beside path for writing; *beside is its name. */
-static int open_beside(char **beside, const char *path)
+char *lv_file_beside(const char *path)
 {
-    *beside = lv_path("%s.tmp%ld", path, (long)getpid());
-    int fd = open(*beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        int rc = lv_fail_errno(LV_ERR_IO, "%s: creating", *beside);
-        free(*beside);
-        *beside = NULL;
-        return rc;
-    }
-    return fd;
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    return lv_path("%s.tmp-%s-%ld", path, host, (long)getpid());
 }
 
-/* Syncs and closes fd and renames it over path, or removes it if rc says that writing failed. */
-static int finish_beside(int rc, int fd, char *beside, const char *path)
+int lv_new_file_open(lv_new_file *out, const char *path)
 {
-    if (rc == LV_OK && fsync(fd) < 0) {
-        rc = lv_fail_errno(LV_ERR_IO, "%s: syncing", beside);
+    char *beside = lv_file_beside(path);
+    FILE *file = fopen(beside, "wbe");
+    if (!file) {
+        int rc = lv_fail_errno(LV_ERR_IO, "%s: creating", beside);
+        free(beside);
+        return rc;
     }
-    if (close(fd) < 0 && rc == LV_OK) {
-        rc = lv_fail_errno(LV_ERR_IO, "%s: closing", beside);
+    *out = (lv_new_file){.path = lv_path("%s", path), .beside = beside, .file = file};
+    return LV_OK;
+}
+
+int lv_new_file_write(lv_new_file *file, const void *data, size_t n)
+{
+    return n == 0 || fwrite(data, 1, n, file->file) == n
+               ? LV_OK
+               : lv_fail_errno(LV_ERR_IO, "%s: writing", file->beside);
+}
+
+int lv_new_file_close(lv_new_file *file, int rc)
+{
+    if (!file->file) {
+        return rc;
     }
-    if (rc == LV_OK) {
-        rc = lv_file_rename(beside, path);
+    if (rc == LV_OK && (fflush(file->file) != 0 || fsync(fileno(file->file)) < 0)) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: writing", file->beside);
     }
+    if (fclose(file->file) != 0 && rc == LV_OK) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: closing", file->beside);
+    }
+    rc = rc < 0 ? rc : lv_file_rename(file->beside, file->path);
     if (rc < 0) {
-        unlink(beside);
+        unlink(file->beside);
     }
-    free(beside);
+    free(file->beside);
+    free(file->path);
+    *file = (lv_new_file){0};
     return rc;
 }
 
 int lv_file_write(const char *path, const void *data, size_t n)
 {
-    char *beside = NULL;
-    int fd = open_beside(&beside, path);
-    if (fd < 0) {
-        return fd;
-    }
-    return finish_beside(write_all(fd, data, n, beside), fd, beside, path);
+    lv_new_file out = {0};
+    int rc = lv_new_file_open(&out, path);
+    rc = rc < 0 ? rc : lv_new_file_write(&out, data, n);
+    return lv_new_file_close(&out, rc);
 }
 
 int lv_file_copy(const char *to, const char *from)
 {
-    char *beside = NULL;
+    lv_new_file out = {0};
     char *piece = NULL;
     struct stat st;
     size_t got = 0;
-    int out = -1;
     int in = lv_file_open(from, &st);
-    int rc = in;
     if (in < 0) {
-        return rc;
+        return in;
     }
-    out = open_beside(&beside, to);
-    if (out < 0) {
-        close(in);
-        return out;
+    int rc = lv_new_file_open(&out, to);
+    if (rc == LV_OK && !(piece = malloc(PIECE_BYTES))) {
+        rc = lv_fail(LV_ERR_MEMORY, "%s: no memory to copy", from);
     }
-    piece = malloc(PIECE_BYTES);
-    rc = piece ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: no memory to copy", from);
     while (rc == LV_OK) {
         rc = read_piece(in, piece, PIECE_BYTES, &got, from);
         if (rc < 0 || got == 0) {
             break;
         }
-        rc = write_all(out, piece, got, beside);
+        rc = lv_new_file_write(&out, piece, got);
     }
     free(piece);
     close(in);
-    return finish_beside(rc, out, beside, to);
+    return lv_new_file_close(&out, rc);
 }
 
 int lv_file_sync(const char *path)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 /* lv_file_open: to read; a pipe would be waited for, a device may have no end. returns the
@@ -19,7 +20,24 @@ int lv_file_open(const char *path, struct stat *st);
 /* lv_file_read: the whole file, with a zero byte behind it that n does not count; free() it. */
 int lv_file_read(char **out, size_t *n, const char *path);
 
-/* lv_file_write: beside the path, synced, renamed over it, directory synced. */
+/* lv_file_beside: a name for what is to become the file at path: "<path>.tmp-<host>-<process>", so
+ * that what is left of a killed job's rank cannot meet that of the next; free() it. */
+char *lv_file_beside(const char *path);
+
+/* lv_new_file: a file that is written beside its place, and appears there whole or not at all.
+ * Start it with {0}. */
+typedef struct {
+    char *path, *beside;
+    FILE *file; /* to write to; failures name beside */
+} lv_new_file;
+int lv_new_file_open(lv_new_file *out, const char *path);
+int lv_new_file_write(lv_new_file *file, const void *data, size_t n);
+
+/* lv_new_file_close: if rc is LV_OK, synced, renamed over the path, directory synced; otherwise, or
+ * if that fails, removed. One that was not opened is left alone. returns rc, or the failure */
+int lv_new_file_close(lv_new_file *file, int rc);
+
+/* lv_file_write: a new file of n bytes. */
 int lv_file_write(const char *path, const void *data, size_t n);
 
 /* lv_file_rename: rename and sync the directory; from and to are in one directory, and from was

@@ -90,6 +90,17 @@ static const char *other_format(const uint8_t *bytes, size_t n)
     return n == 0 ? "an empty file" : "something else";
 }
 
+const char *lv_image_format_name(int format)
+{
+    static const char *const names[LV_N_IMAGE_FORMATS] = {"RGB", "JPEG", "PNG", "WebP"};
+    return format >= 0 && format < LV_N_IMAGE_FORMATS ? names[format] : "unknown";
+}
+
+const char *lv_aspect_name(lv_aspect aspect)
+{
+    return aspect == LV_ASPECT_PAD ? "pad" : "square";
+}
+
 int lv_image_format_of(lv_image_format *out, const uint8_t *bytes, size_t n)
 {
     static const signature jpeg = {0, "\xFF\xD8\xFF", 3, ""};

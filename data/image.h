@@ -12,7 +12,8 @@ typedef enum {
     LV_IMAGE_RGB = 0,
     LV_IMAGE_JPEG = 1,
     LV_IMAGE_PNG = 2,
-    LV_IMAGE_WEBP = 3
+    LV_IMAGE_WEBP = 3,
+    LV_N_IMAGE_FORMATS
 } lv_image_format;
 typedef enum { LV_ASPECT_SQUARE, LV_ASPECT_PAD } lv_aspect;
 
@@ -26,6 +27,12 @@ void lv_image_free(lv_image *image);
 /* lv_image_format_of: by the first bytes.
  * fails  LV_ERR_FORMAT if it is neither JPEG, PNG nor WebP, with the name of what it is */
 int lv_image_format_of(lv_image_format *out, const uint8_t *bytes, size_t n);
+
+/* lv_image_format_name: "JPEG"; "unknown" of a number that is none. */
+const char *lv_image_format_name(int format);
+
+/* lv_aspect_name: "square" or "pad". */
+const char *lv_aspect_name(lv_aspect aspect);
 
 /* lv_image_decode: the whole file, or nothing: a truncated or damaged one is refused. Gray, CMYK,
  * palette, 16 bits and transparency as Pillow's convert("RGB"); of an animation the first frame.

@@ -33,7 +33,7 @@ typedef struct {
     void (*narrow_row)(uint8_t *out, const uint8_t *row, const lv_image_columns *columns);
 
     /* blend_rows: out[x] = clip8(round(pad_weight * pad[x] + sum_t weights[t] * rows[t,x]))
-     * in   pad (n), weights (n_taps), rows (n_taps, n) */
+     * in   pad (n), weights (n_taps), rows (n_taps, n); rows is not NULL even if n_taps is 0 */
     void (*blend_rows)(uint8_t *out, const uint8_t *rows, const int32_t *weights, size_t n_taps,
                        const uint8_t *pad, int32_t pad_weight, size_t n);
 } lv_image_kernels;

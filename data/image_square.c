@@ -241,7 +241,8 @@ static void resample(lv_image *out, const filter *down, const row_filter *across
         uint8_t *row = out->rgb + i * n * 3;
         window seen = filter_at(down, weights, (int64_t)i);
         if (across->columns.n < n) {
-            kernel->blend_rows(row, NULL, NULL, 0, across->pad_row, seen.all_weight, n * 3);
+            kernel->blend_rows(row, across->pad_row, NULL, 0, across->pad_row, seen.all_weight,
+                               n * 3);
         }
         const uint8_t *rows = row_store_get(store, &seen, &across->columns, kernel);
         kernel->blend_rows(row + at, rows, weights, (size_t)seen.n_taps, across->pad_row + at,

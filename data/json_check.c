@@ -2,6 +2,7 @@
 #include "data/json_check.h"
 
 #include "autograd/error.h"
+#include "data/json.h"
 #include "data/text.h"
 
 #include <cjson/cJSON.h>
@@ -53,7 +54,7 @@ void lv_json_found(char found[LV_JSON_FOUND_BYTES], const char *text, size_t n)
     if (len == 0) {
         len = lv_utf8_step(text, n, &valid);
     }
-    if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+    if (n >= 3 && memcmp(text, LV_JSON_MARK, 3) == 0) {
         snprintf(found, LV_JSON_FOUND_BYTES, "a byte order mark");
     } else if (is_word(text[0]) || (valid && !iscntrl((unsigned char)text[0]))) {
         snprintf(found, LV_JSON_FOUND_BYTES, "'%.*s'", (int)len, text);

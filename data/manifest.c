@@ -105,8 +105,8 @@ static int check_file(const cJSON *entry, const char *directory, int64_t want_by
     return rc;
 }
 
-int lv_manifest_check_files_watched(const cJSON *root, const char *directory,
-                                    void (*progress)(int64_t done_bytes, int64_t all_bytes))
+int lv_manifest_check_files(const cJSON *root, const char *directory,
+                            void (*progress)(int64_t done_bytes, int64_t all_bytes))
 {
     const cJSON *files = lv_json_find(root, "files");
     const cJSON *entry;
@@ -135,9 +135,4 @@ int lv_manifest_check_files_watched(const cJSON *root, const char *directory,
         }
     }
     return LV_OK;
-}
-
-int lv_manifest_check_files(const cJSON *root, const char *directory)
-{
-    return lv_manifest_check_files_watched(root, directory, NULL);
 }

@@ -79,13 +79,15 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
                   const lv_pack_team *team);
 
 /* lv_pack_reject_reasons: the most frequent reasons in dir/rejects.jsonl, file names, numbers and
- * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first.
+ * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first;
+ * only the first 64 that are met are told apart. The texts may hold control characters.
  * returns how many
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
-enum { LV_REJECT_REASON_BYTES = 128 };
+enum { LV_REJECT_REASON_BYTES = 128, LV_REJECT_FIRST_BYTES = 256 };
 typedef struct {
     char text[LV_REJECT_REASON_BYTES];
     int64_t n;
+    char first[LV_REJECT_FIRST_BYTES]; /* "record K: " and its whole reason, of the first of them */
 } lv_reject_reason;
 int lv_pack_reject_reasons(lv_reject_reason *out, int max, const char *dir);
 
@@ -109,8 +111,10 @@ typedef struct {
 int lv_pack_open(lv_pack **out, const char *dir);
 void lv_pack_close(lv_pack **pack);
 
-/* lv_pack_verify: read every byte and compare with the checksums. */
-int lv_pack_verify(const char *dir);
+/* lv_pack_verify: read every byte of every file and compare with the manifest's checksums.
+ * in     progress: told after each file how many bytes of all are done; may be NULL
+ * fails  LV_ERR_FORMAT naming the first file that is not as it was written */
+int lv_pack_verify(const lv_pack *pack, void (*progress)(int64_t done_bytes, int64_t all_bytes));
 
 const char *lv_pack_dir(const lv_pack *pack); /* as it was opened; borrowed */
 int64_t lv_pack_n_samples(const lv_pack *pack);

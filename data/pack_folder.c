@@ -147,6 +147,43 @@ static int check_copy(const lv_pack_job *job, const char *dir)
     return rc;
 }
 
+static bool is_tokenizer_file(const char *name)
+{
+    static const char *const names[] = {
+        "tokenizer.json",         "tokenizer.model",         "tokenizer_config.json", "config.json",
+        "generation_config.json", "special_tokens_map.json", "added_tokens.json"};
+    size_t i = 0;
+    while (i < sizeof names / sizeof *names && strcmp(name, names[i]) != 0) {
+        i++;
+    }
+    return i < sizeof names / sizeof *names;
+}
+
+/* Where a folder of that name holds something that no pack has there, it stays. */
+static int check_replaceable(const lv_pack_job *job, const char *path)
+{
+    DIR *dir = opendir(path);
+    int rc = dir ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    for (struct dirent *entry; rc == LV_OK && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !is_tokenizer_file(name)) {
+            rc = lv_fail(LV_ERR_CONFIG, "%s/%s is not of a pack", path, name);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    rc = rc < 0 ? rc : check_copy(job, path);
+    if (rc == LV_OK) {
+        return LV_OK;
+    }
+    return lv_fail(LV_ERR_CONFIG,
+                   "%s: holds a folder \"" LV_PACK_TOKENIZER_NAME
+                   "\" that is not this pack's and would be replaced: choose another --out, or "
+                   "remove it (%s)",
+                   job->options->out_dir, lv_error_message());
+}
+
 /* Beside its place first: --tokenizer may be that very folder. */
 static int copy_tokenizer(const lv_pack_job *job)
 {
@@ -158,6 +195,9 @@ static int copy_tokenizer(const lv_pack_job *job)
     rc = rc < 0 ? rc : lv_file_sync(beside);
     if (rc == LV_OK && (rc = lv_fail_point("pack.tokenizer.copied")) < 0) {
         lv_fail_within("%s", beside);
+    }
+    if (rc == LV_OK && lv_file_exists(dir)) {
+        rc = check_replaceable(job, dir);
     }
     rc = rc < 0 ? rc : lv_dir_remove(dir);
     rc = rc < 0 ? rc : lv_file_rename(beside, dir);

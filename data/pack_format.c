@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #define FIELD(id, name, type, columns, unit) {name, LV_PACK_##type, columns, unit},
@@ -104,13 +103,6 @@ int lv_pack_check_version(int64_t version)
                : lv_fail(LV_ERR_UNSUPPORTED,
                          "a pack of format version %" PRId64 ", this program has %d: pack again",
                          version, LV_PACK_FORMAT_VERSION);
-}
-
-char *lv_pack_beside(const char *path)
-{
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    return lv_path("%s.tmp-%s-%ld", path, host, (long)getpid());
 }
 
 int64_t lv_pack_n_shards(int64_t n, int64_t per_shard)

@@ -140,10 +140,6 @@ int64_t lv_pack_shard_images(int64_t n);
  * fails  LV_ERR_UNSUPPORTED: the pack has to be made again */
 int lv_pack_check_version(int64_t version);
 
-/* lv_pack_beside: a name for what is to become the file at path: "<path>.tmp-<host>-<process>", so
- * that what is left of a killed job's rank cannot meet that of the next; free() it. */
-char *lv_pack_beside(const char *path);
-
 /* lv_pack_n_shards: of n things, per_shard in each. */
 int64_t lv_pack_n_shards(int64_t n, int64_t per_shard);
 

@@ -32,6 +32,17 @@ static void stored_image_free(stored_image *image)
     *image = (stored_image){0};
 }
 
+/* The name as it goes on from the folder: one that begins at the root may begin with the folder. */
+static const char *within_folder(const char *name, const char *dir)
+{
+    size_t n = strlen(dir);
+    while (n > 0 && dir[n - 1] == '/') {
+        n--;
+    }
+    bool below = name[0] == '/' && dir[0] == '/' && strncmp(name, dir, n) == 0 && name[n] == '/';
+    return below ? name + n + strspn(name + n, "/") : name;
+}
+
 /* Names come from a data file: they must not lead out of the folder of images. */
 static bool leaves_folder(const char *name)
 {
@@ -63,10 +74,12 @@ static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options 
     char *bytes = NULL;
     size_t n = 0;
     int width = 0, height = 0;
-    if (leaves_folder(name)) {
-        return lv_fail(LV_ERR_FORMAT, "the name leads out of the folder of images");
+    const char *rest = within_folder(name, options->image_dir);
+    if (leaves_folder(rest)) {
+        return lv_fail(LV_ERR_FORMAT, "the name leads out of the folder of images, %s",
+                       options->image_dir);
     }
-    char *path = lv_path("%s/%s", options->image_dir, name);
+    char *path = lv_path("%s/%s", options->image_dir, rest);
     int rc = read_file(&bytes, &n, path);
     *n_read = (int64_t)n;
     if (rc == LV_OK) {

@@ -381,18 +381,9 @@ void lv_pack_close(lv_pack **pack)
     *pack = NULL;
 }
 
-int lv_pack_verify(const char *dir)
+int lv_pack_verify(const lv_pack *pack, void (*progress)(int64_t done_bytes, int64_t all_bytes))
 {
-    char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, dir);
-    cJSON *manifest = NULL;
-    lv_pack *pack = NULL;
-    int rc = lv_manifest_read(&manifest, path);
-    rc = rc < 0 ? rc : lv_manifest_check_files(manifest, dir);
-    rc = rc < 0 ? rc : lv_pack_open(&pack, dir);
-    lv_pack_close(&pack);
-    cJSON_Delete(manifest);
-    free(path);
-    return rc;
+    return lv_manifest_check_files(pack->manifest, pack->dir, progress);
 }
 
 const char *lv_pack_dir(const lv_pack *pack)

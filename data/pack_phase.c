@@ -230,8 +230,7 @@ int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entr
     if (rc == LV_OK && phase->finish) {
         rc = phase->finish(job);
     }
-    /* Of all records there will be a full list; before that there is no need to look at them all.
-     */
+    /* where all samples were looked at, lv_pack_finish has the full list of rejects */
     bool complete = rc == LV_OK && check_complete(job, phase, kept, n_shards) == LV_OK;
     if (rc == LV_OK && !(complete && phase->kind == &LV_PACK_SAMPLES)) {
         rc = check_rejects(job);

@@ -11,51 +11,23 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- the file ---- */
 
-typedef struct {
-    char *path, *beside;
-    FILE *file;
-} output;
-
-static int output_open(output *out, const lv_pack_job *job)
+static int open_list(lv_new_file *out, const lv_pack_job *job)
 {
-    out->path = lv_path("%s/" LV_PACK_REJECTS_NAME, job->options->out_dir);
-    out->beside = lv_pack_beside(out->path);
-    out->file = fopen(out->beside, "wb");
-    return out->file ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: creating", out->beside);
-}
-
-static int output_append(output *out, const lv_pack_column *bytes)
-{
-    return bytes->n == 0 || fwrite(bytes->data, 1, (size_t)bytes->n, out->file) == (size_t)bytes->n
-               ? LV_OK
-               : lv_fail_errno(LV_ERR_IO, "%s: writing", out->beside);
-}
-
-/* Gives the file its name if rc is LV_OK. */
-static int output_close(output *out, int rc)
-{
-    if (out->file) {
-        if (rc == LV_OK && (fflush(out->file) != 0 || fsync(fileno(out->file)) < 0)) {
-            rc = lv_fail_errno(LV_ERR_IO, "%s: writing", out->beside);
-        }
-        if (fclose(out->file) != 0 && rc == LV_OK) {
-            rc = lv_fail_errno(LV_ERR_IO, "%s: closing", out->beside);
-        }
-        rc = rc < 0 ? rc : lv_file_rename(out->beside, out->path);
-        if (rc < 0) {
-            unlink(out->beside);
-        }
-    }
-    free(out->beside);
-    free(out->path);
+    char *path = lv_path("%s/" LV_PACK_REJECTS_NAME, job->options->out_dir);
+    int rc = lv_new_file_open(out, path);
+    free(path);
     return rc;
 }
 
-static int append_shard(output *out, const lv_pack_job *job, int64_t k)
+static int append(lv_new_file *out, const lv_pack_column *lines)
+{
+    return lv_new_file_write(out, lines->data, (size_t)lines->n);
+}
+
+static int append_shard(lv_new_file *out, const lv_pack_job *job, int64_t k)
 {
     lv_pack_shard shard = {.kind = &LV_PACK_SAMPLES};
     lv_pack_identity identity;
@@ -64,7 +36,7 @@ static int append_shard(output *out, const lv_pack_job *job, int64_t k)
     char *path = lv_path("%s/%s", job->options->out_dir, name);
     int rc = lv_pack_shard_open(&file, &identity, path, &LV_PACK_SAMPLES, k);
     rc = rc < 0 ? rc : lv_pack_shard_load(&shard, file, path, LV_PACK_REJECT_BYTES);
-    rc = rc < 0 ? rc : output_append(out, &shard.columns[LV_PACK_REJECT_BYTES]);
+    rc = rc < 0 ? rc : append(out, &shard.columns[LV_PACK_REJECT_BYTES]);
     lv_pack_shard_close(&file);
     lv_pack_shard_free(&shard);
     free(path);
@@ -76,13 +48,13 @@ int lv_pack_write_rejects(const lv_pack_job *job)
 {
     int64_t n =
         lv_pack_n_shards(lv_pack_source_n_records(job->source), job->identity.shard_records);
-    output out = {0};
+    lv_new_file out = {0};
     int rc = lv_fail_point("pack.rejects.begin");
-    rc = rc < 0 ? lv_fail_within("%s", job->options->out_dir) : output_open(&out, job);
+    rc = rc < 0 ? lv_fail_within("%s", job->options->out_dir) : open_list(&out, job);
     for (int64_t k = 0; rc == LV_OK && k < n; k++) {
         rc = job->samples[k].n_bad ? append_shard(&out, job, k) : LV_OK;
     }
-    rc = output_close(&out, rc);
+    rc = lv_new_file_close(&out, rc);
     rc = rc < 0 ? rc : lv_fail_point("pack.rejects.written");
     return rc < 0 ? lv_fail_within("%s/" LV_PACK_REJECTS_NAME, job->options->out_dir) : rc;
 }
@@ -90,11 +62,11 @@ int lv_pack_write_rejects(const lv_pack_job *job)
 int lv_pack_list_first_rejects(const lv_pack_job *job, int64_t *n)
 {
     lv_prompt prompt = {0};
-    output out = {0};
+    lv_new_file out = {0};
     const cJSON *json = NULL;
     int64_t index = 0;
     int more = 1;
-    int rc = output_open(&out, job);
+    int rc = open_list(&out, job);
     *n = 0;
     lv_pack_source_seek(job->source, 0);
     while (rc == LV_OK && more > 0 && !lv_pack_too_many(job, *n)) {
@@ -107,18 +79,18 @@ int lv_pack_list_first_rejects(const lv_pack_job *job, int64_t *n)
         }
         if (rc == LV_OK && one.columns[LV_PACK_REJECT_BYTES].n > 0) {
             (*n)++;
-            rc = output_append(&out, &one.columns[LV_PACK_REJECT_BYTES]);
+            rc = append(&out, &one.columns[LV_PACK_REJECT_BYTES]);
         }
         lv_pack_shard_free(&one);
         free(path);
     }
     lv_prompt_free(&prompt);
-    return output_close(&out, rc);
+    return lv_new_file_close(&out, rc);
 }
 
 /* ---- what they have in common ---- */
 
-enum { MAX_KINDS = 64 };
+enum { MAX_KINDS = 64 }; /* what is beyond is not counted */
 
 typedef struct {
     int n;
@@ -126,7 +98,7 @@ typedef struct {
 } tally;
 
 /* What of the reason is the same for other records: what stands behind the image's name, digits as
- * N, quoted words as "...". */
+ * N, quoted words as "..."; a quoted key in front stays. */
 static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, const char *image)
 {
     const char *name = image && *image ? strstr(reason, image) : NULL;
@@ -134,8 +106,10 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
     if (name && strncmp(name + strlen(image), ": ", 2) == 0) {
         reason = name + strlen(image) + 2;
     }
+    const char *key_end = *reason == '"' ? strchr(reason + 1, '"') : NULL;
+    const char *behind_key = key_end && key_end[1] == ':' ? key_end + 1 : reason;
     while (*reason && n < LV_REJECT_REASON_BYTES - 6) {
-        const char *quote = *reason == '"' ? strchr(reason + 1, '"') : NULL;
+        const char *quote = *reason == '"' && reason >= behind_key ? strchr(reason + 1, '"') : NULL;
         if (quote) {
             memcpy(out + n, "\"...\"", 5);
             n += 5;
@@ -153,19 +127,20 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
     out[n] = '\0';
 }
 
-static void add_kind(tally *t, const char *text)
+static void add_kind(tally *t, const char *text, double index, const char *reason)
 {
     int i = 0;
     while (i < t->n && strcmp(t->kinds[i].text, text) != 0) {
         i++;
     }
-    if (i == t->n && t->n < MAX_KINDS - 1) {
-        snprintf(t->kinds[t->n++].text, LV_REJECT_REASON_BYTES, "%s", text);
-    } else if (i == t->n) { /* the last is of all that have no place of their own */
-        i = MAX_KINDS - 1;
-        snprintf(t->kinds[i].text, LV_REJECT_REASON_BYTES, "other reasons");
+    if (i == t->n && t->n < MAX_KINDS) {
+        snprintf(t->kinds[i].text, LV_REJECT_REASON_BYTES, "%s", text);
+        snprintf(t->kinds[i].first, LV_REJECT_FIRST_BYTES, "record %.0f: %s", index, reason);
+        t->n++;
     }
-    t->kinds[i].n++;
+    if (i < t->n) {
+        t->kinds[i].n++;
+    }
 }
 
 static void add_line(tally *t, const char *line, size_t n)
@@ -177,7 +152,7 @@ static void add_line(tally *t, const char *line, size_t n)
         lv_json_string(json, "reason", true, &reason) == LV_OK) {
         image = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "image"));
         generalise(kind, reason, image);
-        add_kind(t, kind);
+        add_kind(t, kind, cJSON_GetNumberValue(lv_json_find(json, "index")), reason);
     }
     cJSON_Delete(json);
 }
@@ -206,9 +181,8 @@ int lv_pack_reject_reasons(lv_reject_reason *out, int max, const char *dir)
         rc = lv_fail_errno(LV_ERR_IO, "%s: reading", path);
     }
     if (rc == LV_OK) {
-        int n_kinds = t->kinds[MAX_KINDS - 1].n ? MAX_KINDS : t->n;
-        qsort(t->kinds, (size_t)n_kinds, sizeof *t->kinds, by_number);
-        rc = n_kinds < max ? n_kinds : max;
+        qsort(t->kinds, (size_t)t->n, sizeof *t->kinds, by_number);
+        rc = t->n < max ? t->n : max;
         memcpy(out, t->kinds, (size_t)rc * sizeof *out);
     }
     if (file) {
@@ -226,26 +200,28 @@ int lv_pack_check_rejects(const lv_pack_summary *summary, const lv_pack_options 
                           bool at_least)
 {
     lv_reject_reason most = {.text = ""};
-    char why[LV_REJECT_REASON_BYTES + 64] = "";
+    char why[LV_REJECT_REASON_BYTES + LV_REJECT_FIRST_BYTES + 64] = "", limit[64];
+    snprintf(limit, sizeof limit, "more than the allowed fraction (--max-rejects %g)",
+             options->max_rejects);
     if (summary->n_records == 0) {
         return lv_fail(LV_ERR_FORMAT, "%s: holds no samples", options->data_path);
     }
     const char *verdict =
         options->strict && summary->n_rejects > 0 ? "none may be in a strict run"
-        : (double)summary->n_rejects > options->max_rejects * (double)summary->n_records
-            ? "more than the allowed fraction"
+        : (double)summary->n_rejects > options->max_rejects * (double)summary->n_records ? limit
         : summary->n_samples == 0 ? "nothing is left to train on"
                                   : NULL;
     if (!verdict) {
         return LV_OK;
     }
     if (lv_pack_reject_reasons(&most, 1, options->out_dir) == 1) {
-        snprintf(why, sizeof why, ", most often for \"%s\" (%" PRId64 ")", most.text, most.n);
+        snprintf(why, sizeof why, ", most often for \"%s\" (%" PRId64 "; the first is %s)",
+                 most.text, most.n, most.first);
     }
     return lv_fail(LV_ERR_FORMAT,
-                   "%s: %s%" PRId64 " of %" PRId64 " records were rejected%s, %s (%g); see "
+                   "%s: %s%" PRId64 " of %" PRId64 " records were rejected%s: %s; see "
                    "%s/" LV_PACK_REJECTS_NAME "%s",
                    options->data_path, at_least ? "at least " : "", summary->n_rejects,
-                   summary->n_records, why, verdict, options->max_rejects, options->out_dir,
+                   summary->n_records, why, verdict, options->out_dir,
                    at_least ? ", which lists the first of them" : "");
 }

@@ -48,7 +48,7 @@ static int open_spool(lv_pack_shard *shard, int field)
 {
     lv_pack_column *c = &shard->columns[field];
     size_t n_bytes = (size_t)c->n * lv_pack_row_bytes(&shard->kind->fields[field]);
-    char *beside = lv_pack_beside(shard->path);
+    char *beside = lv_file_beside(shard->path);
     FILE *spool = fopen(beside, "w+b");
     int rc =
         spool && unlink(beside) == 0 && fwrite(c->data ? c->data : "", 1, n_bytes, spool) == n_bytes
@@ -214,7 +214,7 @@ static int pass(const char *point, const char *path)
 int lv_pack_shard_write(int64_t *n_bytes, int64_t *crc32, const lv_pack_shard *shard, int64_t index,
                         const lv_pack_identity *identity)
 {
-    char *beside = lv_pack_beside(shard->path);
+    char *beside = lv_file_beside(shard->path);
     int rc = write_hdf5(beside, shard, index, identity);
     rc = rc < 0 ? rc : pass("pack.shard.closed", beside);
     rc = rc < 0 ? rc : lv_pack_seal_write(beside, n_bytes, crc32);

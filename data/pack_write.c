@@ -48,9 +48,7 @@ static void identify(lv_pack_job *job)
     snprintf(id->fingerprint, sizeof id->fingerprint, "%s", fingerprint);
     snprintf(id->store, sizeof id->store, "%s", o->store_rgb ? "rgb" : "original");
     snprintf(id->aspect, sizeof id->aspect, "%s",
-             !o->store_rgb                   ? "none"
-             : o->aspect == LV_ASPECT_SQUARE ? "square"
-                                             : "pad");
+             o->store_rgb ? lv_aspect_name(o->aspect) : "none");
     id->image_size = o->store_rgb ? o->image_size : 0;
     id->has_images = job->names.n > 0;
     id->shard_records = lv_pack_shard_records(lv_pack_source_n_records(job->source));
@@ -99,6 +97,7 @@ static int prepare(lv_pack_job *job)
     int rc = check_options(o);
     rc = rc < 0 ? rc : lv_template_open(&job->template, o->template_name);
     rc = rc < 0 ? rc : lv_tokenizer_open(&job->tokenizer, o->tokenizer_path);
+    rc = rc < 0 ? rc : lv_template_check(job->template, job->tokenizer);
     if (rc == LV_OK && job->team.rank == 0) {
         lv_template_print_missing_pieces(job->template, job->tokenizer);
     }
@@ -132,7 +131,7 @@ static int write_phases(lv_pack_job *job)
 }
 
 /* What a finished pack says of itself, and whether these options would have let it pass. */
-static int summarise(lv_pack_summary *summary, const lv_pack_options *options)
+static int summarise(lv_pack_summary *summary, const lv_pack_options *options, bool was_complete)
 {
     lv_pack *pack = NULL;
     const cJSON *file;
@@ -146,7 +145,11 @@ static int summarise(lv_pack_summary *summary, const lv_pack_options *options)
         }
     }
     lv_pack_close(&pack);
-    return rc < 0 ? rc : lv_pack_check_rejects(summary, options, false);
+    rc = rc < 0 ? rc : lv_pack_check_rejects(summary, options, false);
+    return rc < 0 && was_complete
+               ? lv_fail(rc, "%s; the pack was finished before: to pack again, remove it first",
+                         lv_error_message())
+               : rc;
 }
 
 static void clean_up(lv_pack_job *job)
@@ -183,7 +186,9 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
     if (rc == LV_OK && !finished) {
         rc = write_phases(&job);
     }
-    rc = rc < 0 ? rc : lv_pack_meet(&job, job.team.rank == 0 ? summarise(&found, options) : LV_OK);
+    rc = rc < 0 ? rc
+                : lv_pack_meet(&job,
+                               job.team.rank == 0 ? summarise(&found, options, finished) : LV_OK);
     rc = rc < 0 ? rc : lv_pack_share(&job, &found, sizeof found);
     if (rc == LV_OK) {
         *summary = found;

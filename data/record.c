@@ -5,17 +5,25 @@
 #include "data/json.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* The shortest digits that give the number back; a whole number as such. */
-static void number_text(char *text, size_t bytes, double number)
+enum { NUMBER_BYTES = 32 };
+static const double MAX_WHOLE = 1e22; /* up to here a whole number is written out */
+
+/* The shortest digits that give the number back; a whole number as such, without an exponent. */
+static void number_text(char text[NUMBER_BYTES], double number)
 {
+    if (fabs(number) < MAX_WHOLE && number == floor(number)) {
+        snprintf(text, NUMBER_BYTES, "%.0f", number);
+        return;
+    }
     for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, bytes, "%.*g", digits, number);
+        snprintf(text, NUMBER_BYTES, "%.*g", digits, number);
         if (strtod(text, NULL) == number) {
             break;
         }
@@ -24,14 +32,14 @@ static void number_text(char *text, size_t bytes, double number)
 
 static int read_id(lv_record *r, const cJSON *json)
 {
-    char digits[32];
+    char digits[NUMBER_BYTES];
     const cJSON *item = lv_json_find(json, "id");
     if (item && !cJSON_IsString(item) && !cJSON_IsNumber(item)) {
         return lv_fail(LV_ERR_FORMAT, "\"id\": expected a string or a number, found %s",
                        lv_json_kind(item));
     }
     if (cJSON_IsNumber(item)) {
-        number_text(digits, sizeof digits, item->valuedouble);
+        number_text(digits, item->valuedouble);
     }
     r->id = strdup(cJSON_IsNumber(item) ? digits : item ? item->valuestring : "");
     return r->id ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for a record");

@@ -321,6 +321,23 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
 
 /* ---- pieces ---- */
 
+int lv_template_check(const lv_template *template, const lv_tokenizer *tokenizer)
+{
+    const filling with = {template, tokenizer, ""};
+    lv_script script = {0};
+    int rc = LV_OK;
+    for (size_t i = 0; i < LV_TEMPLATE_N_LISTS; i++) {
+        const lv_part *parts =
+            (const lv_part *)((const char *)template + LV_TEMPLATE_LISTS[i].offset);
+        for (const lv_part *p = parts; rc == LV_OK && !is_end(parts, p); p++) {
+            rc = p->kind == LV_PART_EOS || p->kind == LV_PART_BOS ? add_part(&script, p, &with, "")
+                                                                  : LV_OK;
+        }
+    }
+    lv_script_free(&script);
+    return rc < 0 ? lv_fail_within("template %s", template->name) : LV_OK;
+}
+
 /* The names of the pieces that the tokenizer lacks, each once; returns how many. */
 static size_t missing_pieces(const char **names, size_t room, const lv_template *t,
                              const lv_tokenizer *tokenizer)

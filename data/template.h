@@ -79,6 +79,11 @@ const char *lv_template_name(const lv_template *template);
  * borrowed. */
 const char *lv_template_stop(const lv_template *template);
 
+/* lv_template_check: whether the tokenizer has the BOS and EOS that the template inserts, before
+ * there is a record that needs them.
+ * fails  LV_ERR_CONFIG, LV_ERR_MEMORY */
+int lv_template_check(const lv_template *template, const lv_tokenizer *tokenizer);
+
 /* lv_template_print_missing_pieces: one line on stderr if the tokenizer lacks a piece of the
  * template, which is then written as ordinary text. */
 void lv_template_print_missing_pieces(const lv_template *template, const lv_tokenizer *tokenizer);

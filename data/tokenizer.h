@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Text to token ids and back, for BPE tokenizers of three kinds:
- *   tokenizer.json, LLaMA's     a marker for spaces, byte fallback; as the tokenizers library reads
- * it tokenizer.json, byte-level  Llama 3, Qwen2, GPT-2: words by a pattern, Unicode forms; as above
- *   tokenizer.model             sentencepiece; as transformers' (4.57) slow LlamaTokenizer reads it
+ *
+ *   tokenizer.json, LLaMA's     a marker for spaces, byte fallback
+ *   tokenizer.json, byte-level  Llama 3, Qwen2, GPT-2: words by a pattern, Unicode forms
+ *   tokenizer.model             sentencepiece
+ *
+ * The first two are read as the tokenizers library does, the third as transformers' (4.57) slow
+ * LlamaTokenizer.
  */
 #ifndef LV_DATA_TOKENIZER_H
 #define LV_DATA_TOKENIZER_H
@@ -41,11 +45,11 @@ void lv_tokenizer_close(lv_tokenizer **tokenizer);
  * text, and <image>, are ordinary characters; added tokens that are not special, and
  * sentencepiece's user-defined pieces, are found. Invalid UTF-8 becomes U+FFFD: for a
  * tokenizer.json one for each maximal subpart, as Python decodes it; for a tokenizer.model one for
- * each byte, as sentencepiece does. Time O(n log n). Threads may share a tokenizer. in     text of
- * n bytes; first: the chunk stands at the beginning of a tokenizer call, false: it follows a
- * special piece in the same call (this decides about the space marker) fails  LV_ERR_MEMORY;
- * LV_ERR_FORMAT when the tokenizer's pattern takes too many steps or its normaliser's rules are
- * damaged; then out is as it was */
+ * each byte, as sentencepiece does. Time O(n log n). Threads may share a tokenizer.
+ * in     text of n bytes; first: the chunk stands at the beginning of a tokenizer call, false: it
+ *        follows a special piece in the same call (this decides about the space marker)
+ * fails  LV_ERR_MEMORY; LV_ERR_FORMAT when the tokenizer's pattern takes too many steps or its
+ *        normaliser's rules are damaged; then out is as it was */
 int lv_tokenizer_encode(const lv_tokenizer *tokenizer, const char *text, size_t n, bool first,
                         lv_tokens *out);
 

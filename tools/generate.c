@@ -190,7 +190,7 @@ int lv_tool_generate(int argc, char **argv)
          .kind = LV_FLAG_TEXTS,
          .value = &r.images,
          .placeholder = "FILE",
-         .help = "JPEG or PNG; repeatable; without it the question is about text alone"},
+         .help = "JPEG, PNG or WebP; repeatable; without it the question is about text alone"},
         {.name = "--prompt",
          .kind = LV_FLAG_TEXT,
          .value = &r.prompt,

@@ -67,7 +67,4 @@ int lv_inspect_verdict(int rc);
 
 bool lv_inspect_has(const char *dir, const char *name);
 
-/* lv_inspect_rejects: the records that were rejected, by reason; nothing if there are none. */
-int lv_inspect_rejects(const char *dir, int64_t n_rejects, int64_t n_records);
-
 #endif

@@ -5,7 +5,6 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/manifest.h"
 #include "data/pack_manifest.h"
 #include "tools/pack_stats.h"
 #include "tools/terminal.h"
@@ -18,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SHOWN_REASONS = 8 };
 static const double QUIET_S = 2; /* what takes no longer shows no progress */
 
 /* ---- progress: on a terminal, when it takes a while ---- */
@@ -47,15 +47,13 @@ static void begin_progress(void)
     begin_s = lv_clock_s();
 }
 
-static int read_all(lv_pack_stats *stats, const char *dir, lv_pack *pack,
-                    const lv_inspect_options *options)
+static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_options *options)
 {
     void (*watch)(const char *, int64_t, int64_t) = options->json ? NULL : show_progress;
     int rc = LV_OK;
     if (!options->quick) {
         begin_progress();
-        rc = lv_manifest_check_files_watched(lv_pack_manifest(pack), dir,
-                                             options->json ? NULL : show_verified);
+        rc = lv_pack_verify(pack, options->json ? NULL : show_verified);
     }
     begin_progress();
     rc = rc < 0 ? rc
@@ -72,8 +70,7 @@ static void print_images(const lv_pack *pack, const lv_pack_stats *s)
     lv_aspect aspect = LV_ASPECT_SQUARE;
     int size = lv_pack_stored_size(pack, &aspect);
     if (size > 0) {
-        printf("  %-20s RGB %d x %d, %s\n", "images stored", size, size,
-               aspect == LV_ASPECT_PAD ? "pad" : "square");
+        printf("  %-20s RGB %d x %d, %s\n", "images stored", size, size, lv_aspect_name(aspect));
     } else if (s->n_images > 0) {
         printf("  %-20s as found:", "images stored");
         for (int f = 0, n = 0; f < LV_N_IMAGE_FORMATS; f++) {
@@ -88,6 +85,29 @@ static void print_images(const lv_pack *pack, const lv_pack_stats *s)
     if (s->n_images > 0) {
         lv_inspect_bytes("their bytes", s->image_bytes);
     }
+}
+
+/* By reason; nothing if there are none. */
+static int print_rejects(const char *dir, int64_t n_rejects, int64_t n_records)
+{
+    lv_reject_reason reasons[SHOWN_REASONS];
+    int64_t n_other = n_rejects;
+    int n = n_rejects > 0 ? lv_pack_reject_reasons(reasons, SHOWN_REASONS, dir) : 0;
+    if (n_rejects == 0 || n < 0) {
+        return n;
+    }
+    printf("  %-20s %" PRId64 " of %" PRId64 " records, listed in %s/" LV_PACK_REJECTS_NAME "\n",
+           "rejected", n_rejects, n_records, dir);
+    for (int i = 0; i < n; i++) {
+        printf("    %8" PRId64 "  ", reasons[i].n);
+        lv_print_shown(stdout, reasons[i].text, strlen(reasons[i].text));
+        printf("\n");
+        n_other -= reasons[i].n;
+    }
+    if (n_other > 0) {
+        printf("    %8" PRId64 "  other reasons\n", n_other);
+    }
+    return LV_OK;
 }
 
 static void print_cuts(const lv_pack_stats *s, int64_t max_length, int rows_per_image)
@@ -133,7 +153,7 @@ static int print_pack(const char *dir, const lv_pack *pack, const lv_pack_stats 
     lv_inspect_count("tokens", s->n_tokens);
     lv_inspect_share("supervised tokens", s->n_supervised, s->n_tokens);
     lv_inspect_count("longest, tokens", s->longest);
-    int rc = lv_inspect_rejects(dir, totals->n_rejects, totals->n_records);
+    int rc = print_rejects(dir, totals->n_rejects, totals->n_records);
     if (rc < 0) {
         return rc;
     }
@@ -224,7 +244,7 @@ static int inspect_whole(const char *dir, lv_pack *pack, const lv_inspect_option
 {
     lv_pack_summary totals = {0};
     lv_pack_stats *stats = malloc(sizeof *stats);
-    int rc = stats ? read_all(stats, dir, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    int rc = stats ? read_all(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
     rc = rc < 0 ? rc : lv_pack_manifest_totals(&totals, lv_pack_manifest(pack));
     if (rc == LV_OK) {
         rc = options->json ? print_json(dir, pack, stats, &totals, options)

@@ -63,8 +63,7 @@ int lv_inspect_png(lv_pack *pack, const int64_t *image_ids, int n_images,
     rc = write_image(pack, image_ids[i], &vision, options->png);
     if (rc == LV_OK && !options->json) {
         printf("wrote %s: image %" PRId64 " of %d as %d x %d, %s\n", options->png, i, n_images,
-               vision.image_size, vision.image_size,
-               vision.aspect == LV_ASPECT_PAD ? "pad" : "square");
+               vision.image_size, vision.image_size, lv_aspect_name(vision.aspect));
     }
     return rc;
 }

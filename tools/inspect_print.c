@@ -7,6 +7,7 @@
 #include "autograd/error.h"
 #include "data/file.h"
 #include "tools/terminal.h"
+#include "train/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,13 +66,8 @@ void lv_inspect_share(const char *label, int64_t n, int64_t all)
 
 void lv_inspect_bytes(const char *label, int64_t bytes)
 {
-    static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
-    double n = (double)bytes;
-    int unit = 0;
-    for (; n >= 1000 && unit < 4; unit++) {
-        n /= 1000;
-    }
-    printf("  %-20s %.*f %s\n", label, unit > 0, n, units[unit]);
+    char text[32];
+    printf("  %-20s %s\n", label, lv_bytes_text(text, bytes));
 }
 
 int lv_inspect_verdict(int rc)

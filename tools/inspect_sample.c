@@ -8,6 +8,7 @@
 #include "data/batch.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "data/pack_manifest.h"
 #include "data/tokenizer.h"
 #include "tools/pack_stats.h"
 #include "tools/prompt_runs.h"
@@ -80,7 +81,7 @@ static int read_view(sample_view *v, lv_pack *pack)
 /* The text, by the tokenizer that is given or the pack's own copy; without any there is none. */
 static int read_text(sample_view *v, const char *dir, const lv_pack *pack, const char *given)
 {
-    char *path = given ? lv_path("%s", given) : lv_path("%s/tokenizer", dir);
+    char *path = given ? lv_path("%s", given) : lv_path("%s/" LV_PACK_TOKENIZER_NAME, dir);
     lv_tokenizer *tokenizer = NULL;
     if (!given && !lv_dir_exists(path)) {
         free(path);

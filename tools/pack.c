@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "data/pack.h"
+#include "tools/terminal.h"
 #include "train/progress.h"
 
 #include <inttypes.h>
@@ -27,18 +28,13 @@ static int sum(void *context, int64_t *x, int64_t n)
 }
 
 static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
-enum { LARGE_BYTES = 100000000, BYTES_TEXT = 64 };
+static const double AGAIN_S = 0.1;
+enum { LARGE_BYTES = 100000000, RATE_TEXT = 32 };
 
-/* "12.3 MB"; returns buf. */
-static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
+/* "6.25", "82.1" or "12345"; returns buf. */
+static const char *rate_text(char buf[RATE_TEXT], double per_s)
 {
-    snprintf(buf, BYTES_TEXT,
-             n < 1000000      ? "%.1f kB"
-             : n < 1000000000 ? "%.1f MB"
-                              : "%.1f GB",
-             (double)n * (n < 1000000      ? 1e-3
-                          : n < 1000000000 ? 1e-6
-                                           : 1e-9));
+    snprintf(buf, RATE_TEXT, per_s < 100 ? "%.3g" : "%.0f", per_s);
     return buf;
 }
 
@@ -46,9 +42,9 @@ static const char *bytes_text(char buf[BYTES_TEXT], int64_t n)
 static void show_progress(void *context, const lv_pack_progress *p)
 {
     static const char *phase; /* which began at begin_s */
-    static double begin_s;
+    static double begin_s, shown_s;
     const lv_comm *comm = context;
-    char eta[32], rate[BYTES_TEXT] = "";
+    char eta[32], rate[32] = "", things[RATE_TEXT];
     if (comm->rank > 0) {
         return;
     }
@@ -56,21 +52,23 @@ static void show_progress(void *context, const lv_pack_progress *p)
         phase = p->what;
         begin_s = lv_clock_s();
     }
-    double elapsed_s = lv_clock_s() - begin_s;
+    double now_s = lv_clock_s(), elapsed_s = now_s - begin_s;
     if (p->own == 0 && p->n_bytes > LARGE_BYTES) {
-        lv_progress_show(false, "%s, %s", p->what, bytes_text(rate, p->n_bytes));
+        lv_progress_show(false, "%s, %s", p->what, lv_bytes_text(rate, p->n_bytes));
     }
-    if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S) {
+    if (p->own == 0 || p->done == 0 || elapsed_s < SHORT_S ||
+        (p->done < p->own && now_s - shown_s < AGAIN_S)) {
         return;
     }
+    shown_s = now_s;
     double per_own = (double)p->all / (double)p->own;
     if (p->n_bytes > 0) {
         snprintf(rate, sizeof rate, ", %.1f MB/s", 1e-6 * (double)p->n_bytes * per_own / elapsed_s);
     }
     lv_progress_show(
-        false, "%s %s%.0f/%" PRId64 "  %.3g/s%s  ETA %s%s", p->what,
+        false, "%s %s%.0f/%" PRId64 "  %s/s%s  ETA %s%s", p->what,
         comm->n_ranks > 1 ? "about " : "", (double)p->done * per_own, p->all,
-        (double)p->done * per_own / elapsed_s, rate,
+        rate_text(things, (double)p->done * per_own / elapsed_s), rate,
         lv_duration_text(eta, (double)(p->own - p->done) * elapsed_s / (double)p->done),
         comm->n_ranks > 1 ? " (all ranks, as rank 0 goes)" : "");
 }
@@ -94,26 +92,30 @@ static int print_rejects(const lv_pack_summary *s, const char *dir)
         return LV_OK;
     }
     int n = lv_pack_reject_reasons(reasons, MOST, dir);
-    printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl\n", s->n_rejects,
-           s->n_records, dir);
+    printf("%" PRId64 " of %" PRId64 " records were rejected: see %s/rejects.jsonl%s\n",
+           s->n_rejects, s->n_records, dir,
+           s->was_complete ? " (to try them again, remove the pack first)" : "");
     for (int i = 0; i < n; i++) {
-        printf("  %" PRId64 " times: %s\n", reasons[i].n, reasons[i].text);
+        printf("  %" PRId64 " times: ", reasons[i].n);
+        lv_print_shown(stdout, reasons[i].text, strlen(reasons[i].text));
+        printf("\n");
     }
     return n < 0 ? n : LV_OK;
 }
 
 static int print_summary(const lv_pack_summary *s, const char *dir, double elapsed_s)
 {
-    char bytes[BYTES_TEXT], duration[32];
+    char bytes[32], rate[RATE_TEXT], duration[32];
     printf("%s %s%s: %" PRId64 " samples, %" PRId64 " images, %" PRId64 " tokens, %" PRId64
            " of them supervised, %s",
            s->was_complete ? "pack" : "wrote", dir, s->was_complete ? " is already complete" : "",
-           s->n_samples, s->n_images, s->n_tokens, s->n_supervised, bytes_text(bytes, s->n_bytes));
+           s->n_samples, s->n_images, s->n_tokens, s->n_supervised,
+           lv_bytes_text(bytes, s->n_bytes));
     if (!s->was_complete) {
         printf(", in %s", lv_duration_text(duration, elapsed_s));
     }
     if (s->n_images_written > 0) {
-        printf(" (%.3g images/s)", (double)s->n_images_written / elapsed_s);
+        printf(" (%s images/s)", rate_text(rate, (double)s->n_images_written / elapsed_s));
     }
     printf("\n");
     return print_rejects(s, dir);
@@ -164,13 +166,15 @@ int lv_tool_pack(int argc, char **argv)
          .kind = LV_FLAG_TEXT,
          .value = &options.data_path,
          .placeholder = "FILE",
-         .help = "LLaVA's samples {id, image, conversations}: a JSON array, or JSONL",
+         .help = "LLaVA's samples {id, image, conversations}: a JSON array, or JSONL; one file, a "
+                 "config takes several packs",
          .required = true},
         {.name = "--images",
          .kind = LV_FLAG_TEXT,
          .value = &options.image_dir,
          .placeholder = "DIR",
-         .help = "folder in which the names of the images start (default none: text only)"},
+         .help = "folder in which the names of the images start; / for absolute names (default "
+                 "none: text only)"},
         {.name = "--tokenizer",
          .kind = LV_FLAG_TEXT,
          .value = &options.tokenizer_path,

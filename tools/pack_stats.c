@@ -15,12 +15,6 @@ typedef struct {
     int rows_per_image;
 } sample_view;
 
-const char *lv_image_format_name(int format)
-{
-    static const char *const names[LV_N_IMAGE_FORMATS] = {"RGB", "JPEG", "PNG", "WebP"};
-    return format >= 0 && format < LV_N_IMAGE_FORMATS ? names[format] : "unknown";
-}
-
 static int64_t tokens_of(const void *view, int64_t i)
 {
     return ((const sample_view *)view)->counts[i].n_tokens;

@@ -8,8 +8,6 @@
 #include "data/pack.h"
 #include "tools/histogram.h"
 
-enum { LV_N_IMAGE_FORMATS = 4 };
-
 typedef struct {
     int64_t n_samples, n_text_only, n_tokens, n_supervised, longest;
     int64_t n_sample_images; /* an image counts in every sample that has it */
@@ -28,8 +26,5 @@ typedef struct {
  * fails  LV_ERR_IO, LV_ERR_FORMAT naming shard and sample, LV_ERR_MEMORY */
 int lv_pack_stats_read(lv_pack_stats *out, lv_pack *pack, int rows_per_image, int64_t max_length,
                        void (*progress)(const char *what, int64_t done, int64_t all));
-
-/* lv_image_format_name: "JPEG"; "unknown" if it is none. */
-const char *lv_image_format_name(int format);
 
 #endif

@@ -329,7 +329,7 @@ int lv_checkpoint_verify(const char *dir)
         rc = check_slices_listed(manifest, dir);
     }
     if (rc == LV_OK) {
-        rc = lv_manifest_check_files(manifest, dir);
+        rc = lv_manifest_check_files(manifest, dir, NULL);
     }
     cJSON_Delete(manifest);
     return rc;

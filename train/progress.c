@@ -11,6 +11,7 @@
 
 static const double QUIET_S = 10;
 
+static int terminal = -1; /* whether stdout is one; asked once: ranks print thousands of lines */
 static bool line_open;
 static double last_line_s = -1e9;
 
@@ -68,17 +69,21 @@ static int terminal_columns(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
 }
 
+void lv_progress_start(void)
+{
+    if (terminal < 0) {
+        terminal = stdout_is_terminal();
+    }
+}
+
 void lv_progress_show(bool always, const char *fmt, ...)
 {
-    static int terminal = -1; /* asked once: ranks print thousands of lines */
     char text[TEXT_BYTES];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    if (terminal < 0) {
-        terminal = stdout_is_terminal();
-    }
+    lv_progress_start();
     if (terminal) {
         printf("\r\033[K%.*s", terminal_columns(), text);
         line_open = true;
@@ -113,5 +118,17 @@ const char *lv_duration_text(char buf[32], double seconds)
     } else {
         snprintf(buf, 32, "%ld:%02ld", s / 60, s % 60);
     }
+    return buf;
+}
+
+const char *lv_bytes_text(char buf[32], int64_t n)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    double value = (double)n;
+    int unit = 0;
+    for (; value >= 1000 && unit < 4; unit++) {
+        value /= 1000;
+    }
+    snprintf(buf, 32, "%.*f %s", unit > 0, value, units[unit]);
     return buf;
 }

@@ -6,6 +6,11 @@
 #define LV_TRAIN_PROGRESS_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+/* lv_progress_start: find out where the line goes. Before MPI starts: it leaves a launcher's
+ * variables in the environment of a process that has no launcher, too. */
+void lv_progress_start(void);
 
 /* lv_progress_show: replace the live line.
  * in     always: print it also where stdout is no terminal; otherwise there at most one line every
@@ -19,5 +24,8 @@ double lv_clock_s(void); /* monotonic */
 
 /* lv_duration_text: "1:02:03" or "2:03"; returns buf. */
 const char *lv_duration_text(char buf[32], double seconds);
+
+/* lv_bytes_text: "12.3 MB", decimal; returns buf. */
+const char *lv_bytes_text(char buf[32], int64_t n);
 
 #endif

@@ -3,7 +3,7 @@
 # stream.sh [MB] [LIMIT_MB]: packs so many megabytes of made-up records, text only, from an array and
 # from lines, and fails if the program's own memory (RssAnon) ever goes beyond the limit.
 # Prints time, rate and peak. From meson also MAKE_RECORDS.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 megabytes=${1:-1000} limit_mb=${2:-300}
 
 # peak PID: highest RssAnon in kB until the process is gone, read 20 times a second.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A wrong config or command line stops before any work: exit status 2, one message with the key.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 check "inputs are made" make_inputs
 write_config "$work/config.json" 1

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Files that are missing, cut short, damaged or lying: one message that names the file, exit
 # status 1, and nothing lost that was there before.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 check "inputs are made" make_inputs
 write_config "$work/config.json" 1

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Packs that go wrong: a folder in use, leftovers, damage, a wrong folder of images, a full disk,
 # flags that do not go together. Nothing is lost, and what is wrong is said early and by name.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 pack() { # pack FOLDER FLAG...
     local out=$1
@@ -37,6 +37,15 @@ check "--aspect without --store rgb" refused 2 'pack: --aspect is for --store rg
     pack "$work/flags" --aspect pad
 check "--store rgb without --image-size" refused 2 '--store rgb needs --image-size N' \
     pack "$work/flags" --store rgb
+no_bos() {
+    mkdir "$work/no_bos" &&
+        sed -e '/^"post_processor"/,/^"decoder"/{/^"decoder"/!d}' -e 's/"<s>"/"<nothing>"/' \
+            "$LLAVA_TEST_SOURCE/configs/tokenizer/tokenizer.json" >"$work/no_bos/tokenizer.json"
+    "$LLAVA" pack --data "$quick/questions.json" --images "$quick/photos" --template llama_2 \
+        --tokenizer "$work/no_bos" --out "$work/flags"
+}
+check "a tokenizer without the BOS that the template writes is refused before any work" refused 2 \
+    'template llama_2: the tokenizer has no BOS piece' no_bos
 check "none of them made a folder" test ! -e "$work/flags"
 mistyped() { LLAVA_FAIL_POINT=pack.shrad=kill pack "$work/mistyped"; }
 check "a fail point that is not there" refused 2 'LLAVA_FAIL_POINT=pack.shrad=kill: expected' mistyped
@@ -75,6 +84,15 @@ not_ours() {
 }
 check "what is not of a pack stays" not_ours
 
+not_our_tokenizer() { # a folder of that name, with something else in it
+    mkdir -p "$work/model/tokenizer" &&
+        cp "$LLAVA_TEST_SOURCE"/configs/tokenizer/* "$work/model/tokenizer/" &&
+        echo mine >"$work/model/tokenizer/vocab.txt" &&
+        refused 2 'holds a folder "tokenizer" that is not this pack.s.*vocab.txt is not of a pack' \
+            pack "$work/model" && grep mine "$work/model/tokenizer/vocab.txt"
+}
+check "somebody else's folder \"tokenizer\" is not replaced" not_our_tokenizer
+
 # ---- damage ----
 mended() { # mended FILE OFFSET: found and written again
     rm -rf "$work/damaged"
@@ -97,7 +115,7 @@ check "a shard cut short is written again" cut_shard
 mkdir "$work/empty"
 wrong_images() { pack "$work/wrong" --images "$work/empty"; }
 check "a wrong folder of images fails with the reason" refused 1 \
-    '80 of 80 records were rejected, most often for "No such file or directory" \(80\), .*rejects.jsonl' \
+    '80 of 80 records were rejected, most often for "No such file or directory" \(80; the first is record 0: .*empty/[0-9]*.jpg: No such file or directory\): more than the allowed fraction \(--max-rejects 0.01\); see .*rejects.jsonl' \
     wrong_images
 check "and lists them" grep -q \
     '"image":"[0-9]*.jpg","reason":".*/empty/[0-9]*.jpg: No such file' "$work/wrong/rejects.jsonl"
@@ -116,6 +134,23 @@ missing_one() {
         [ "$(wc -l <"$work/some/rejects.jsonl")" = 5 ]
 }
 check "rejects are summed up by their reasons" missing_one
+check "a pack without a sample is none" refused 1 'nothing is left to train on; see' pack \
+    "$work/forgiven" --images "$work/empty" --max-rejects 1
+finished_before() {
+    refused 1 'rejects.jsonl; the pack was finished before: to pack again, remove it first' \
+        pack "$work/some" --max-rejects 0 --images "$quick/photos"
+}
+check "what was rejected by a pack that is finished is not tried again, and that is said" \
+    finished_before
+absolute() {
+    sed -e "s#\"image\": *\"#&$work/photos/#" "$quick/captions.json" >"$work/absolute.json" &&
+        "$LLAVA" pack --data "$work/absolute.json" --images "$1" --template plain --max-rejects 0.5 \
+            --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/absolute$2"
+}
+check "an image's name from the root on is taken within the folder" absolute "$work/photos/" 1
+check "and within /" absolute / 2
+check "but not outside of it" refused 1 'the name leads out of the folder of images' absolute \
+    "$work/empty" 3
 strict() { mpirun -n 3 "$LLAVA" pack --data "$quick/captions.json" --images "$work/photos" \
     --template plain --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/strict" \
     --strict; }

@@ -3,7 +3,7 @@
 # A pack that is killed, or whose disk fails, at any named point of its life: the next call with the
 # same arguments finishes it, on whatever number of ranks, keeps the shards that were there, and the
 # bytes are those of a pack that was left in peace.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 export OMPI_MCA_orte_abort_print_stack=0
 
 points=$(sed -n 's/^ *X("\(pack\.[a-z.]*\)".*/\1/p' "$LLAVA_TEST_SOURCE/data/fail_point.h")

@@ -3,7 +3,7 @@
 # 50 packs of the COCO photographs by 2 or 3 ranks, each killed (one rank, all of them, or the
 # launcher) at random moments until one call gets through: the bytes are those of a pack left in
 # peace. With a fixed seed: PACK_SEED, PACK_ROUNDS.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 coco=${LLAVA_TEST_DATA:-}/coco
 seed=${PACK_SEED:-1}
 rounds=${PACK_ROUNDS:-50}

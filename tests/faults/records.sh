@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What `llava pack` makes of data that is broken: one record, or the file.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 turns='"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]'
 good="{\"id\": \"a\", $turns}"
@@ -31,6 +31,14 @@ check "a record of an array that is not JSON is rejected alone, with its place" 
 
 printf '%s\n{"id": "b", \n%s\n' "$good" "$good" >"$work/broken-line"
 check "so is a line" rejects broken-line 1 '"index":1,.*"reason":"line 2 column 13: '
+
+printf '[%s, {"im\\"age\\u001b[K": "x.jpg", %s}]' "$good" "$turns" >"$work/escape"
+escapes() {
+    pack escape >"$work/escape.log" || return 1
+    cat -v "$work/escape.log"
+    grep -qF '<U+001B>[K' "$work/escape.log" && ! grep -q $'\033' "$work/escape.log"
+}
+check "control characters of a reason do not reach the terminal" escapes
 
 printf '[%s,\n %s' "$good" "$good" >"$work/cut"
 check "an array that was cut off is refused" refused 1 'cut: line 2 column .* was it cut off' pack cut

@@ -17,12 +17,21 @@ static void check_list(const lv_text_list *list)
     }
 }
 
+static void check_packs(const lv_config_packs *packs)
+{
+    LV_CHECK(packs->n <= LV_MAX_LIST, "a list of %zu packs", packs->n);
+    for (size_t i = 0; i < packs->n; i++) {
+        LV_CHECK(packs->paths[i] && packs->weights[i] > 0 && isfinite(packs->weights[i]),
+                 "pack %zu of a list", i);
+    }
+}
+
 static void check_config(const lv_config *config)
 {
     lv_config again = {0};
     LV_CHECK(config->run.dir, "no run.dir");
-    check_list(&config->data.packs);
-    check_list(&config->data.val_packs);
+    check_packs(&config->data.packs);
+    check_packs(&config->data.val_packs);
     check_list(&config->train.trainable);
     LV_CHECK(config->data.max_length >= 0 && config->data.workers >= 0 &&
                  config->train.global_batch_size > 0 && config->train.micro_batch_tokens > 0 &&

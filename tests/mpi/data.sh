@@ -3,7 +3,7 @@
 # What a run does with its data: weights of packs, grouping by modality and length, samples with
 # several images and with none, on any number of ranks and resumed; and data that are damaged while
 # the run goes on.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 # A JSON of 9 samples with an image, 4 with two, and 11 of text alone, of different lengths.
 mixed_json() {
@@ -34,6 +34,21 @@ make_mixed() {
 check "inputs are made" make_inputs
 check "a pack of samples with no, one and two images" make_mixed
 write_config "$work/config.json" 2
+
+live_line() { # rewritten in place on a terminal, and nothing of that in a log
+    script -qec "'$LLAVA' train '$work/config.json' --set run.dir='$work/live' \
+        --set train.max_steps=2" /dev/null </dev/null >"$work/tty" || return 1
+    "$LLAVA" train "$work/config.json" --set run.dir="$work/logged" --set train.max_steps=2 \
+        >"$work/log" || return 1
+    cat -v "$work/tty" "$work/log"
+    grep -q "$(printf '\r\033\[Kstep 2/2')" "$work/tty" &&
+        ! LC_ALL=C grep -q '[[:cntrl:]]' "$work/log"
+}
+if command -v script >/dev/null; then
+    check "one process alone has a live line on a terminal" live_line
+else
+    skip "one process alone has a live line on a terminal" "no script command"
+fi
 
 packs="[\"$work/questions\", {\"path\": \"$work/mixed\", \"weight\": 1.5}]"
 train() { # train RANKS DIR --set ...

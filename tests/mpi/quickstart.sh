@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The quickstart does the whole main job, in a place that is not this checkout, and README.md tells
 # the truth about commands, flags, config keys and recipes.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 unset OMP_NUM_THREADS
 
 clone="$work/a clone"
@@ -59,6 +59,13 @@ keys_are_listed() { # every key of a run's config stands in README.md by its las
     done
 }
 check "every config key stands in README.md" keys_are_listed
+records_go_in() { # the records that README.md shows
+    grep -E '^    \{"id"' "$readme" >"$work/records.jsonl" &&
+        "$LLAVA" pack --data "$work/records.jsonl" --images "$quick/photos" --template v1 --strict \
+            --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/records" |
+        grep ': 3 samples, 2 images'
+}
+check "the records that README.md shows go into a pack" records_go_in
 for recipe in v1-stage1 v1-stage2 v1.5-stage1 v1.5-stage2; do
     check "recipe $recipe is a right config: only its models are missing" refused 1 \
         'models/.*No such file' "$LLAVA" train "$LLAVA_TEST_SOURCE/configs/$recipe.json" \

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A step is its global batch: any number of ranks and any cut into micro-batches give the same
 # losses, up to the rounding of sums.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 check "inputs are made" make_inputs
 for stage in 1 2; do

@@ -3,7 +3,7 @@
 # A run that is cut off goes on as if nothing had been: the same bits on the same number of ranks,
 # the same losses up to rounding on another.
 export OMP_NUM_THREADS=4
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
 check "inputs are made" make_inputs
 write_config "$work/config.json" 2

@@ -129,7 +129,6 @@ static int write_contents(FILE *out, const char *path, const lv_weight_source *s
     for (size_t i = 0; ok && i < n; i++) {
         ok = put_source(out, &sources[i], room);
     }
-    ok = ok && fflush(out) == 0 && fsync(fileno(out)) == 0;
     rc = ok ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: writing", path);
     free(room);
     return rc;
@@ -137,21 +136,10 @@ static int write_contents(FILE *out, const char *path, const lv_weight_source *s
 
 int lv_weights_write_file(const char *path, const lv_weight_source *sources, size_t n)
 {
-    char *beside = lv_path("%s.tmp%ld", path, (long)getpid());
-    FILE *out = fopen(beside, "wb");
-    int rc = out ? write_contents(out, beside, sources, n)
-                 : lv_fail_errno(LV_ERR_IO, "%s: creating", beside);
-    if (out && fclose(out) != 0 && rc == LV_OK) {
-        rc = lv_fail_errno(LV_ERR_IO, "%s: closing", beside);
-    }
-    if (rc == LV_OK) {
-        rc = lv_file_rename(beside, path);
-    }
-    if (rc < 0) {
-        unlink(beside);
-    }
-    free(beside);
-    return rc;
+    lv_new_file out = {0};
+    int rc = lv_new_file_open(&out, path);
+    rc = rc < 0 ? rc : write_contents(out.file, out.beside, sources, n);
+    return lv_new_file_close(&out, rc);
 }
 
 /* first[k] = the source that begins file k, first[n_files] = n. */

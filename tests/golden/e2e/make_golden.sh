@@ -3,7 +3,7 @@
 # Make stage1.jsonl and stage2.jsonl beside this file: what torch in f64 gives for trainer.sh's runs.
 # usage: make_golden.sh PYTHON, with LLAVA and LLAVA_TEST_SOURCE as meson sets them
 here=$(cd "$(dirname "$0")" && pwd)
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 . "$here/trainer_inputs.sh"
 make_trainer_inputs || exit 1
 reference() { # reference STAGE DATA TEMPLATE

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The command as a whole against torch in f64, 30 steps of each stage from JSON and photographs:
 # stageN.jsonl was made by make_golden.sh.
-. "$LLAVA_TEST_SOURCE/tests/support/common.sh"
+. "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 golden=$LLAVA_TEST_SOURCE/tests/golden/e2e
 . "$golden/trainer_inputs.sh"
 

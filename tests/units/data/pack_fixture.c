@@ -22,7 +22,7 @@
 static const char *const images[] = {"baseline.jpg", "rgb8.png", "progressive.jpg", "palette8.png"};
 enum { N_IMAGES = 4 };
 
-void fixture_create(fixture *f)
+static void create(fixture *f)
 {
     char scratch[] = "/tmp/llava-pack-XXXXXX";
     const char *source = getenv("LLAVA_TEST_SOURCE");
@@ -48,7 +48,7 @@ void fixture_create(fixture *f)
                                    .max_rejects = 1.0};
 }
 
-void fixture_destroy(fixture *f)
+static void destroy(fixture *f)
 {
     assert_int_equal(lv_dir_remove(f->dir), LV_OK);
     free(f->dir);
@@ -56,6 +56,24 @@ void fixture_destroy(fixture *f)
     free(f->image_dir);
     free(f->tokenizer_path);
     free(f->out_dir);
+}
+
+int fixture_set_up(void **state)
+{
+    fixture *f = malloc(sizeof *f);
+    if (!f) {
+        return -1;
+    }
+    create(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_tear_down(void **state)
+{
+    destroy(*state);
+    free(*state);
+    return 0;
 }
 
 void fixture_write(const fixture *f, const char *name, const char *text)
@@ -245,6 +263,15 @@ static void add_files(FILE *out, const char *dir, const char *within)
         free(entries[i]);
     }
     free(entries);
+}
+
+int fixture_verify(const fixture *f)
+{
+    lv_pack *pack = NULL;
+    int rc = lv_pack_open(&pack, f->out_dir);
+    rc = rc < 0 ? rc : lv_pack_verify(pack, NULL);
+    lv_pack_close(&pack);
+    return rc;
 }
 
 char *fixture_fingerprint(const char *dir)

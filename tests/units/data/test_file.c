@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/file.h: only regular files are read, and nothing without a name is made.
+ * data/file.h: only regular files are read, nothing without a name is made, and a new file is there
+ * whole or not at all.
  */
 #include "autograd/error.h"
 #include "data/file.h"
 #include "data/hdf5_util.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,6 +94,57 @@ static void a_directory_without_a_name_is_refused(void **state)
     assert_int_equal(lv_dir_create(""), LV_ERR_IO);
 }
 
+static void holds(const char *path, const char *want)
+{
+    char *text = NULL;
+    size_t n = 0;
+    assert_int_equal(lv_file_read(&text, &n, path), LV_OK);
+    assert_string_equal(text, want);
+    free(text);
+}
+
+static void
+a_new_file_takes_its_place_when_it_is_closed_well_and_leaves_nothing_otherwise(void **state)
+{
+    (void)state;
+    char *path = lv_path("%s/new", dir), *beside = lv_file_beside(path);
+    lv_new_file file = {0};
+    assert_int_equal(lv_file_write(path, "old", 3), LV_OK);
+    for (int rc = LV_ERR_IO; rc <= LV_OK; rc += LV_OK - LV_ERR_IO) {
+        assert_int_equal(lv_new_file_open(&file, path), LV_OK);
+        assert_int_equal(lv_new_file_write(&file, "ne", 2), LV_OK);
+        assert_int_equal(lv_new_file_write(&file, "w", 1), LV_OK);
+        assert_true(lv_file_exists(beside));
+        holds(path, "old");
+        assert_int_equal(lv_new_file_close(&file, rc), rc);
+        assert_false(lv_file_exists(beside));
+        holds(path, rc == LV_OK ? "new" : "old");
+    }
+    assert_int_equal(lv_new_file_close(&file, LV_ERR_FORMAT), LV_ERR_FORMAT); /* harmless */
+    free(beside);
+    free(path);
+}
+
+static void a_new_file_that_cannot_be_written_is_named_and_leaves_nothing(void **state)
+{
+    (void)state;
+    const struct rlimit no_room = {.rlim_cur = 10000, .rlim_max = RLIM_INFINITY};
+    struct rlimit before;
+    static const char data[20000];
+    char *path = lv_path("%s/large", dir), *beside = lv_file_beside(path);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_room), 0);
+    assert_int_equal(lv_file_write(path, data, sizeof data), LV_ERR_IO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_non_null(strstr(lv_error_message(), path));
+    assert_non_null(strstr(lv_error_message(), strerror(EFBIG)));
+    assert_false(lv_file_exists(path));
+    assert_false(lv_file_exists(beside));
+    free(beside);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +153,9 @@ int main(void)
         cmocka_unit_test(a_directory_is_refused),
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(a_directory_without_a_name_is_refused),
+        cmocka_unit_test(
+            a_new_file_takes_its_place_when_it_is_closed_well_and_leaves_nothing_otherwise),
+        cmocka_unit_test(a_new_file_that_cannot_be_written_is_named_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

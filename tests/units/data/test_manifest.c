@@ -58,7 +58,7 @@ static void test_what_was_written_is_read_and_lists_zlibs_crc(void **state)
     const cJSON *entry = lv_json_find(lv_json_find(root, "files"), "data");
     assert_string_equal(lv_json_find(entry, "crc32")->valuestring, "cbf43926"); /* of 123456789 */
     assert_int_equal(lv_json_find(entry, "bytes")->valueint, 9);
-    assert_int_equal(lv_manifest_check_files(root, dir), LV_OK);
+    assert_int_equal(lv_manifest_check_files(root, dir, NULL), LV_OK);
     cJSON_Delete(root);
 }
 
@@ -96,7 +96,7 @@ static void check_refused(const char *data, size_t n, const char *message)
     } else {
         assert_int_equal(remove(data_path), 0);
     }
-    assert_true(lv_manifest_check_files(root, dir) < 0);
+    assert_true(lv_manifest_check_files(root, dir, NULL) < 0);
     assert_non_null(strstr(lv_error_message(), data_path));
     assert_non_null(strstr(lv_error_message(), message));
     cJSON_Delete(root);

@@ -30,24 +30,6 @@
 
 #include <cmocka.h>
 
-static int set_up(void **state)
-{
-    fixture *f = malloc(sizeof *f);
-    if (!f) {
-        return -1;
-    }
-    fixture_create(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_destroy(*state);
-    free(*state);
-    return 0;
-}
-
 static void pack_well(lv_pack_summary *summary, const fixture *f, int n_ranks)
 {
     int rc = fixture_pack(summary, &f->options, n_ranks);
@@ -173,13 +155,13 @@ static void test_the_tokenizer_goes_with_the_pack_and_is_verified(void **state)
     assert_int_equal(lv_tokenizer_open(&own, f->tokenizer_path), LV_OK);
     assert_int_equal(lv_tokenizer_open(&copy, dir), LV_OK);
     assert_string_equal(lv_tokenizer_fingerprint(copy), lv_tokenizer_fingerprint(own));
-    assert_int_equal(lv_pack_verify(f->out_dir), LV_OK);
+    assert_int_equal(fixture_verify(f), LV_OK);
     char *text = NULL;
     size_t n = 0;
     assert_int_equal(lv_file_read(&text, &n, file), LV_OK);
     text[n / 2] ^= 1;
     assert_int_equal(lv_file_write(file, text, n), LV_OK);
-    assert_int_equal(lv_pack_verify(f->out_dir), LV_ERR_FORMAT);
+    assert_int_equal(fixture_verify(f), LV_ERR_FORMAT);
     assert_non_null(strstr(lv_error_message(), "tokenizer/tokenizer.json"));
     /* finished from its own copy, which is then not lost */
     text[n / 2] ^= 1;
@@ -259,15 +241,17 @@ static void test_like_reasons_count_as_one(void **state)
                   "{\"index\":2,\"id\":1,\"image\":\"b/2.jpg\",\"reason\":\"/x/b/2.jpg: No such "
                   "file\"}\n"
                   "{\"index\":3,\"id\":1,\"image\":null,\"reason\":\"turn 12 is \\\"human\\\"\"}\n"
-                  "{\"index\":4,\"id\":1,\"image\":null,\"reason\":\"odd\"}\n"
+                  "{\"index\":4,\"id\":1,\"image\":null,\"reason\":\"\\\"key\\\": \\\"odd\\\"\"}\n"
                   "{\"index\":5,\"id\":1,\"image\":null,\"reason\":\"more\"}\n"
                   "{\"index\":6,\"id\":1,\"image\":\"c\",\"reason\":\"/x/c: No such file\"}\n");
     assert_int_equal(lv_pack_reject_reasons(reasons, 3, f->dir), 3);
     assert_string_equal(reasons[0].text, "No such file");
     assert_int_equal(reasons[0].n, 3);
+    assert_string_equal(reasons[0].first, "record 0: /x/a/1.jpg: No such file");
     assert_string_equal(reasons[1].text, "turn N is \"...\"");
     assert_int_equal(reasons[1].n, 2);
     assert_int_equal(reasons[2].n, 1);
+    assert_string_equal(reasons[2].text, "\"key\": \"...\"");
     assert_int_equal(lv_pack_reject_reasons(reasons, 3, "/nowhere"), LV_ERR_IO);
 }
 
@@ -389,7 +373,7 @@ static int write_within(rlim_t limit, const lv_pack_shard *shard)
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &small);
         int rc = lv_pack_shard_write(&n_bytes, &crc, shard, 0, &identity);
-        char *beside = lv_pack_beside(shard->path);
+        char *beside = lv_file_beside(shard->path);
         bool left = lv_file_exists(beside) || lv_file_exists(shard->path);
         bool named = strstr(lv_error_message(), shard->path) != NULL;
         _exit(rc == LV_OK ? 1 : rc == LV_ERR_IO && named && !left ? 0 : 2);
@@ -470,7 +454,7 @@ static void test_a_folder_has_one_lock_that_a_dead_holder_does_not_keep(void **s
     free(own);
 }
 
-#define PACK_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define PACK_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

@@ -80,6 +80,7 @@ static void an_id_may_be_a_number_or_absent(void **state)
     (void)state;
     has_id("{\"id\": 139, " TURNS "}", "139");
     has_id("{\"id\": 9007199254740991, " TURNS "}", "9007199254740991");
+    has_id("{\"id\": 1000000000000000, " TURNS "}", "1000000000000000");
     has_id("{\"id\": -1.25, " TURNS "}", "-1.25");
     has_id("{\"id\": 0.1, " TURNS "}", "0.1");
     has_id("{\"id\": null, " TURNS "}", "");

@@ -14,7 +14,8 @@
 
 /* A file may bring a pattern that takes exponential time. A search may take FREE_STEPS steps back;
  * if it needs more it is tried again with eight times as many, all of which come out of a budget
- * for the text. */
+ * for the text. Oniguruma does not count steps forward: a pattern that looks through the rest of
+ * the text at each place, as "(?>a*)b|a" does, takes time quadratic in the text. */
 enum { FREE_STEPS = 4096, MAX_PATTERN_BYTES = 1 << 16, MIN_STACK = 1 << 16, STACK_PER_BYTE = 4 };
 
 struct lv_split {

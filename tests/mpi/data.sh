@@ -44,10 +44,10 @@ live_line() { # rewritten in place on a terminal, and nothing of that in a log
     grep -q "$(printf '\r\033\[Kstep 2/2')" "$work/tty" &&
         ! LC_ALL=C grep -q '[[:cntrl:]]' "$work/log"
 }
-if command -v script >/dev/null; then
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
     check "one process alone has a live line on a terminal" live_line
 else
-    skip "one process alone has a live line on a terminal" "no script command"
+    skip "one process alone has a live line on a terminal" "no script command, or no terminals here"
 fi
 
 packs="[\"$work/questions\", {\"path\": \"$work/mixed\", \"weight\": 1.5}]"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images a second a core, side by side with Pillow + CLIPImageProcessor (transformers 4.57).
 
-    rates.py BUILD DATA [--images 200] [--copies 4] [--size 336] [--repeats 5]
+    rates.py BUILD DATA [--images 200] [--copies 12] [--size 336] [--repeats 5]
 
 BUILD: a build directory with tests. DATA: the folder with coco/ and llama/. Everything runs in one
 go, ours and theirs in turn, and the median of the ratios of neighbours is printed, so that what
@@ -166,7 +166,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("data")
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--copies", type=int, default=12)
     parser.add_argument("--size", type=int, default=336)
     parser.add_argument("--repeats", type=int, default=5)
     how = parser.parse_args()

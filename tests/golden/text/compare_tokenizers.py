@@ -141,7 +141,7 @@ def train_spm(work, corpus):
     for name, flags in SPM_FLAGS.items():
         prefix = "%s/spm_%s" % (work, name)
         if not os.path.exists(prefix + ".model"):
-            subprocess.run(["spm_train", "--input=" + corpus, "--model_prefix=" + prefix, "--model_type=bpe", "--vocab_size=1200",
+            subprocess.run(["spm_train", "--input=" + corpus, "--model_prefix=" + prefix, "--model_type=bpe", "--vocab_size=8000",
                             "--character_coverage=0.998", "--minloglevel=2"] + flags.split(), check=True, stderr=subprocess.DEVNULL)
     return ["%s/spm_%s.model" % (work, n) for n in SPM_FLAGS]
 

@@ -57,9 +57,6 @@ static int read_file(char **bytes, size_t *n, const char *path)
     if (stat(path, &st) < 0) {
         return lv_fail_errno(LV_ERR_IO, "%s", path);
     }
-    if (!S_ISREG(st.st_mode)) {
-        return lv_fail(LV_ERR_IO, "%s: not a regular file", path);
-    }
     if (st.st_size > MAX_FILE_BYTES) {
         return lv_fail(LV_ERR_FORMAT, "%s: larger than 1 GiB", path);
     }

@@ -19,8 +19,6 @@
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives " \
     "helpful, detailed, and polite answers to the user's questions."
 
-static lv_tokenizer *tokenizer; /* the committed one */
-
 static int encode_text(lv_prompt *out, const char *name, const char *sample)
 {
     cJSON *root = NULL;
@@ -312,20 +310,6 @@ static void an_unknown_template_names_those_there_are(void **state)
     assert_fails(lv_template_open(&template, "v2"), LV_ERR_CONFIG,
                  "no template \"v2\"; there are: plain, v1, v0, llama_2, chatml, or a file");
     assert_null(template);
-}
-
-static int open_tokenizer(void **state)
-{
-    (void)state;
-    tokenizer = open_committed_tokenizer();
-    return 0;
-}
-
-static int close_tokenizer(void **state)
-{
-    (void)state;
-    lv_tokenizer_close(&tokenizer);
-    return 0;
 }
 
 int main(void)

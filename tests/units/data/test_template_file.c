@@ -18,7 +18,6 @@
 
 #include <cmocka.h>
 
-static lv_tokenizer *tokenizer; /* the committed one */
 static char *folder;
 
 static void prompts_are_equal(const lv_prompt *a, const lv_prompt *b)
@@ -233,18 +232,14 @@ static void a_sample_s_system_prompt_needs_a_place(void **state)
 
 static int open_all(void **state)
 {
-    (void)state;
-    tokenizer = open_committed_tokenizer();
     folder = make_folder();
-    return 0;
+    return open_tokenizer(state);
 }
 
 static int close_all(void **state)
 {
-    (void)state;
-    lv_tokenizer_close(&tokenizer);
     remove_folder(folder);
-    return 0;
+    return close_tokenizer(state);
 }
 
 int main(void)

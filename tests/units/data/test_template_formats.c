@@ -30,8 +30,6 @@
     "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful "    \
     "and honest answers."
 
-static lv_tokenizer *tokenizer; /* the committed one */
-
 static int encode_text(lv_prompt *out, const char *name, const lv_tokenizer *with,
                        const char *sample)
 {
@@ -458,20 +456,6 @@ static void a_template_needs_the_bos_that_it_writes(void **state)
     lv_prompt_free(&prompt);
     cJSON_Delete(file);
     lv_tokenizer_close(&bare);
-}
-
-static int open_tokenizer(void **state)
-{
-    (void)state;
-    tokenizer = open_committed_tokenizer();
-    return 0;
-}
-
-static int close_tokenizer(void **state)
-{
-    (void)state;
-    lv_tokenizer_close(&tokenizer);
-    return 0;
 }
 
 int main(void)

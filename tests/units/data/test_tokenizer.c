@@ -17,8 +17,6 @@
 
 #define MARKER "\xE2\x96\x81"
 
-static lv_tokenizer *tokenizer; /* the committed one */
-
 static lv_tokens encode(const lv_tokenizer *with, const char *text, size_t n, bool first)
 {
     lv_tokens tokens = {0};
@@ -512,20 +510,6 @@ static void a_real_story_tokenizer_names_its_own_end(void **state)
     assert_true(lv_tokenizer_adds_bos(story));
     lv_tokenizer_close(&story);
     free(folder);
-}
-
-static int open_tokenizer(void **state)
-{
-    (void)state;
-    tokenizer = open_committed_tokenizer();
-    return 0;
-}
-
-static int close_tokenizer(void **state)
-{
-    (void)state;
-    lv_tokenizer_close(&tokenizer);
-    return 0;
 }
 
 int main(void)

@@ -183,20 +183,9 @@ static void raw_decoding_shows_special_pieces_and_keeps_spaces(void **state)
 
 /* ---- byte-level files ---- */
 
-static cJSON *golden_json(const char *name)
-{
-    cJSON *root = NULL;
-    char *relative = lv_path("tests/golden/text/tokenizers/%s/tokenizer.json", name);
-    char *path = source_path(relative);
-    assert_ok(lv_json_read(&root, path));
-    free(path);
-    free(relative);
-    return root;
-}
-
 static int open_with_pre_tokenizer(lv_tokenizer **t, const char *json)
 {
-    cJSON *root = golden_json("json_gpt2");
+    cJSON *root = read_golden("tokenizers/json_gpt2/tokenizer.json");
     set_member(root, "pre_tokenizer", json);
     int rc = open_tokenizer_json(t, root);
     cJSON_Delete(root);
@@ -228,7 +217,7 @@ static void pre_tokenizers_that_are_not_implemented_are_refused_by_name(void **s
                      cases[i].message);
         assert_null(t);
     }
-    cJSON *root = golden_json("json_gpt2");
+    cJSON *root = read_golden("tokenizers/json_gpt2/tokenizer.json");
     set_member(root, "normalizer", "{\"type\": \"Lowercase\"}");
     assert_fails(open_tokenizer_json(&t, root), LV_ERR_UNSUPPORTED, "Lowercase");
     cJSON_Delete(root);
@@ -280,7 +269,7 @@ static void a_megabyte_of_tokens_that_take_in_each_other_is_encoded(void **state
     (void)state;
     enum { N = 1 << 20 };
     lv_tokenizer *t = NULL;
-    cJSON *root = golden_json("json_gpt2"), *token = NULL;
+    cJSON *root = read_golden("tokenizers/json_gpt2/tokenizer.json"), *token = NULL;
     const char *json = "{\"id\": 990, \"content\": \" \", \"special\": false, \"rstrip\": true}";
     assert_ok(lv_json_parse(&token, json, strlen(json)));
     cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), token);
@@ -307,7 +296,7 @@ static void the_fingerprint_tells_patterns_and_added_tokens_apart(void **state)
     assert_ok(open_with_pre_tokenizer(&t, BYTES));
     assert_string_not_equal(lv_tokenizer_fingerprint(t), lv_tokenizer_fingerprint(own));
     lv_tokenizer_close(&t);
-    cJSON *root = golden_json("json_gpt2"), *token = NULL;
+    cJSON *root = read_golden("tokenizers/json_gpt2/tokenizer.json"), *token = NULL;
     cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "added_tokens");
     const char *text = "{\"id\": 990, \"content\": \"<x>\", \"special\": true}";
     assert_ok(lv_json_parse(&token, text, strlen(text)));

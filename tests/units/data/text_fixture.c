@@ -60,13 +60,22 @@ cJSON *read_golden(const char *name)
     return root;
 }
 
-lv_tokenizer *open_committed_tokenizer(void)
+lv_tokenizer *tokenizer;
+
+int open_tokenizer(void **state)
 {
-    lv_tokenizer *tokenizer = NULL;
+    (void)state;
     char *path = source_path("configs/tokenizer");
     assert_ok(lv_tokenizer_open(&tokenizer, path));
     free(path);
-    return tokenizer;
+    return 0;
+}
+
+int close_tokenizer(void **state)
+{
+    (void)state;
+    lv_tokenizer_close(&tokenizer);
+    return 0;
 }
 
 char *make_folder(void)

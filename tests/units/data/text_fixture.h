@@ -25,7 +25,11 @@ void assert_ok_at(int rc, const char *file, int line);
 void assert_fails_at(int rc, int error, const char *part, const char *file, int line);
 
 cJSON *read_golden(const char *name);
-lv_tokenizer *open_committed_tokenizer(void);
+
+/* The committed tokenizer, between these two: set-up and end of a group of tests. */
+extern lv_tokenizer *tokenizer;
+int open_tokenizer(void **state);
+int close_tokenizer(void **state);
 
 /* Variants of the committed tokenizer: its tokenizer.json, to be changed; a member set to JSON
  * text; Metaspace with a prepend_scheme in place of the normalizer; the tokenizer that comes of it.

@@ -28,7 +28,7 @@ static void add_id(prompt *p, int32_t id, bool supervised)
     p->supervised[p->n++] = supervised;
 }
 
-static void add_text(prompt *p, const lv_tokenizer *tokenizer, const char *text, bool supervised)
+static void add_text(prompt *p, const char *text, bool supervised)
 {
     lv_tokens tokens = {0};
     assert_ok(lv_tokenizer_encode(tokenizer, text, strlen(text), false, &tokens));
@@ -53,15 +53,14 @@ static void runs_are_split_where_kind_or_mask_changes(void **state)
                 {LV_RUN_TEXT, true, " \xF0\x9F\x90\x88 and \xE4\xB8\xAD\n \x1b[2J"},
                 {LV_RUN_PIECE, true, "</s>"}};
     enum { N = sizeof want / sizeof *want };
-    lv_tokenizer *tokenizer = open_committed_tokenizer();
     lv_prompt_runs runs = {0};
     prompt p = {0};
     size_t end = 0;
     add_id(&p, lv_tokenizer_bos(tokenizer), false);
-    add_text(&p, tokenizer, want[1].text + 1, false); /* its marker is the space in front */
+    add_text(&p, want[1].text + 1, false); /* its marker is the space in front */
     add_id(&p, LV_IMAGE_TOKEN, false);
     add_id(&p, LV_IMAGE_TOKEN, false);
-    add_text(&p, tokenizer, want[4].text + 1, true);
+    add_text(&p, want[4].text + 1, true);
     add_id(&p, lv_tokenizer_eos(tokenizer), true);
 
     assert_ok(lv_prompt_runs_create(&runs, tokenizer, p.tokens, p.supervised, p.n));
@@ -75,20 +74,17 @@ static void runs_are_split_where_kind_or_mask_changes(void **state)
     }
     assert_int_equal(end, p.n);
     lv_prompt_runs_free(&runs);
-    lv_tokenizer_close(&tokenizer);
 }
 
 static void an_id_that_there_is_not_is_refused(void **state)
 {
     (void)state;
-    lv_tokenizer *tokenizer = open_committed_tokenizer();
     const int32_t beyond[] = {1, lv_tokenizer_vocab_size(tokenizer)};
     const uint8_t supervised[] = {0, 1};
     lv_prompt_runs runs = {0};
     assert_fails(lv_prompt_runs_create(&runs, tokenizer, beyond, supervised, 2), LV_ERR_FORMAT,
                  "no piece with the id");
     assert_int_equal(runs.n, 0);
-    lv_tokenizer_close(&tokenizer);
 }
 
 int main(void)
@@ -97,5 +93,5 @@ int main(void)
         cmocka_unit_test(runs_are_split_where_kind_or_mask_changes),
         cmocka_unit_test(an_id_that_there_is_not_is_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }

@@ -363,7 +363,7 @@ static int open_metrics(trainer *t)
                        : rc;
 }
 
-static void print_plan(const trainer *t, const char *blas)
+static void print_plan(const trainer *t, const char *products)
 {
     lv_params *params = lv_llava_params(t->setup.model);
     if (t->comm->rank != 0) {
@@ -378,7 +378,7 @@ static void print_plan(const trainer *t, const char *blas)
             omp_get_num_procs(), share);
     }
     printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
-           omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", blas);
+           omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", products);
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
     const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
@@ -435,7 +435,7 @@ static int write_output(const trainer *t)
 
 static int begin(trainer *t, const char *how)
 {
-    const char *blas = lv_blas_start();
+    const char *products = lv_gemm_start();
     choose_threads(t->comm);
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
@@ -450,7 +450,7 @@ static int begin(trainer *t, const char *how)
         .kind = t->config->optim.schedule,
         .n_steps = n_steps,
         .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
-    print_plan(t, blas);
+    print_plan(t, products);
     rc = lv_setup_check_length(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;

@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512 };
+enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512, A_COUNT = BLOCK_M * BLOCK_K };
 
 typedef struct {
-    uint16_t a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
+    uint16_t a[A_COUNT], b[BLOCK_N * BLOCK_K];
     lv_real c[BLOCK_M * BLOCK_N];
 } blocks;
 
@@ -31,36 +31,97 @@ static bool in_place(const lv_gemm_args *x)
 static void finish(const lv_gemm_args *x, const lv_real *sums, int64_t m, int64_t M, int64_t n,
                    int64_t N)
 {
+    enum { AHEAD = 4, LINE_BYTES = 64 };
     const lv_vector_kernels *vector = lv_vector();
+    int64_t bytes = N * (int64_t)lv_dtype_bytes(x->C_dtype);
     for (int64_t i = 0; i < M; i++) {
         int64_t at = (m + i) * x->ldc + n;
+        if (i + AHEAD < M) {
+            const char *row = lv_element_const(x->C, x->C_dtype, at + AHEAD * x->ldc);
+            for (int64_t b = 0; b < bytes; b += LINE_BYTES) {
+                __builtin_prefetch(row + b, 1);
+            }
+        }
         vector->gemm_finish(lv_element(x->C, x->C_dtype, at), x->C_dtype, x->add, sums + i * N,
                             x->bias ? x->bias + n : NULL,
                             x->residual ? lv_element_const(x->residual, x->C_dtype, at) : NULL, N);
     }
 }
 
-/* C's block at (m, n); b still holds the last depth of the columns at n if there is one alone. */
-static void multiply_block(const lv_gemm_args *x, blocks *s, int64_t m, int64_t M, int64_t n,
-                           int64_t N, bool b_is_packed)
+/* A block of a product: rows m, columns n of C. */
+typedef struct {
+    int64_t m, M, n, N;
+} place;
+
+/* What a holds: all of the depth of a few rows, or one block of it. */
+static int64_t row_distance(const lv_gemm_args *x, int64_t M)
 {
-    bool place = in_place(x);
-    lv_real *c = place ? (lv_real *)x->C + m * x->ldc + n : s->c;
-    int64_t ldc = place ? x->ldc : N;
-    bool add = place && x->add;
+    int64_t all =
+        lv_bf16_depth(x->K) + LV_BF16_DEPTH; /* no power of two: rows share no cache set */
+    return M * all <= A_COUNT ? all : 0;
+}
+
+/* Where B's block at (k, n) lies. */
+static lv_bf16_ahead rows_of_b(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
+{
+    enum { LINE_BYTES = 64 };
+    int64_t size = (int64_t)lv_dtype_bytes(x->B.dtype);
+    int64_t K = least(x->K - k, BLOCK_K), N = least(n_end - n, BLOCK_N);
+    int64_t rows = x->B.transposed ? N : K;
+    int64_t lines = ((x->B.transposed ? K : N) * size + LINE_BYTES - 1) / LINE_BYTES;
+    int64_t first = x->B.transposed ? n * x->B.ld + k : k * x->B.ld + n;
+    return (lv_bf16_ahead){
+        .at = lv_element_const(x->B.data, x->B.dtype, first),
+        .lines = lines,
+        .rows = rows - 1,
+        .row_lines = lines,
+        .row_bytes = x->B.ld * size,
+    };
+}
+
+static lv_bf16_ahead wanted_next(const lv_gemm_args *x, lv_range m, lv_range n, const place *at,
+                                 int64_t k)
+{
+    if (k + BLOCK_K < x->K) {
+        return rows_of_b(x, k + BLOCK_K, at->n, n.end);
+    }
+    if (at->m + at->M < m.end && x->K > BLOCK_K) {
+        return rows_of_b(x, 0, at->n, n.end);
+    }
+    if (at->n + at->N < n.end) {
+        return rows_of_b(x, 0, at->n + at->N, n.end);
+    }
+    return (lv_bf16_ahead){0};
+}
+
+static void multiply_block(const lv_gemm_args *x, blocks *s, lv_range m, lv_range n,
+                           const place *at)
+{
+    bool in_c = in_place(x);
+    lv_real *c = in_c ? (lv_real *)x->C + at->m * x->ldc + at->n : s->c;
+    int64_t ldc = in_c ? x->ldc : at->N;
+    bool add = in_c && x->add;
+    int64_t lda = row_distance(x, at->M);
+    if (lda && (at->n == n.begin || at->M < m.end - m.begin)) {
+        lv_bf16_pack_rows(s->a, lda, &x->A, at->m, at->M, 0, x->K);
+    }
     int64_t k = 0;
     do {
         int64_t K = least(x->K - k, BLOCK_K);
-        lv_bf16_pack_a(s->a, &x->A, m, M, k, K);
-        if (!b_is_packed) {
-            lv_bf16_pack_b(s->b, &x->B, k, K, n, N);
+        if (!lda) {
+            lv_bf16_pack_a(s->a, &x->A, at->m, at->M, k, K);
         }
-        lv_bf16_multiply(c, ldc, add, s->a, lv_bf16_depth(K), s->b, M, N, K);
+        if (at->m == m.begin || x->K > BLOCK_K) {
+            lv_bf16_pack_b(s->b, &x->B, k, K, at->n, at->N);
+        }
+        lv_bf16_ahead ahead = wanted_next(x, m, n, at, k);
+        lv_bf16_multiply_ahead(c, ldc, add, lda ? s->a + k : s->a, lda ? lda : lv_bf16_depth(K),
+                               s->b, at->M, at->N, K, &ahead);
         add = true;
         k += K;
     } while (k < x->K);
-    if (!place) {
-        finish(x, s->c, m, M, n, N);
+    if (!in_c) {
+        finish(x, s->c, at->m, at->M, at->n, at->N);
     }
 }
 
@@ -96,8 +157,8 @@ void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
     }
     for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
         for (int64_t i = m.begin; i < m.end; i += BLOCK_M) {
-            multiply_block(x, s, i, least(m.end - i, BLOCK_M), j, least(n.end - j, BLOCK_N),
-                           i > m.begin && x->K <= BLOCK_K);
+            const place at = {i, least(m.end - i, BLOCK_M), j, least(n.end - j, BLOCK_N)};
+            multiply_block(x, s, m, n, &at);
         }
     }
 }

@@ -10,10 +10,11 @@
 
 #include <string.h>
 
-enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512, A_COUNT = BLOCK_M * BLOCK_K };
+enum { BLOCK_M = 512, BLOCK_N = 256, BLOCK_K = 512, A_COUNT = BLOCK_M * BLOCK_K };
+enum { B_COUNT = BLOCK_N * BLOCK_K, FEW_ROWS = 128 };
 
 typedef struct {
-    uint16_t a[A_COUNT], b[BLOCK_N * BLOCK_K];
+    uint16_t a[A_COUNT], b[B_COUNT];
     lv_real c[BLOCK_M * BLOCK_N];
 } blocks;
 
@@ -148,11 +149,49 @@ static void multiply_dots(const lv_gemm_args *x, blocks *s, lv_range columns)
     }
 }
 
+/* A few rows times weights that lie row by row, as in forward passes: C^T = B^T A^T. What is packed
+ * is A^T; the weights lie as a packed A does, and each is read once. */
+static bool is_few_rows(const lv_gemm_args *x)
+{
+    return x->M <= FEW_ROWS && x->M < x->N && x->B.transposed && x->B.dtype == LV_BF16 &&
+           x->K > 0 && x->K % LV_BF16_DEPTH == 0;
+}
+
+static void multiply_few_rows(const lv_gemm_args *x, blocks *s, lv_range m, lv_range n)
+{
+    lv_matrix rows = x->A;
+    rows.transposed = !rows.transposed;
+    int64_t M = m.end - m.begin;
+    int64_t columns = (M + LV_BF16_COLUMNS - 1) / LV_BF16_COLUMNS * LV_BF16_COLUMNS;
+    bool all = columns * x->K <= B_COUNT; /* then A^T is packed once */
+    lv_real *sums = s->c + FEW_ROWS * BLOCK_N;
+    for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
+        const place at = {m.begin, M, j, least(n.end - j, BLOCK_N)};
+        for (int64_t k = 0; k < x->K; k += BLOCK_K) {
+            int64_t K = least(x->K - k, BLOCK_K);
+            uint16_t *b = all ? s->b + columns * k : s->b;
+            if (j == n.begin || !all) {
+                lv_bf16_pack_b(b, &rows, k, K, m.begin, M);
+            }
+            lv_bf16_ahead ahead = wanted_next(x, m, n, &at, k);
+            lv_bf16_multiply_ahead(s->c, M, k > 0,
+                                   lv_element_const(x->B.data, LV_BF16, j * x->B.ld + k), x->B.ld,
+                                   b, at.N, M, K, &ahead);
+        }
+        lv_vector()->transpose(sums, at.N, s->c, M, at.N, M);
+        finish(x, sums, m.begin, M, j, at.N);
+    }
+}
+
 void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
 {
     blocks *s = lv_gemm_scratch(sizeof *s);
     if (is_dots(x)) {
         multiply_dots(x, s, n);
+        return;
+    }
+    if (is_few_rows(x)) {
+        multiply_few_rows(x, s, m, n);
         return;
     }
     for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {

@@ -68,7 +68,9 @@ static void widen_rows(wide_rows *to, const uint16_t *A, int64_t lda, int64_t ro
 {
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t k = 0; k < K; k++) {
-            to->at[r][k] = lv_bf16_to_float(A[r * lda + k]);
+            uint16_t h; /* at any alignment */
+            memcpy(&h, (const char *)A + (r * lda + k) * (int64_t)sizeof h, sizeof h);
+            to->at[r][k] = lv_bf16_to_float(h);
         }
     }
 }

@@ -8,18 +8,24 @@ void LV_LEVEL(gemm_finish)(void *C, lv_dtype C_dtype, bool add, const lv_real *s
     lv_real values[CHUNK], buf[CHUNK];
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t m = n - at < CHUNK ? n - at : CHUNK;
-        memcpy(values, sum + at, (size_t)m * sizeof *values);
+        const lv_real *from = sum + at;
         if (bias) {
             for (int64_t i = 0; i < m; i++) {
-                values[i] += bias[at + i];
+                values[i] = from[i] + bias[at + i];
             }
+            from = values;
         }
         if (residual) {
             const lv_real *more = chunk_read(buf, residual, C_dtype, at, m);
             for (int64_t i = 0; i < m; i++) {
-                values[i] += more[i];
+                values[i] = from[i] + more[i];
             }
+            from = values;
         }
-        chunk_add((lv_grad){C, C_dtype, add}, at, values, m);
+        if (add || C_dtype == LV_F32) {
+            chunk_add((lv_grad){C, C_dtype, add}, at, from, m);
+        } else {
+            chunk_write(C, C_dtype, at, from, m);
+        }
     }
 }

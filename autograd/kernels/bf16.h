@@ -36,12 +36,12 @@ void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int
 /* lv_bf16_multiply: C = A B, or C += A B, summed in f32.
  * in     A packed, its rows lda apart (a multiple of LV_BF16_DEPTH, at least lv_bf16_depth(K));
  *        B packed, all of its N columns
- * out    C (M,N) f32, rows ldc apart, any alignment */
+ * out    C (M,N) f32, rows ldc apart, any alignment
+ * NaN and infinity pass through. AMX and AVX-512-BF16 take denormal operands and sums as zeros. */
 void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
                       const uint16_t *B, int64_t M, int64_t N, int64_t K);
 
-/* lv_bf16_kernel_name: of the kernel that lv_cpu() chooses: "amx", "avx512_bf16", "avx512",
- * "avx2", "portable". */
+/* lv_bf16_kernel_name: of the kernel that lv_cpu() chooses, as LLAVA_CPU names its level. */
 const char *lv_bf16_kernel_name(void);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A thread's part of a bf16 product: blocks of C, each summed over blocks of depth that are packed
- * on the way; a block's operands and its sums lie in the L2 cache.
+ * on the way. 64 columns of B stay in the L2 cache while the rows of A stream past them; an A that
+ * lies as if it were packed is read where it is.
  */
 #include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
@@ -10,7 +11,7 @@
 
 #include <string.h>
 
-enum { BLOCK_M = 512, BLOCK_N = 256, BLOCK_K = 512, A_COUNT = BLOCK_M * BLOCK_K };
+enum { BLOCK_M = 512, BLOCK_N = 256, BLOCK_K = 1024, A_COUNT = BLOCK_M * BLOCK_K };
 enum { B_COUNT = BLOCK_N * BLOCK_K, FEW_ROWS = 128 };
 
 typedef struct {
@@ -54,12 +55,22 @@ typedef struct {
     int64_t m, M, n, N;
 } place;
 
-/* What a holds: all of the depth of a few rows, or one block of it. */
-static int64_t row_distance(const lv_gemm_args *x, int64_t M)
+typedef struct {
+    const uint16_t *at;
+    int64_t ld;
+    bool lies, whole; /* in memory as if it were packed; packed for all of the depth */
+} packed_a;
+
+/* A for the block's rows: where it lies if the kernels can read it there, or packed whole if that
+ * is small, or to be packed a block of depth at a time. */
+static packed_a a_of(const lv_gemm_args *x, const blocks *s, const place *at)
 {
-    int64_t all =
-        lv_bf16_depth(x->K) + LV_BF16_DEPTH; /* no power of two: rows share no cache set */
-    return M * all <= A_COUNT ? all : 0;
+    int64_t all = lv_bf16_depth(x->K);
+    if (!x->A.transposed && x->K == all) {
+        return (packed_a){lv_element_const(x->A.data, LV_BF16, at->m * x->A.ld), x->A.ld, true,
+                          false};
+    }
+    return (packed_a){s->a, all, false, at->M * all <= A_COUNT};
 }
 
 /* Where B's block at (k, n) lies. */
@@ -102,22 +113,23 @@ static void multiply_block(const lv_gemm_args *x, blocks *s, lv_range m, lv_rang
     lv_real *c = in_c ? (lv_real *)x->C + at->m * x->ldc + at->n : s->c;
     int64_t ldc = in_c ? x->ldc : at->N;
     bool add = in_c && x->add;
-    int64_t lda = row_distance(x, at->M);
-    if (lda && (at->n == n.begin || at->M < m.end - m.begin)) {
-        lv_bf16_pack_rows(s->a, lda, &x->A, at->m, at->M, 0, x->K);
+    packed_a a = a_of(x, s, at);
+    if (a.whole && (at->n == n.begin || at->M < m.end - m.begin)) {
+        lv_bf16_pack_rows(s->a, a.ld, &x->A, at->m, at->M, 0, x->K);
     }
     int64_t k = 0;
     do {
         int64_t K = least(x->K - k, BLOCK_K);
-        if (!lda) {
+        if (!a.lies && !a.whole) {
+            a.ld = lv_bf16_depth(K);
             lv_bf16_pack_a(s->a, &x->A, at->m, at->M, k, K);
         }
         if (at->m == m.begin || x->K > BLOCK_K) {
             lv_bf16_pack_b(s->b, &x->B, k, K, at->n, at->N);
         }
         lv_bf16_ahead ahead = wanted_next(x, m, n, at, k);
-        lv_bf16_multiply_ahead(c, ldc, add, lda ? s->a + k : s->a, lda ? lda : lv_bf16_depth(K),
-                               s->b, at->M, at->N, K, &ahead);
+        lv_bf16_multiply_ahead(c, ldc, add, a.lies || a.whole ? a.at + k : a.at, a.ld, s->b, at->M,
+                               at->N, K, &ahead);
         add = true;
         k += K;
     } while (k < x->K);

@@ -94,7 +94,26 @@ static void transpose_block(char *to, int64_t to_bytes, block from)
 
 #endif
 
-/* to[j][i] = the pair of from's rows 2j, 2j+1 in column i */
+/* to[j] = the pairs of from's rows 2j, 2j+1 */
+#ifdef __AVX512F__
+
+static void interleave(char *to, block from)
+{
+    enum { HALF = LINES * sizeof(uint16_t) };
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (int64_t j = 0; j < PAIRS; j++) {
+        const char *row = from.at + 2 * j * from.bytes;
+        __m256i even = _mm256_loadu_si256((const __m256i *)(const void *)row);
+        __m256i odd = _mm256_loadu_si256((const __m256i *)(const void *)(row + from.bytes));
+        __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
+        _mm512_storeu_si512(to + j * 2 * HALF, _mm512_permutexvar_epi16(order, both));
+    }
+}
+
+#else
+
 static void interleave(char *to, block from)
 {
     for (int64_t j = 0; j < PAIRS; j++) {
@@ -108,6 +127,8 @@ static void interleave(char *to, block from)
         memcpy(to + j * (int64_t)sizeof pairs, pairs, sizeof pairs);
     }
 }
+
+#endif
 
 /* Rows of an edge, or of floats, into a full block of bf16. */
 static block stage(uint16_t buf[LINES * DEPTH], int64_t width, const char *at, lv_dtype dtype,
@@ -140,7 +161,7 @@ static void copy_rows(char *to, int64_t to_bytes, block from, int64_t rows)
 typedef struct {
     const char *at;
     lv_dtype dtype;
-    int64_t ld, lines, depth;
+    int64_t ld, row_bytes, lines, depth;
     bool along;
 } source;
 
@@ -149,18 +170,24 @@ static const char *address(const source *x, int64_t line, int64_t k)
     return lv_element_const(x->at, x->dtype, x->along ? line * x->ld + k : k * x->ld + line);
 }
 
-/* Rows of the block at (line, k), if there is one: they come from far away, and more of them at a
- * time than the hardware foresees. */
-static void prefetch(const source *x, int64_t line, int64_t k)
+static source source_of(const lv_matrix *x, bool along, int64_t lines, int64_t depth)
 {
-    if (line >= x->lines || k >= x->depth) {
+    return (source){x->data, x->dtype, x->ld, x->ld * (int64_t)lv_dtype_bytes(x->dtype),
+                    lines,   depth,    along};
+}
+
+/* Rows of the block at (line, k), if there is one: they come from far away, and more of them at a
+ * time than the hardware foresees. A line of the cache holds two blocks' part of a row across. */
+static inline void prefetch(const source *x, int64_t line, int64_t k)
+{
+    if (line >= x->lines || k >= x->depth || (!x->along && line % (2 * LINES) != 0)) {
         return;
     }
     int64_t left = x->along ? x->lines - line : x->depth - k;
     int64_t rows = x->along ? LINES : DEPTH;
     const char *at = address(x, line, k);
     for (int64_t r = 0; r < (rows < left ? rows : left); r++) {
-        __builtin_prefetch(at + r * x->ld * (int64_t)lv_dtype_bytes(x->dtype));
+        __builtin_prefetch(at + r * x->row_bytes);
     }
 }
 
@@ -200,7 +227,7 @@ static void pack_rows(char *to, int64_t to_bytes, const source *x, int64_t m, in
 /* Blocks are taken along the rows of memory: far strides are for the packed side, in the cache. */
 void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, int64_t ld, const lv_matrix *A, int64_t M, int64_t K)
 {
-    const source x = {A->data, A->dtype, A->ld, M, K, !A->transposed};
+    const source x = source_of(A, !A->transposed, M, K);
     int64_t bytes = ld * (int64_t)sizeof *dst;
     if (x.along) {
         for (int64_t m = 0; m < M; m += LINES) {
@@ -221,7 +248,7 @@ void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, int64_t ld, const lv_matrix *A, int
 
 void LV_LEVEL(bf16_pack_panels)(uint16_t *dst, const lv_matrix *B, int64_t K, int64_t N)
 {
-    const source x = {B->data, B->dtype, B->ld, N, K, B->transposed};
+    const source x = source_of(B, B->transposed, N, K);
     int64_t panel = LINES * lv_bf16_depth(K);
     uint16_t buf[LINES * DEPTH];
     if (x.along) {

@@ -70,7 +70,7 @@ static void *memory(double bytes)
 static void fill(uint16_t *x, int64_t n, uint64_t seed)
 {
     for (int64_t i = 0; i < n; i++) {
-        uint64_t mixed = ((uint64_t)i + seed) * 0x9E3779B97F4A7C15U;
+        uint64_t mixed = ((uint64_t)i + (seed << 40)) * 0x9E3779B97F4A7C15U;
         mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9U;
         lv_real value = (lv_real)((double)(mixed >> 40) / (double)(1 << 23) - 1);
         lv_convert_from_real(x + i, LV_BF16, &value, 1);

@@ -101,4 +101,5 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_fac
                       optimizer->exp_avg_sq + s->begin, grad + s->begin, s->end - s->begin, &hyper,
                       grad_scale, t);
     }
+    lv_params_refresh(params);
 }

@@ -420,9 +420,9 @@ static int write_output(const trainer *t)
         return rc;
     }
     char *out = lv_path("%s/model", dir);
-    int rc = lv_hf_save_llava(params, lv_llava_config_of(t->setup.model),
-                              lv_llava_tokenizer_dir(t->setup.model),
-                              t->config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+    int rc = lv_hf_save_llava(
+        params, lv_llava_config_of(t->setup.model), lv_llava_tokenizer_dir(t->setup.model),
+        t->config->data.image_aspect == LV_ASPECT_PAD, LV_F32, out, &original);
     if (rc == LV_OK) {
         printf("wrote %s%s\n", out,
                original ? " (in LLaVA's own naming: this connector has no "

@@ -524,8 +524,8 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     bool original = !expect_original, needs_tower = true;
     fixture_fill(saved);
     assert_int_equal(lv_hf_save_llava(saved, &config,
-                                      tokenizer ? fixture_path(state, tokenizer) : NULL, false, dir,
-                                      &original),
+                                      tokenizer ? fixture_path(state, tokenizer) : NULL, false,
+                                      LV_F32, dir, &original),
                      LV_OK);
     assert_int_equal(original, expect_original);
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, dir), LV_OK);
@@ -697,7 +697,7 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
     fixture_fill(params);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fixture_write(state, "tokenizer/tokenizer.json", bad[i]);
-        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), false,
+        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), false, LV_F32,
                                       fixture_path(state, "out"), &original),
                      LV_ERR_FORMAT, "tokenizer.json");
         assert_false(lv_file_exists(fixture_path(state, "out")));
@@ -950,7 +950,8 @@ static void the_processor_says_how_images_are_cut(void **state)
         bool original;
         fixture_fill(params);
         assert_int_equal(
-            lv_hf_save_llava(params, &c, NULL, pad, fixture_path(state, "out"), &original), LV_OK);
+            lv_hf_save_llava(params, &c, NULL, pad, LV_F32, fixture_path(state, "out"), &original),
+            LV_OK);
         assert_int_equal(lv_json_read(&json, fixture_path(state, "out/preprocessor_config.json")),
                          LV_OK);
         assert_string_equal(lv_json_find(json, "image_processor_type")->valuestring,

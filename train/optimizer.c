@@ -98,8 +98,8 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_fac
         lv_adamw hyper = s->hyper;
         hyper.lr *= lr_factor;
         lv_adamw_step(data + s->begin, optimizer->exp_avg + s->begin,
-                      optimizer->exp_avg_sq + s->begin, grad + s->begin, s->end - s->begin, &hyper,
-                      grad_scale, t);
+                      optimizer->exp_avg_sq + s->begin, NULL, grad + s->begin, s->end - s->begin,
+                      &hyper, grad_scale, t);
     }
     lv_params_refresh(params);
 }

@@ -12,6 +12,12 @@
 
 enum { CHUNK = 512 };
 
+/* Elements of the chunk that begins at at, of n in all. */
+static inline int64_t chunk_count(int64_t n, int64_t at)
+{
+    return n - at < CHUNK ? n - at : CHUNK;
+}
+
 static inline float chunk_widen(uint16_t h)
 {
     uint32_t bits = (uint32_t)h << 16;

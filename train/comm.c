@@ -28,6 +28,28 @@ _Noreturn void lv_comm_abort(void)
     abort();
 }
 
+bool lv_comm_launched(void)
+{
+    static const char *const variables[] = {
+        "OMPI_COMM_WORLD_SIZE", /* OpenMPI's mpirun */
+        "PMIX_RANK",            /* PMIx: OpenMPI 5, srun --mpi=pmix */
+        "PMI_RANK",             /* PMI: MPICH, Intel MPI, srun --mpi=pmi2, Flux */
+        "PMI_FD",
+        "PMI_PORT",
+        "MV2_COMM_WORLD_SIZE", /* MVAPICH2's mpirun_rsh */
+        "PALS_RANKID",         /* HPE Cray */
+        "ALPS_APP_PE",         /* Cray, before that */
+        "JSM_NAMESPACE_RANK",  /* IBM's jsrun */
+    };
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        if (getenv(variables[i])) {
+            return true;
+        }
+    }
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS"); /* srun's, also in a shell of one task */
+    return tasks && strcmp(tasks, "1") != 0;
+}
+
 static int find_local_ranks(lv_comm *comm)
 {
     MPI_Comm host;
@@ -47,7 +69,10 @@ int lv_comm_start(lv_comm *comm)
 {
     int provided = 0;
     char host[256] = "", label[300];
-    *comm = (lv_comm){.n_ranks = 1, .n_local_ranks = 1};
+    *comm = lv_comm_single();
+    if (!lv_comm_launched()) {
+        return LV_OK;
+    }
     int rc =
         checked(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     if (rc < 0) {

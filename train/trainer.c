@@ -146,8 +146,9 @@ static int run_step(trainer *t, bool *stop, bool *save)
     if (rc < 0 || t->state.step == t->schedule.n_steps) {
         return rc;
     }
-    memset(lv_params_flat_grad(params), 0, (size_t)lv_params_flat_count(params) * sizeof(lv_real));
+    lv_params_grad_begin(params);
     rc = run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]);
+    lv_params_grad_end(params);
     rc = reduce(t, rc, sums, maxima);
     if (rc < 0) {
         return rc;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/kernels/parallel.h"
 
+#include <omp.h>
+
 lv_range lv_range_split(int64_t count, int64_t grain, int64_t i, int64_t n)
 {
     int64_t grains = (count + grain - 1) / grain;
@@ -9,6 +11,11 @@ lv_range lv_range_split(int64_t count, int64_t grain, int64_t i, int64_t n)
     int64_t begin = (i * share + (i < extra ? i : extra)) * grain;
     int64_t end = begin + (share + (i < extra)) * grain;
     return (lv_range){begin < count ? begin : count, end < count ? end : count};
+}
+
+lv_range lv_thread_range(int64_t count, int64_t grain)
+{
+    return lv_range_split(count, grain, omp_get_thread_num(), omp_get_num_threads());
 }
 
 enum { N_PARTS = 256, N_LANES = 8 };

@@ -271,9 +271,9 @@ static void backward(lv_tape *tape, const lv_node *node)
                        .o = node->out->data,
                        .dout = node->out->grad,
                        .lse = saved->lse,
-                       .dq = q->requires_grad ? lv_tape_grad(tape, q) : NULL,
-                       .dk = k->requires_grad ? lv_tape_grad(tape, k) : NULL,
-                       .dv = v->requires_grad ? lv_tape_grad(tape, v) : NULL,
+                       .dq = q->requires_grad ? lv_tape_grad_cleared(tape, q).data : NULL,
+                       .dk = k->requires_grad ? lv_tape_grad_cleared(tape, k).data : NULL,
+                       .dv = v->requires_grad ? lv_tape_grad_cleared(tape, v).data : NULL,
                        .Tq = q->shape[0]};
     size_t mark = lv_tape_mark(tape);
     size_t threads = (size_t)omp_get_max_threads();

@@ -51,8 +51,13 @@ static const char *words_at(const lv_tensor *w, int64_t word)
 static void form_logits(const tile *at, const lv_tensor *x, const lv_tensor *w)
 {
     int64_t H = x->shape[1];
-    lv_gemm(false, true, at->n_rows, at->n_words, H, (const lv_real *)x->data + at->row * H, H,
-            words_at(w, at->word), w->dtype, H, 0, at->z, at->n_words);
+    lv_gemm(&(lv_gemm_args){.M = at->n_rows,
+                            .N = at->n_words,
+                            .K = H,
+                            .A = {lv_element(x->data, x->dtype, at->row * H), x->dtype, H, false},
+                            .B = {words_at(w, at->word), w->dtype, H, true},
+                            .C = at->z,
+                            .ldc = at->n_words});
 }
 
 /* max and sum of exp(z - max) of each row, over the words seen so far; the label's logit. */
@@ -146,8 +151,8 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tensor *x = node->in[0];
     lv_tensor *w = node->in[1];
     const saved_cross_entropy *saved = node->saved;
-    lv_real *dx = x->requires_grad ? lv_tape_grad(tape, x) : NULL;
-    lv_real *dw = w->requires_grad ? lv_tape_grad(tape, w) : NULL;
+    lv_real *dx = x->requires_grad ? lv_tape_grad_cleared(tape, x).data : NULL;
+    lv_real *dw = w->requires_grad ? lv_tape_grad_cleared(tape, w).data : NULL;
     int64_t R = x->shape[0];
     int64_t H = x->shape[1];
     int64_t V = w->shape[0];
@@ -159,14 +164,27 @@ static void backward(lv_tape *tape, const lv_node *node)
         for (int64_t v = 0; v < V; v += tile_words) {
             tile at = {r, least(tile_rows, R - r), v, least(tile_words, V - v), z};
             form_logits(&at, x, w);
-            logits_to_gradient(&at, saved, *node->out->grad); /* loss = sum_r (lse - z[label]) */
-            if (dx) {                                         /* z = x W^T */
-                lv_gemm(false, false, at.n_rows, H, at.n_words, z, at.n_words, words_at(w, at.word),
-                        w->dtype, H, 1, dx + r * H, H);
+            logits_to_gradient(
+                &at, saved, *(const lv_real *)node->out->grad); /* loss = sum_r (lse - z[label]) */
+            if (dx) {                                           /* z = x W^T */
+                lv_gemm(&(lv_gemm_args){.M = at.n_rows,
+                                        .N = H,
+                                        .K = at.n_words,
+                                        .A = {z, LV_F32, at.n_words, false},
+                                        .B = {words_at(w, at.word), w->dtype, H, false},
+                                        .C = dx + r * H,
+                                        .ldc = H,
+                                        .add = true});
             }
             if (dw) {
-                lv_gemm(true, false, at.n_words, H, at.n_rows, z, at.n_words,
-                        (const lv_real *)x->data + r * H, LV_F32, H, 1, dw + v * H, H);
+                lv_gemm(&(lv_gemm_args){.M = at.n_words,
+                                        .N = H,
+                                        .K = at.n_rows,
+                                        .A = {z, LV_F32, at.n_words, true},
+                                        .B = {(const lv_real *)x->data + r * H, LV_F32, H, false},
+                                        .C = dw + v * H,
+                                        .ldc = H,
+                                        .add = true});
             }
         }
     }

@@ -35,5 +35,11 @@ lv_dense lv_norm_declare(lv_params *params, const char *prefix, int64_t H, bool 
 
 lv_tensor *lv_dense_apply(lv_tape *tape, const lv_dense *dense, lv_tensor *x)
 {
-    return lv_linear(tape, x, dense->w, dense->b);
+    return lv_linear(tape, x, dense->w, dense->b, NULL);
+}
+
+lv_tensor *lv_dense_apply_add(lv_tape *tape, const lv_dense *dense, lv_tensor *x,
+                              lv_tensor *residual)
+{
+    return lv_linear(tape, x, dense->w, dense->b, residual);
 }

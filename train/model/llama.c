@@ -244,7 +244,7 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
         v = cache_extend(tape, run->cache, run->cached_v, v);
     }
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
-    return lv_add(tape, x, lv_dense_apply(tape, &w->o_proj, o));
+    return lv_dense_apply_add(tape, &w->o_proj, o, x);
 }
 
 static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
@@ -253,7 +253,7 @@ static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
     lv_tensor *n = lv_rmsnorm(tape, x, w->post_attention_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *gate = lv_dense_apply(tape, &w->gate_proj, n);
     lv_tensor *up = lv_dense_apply(tape, &w->up_proj, n);
-    return lv_add(tape, x, lv_dense_apply(tape, &w->down_proj, lv_silu_mul(tape, gate, up)));
+    return lv_dense_apply_add(tape, &w->down_proj, lv_silu_mul(tape, gate, up), x);
 }
 
 static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
@@ -356,5 +356,5 @@ lv_tensor *lv_llama_loss(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden
 lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
                            const int32_t *rows, int64_t R)
 {
-    return lv_linear(tape, norm_of_rows(llama, tape, hidden, rows, R), llama->lm_head, NULL);
+    return lv_linear(tape, norm_of_rows(llama, tape, hidden, rows, R), llama->lm_head, NULL, NULL);
 }

@@ -314,3 +314,21 @@ lv_real *lv_params_flat_grad(lv_params *params)
 {
     return params->flat_grad;
 }
+
+void lv_params_grad_begin(lv_params *params)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        params->items[i]->tensor.grad_begun = false;
+    }
+}
+
+void lv_params_grad_end(lv_params *params)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        lv_tensor *x = &params->items[i]->tensor;
+        if (x->grad && !x->grad_begun) {
+            memset(x->grad, 0, (size_t)lv_tensor_count(x) * sizeof(lv_real));
+            x->grad_begun = true;
+        }
+    }
+}

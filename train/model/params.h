@@ -65,6 +65,11 @@ void lv_params_keep(lv_params *params, lv_weights **weights);
  * fails  LV_ERR_MEMORY */
 int lv_params_reserve(lv_params *params, lv_param *param);
 
+/* lv_params_grad_begin: before a step: the first gradients are written, not added.
+ * lv_params_grad_end: after its last backward pass: parameters that got none have zeros. */
+void lv_params_grad_begin(lv_params *params);
+void lv_params_grad_end(lv_params *params);
+
 /* The flat buffers: count elements; NULL if nothing is trainable. */
 int64_t lv_params_flat_count(const lv_params *params);
 lv_real *lv_params_flat_data(lv_params *params);

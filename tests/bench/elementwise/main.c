@@ -10,7 +10,6 @@
  */
 #include "autograd/cpu.h"
 #include "autograd/kernels/convert.h"
-#include "autograd/kernels/gemm.h"
 #include "tests/bench/elementwise/bench.h"
 #include "tests/bench/elementwise/stream.h"
 
@@ -178,8 +177,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "no memory for arrays of %ld MB\n", mb);
         return 1;
     }
-    printf("%s; kernels: %s; %d threads; arrays of %ld MB; %ld runs\n\n", lv_blas_start(),
-           lv_cpu_name(lv_cpu()), omp_get_max_threads(), mb, runs);
+    printf("kernels: %s; %d threads; arrays of %ld MB; %ld runs\n\n", lv_cpu_name(lv_cpu()),
+           omp_get_max_threads(), mb, runs);
     printf(
         "| op | dtype | GB/s | share of memory bandwidth | quartiles |\n|---|---|---|---|---|\n");
     int status = 0;

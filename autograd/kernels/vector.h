@@ -6,6 +6,7 @@
 #ifndef LV_AUTOGRAD_KERNELS_VECTOR_H
 #define LV_AUTOGRAD_KERNELS_VECTOR_H
 
+#include "autograd/kernels/norm.h"
 #include "autograd/tape.h"
 
 typedef struct {

@@ -132,6 +132,15 @@ lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64
     return x;
 }
 
+lv_tensor *lv_tape_overwrite(lv_tape *tape, lv_tensor *x)
+{
+    LV_CHECK(!x->is_param && !x->data_needed, "overwriting what others read");
+    lv_tensor *y = lv_tape_view(tape, x->data, x->dtype, x->n_dims, x->shape);
+    y->data_owned = x->data_owned;
+    x->data_owned = false;
+    return y;
+}
+
 void lv_tape_done(lv_tape *tape, lv_tensor *x)
 {
     if (x->data_owned && !x->data_needed) {

@@ -199,6 +199,8 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
         .n_ranks = comm->n_ranks,
         .n_workers = (int)config->data.workers,
         .ahead_bytes = READ_AHEAD_BYTES,
+        .begin_thread = lv_threads_leave_core,
+        .thread_context = &setup->threads,
     };
     lv_llava_vision_input(setup->model, config->data.image_aspect, &options.vision);
     return options;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
+#include "autograd/cpu.h"
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"
@@ -18,11 +19,9 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAX_SKIPPED_IN_A_ROW = 3 };
 
@@ -374,16 +373,8 @@ static void print_plan(const trainer *t, const char *blas)
         return;
     }
     lv_progress_end();
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / t->comm->n_local_ranks;
-    if (!getenv("OMP_NUM_THREADS") && omp_get_num_procs() < share) {
-        printf(
-            "this rank is bound to %d of the %ld cores that are its share: mpirun --bind-to none "
-            "gives it all\n",
-            omp_get_num_procs(), share);
-    }
     char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), blas);
-    printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
-           omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", compute);
+    printf("%s; %s\n", t->setup.threads.line, compute);
     free(compute);
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
@@ -396,17 +387,6 @@ static void print_plan(const trainer *t, const char *blas)
            t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
            t->config->train.global_batch_size, lv_params_flat_count(params), t->config->run.dir);
     fflush(stdout);
-}
-
-/* Threads of this rank, if the user did not say: its share of the host's cores. */
-static void choose_threads(const lv_comm *comm)
-{
-    if (!getenv("OMP_NUM_THREADS")) {
-        long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->n_local_ranks;
-        long bound = omp_get_num_procs();
-        long n = share < bound ? share : bound;
-        omp_set_num_threads(n > 1 ? (int)n : 1);
-    }
 }
 
 static int write_output(const trainer *t)
@@ -442,10 +422,10 @@ static int write_output(const trainer *t)
 static int begin(trainer *t, const char *how)
 {
     const char *blas = lv_blas_start();
-    choose_threads(t->comm);
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+    rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
     say(t, "loading the model and the packs");
     rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
     if (rc < 0) {

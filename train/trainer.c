@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
-#include "autograd/cpu.h"
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"

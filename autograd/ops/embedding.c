@@ -35,4 +35,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tape_release(tape, mark);
 }
 
-const lv_op lv_op_embedding = {"embedding", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+const lv_op lv_op_embedding = {"embedding", backward, needs};

@@ -198,4 +198,9 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-const lv_op lv_op_patch_embed = {"patch_embed", backward};
+static unsigned needs(const lv_node *node)
+{
+    return node->in[1]->requires_grad ? LV_NEEDS_IN(0) : 0;
+}
+
+const lv_op lv_op_patch_embed = {"patch_embed", backward, needs};

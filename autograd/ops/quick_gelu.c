@@ -46,4 +46,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-const lv_op lv_op_quick_gelu = {"quick_gelu", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return LV_NEEDS_IN(0);
+}
+
+const lv_op lv_op_quick_gelu = {"quick_gelu", backward, needs};

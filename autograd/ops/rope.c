@@ -10,6 +10,7 @@
 #include "autograd/kernels/vector.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
+#include "autograd/tape_internal.h"
 
 #include <math.h>
 
@@ -52,13 +53,12 @@ static void rotate(void *x, lv_dtype dtype, const saved_rope *by, lv_real sign, 
 lv_tensor *lv_rope(lv_tape *tape, lv_tensor *x, const int32_t *position, const lv_rope_table *table)
 {
     lv_op_expect_activation("rope", "x", x, 2, (int64_t[]){-1, -1});
-    LV_CHECK(!x->is_param, "rope: x is a parameter, and would be overwritten");
     int64_t T = x->shape[0];
     int64_t columns = x->shape[1];
     LV_CHECK(columns % table->head_dim == 0, "rope: %lld columns in heads of %lld",
              (long long)columns, (long long)table->head_dim);
     lv_op_expect_indices("rope", "position", position, T, 0, table->n_positions);
-    lv_tensor *out = lv_tape_view(tape, x->data, x->dtype, 2, x->shape);
+    lv_tensor *out = lv_tape_overwrite(tape, x);
     saved_rope *saved = lv_tape_alloc(tape, sizeof *saved);
     *saved = (saved_rope){position, table};
     lv_tape_record(tape, &lv_op_rope, out, 1, &x, saved);
@@ -77,4 +77,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tape_grad_pass(tape, y, node->in[0]);
 }
 
-const lv_op lv_op_rope = {"rope", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+const lv_op lv_op_rope = {"rope", backward, needs};

@@ -59,4 +59,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-const lv_op lv_op_splice = {"splice", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+const lv_op lv_op_splice = {"splice", backward, needs};

@@ -8,7 +8,7 @@
 int lv_fill_uniform(lv_params *params, lv_param *param, double bound, uint64_t seed)
 {
     int err = lv_params_reserve(params, param);
-    if (err) {
+    if (err || lv_params_is_dry(params)) {
         return err;
     }
     const uint64_t name = lv_hash_text(LV_HASH_START, param->name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/model/params.h"
 
+#include "autograd/arena.h"
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 
@@ -18,6 +19,7 @@ struct lv_params {
     bool allocated;
     int64_t flat_count;
     lv_real *flat_data, *flat_grad;
+    lv_arena *dry;     /* addresses for all that is allocated; NULL: memory */
     lv_weights **kept; /* files that parameters are mapped from */
     size_t n_kept;
 };
@@ -39,7 +41,7 @@ void lv_params_destroy(lv_params **params)
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
-        if (!p->items[i]->trainable && !p->items[i]->mapped) {
+        if (!p->dry && !p->items[i]->trainable && !p->items[i]->mapped) {
             free(p->items[i]->tensor.data);
         }
         free(p->items[i]->name);
@@ -50,10 +52,25 @@ void lv_params_destroy(lv_params **params)
     }
     free(p->kept);
     free(p->items);
-    free(p->flat_data);
-    free(p->flat_grad);
+    if (!p->dry) {
+        free(p->flat_data);
+        free(p->flat_grad);
+    }
+    lv_arena_destroy(&p->dry);
     free(p);
     *params = NULL;
+}
+
+int lv_params_dry_set(lv_params *params)
+{
+    static const size_t ADDRESS_BYTES = (size_t)1 << 42;
+    LV_CHECK(!params->allocated, "a plan's parameters are allocated before it is said");
+    return lv_arena_create(&params->dry, "plan's", ADDRESS_BYTES);
+}
+
+bool lv_params_is_dry(const lv_params *params)
+{
+    return params->dry;
 }
 
 static void append(lv_params *params, lv_param *param)
@@ -162,7 +179,7 @@ int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t 
 }
 
 /* Aligned memory for count values; NULL with the message set if there is none. */
-static lv_real *allocate(int64_t count, const char *what)
+static lv_real *allocate(const lv_params *params, int64_t count, const char *what)
 {
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, sizeof(lv_real), &bytes) ||
@@ -171,7 +188,8 @@ static lv_real *allocate(int64_t count, const char *what)
         return NULL;
     }
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    lv_real *data = aligned_alloc(ALIGNMENT, bytes);
+    lv_real *data =
+        params->dry ? lv_arena_alloc(params->dry, bytes) : aligned_alloc(ALIGNMENT, bytes);
     if (!data) {
         lv_fail(LV_ERR_MEMORY, "%s: no memory for %zu bytes", what, bytes);
     }
@@ -205,15 +223,19 @@ int lv_params_allocate(lv_params *params)
         }
     }
     if (total > 0) {
-        params->flat_data = allocate(total, "the trainable parameters");
-        params->flat_grad = allocate(total, "the gradients");
+        params->flat_data = allocate(params, total, "the trainable parameters");
+        params->flat_grad = allocate(params, total, "the gradients");
         if (!params->flat_data || !params->flat_grad) {
-            free(params->flat_data);
-            free(params->flat_grad);
+            if (!params->dry) {
+                free(params->flat_data);
+                free(params->flat_grad);
+            }
             params->flat_data = params->flat_grad = NULL;
             return LV_ERR_MEMORY;
         }
-        memset(params->flat_grad, 0, (size_t)total * sizeof(lv_real));
+        if (!params->dry) {
+            memset(params->flat_grad, 0, (size_t)total * sizeof(lv_real));
+        }
     }
     for (size_t i = 0; i < params->n; i++) {
         lv_param *param = params->items[i];
@@ -237,7 +259,7 @@ int lv_params_reserve(lv_params *params, lv_param *param)
     if (!count_of(&param->tensor, &count)) {
         return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
     }
-    lv_real *data = allocate(count, param->name);
+    lv_real *data = allocate(params, count, param->name);
     if (!data) {
         return LV_ERR_MEMORY;
     }
@@ -263,7 +285,7 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
 {
     int rc = check_shape(param, n_dims, shape);
     rc = rc == LV_OK ? lv_params_reserve(params, param) : rc;
-    if (rc == LV_OK) {
+    if (rc == LV_OK && !params->dry) {
         lv_convert_to_real(param->tensor.data, data, dtype, lv_tensor_count(&param->tensor));
     }
     return rc;
@@ -289,6 +311,19 @@ int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
     param->tensor.dtype = weight->dtype;
     param->mapped = true;
     return LV_OK;
+}
+
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
+{
+    LV_CHECK(params->dry, "%s: assumed where no plan is made", param->name);
+    int64_t count;
+    if (!count_of(&param->tensor, &count)) {
+        return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+    }
+    lv_weight weight = {.name = param->name, .dtype = dtype, .n_dims = param->tensor.n_dims};
+    memcpy(weight.shape, param->tensor.shape, sizeof weight.shape);
+    weight.data = allocate(params, count, param->name);
+    return weight.data ? lv_params_map(params, param, &weight) : LV_ERR_MEMORY;
 }
 
 void lv_params_keep(lv_params *params, lv_weights **weights)
@@ -331,4 +366,24 @@ void lv_params_grad_end(lv_params *params)
             x->grad_begun = true;
         }
     }
+}
+
+lv_params_memory lv_params_memory_of(const lv_params *params)
+{
+    const int64_t flat_bytes = params->flat_count * (int64_t)sizeof(lv_real);
+    lv_params_memory memory = {.trained_bytes = flat_bytes, .grad_bytes = flat_bytes};
+    for (size_t i = 0; i < params->n; i++) {
+        const lv_param *param = params->items[i];
+        int64_t bytes =
+            lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(param->tensor.dtype);
+        if (param->trainable || !param->tensor.data) {
+            continue;
+        }
+        if (!param->mapped) {
+            memory.frozen_bytes += bytes;
+        } else if (param->used) { /* what no step reads stays in its file */
+            memory.mapped_bytes += bytes;
+        }
+    }
+    return memory;
 }

@@ -27,6 +27,16 @@ static int64_t pixel_count(const lv_vision_input *vision, int64_t n_images)
     return 3 * (int64_t)vision->image_size * vision->image_size * n_images;
 }
 
+int64_t lv_dry_bytes(const lv_dry_sample *samples, int64_t n, const lv_vision_input *vision)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < n; i++) {
+        bytes += samples[i].n_rows * 3 * (int64_t)sizeof(int32_t) +
+                 pixel_count(vision, samples[i].n_images) * (int64_t)sizeof(float);
+    }
+    return bytes;
+}
+
 static void fill(lv_batch *batch, const lv_dry_sample *sample, int64_t rows_per_image)
 {
     const int64_t begin = batch->seq_start[batch->n_samples];
@@ -82,7 +92,7 @@ typedef struct {
     void *context;
     int64_t *ids, *length; /* of a global batch */
     lv_dry_sample *samples;
-    int64_t most_of_step, most_of_batch, all_bytes; /* of one rank's batches */
+    int64_t most_of_step, most_of_batch, all_bytes; /* of a rank's batches */
 } walk;
 
 static lv_dry_sample sample_at(const lv_loader_options *options, int64_t id)
@@ -90,17 +100,6 @@ static lv_dry_sample sample_at(const lv_loader_options *options, int64_t id)
     int64_t index;
     lv_pack *pack = lv_batch_locate(options->packs, options->n_packs, id, &index);
     return lv_dry_sample_of(&lv_pack_counts(pack)[index], options);
-}
-
-static int64_t batch_bytes(const lv_loader_options *options, const lv_dry_sample *samples,
-                           int64_t n)
-{
-    int64_t bytes = 0;
-    for (int64_t i = 0; i < n; i++) {
-        bytes += samples[i].n_rows * 3 * (int64_t)sizeof(int32_t) +
-                 pixel_count(&options->vision, samples[i].n_images) * (int64_t)sizeof(float);
-    }
-    return bytes;
 }
 
 static int walk_plan(walk *w, const lv_plan *plan)
@@ -112,7 +111,7 @@ static int walk_plan(walk *w, const lv_plan *plan)
         for (int64_t i = 0; i < n; i++) {
             w->samples[i] = sample_at(w->options, plan->sample_ids[begin + i]);
         }
-        int64_t bytes = batch_bytes(w->options, w->samples, n);
+        int64_t bytes = lv_dry_bytes(w->samples, n, &w->options->vision);
         w->most_of_batch = bytes > w->most_of_batch ? bytes : w->most_of_batch;
         step_bytes += bytes;
         rc = w->visit(w->context, w->samples, n);
@@ -141,14 +140,11 @@ static int walk_step(walk *w, int64_t s, int n_ranks)
 }
 
 /* Batches wait in the loader's ring of steps, within its bound; one more is in use. */
-static int64_t read_ahead(const walk *w, int64_t n_steps)
+int64_t lv_dry_read_ahead(const lv_loader_options *options, int64_t step_bytes, int64_t batch_bytes)
 {
-    const int64_t n_ring = least(lv_loader_ring_steps(w->options->n_workers), n_steps);
-    int64_t bytes = w->options->ahead_bytes;
-    if (w->most_of_step < bytes / n_ring) {
-        bytes = least(n_ring * w->most_of_step, w->all_bytes);
-    }
-    return bytes + w->most_of_batch;
+    const int64_t n_ring = lv_loader_ring_steps(options->n_workers);
+    int64_t bytes = options->ahead_bytes;
+    return (step_bytes < bytes / n_ring ? n_ring * step_bytes : bytes) + batch_bytes;
 }
 
 int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int n_ranks,
@@ -171,7 +167,8 @@ int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int
         rc = walk_step(&w, s, n_ranks);
     }
     if (rc == LV_OK) {
-        *read_ahead_bytes = read_ahead(&w, n_steps);
+        *read_ahead_bytes =
+            least(lv_dry_read_ahead(options, w.most_of_step, w.most_of_batch), w.all_bytes);
     }
     lv_sampler_destroy(&w.sampler);
     free(w.ids);

@@ -17,6 +17,14 @@ typedef struct {
  * taken to stand before the text. */
 lv_dry_sample lv_dry_sample_of(const lv_sample_counts *counts, const lv_loader_options *options);
 
+/* lv_dry_bytes: of a batch of these samples. */
+int64_t lv_dry_bytes(const lv_dry_sample *samples, int64_t n, const lv_vision_input *vision);
+
+/* lv_dry_read_ahead: the most that the loader of a rank holds, from the bytes of its largest step
+ * and its largest micro-batch. */
+int64_t lv_dry_read_ahead(const lv_loader_options *options, int64_t step_bytes,
+                          int64_t batch_bytes);
+
 /* lv_dry_batch: a batch of n samples of this size; every token is 0 and the last rows of each
  * sample are supervised. lv_batch_free it.
  * fails  LV_ERR_MEMORY */

@@ -95,7 +95,7 @@ static int run_dry(void *context, const lv_dry_sample *samples, int64_t n)
 
 /* What a step's budget allows at most: samples of one image with as little text as there can be,
  * every row of text supervised; or one sample as long as it may be. */
-static int run_worst_case(search *s, const lv_config *config)
+static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
 {
     const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
     const int64_t image_rows = s->vision.rows_per_image;
@@ -116,6 +116,9 @@ static int run_worst_case(search *s, const lv_config *config)
                                      .n_images = fits,
                                      .n_supervised = rows - (fits ? image_rows : 0) - 1};
     }
+    const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
+    const int64_t n_batches = (batch_size - 1) / n / s->plan->ranks_per_node + 1;
+    s->plan->read_ahead_bytes = lv_dry_read_ahead(options, n_batches * bytes, bytes);
     int rc = run_dry(s, samples, n);
     free(samples);
     return rc;
@@ -151,7 +154,7 @@ static void note_weights(lv_memory_plan *plan, const lv_config *config)
                                 config->model.language_model, config->model.projector_weights};
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         if (dirs[i] && !lv_weights_exist(dirs[i])) {
-            note(plan, "%s holds no weights yet: taken to be bf16\n", dirs[i]);
+            note(plan, "  %s holds no weights yet: taken to be bf16\n", dirs[i]);
         }
     }
 }
@@ -166,10 +169,9 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
         return lv_dry_walk(&s->plan->read_ahead_bytes, &options, s->plan->ranks_per_node,
                            lv_setup_n_steps(config, &options.sampler), run_dry, s);
     }
-    s->plan->read_ahead_bytes = options.ahead_bytes;
-    note(s->plan, "%s is not there: the largest micro-batch that the budgets allow is assumed\n",
+    note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
          no_pack);
-    return run_worst_case(s, config);
+    return run_worst_case(s, config, &options);
 }
 
 int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_per_node)
@@ -186,9 +188,11 @@ int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
         plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
+        plan.comm_bytes =
+            lv_comm_sum_bytes(ranks_per_node, lv_params_flat_count(lv_llava_params(setup.model)));
         plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
                           plan.params.frozen_bytes + plan.moments_bytes + plan.activation_bytes +
-                          plan.read_ahead_bytes + plan.process_bytes;
+                          plan.read_ahead_bytes + plan.comm_bytes + plan.process_bytes;
         note_weights(&plan, config);
         *out = plan;
     }
@@ -196,33 +200,40 @@ int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_
     return rc;
 }
 
-static void print_bytes(const char *what, int64_t bytes, const char *about)
+static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
 {
-    char text[32];
-    printf("  %-28s %10s  %s\n", what, lv_bytes_text(text, bytes), about);
+    char text[32], about[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(about, sizeof about, format, arguments);
+    va_end(arguments);
+    printf("  %-26s %10s%s%s\n", what, lv_bytes_text(text, bytes), *about ? "  " : "", about);
 }
 
 void lv_memory_plan_print(const lv_memory_plan *p)
 {
-    char batch[160];
-    snprintf(batch, sizeof batch,
-             "of %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised", p->n_rows,
-             p->n_images, p->n_images == 1 ? "" : "s", p->n_supervised);
+    const lv_params_memory *params = &p->params;
+    char of_rank[32];
     printf("memory of a rank, at its peak\n");
-    print_bytes("trained weights, f32", p->params.trained_bytes, "");
-    print_bytes("their gradients, f32", p->params.grad_bytes, "");
-    print_bytes("their moments, f32", p->moments_bytes, "");
-    print_bytes("frozen weights, converted", p->params.frozen_bytes, "");
-    print_bytes("activations", p->activation_bytes, batch);
-    print_bytes("batches read ahead", p->read_ahead_bytes, "");
-    print_bytes("the process itself", p->process_bytes, "libraries, threads, packs; measured here");
-    print_bytes("together", p->anon_bytes, "anonymous (RssAnon)");
+    print_bytes("trained weights", params->trained_bytes, "f32");
+    print_bytes("their gradients", params->grad_bytes, "f32");
+    print_bytes("their moments", p->moments_bytes, "f32");
+    print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
+    print_bytes("activations", p->activation_bytes,
+                "for %" PRId64 " rows with %" PRId64 " images, %" PRId64 " rows supervised",
+                p->n_rows, p->n_images, p->n_supervised);
+    print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
+    print_bytes("sum over ranks", p->comm_bytes, "of MPI");
+    print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");
+    print_bytes("together", p->anon_bytes, "anonymous memory (RssAnon)");
     printf("memory of a node\n");
-    print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "");
-    printf("%*s(%d rank%s)\n", 2, "", p->ranks_per_node, p->ranks_per_node == 1 ? "" : "s");
-    print_bytes("frozen weights, mapped", p->params.mapped_bytes,
-                "read in their files, one copy for all ranks");
-    printf("work\n  the products of that micro-batch: %.3g GFLOP\n", 1e-9 * p->flop);
+    print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
+                lv_bytes_text(of_rank, p->anon_bytes));
+    print_bytes("frozen weights, mapped", params->mapped_bytes,
+                "page cache: one copy for all ranks");
+    printf("work of that micro-batch\n  matrix products %20.1f GFLOP\n", 1e-9 * p->flop);
     if (p->notes[0]) {
         printf("assumed\n%s", p->notes);
     }

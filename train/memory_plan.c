@@ -93,35 +93,43 @@ static int run_dry(void *context, const lv_dry_sample *samples, int64_t n)
     return LV_OK;
 }
 
-/* What a step's budget allows at most: samples of one image with as little text as there can be,
- * every row of text supervised; or one sample as long as it may be. */
-static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
+/* n samples that share n_rows, each with an image or none, all of their text supervised. */
+static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
+                     const lv_loader_options *options)
 {
-    const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
-    const int64_t image_rows = s->vision.rows_per_image;
-    const int64_t n_rows = max_length > budget ? max_length : budget;
-    const int64_t least_rows = image_rows + 2;
-    const int64_t batch_size = config->train.global_batch_size;
-    int64_t n = n_rows / least_rows < batch_size ? n_rows / least_rows : batch_size;
-    n = n < 1 ? 1 : n;
+    const int64_t image_rows = image ? s->vision.rows_per_image : 0;
     lv_dry_sample *samples = calloc((size_t)n, sizeof *samples);
     if (!samples) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", n);
     }
     for (int64_t i = 0; i < n; i++) {
         int64_t rows = n_rows / n + (i < n_rows % n);
-        bool fits = rows >= least_rows;
         samples[i] = (lv_dry_sample){.n_rows = rows,
-                                     .n_image_rows = fits ? image_rows : 0,
-                                     .n_images = fits,
-                                     .n_supervised = rows - (fits ? image_rows : 0) - 1};
+                                     .n_image_rows = image_rows,
+                                     .n_images = image,
+                                     .n_supervised = rows - image_rows - 1};
     }
-    const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
+    const int64_t batch_size = options->sampler.global_batch_size;
     const int64_t n_batches = (batch_size - 1) / n / s->plan->ranks_per_node + 1;
-    s->plan->read_ahead_bytes = lv_dry_read_ahead(options, n_batches * bytes, bytes);
+    const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
+    const int64_t ahead = lv_dry_read_ahead(options, n_batches * bytes, bytes);
+    s->plan->read_ahead_bytes =
+        ahead > s->plan->read_ahead_bytes ? ahead : s->plan->read_ahead_bytes;
     int rc = run_dry(s, samples, n);
     free(samples);
     return rc;
+}
+
+/* What the budgets allow at most: as many images as find room, or nothing but text. */
+static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
+{
+    const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
+    const int64_t n_rows = max_length > budget ? max_length : budget;
+    const int64_t least_rows = s->vision.rows_per_image + 2; /* two of text: one is supervised */
+    const int64_t batch_size = config->train.global_batch_size;
+    const int64_t n_images = n_rows / least_rows < batch_size ? n_rows / least_rows : batch_size;
+    int rc = n_images > 0 ? run_alike(s, n_images, n_rows, true, options) : LV_OK;
+    return rc == LV_OK && n_rows > 1 ? run_alike(s, 1, n_rows, false, options) : rc;
 }
 
 /* ---- the rest ---- */
@@ -233,7 +241,8 @@ void lv_memory_plan_print(const lv_memory_plan *p)
                 lv_bytes_text(of_rank, p->anon_bytes));
     print_bytes("frozen weights, mapped", params->mapped_bytes,
                 "page cache: one copy for all ranks");
-    printf("work of that micro-batch\n  matrix products %20.1f GFLOP\n", 1e-9 * p->flop);
+    printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
+           "forward and backward", 1e-12 * p->flop);
     if (p->notes[0]) {
         printf("assumed\n%s", p->notes);
     }

@@ -135,22 +135,22 @@ static int run_worst_case(search *s, const lv_config *config, const lv_loader_op
 /* ---- the rest ---- */
 
 /* Matrix products keep blocks of memory for each thread, which the first one takes. */
-static int warm_up(const lv_llava_config *config)
+static int warm_up(const lv_llava_config *config, lv_dtype dtype)
 {
     enum { M = 64, MAX_K = 512 };
     const int64_t N = config->text.intermediate_size;
     const int64_t K = config->text.hidden_size < MAX_K ? config->text.hidden_size : MAX_K;
-    lv_real *memory = calloc((size_t)(M * K + N * K + M * N), sizeof *memory);
+    char *memory = calloc((size_t)(M * K + N * K + M * N), lv_dtype_bytes(dtype));
     if (!memory) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a matrix product");
     }
-    lv_real *B = memory + M * K;
     lv_gemm(&(lv_gemm_args){.M = M,
                             .N = N,
                             .K = K,
-                            .A = {memory, LV_F32, K, false},
-                            .B = {B, LV_F32, K, true},
-                            .C = B + N * K,
+                            .A = {memory, dtype, K, false},
+                            .B = {lv_element(memory, dtype, M * K), dtype, K, true},
+                            .C = lv_element(memory, dtype, M * K + N * K),
+                            .C_dtype = dtype,
                             .ldc = N});
     free(memory);
     return LV_OK;
@@ -190,7 +190,7 @@ int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_
     const char *no_pack;
     int64_t file_bytes;
     int rc = lv_setup_open_dry(&setup, config, &no_pack);
-    rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model)) : rc;
+    rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model)) : rc;
     lv_memory_now(&plan.process_bytes, &file_bytes);
     rc = rc == LV_OK ? plan_batches(&s, config, no_pack) : rc;
     if (rc == LV_OK) {
@@ -199,8 +199,9 @@ int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_
         plan.comm_bytes =
             lv_comm_sum_bytes(ranks_per_node, lv_params_flat_count(lv_llava_params(setup.model)));
         plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
-                          plan.params.frozen_bytes + plan.moments_bytes + plan.activation_bytes +
-                          plan.read_ahead_bytes + plan.comm_bytes + plan.process_bytes;
+                          plan.params.working_bytes + plan.params.frozen_bytes +
+                          plan.moments_bytes + plan.activation_bytes + plan.read_ahead_bytes +
+                          plan.comm_bytes + plan.process_bytes;
         note_weights(&plan, config);
         *out = plan;
     }
@@ -227,6 +228,7 @@ void lv_memory_plan_print(const lv_memory_plan *p)
     printf("memory of a rank, at its peak\n");
     print_bytes("trained weights", params->trained_bytes, "f32");
     print_bytes("their gradients", params->grad_bytes, "f32");
+    print_bytes("their working copies", params->working_bytes, "bf16");
     print_bytes("their moments", p->moments_bytes, "f32");
     print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
     print_bytes("activations", p->activation_bytes,

@@ -335,9 +335,7 @@ static lv_sampler_options sampler_of(const trainer *t)
 static int64_t total_steps(const trainer *t)
 {
     const lv_sampler_options sampler = sampler_of(t);
-    return t->config->train.max_steps > 0
-               ? t->config->train.max_steps
-               : t->config->train.epochs * lv_sampler_steps_per_epoch(&sampler);
+    return lv_setup_n_steps(t->config, &sampler);
 }
 
 static int open_loader(trainer *t)

@@ -39,10 +39,12 @@ typedef struct {
     lv_precision precision;
     bool recompute; /* keep only the inputs of layers, run layers twice */
     uint64_t seed;  /* of a fresh projector */
+    bool dry;       /* for a plan: no values, see lv_params_dry_set */
 } lv_llava_options;
 
 /* lv_llava_open: read the configurations, declare parameters, load the weights (a projector that
- * no file has is initialised from the seed as torch's Linear). Not collective.
+ * no file has is initialised from the seed as torch's Linear). Not collective. A dry one reads the
+ * headers of the weights alone; where a directory has none yet, they are taken to be bf16.
  * fails  LV_ERR_CONFIG, LV_ERR_SHAPE, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, LV_ERR_IO, LV_ERR_MEMORY
  */
 int lv_llava_open(lv_llava **out, const lv_llava_options *options);

@@ -17,7 +17,7 @@ struct lv_llava {
     lv_projector *projector;
     lv_llama *llama;
     lv_dtype dtype; /* of activations */
-    bool recompute;
+    bool recompute, dry;
     char *tokenizer_dir;
     uint64_t fingerprint;
 };

@@ -142,6 +142,26 @@ static int read_config(lv_llava_config *config, sources *from, const lv_llava_op
 
 /* ---- weights ---- */
 
+static int assume(lv_llava *model, const char *part)
+{
+    const size_t n = strlen(part);
+    int err = LV_OK;
+    for (size_t i = 0; i < lv_params_count(model->params) && !err; i++) {
+        lv_param *param = lv_params_at(model->params, i);
+        if (strncmp(param->name, part, n) == 0 && param->name[n] == '.') {
+            err = lv_params_assume(model->params, param, LV_BF16);
+        }
+    }
+    return err;
+}
+
+static int load_part(lv_llava *model, const char *path, const char *part)
+{
+    return model->dry && !lv_weights_exist(path)
+               ? assume(model, part)
+               : lv_hf_load(model->params, &model->config, path, part);
+}
+
 static int load_projector(lv_llava *model, const char *path, uint64_t seed)
 {
     const lv_projector_config *c = &model->config.projector;
@@ -152,7 +172,7 @@ static int load_projector(lv_llava *model, const char *path, uint64_t seed)
     if (model->projector->n_layers == 0) {
         return LV_OK;
     }
-    int err = lv_hf_load(model->params, &model->config, path, part_names[PART_PROJECTOR]);
+    int err = load_part(model, path, part_names[PART_PROJECTOR]);
     if (err) {
         return lv_fail_within(
             "projector weights from %s, where the model wants %s from %" PRId64 " to %" PRId64,
@@ -163,14 +183,12 @@ static int load_projector(lv_llava *model, const char *path, uint64_t seed)
 
 static int load(lv_llava *model, const sources *from, uint64_t seed)
 {
-    int err =
-        lv_hf_load(model->params, &model->config, from->path[PART_VISION], part_names[PART_VISION]);
+    int err = load_part(model, from->path[PART_VISION], part_names[PART_VISION]);
     if (!err) {
         err = load_projector(model, from->path[PART_PROJECTOR], seed);
     }
     if (!err) {
-        err =
-            lv_hf_load(model->params, &model->config, from->path[PART_TEXT], part_names[PART_TEXT]);
+        err = load_part(model, from->path[PART_TEXT], part_names[PART_TEXT]);
     }
     return err;
 }
@@ -246,6 +264,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
         goto fail;
     }
     model->recompute = options->recompute;
+    model->dry = options->dry;
     err = read_config(&model->config, &from, options);
     if (err) {
         goto fail;
@@ -256,6 +275,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
         goto fail;
     }
     err = lv_params_create(&model->params);
+    if (!err && options->dry) {
+        err = lv_params_dry_set(model->params);
+    }
     if (!err) {
         err = declare(model);
     }
@@ -271,7 +293,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (!err) {
         err = load(model, &from, options->seed);
     }
-    if (!err) {
+    if (!err && !options->dry) {
         err = fingerprint(model, &from, options->seed);
     }
     if (err) {

@@ -297,6 +297,29 @@ void lv_weights_close(lv_weights **weights)
     *weights = NULL;
 }
 
+static bool has_file(const char *dir, const char *name)
+{
+    char *path = lv_path("%s/%s", dir, name);
+    bool found = lv_file_exists(path);
+    free(path);
+    return found;
+}
+
+bool lv_weights_exist(const char *path)
+{
+    if (!lv_dir_exists(path)) {
+        return lv_file_exists(path);
+    }
+    bool found = has_file(path, INDEX_FILE);
+    for (size_t i = 0; i < sizeof single_files / sizeof *single_files; i++) {
+        found = found || has_file(path, single_files[i]);
+    }
+    for (size_t i = 0; i < sizeof pickled_files / sizeof *pickled_files; i++) {
+        found = found || has_file(path, pickled_files[i]);
+    }
+    return found;
+}
+
 size_t lv_weights_count(const lv_weights *weights)
 {
     return weights->n_readable;

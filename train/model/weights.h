@@ -28,6 +28,10 @@ typedef struct {
 int lv_weights_open(lv_weights **out, const char *path);
 void lv_weights_close(lv_weights **weights);
 
+/* lv_weights_exist: is there a file, or a directory with weights of a kind that lv_weights_open
+ * reads or has something to say about? */
+bool lv_weights_exist(const char *path);
+
 size_t lv_weights_count(const lv_weights *weights);
 const lv_weight *lv_weights_at(const lv_weights *weights, size_t i); /* in name order; borrowed */
 const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /* NULL if none */

@@ -325,6 +325,12 @@ const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char 
     return entry->name;
 }
 
+const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i)
+{
+    LV_CHECK(i < lv_weights_other_count(weights), "weight %zu of the unread ones", i);
+    return &weights->entries[weights->n_readable + i].weight;
+}
+
 /* Begin, middle and end of every tensor: a sample that meets each of them, however small. */
 static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
-#include "autograd/cpu.h"
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"
 #include "data/file.h"
 #include "optim/clip.h"
 #include "train/checkpoint.h"
+#include "train/compute.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -32,6 +32,7 @@ typedef struct {
     lv_metrics *metrics; /* rank 0's */
     lv_schedule schedule;
     lv_train_state state;
+    double flop_per_s;       /* of all ranks in bf16, as measured */
     double checkpoint_s;     /* when the last one was written */
     int64_t checkpoint_step; /* -1: none yet */
     int lock;
@@ -40,7 +41,7 @@ typedef struct {
 /* ---- one step ---- */
 
 /* Sums over ranks, in doubles because they travel together. */
-enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, N_SUMS };
+enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, N_SUMS };
 /* Largest of any rank. */
 enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
 
@@ -64,7 +65,7 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
     const lv_pack_list *packs = &t->setup.train_packs;
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
-        double loss_sum = 0, waited_s = 0;
+        double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(t->setup.tape);
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
         *wait_s += waited_s;
         rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
@@ -81,6 +82,7 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
         sums[SUM_SUPERVISED] += (double)batch->n_supervised;
         sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
         sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
+        sums[SUM_FLOP] += lv_tape_flop(t->setup.tape) - flop;
     }
     return LV_OK;
 }
@@ -164,6 +166,7 @@ static int run_step(trainer *t, bool *stop, bool *save)
     update(t, sums, &m);
     m.step = t->state.step;
     m.step_s = lv_clock_s() - begin_s;
+    m.mfu = t->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * t->flop_per_s) : NAN;
     *stop = maxima[MAX_STOP] > 0;
     *save = maxima[MAX_SAVE] > 0;
     rc = lv_comm_agree(t->comm, t->metrics ? lv_metrics_step(t->metrics, &m) : LV_OK);
@@ -369,7 +372,15 @@ static void print_plan(const trainer *t, const char *blas)
         return;
     }
     lv_progress_end();
-    printf("%s; %s, %s\n", t->setup.threads.line, lv_cpu_name(lv_cpu()), blas);
+    char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), blas);
+    printf("%s; %s\n", t->setup.threads.line, compute);
+    free(compute);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        const char *note = lv_llava_note(t->setup.model, i);
+        if (note) {
+            fprintf(stderr, "llava: %s\n", note);
+        }
+    }
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
     const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
@@ -400,9 +411,9 @@ static int write_output(const trainer *t)
         return rc;
     }
     char *out = lv_path("%s/model", dir);
-    int rc = lv_hf_save_llava(params, lv_llava_config_of(t->setup.model),
-                              lv_llava_tokenizer_dir(t->setup.model),
-                              t->config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+    int rc = lv_hf_save_llava(
+        params, lv_llava_config_of(t->setup.model), lv_llava_tokenizer_dir(t->setup.model),
+        t->config->data.image_aspect == LV_ASPECT_PAD, LV_F32, out, &original);
     if (rc == LV_OK) {
         printf("wrote %s%s\n", out,
                original ? " (in LLaVA's own naming: this connector has no "
@@ -441,6 +452,7 @@ static int begin(trainer *t, const char *how)
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
                      t->state.step, n_steps);
     }
+    rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
 }

@@ -1,47 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/kernels/bf16.h"
 
+#include "autograd/cpu.h"
+#include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/kernels/vector.h"
 
-#include <string.h>
-
-static uint16_t element(const lv_matrix *x, int64_t row, int64_t column)
+/* x from (row, column) of what it stands for on. */
+static lv_matrix part(const lv_matrix *x, int64_t row, int64_t column)
 {
-    int64_t at = x->transposed ? column * x->ld + row : row * x->ld + column;
-    uint16_t h;
-    if (x->dtype == LV_BF16) {
-        memcpy(&h, (const char *)x->data + 2 * at, sizeof h);
-    } else {
-        lv_convert_from_real(&h, LV_BF16, (const lv_real *)x->data + at, 1);
-    }
-    return h;
+    lv_matrix y = *x;
+    y.data = lv_element_const(x->data, x->dtype,
+                              x->transposed ? column * x->ld + row : row * x->ld + column);
+    return y;
 }
 
 void lv_bf16_pack_a(uint16_t *dst, const lv_matrix *A, int64_t m, int64_t M, int64_t k, int64_t K)
 {
-    int64_t depth = lv_bf16_depth(K);
-    for (int64_t i = 0; i < M; i++) {
-        for (int64_t j = 0; j < depth; j++) {
-            dst[i * depth + j] = j < K ? element(A, m + i, k + j) : 0;
-        }
-    }
+    lv_matrix from = part(A, m, k);
+    lv_vector()->bf16_pack_rows(dst, &from, M, K);
 }
 
 void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int64_t n, int64_t N)
 {
-    int64_t depth = lv_bf16_depth(K);
-    for (int64_t p = 0; p < N; p += LV_BF16_COLUMNS) {
-        for (int64_t j = 0; j < depth; j++) {
-            for (int64_t c = 0; c < LV_BF16_COLUMNS; c++) {
-                dst[p * depth + (j / 2 * LV_BF16_COLUMNS + c) * 2 + j % 2] =
-                    j < K && p + c < N ? element(B, k + j, n + p + c) : 0;
-            }
-        }
-    }
+    lv_matrix from = part(B, k, n);
+    lv_vector()->bf16_pack_panels(dst, &from, K, N);
 }
 
-void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                      const uint16_t *B, int64_t M, int64_t N, int64_t K)
+static void multiply_portable(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
+                              const uint16_t *B, int64_t M, int64_t N, int64_t K)
 {
     int64_t depth = lv_bf16_depth(K);
     for (int64_t m = 0; m < M; m++) {
@@ -63,7 +50,24 @@ void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int6
     }
 }
 
+void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
+                      const uint16_t *B, int64_t M, int64_t N, int64_t K)
+{
+#ifdef LV_VECTOR_X86
+    if (lv_cpu() >= LV_CPU_AVX512_BF16) {
+        lv_bf16_multiply_avx512(C, ldc, add, A, lda, B, M, N, K);
+        return;
+    }
+#endif
+    multiply_portable(C, ldc, add, A, lda, B, M, N, K);
+}
+
 const char *lv_bf16_kernel_name(void)
 {
+#ifdef LV_VECTOR_X86
+    if (lv_cpu() >= LV_CPU_AVX512_BF16) {
+        return "avx512_bf16";
+    }
+#endif
     return "portable";
 }

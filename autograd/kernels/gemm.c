@@ -6,7 +6,7 @@
 #include "autograd/kernels/gemm.h"
 
 #include "autograd/error.h"
-#include "autograd/kernels/bf16.h"
+#include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/kernels/parallel.h"
 
@@ -169,36 +169,6 @@ static void multiply_floats(const lv_gemm_args *x, lv_range m, lv_range n)
     }
 }
 
-/* One block of C after another: its sum in f32, then what is added to it, rounded once. */
-static void multiply_bf16(const lv_gemm_args *x, lv_range m, lv_range n)
-{
-    int64_t M = m.end - m.begin, N = n.end - n.begin;
-    uint16_t *a = aligned_alloc(64, (size_t)(M * lv_bf16_depth(x->K) + 64) * sizeof *a);
-    uint16_t *b = aligned_alloc(64, (size_t)(lv_bf16_b_count(x->K, N) + 64) * sizeof *b);
-    lv_real *c = aligned_alloc(64, (size_t)(M * N + 64) * sizeof *c);
-    LV_CHECK(a && b && c, "no memory for the blocks of a product");
-    lv_bf16_pack_a(a, &x->A, m.begin, M, 0, x->K);
-    lv_bf16_pack_b(b, &x->B, 0, x->K, n.begin, N);
-    lv_bf16_multiply(c, N, false, a, lv_bf16_depth(x->K), b, M, N, x->K);
-    for (int64_t i = 0; i < M * N; i++) {
-        int64_t at = (m.begin + i / N) * x->ldc + n.begin + i % N;
-        void *out = lv_element(x->C, x->C_dtype, at);
-        lv_real before = 0, residual = 0;
-        if (x->add) {
-            lv_convert_to_real(&before, out, x->C_dtype, 1);
-        }
-        if (x->residual) {
-            lv_convert_to_real(&residual, lv_element_const(x->residual, x->C_dtype, at), x->C_dtype,
-                               1);
-        }
-        c[i] += before + (x->bias ? x->bias[n.begin + i % N] : 0) + residual;
-        lv_convert_from_real(out, x->C_dtype, &c[i], 1);
-    }
-    free(a);
-    free(b);
-    free(c);
-}
-
 void lv_gemm(const lv_gemm_args *x)
 {
     check_limits(x->M, x->N, x->K, x->A.ld, x->B.ld, x->ldc);
@@ -217,7 +187,7 @@ void lv_gemm(const lv_gemm_args *x)
         if (m.begin == m.end || n.begin == n.end) {
             ; /* more threads than blocks */
         } else if (x->A.dtype == LV_BF16) {
-            multiply_bf16(x, m, n);
+            lv_bf16_gemm(x, m, n);
         } else {
             multiply_floats(x, m, n);
         }

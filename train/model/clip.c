@@ -122,6 +122,7 @@ static void declare(lv_clip *clip, lv_params *params)
     clip->patch_embedding =
         lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
                           (int64_t[]){H, c->n_channels, P, P}, true, true);
+    lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
     clip->position_embedding =
         lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
                           2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);

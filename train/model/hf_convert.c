@@ -245,30 +245,15 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
     return rc;
 }
 
-static int64_t narrowed_bytes(lv_params *params, const char *part)
+char *lv_hf_convert_note(const char *dir, int64_t n_bytes)
 {
-    size_t n = strlen(part);
-    int64_t n_bytes = 0;
-    for (size_t i = 0; i < lv_params_count(params); i++) {
-        const lv_param *param = lv_params_at(params, i);
-        if (strncmp(param->name, part, n) == 0 && param->name[n] == '.' && !param->trainable &&
-            !param->mapped && param->tensor.data && param->tensor.dtype == LV_BF16) {
-            n_bytes += lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(LV_BF16);
-        }
-    }
-    return n_bytes;
-}
-
-char *lv_hf_convert_note(lv_params *params, const char *part, const char *dir)
-{
-    int64_t n_bytes = narrowed_bytes(params, part);
     int n = (int)strlen(dir);
     while (n > 1 && dir[n - 1] == '/') {
         n--;
     }
     return n_bytes < NOTE_FROM_BYTES
                ? NULL
-               : lv_path("%.*s is not in bf16: converting it at every start takes %.1f GB of "
+               : lv_path("%.*s is not in bf16: narrowing it at every start takes %.1f GB of "
                          "memory in each rank. llava convert --model %.*s --dtype bf16 --out "
                          "%.*s-bf16 saves that: its files are read where they lie, once for all "
                          "ranks of a host",

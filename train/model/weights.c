@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef struct {
     char *path;
@@ -329,6 +331,16 @@ const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i)
 {
     LV_CHECK(i < lv_weights_other_count(weights), "weight %zu of the unread ones", i);
     return &weights->entries[weights->n_readable + i].weight;
+}
+
+void lv_weights_forget(const lv_weight *weight)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)weight->data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)weight->data + (uintptr_t)weight->n_bytes) / page * page;
+    if (begin < end) { /* advice: nothing depends on it */
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
 }
 
 /* Begin, middle and end of every tensor: a sample that meets each of them, however small. */

@@ -109,21 +109,16 @@ static int put_bytes(writer *w, const char *data, int64_t n_bytes)
     return rc;
 }
 
-/* n values of src_dtype (LV_F32: lv_real), at any address, as dtype. */
+/* n values of src_dtype, at any alignment, as dtype. */
 static int put_values(writer *w, const void *src, lv_dtype src_dtype, int64_t n, lv_dtype dtype)
 {
     int rc = LV_OK;
-    if (src_dtype == dtype && dtype != LV_F32) {
+    if (src_dtype == dtype) {
         return put_bytes(w, src, n * (int64_t)lv_dtype_bytes(dtype));
     }
     for (int64_t i = 0; rc == LV_OK && i < n; i += PIECE_VALUES) {
         int64_t m = n - i < PIECE_VALUES ? n - i : PIECE_VALUES;
-        const void *at = lv_element_const(src, src_dtype, i);
-        if (src_dtype == LV_F32) {
-            memcpy(w->values, at, (size_t)m * sizeof *w->values);
-        } else {
-            lv_convert_to_real(w->values, at, src_dtype, m);
-        }
+        lv_convert_to_real(w->values, lv_element_const(src, src_dtype, i), src_dtype, m);
         lv_convert_from_real(w->bytes, dtype, w->values, m);
         rc = put_piece(w, w->bytes, m * (int64_t)lv_dtype_bytes(dtype));
     }

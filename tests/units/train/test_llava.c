@@ -267,7 +267,8 @@ static void write_original(const golden *g, const char *dir)
         if (strncmp(param->name, "vision_tower", 12) != 0) {
             bool text = strncmp(param->name, "language_model", 14) == 0;
             names[n] = lv_path("%s%s", text ? "" : "model.mm_projector.", tail);
-            sources[n] = (lv_weight_source){names[n], &param->tensor, LV_F32, 0, NULL};
+            sources[n] =
+                (lv_weight_source){.name = names[n], .tensor = &param->tensor, .dtype = LV_F32};
             n++;
         }
     }

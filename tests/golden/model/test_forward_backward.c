@@ -20,7 +20,8 @@
  *   f32: measured below 1e-6.
  *   bf16 rounds every activation, weight and gradient to 8 bits, off by 0.2% at the most; of some
  *   tens of such roundings, one after the other and independent, 1% to 4% remain: measured up to
- *   3.8% at the bottom of the tower. The loss is a sum in which they cancel: measured up to 1.3e-3. */
+ *   3.8% at the bottom of the tower. The loss is a sum in which they cancel: measured up to 1.3e-3.
+ */
 typedef struct {
     lv_precision precision;
     double loss, tensor, floor;

@@ -275,8 +275,6 @@ void lv_tape_backward_to(lv_tape *tape, lv_record *last)
         if (tape_owns_grad(out) && out->grad) {
             give_grad_back(tape, out);
         }
-        out->data_needed = false; /* what reads them was recorded later */
-        lv_tape_done(tape, out);
     }
 }
 
@@ -290,7 +288,6 @@ void lv_backward(lv_tape *tape, lv_tensor *loss)
     }
     LV_CHECK(loss->dtype == LV_F32, "backward from a loss of %s", lv_dtype_name(loss->dtype));
     *(lv_real *)lv_tape_grad(tape, loss).data = 1;
-    loss->data_owned = false;
     lv_tape_backward_to(tape, NULL);
 }
 

@@ -9,7 +9,7 @@
  *
  * Gradients and data of activations come from the step arena and go back to a free list: a gradient
  * as soon as the op that made the activation has used it; data when the model says that it is done
- * with them (lv_tape_done), if no backward pass reads them, else when the last one has.
+ * with them (lv_tape_done), if no backward pass reads them.
  */
 #ifndef LV_AUTOGRAD_TAPE_H
 #define LV_AUTOGRAD_TAPE_H
@@ -119,8 +119,7 @@ void lv_tape_count_flop(lv_tape *tape, double flop);
 double lv_tape_flop(const lv_tape *tape);
 
 /* lv_backward: gradients of everything that loss depends on, from dloss/dloss = 1. May be called
- * once for what was recorded; parameters' gradients are added to. The data of activations are gone
- * afterwards, but for those of loss.
+ * once for what was recorded; parameters' gradients are added to.
  * in     loss: one element */
 void lv_backward(lv_tape *tape, lv_tensor *loss);
 

@@ -373,6 +373,12 @@ static void print_plan(const trainer *t, const char *blas)
     char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), blas);
     printf("%s; %s\n", t->setup.threads.line, compute);
     free(compute);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        const char *note = lv_llava_note(t->setup.model, i);
+        if (note) {
+            fprintf(stderr, "llava: %s\n", note);
+        }
+    }
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
     const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);

@@ -3,7 +3,7 @@
  * e^x, sigmoid and erf without a call or a branch, so that loops over them vectorise; in a header
  * for that reason alone. NaN stays NaN.
  *
- * lv_exp: within 2 units in the last place; 0 below -87 (where e^x < 2^-125), infinity above
+ * lv_exp: within 2 units in the last place; 0 below -86.9 (where e^x < 2^-125), infinity above
  * float's range.
  *   x = n ln 2 + r, |r| <= ln 2 / 2;  e^x = 2^n e^r,  e^r = 1 + r + r^2 s(r)
  * lv_erf: within 4 units in the last place, and never beyond 1.
@@ -55,7 +55,7 @@ static inline float lv_exp(float x)
     memcpy(&power, &bits, sizeof power);
     float y = (s * power + power) * 2;
     y = x > 88.8f ? INFINITY : y; /* n is out of range; chosen here, not before: gcc would */
-    return x < -87 ? 0 : y;       /* follow the two constants through all of the above */
+    return x < -86.9f ? 0 : y;    /* follow the two constants through all of the above */
 }
 
 static inline float lv_erf(float x)

@@ -54,6 +54,11 @@ const lv_llava_config *lv_llava_config_of(const lv_llava *model);
 lv_params *lv_llava_params(lv_llava *model);
 void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out);
 
+/* lv_llava_note: what a user should know about the weights that were loaded: note i of
+ * LV_LLAVA_N_NOTES; NULL: nothing. Borrowed. */
+enum { LV_LLAVA_N_NOTES = 3 };
+const char *lv_llava_note(const lv_llava *model, int i);
+
 /* lv_llava_dtype: of the activations, by the precision: what lv_tape_dtype_set takes. */
 lv_dtype lv_llava_dtype(const lv_llava *model);
 

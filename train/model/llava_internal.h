@@ -20,6 +20,7 @@ struct lv_llava {
     bool recompute, dry;
     char *tokenizer_dir;
     uint64_t fingerprint;
+    char *notes[LV_LLAVA_N_NOTES];
 };
 
 /* lv_llava_embed: what enters the language model: embedded text and the images' features.

@@ -350,6 +350,12 @@ const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char 
     return entry->name;
 }
 
+const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i)
+{
+    LV_CHECK(i < lv_weights_other_count(weights), "weight %zu of the unread ones", i);
+    return &weights->entries[weights->n_readable + i].weight;
+}
+
 void lv_weights_forget(const lv_weight *weight)
 {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

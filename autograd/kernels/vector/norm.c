@@ -9,22 +9,24 @@
 
 static lv_real row_mean(const void *x, lv_dtype dtype, int64_t H)
 {
-    lv_real lanes[LANES] = {0}, xb[CHUNK];
+    lanes sum = {{0}, {0}};
+    lv_real xb[CHUNK];
     for (int64_t at = 0; at < H; at += CHUNK) {
         int64_t n = chunk_count(H, at);
-        lanes_add(lanes, chunk_read(xb, x, dtype, at, n), n);
+        lanes_add(&sum, chunk_read(xb, x, dtype, at, n), n);
     }
-    return lanes_sum(lanes) / (lv_real)H;
+    return lanes_sum(&sum) / (lv_real)H;
 }
 
 static lv_real row_variance(const void *x, lv_dtype dtype, lv_real mean, int64_t H)
 {
-    lv_real lanes[LANES] = {0}, xb[CHUNK];
+    lanes sum = {{0}, {0}};
+    lv_real xb[CHUNK];
     for (int64_t at = 0; at < H; at += CHUNK) {
         int64_t n = chunk_count(H, at);
-        lanes_add_squares(lanes, chunk_read(xb, x, dtype, at, n), mean, n);
+        lanes_add_squares(&sum, chunk_read(xb, x, dtype, at, n), mean, n);
     }
-    return lanes_sum(lanes) / (lv_real)H;
+    return lanes_sum(&sum) / (lv_real)H;
 }
 
 static void write_row(void *y, const void *x, const lv_norm_rows *rows, lv_real mean, lv_real r)
@@ -70,7 +72,7 @@ typedef struct {
 
 static row_sums sums_of_row(const void *dy, const void *x, const lv_norm_rows *rows, lv_real mean)
 {
-    lv_real g[LANES] = {0}, gx[LANES] = {0};
+    lanes g = {{0}, {0}}, gx = {{0}, {0}};
     lv_real dyb[CHUNK], xb[CHUNK], gb[CHUNK], cb[CHUNK];
     for (int64_t at = 0; at < rows->H; at += CHUNK) {
         int64_t n = chunk_count(rows->H, at);
@@ -81,15 +83,15 @@ static row_sums sums_of_row(const void *dy, const void *x, const lv_norm_rows *r
             gb[i] = pdy[i] * w[i];
         }
         if (rows->mean) {
-            lanes_add(g, gb, n);
+            lanes_add(&g, gb, n);
             for (int64_t i = 0; i < n; i++) {
                 cb[i] = px[i] - mean;
             }
             px = cb;
         }
-        lanes_add_product(gx, gb, px, n);
+        lanes_add_product(&gx, gb, px, n);
     }
-    return (row_sums){lanes_sum(g), lanes_sum(gx)};
+    return (row_sums){lanes_sum(&g), lanes_sum(&gx)};
 }
 
 static void backward_dx(lv_grad dx, const lv_real *dy, const lv_real *x, const lv_real *w,

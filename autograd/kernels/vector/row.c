@@ -5,23 +5,23 @@
 
 lv_real LV_LEVEL(row_sum)(const lv_real *x, int64_t n)
 {
-    lv_real lanes[LANES] = {0};
-    lanes_add(lanes, x, n);
-    return lanes_sum(lanes);
+    lanes sum = {{0}, {0}};
+    lanes_add(&sum, x, n);
+    return lanes_sum(&sum);
 }
 
 lv_real LV_LEVEL(row_dot)(const lv_real *a, const lv_real *b, int64_t n)
 {
-    lv_real lanes[LANES] = {0};
-    lanes_add_product(lanes, a, b, n);
-    return lanes_sum(lanes);
+    lanes sum = {{0}, {0}};
+    lanes_add_product(&sum, a, b, n);
+    return lanes_sum(&sum);
 }
 
 lv_real LV_LEVEL(row_sum_squares)(const lv_real *x, lv_real mean, int64_t n)
 {
-    lv_real lanes[LANES] = {0};
-    lanes_add_squares(lanes, x, mean, n);
-    return lanes_sum(lanes);
+    lanes sum = {{0}, {0}};
+    lanes_add_squares(&sum, x, mean, n);
+    return lanes_sum(&sum);
 }
 
 static lv_real larger_or_nan(lv_real a, lv_real b)
@@ -32,19 +32,19 @@ static lv_real larger_or_nan(lv_real a, lv_real b)
 
 lv_real LV_LEVEL(row_max)(const lv_real *x, int64_t n)
 {
-    lv_real lanes[LANES];
+    lv_real largest[LANES];
     for (int l = 0; l < LANES; l++) {
-        lanes[l] = -INFINITY;
+        largest[l] = -INFINITY;
     }
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         for (int l = 0; l < LANES; l++) {
-            lanes[l] = larger_or_nan(lanes[l], x[i + l]);
+            largest[l] = larger_or_nan(largest[l], x[i + l]);
         }
     }
     lv_real max = -INFINITY;
     for (int l = 0; l < LANES; l++) {
-        max = larger_or_nan(max, lanes[l]);
+        max = larger_or_nan(max, largest[l]);
     }
     for (; i < n; i++) {
         max = larger_or_nan(max, x[i]);
@@ -58,9 +58,9 @@ lv_real LV_LEVEL(row_exp)(lv_real *x, lv_real shift, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         x[i] = lv_exp(x[i] - shift);
     }
-    lv_real lanes[LANES] = {0};
-    lanes_add(lanes, x, n);
-    return lanes_sum(lanes);
+    lanes sum = {{0}, {0}};
+    lanes_add(&sum, x, n);
+    return lanes_sum(&sum);
 }
 
 void LV_LEVEL(row_scale)(lv_real *x, lv_real factor, int64_t n)

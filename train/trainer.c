@@ -363,7 +363,7 @@ static int open_metrics(trainer *t)
                        : rc;
 }
 
-static void print_plan(const trainer *t, const char *products)
+static void print_plan(const trainer *t, const char *blas)
 {
     lv_params *params = lv_llava_params(t->setup.model);
     if (t->comm->rank != 0) {
@@ -439,7 +439,7 @@ static int begin(trainer *t, const char *how)
         .kind = t->config->optim.schedule,
         .n_steps = n_steps,
         .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
-    print_plan(t, products);
+    print_plan(t, blas);
     rc = lv_setup_check_length(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;

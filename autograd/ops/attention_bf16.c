@@ -220,7 +220,7 @@ static void forward_few(const unit_state *u, const lv_attention_tile *tile)
                            u->D);
         memset(o, 0, (size_t)u->D * sizeof *o);
         u->vector->softmax_query(o, &max, &sum, q, lv_element_const(x->k, LV_BF16, k_at),
-                                 lv_element_const(x->v, LV_BF16, k_at), LV_BF16, u->k_ld,
+                                 lv_element_const(x->v, LV_BF16, k_at), u->k_ld,
                                  (lv_real)x->layout->scale, n_keys, u->D);
         u->vector->softmax_finish(to, u->q_ld, LV_BF16, lse ? lse + i : NULL, o, u->D, &max, &sum,
                                   1, u->D);

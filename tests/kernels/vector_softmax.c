@@ -337,6 +337,9 @@ void vector_case_softmax_finish(const lv_vector_kernels *k)
 static void check_softmax_query(const lv_vector_kernels *k, lv_dtype dtype, int64_t n_keys,
                                 int offset)
 {
+    if (dtype != LV_BF16) {
+        return;
+    }
     int64_t D = 1 + (n_keys * 7 + offset) % 40 + (n_keys == 17 ? 600 : 0), ld = D + 5;
     vector_array q = vector_new(LV_F32, D, offset, 1);
     vector_array keys = vector_new(dtype, n_keys * ld, offset, 2);
@@ -356,8 +359,8 @@ static void check_softmax_query(const lv_vector_kernels *k, lv_dtype dtype, int6
     }
     double keep = n_keys == 0 ? 1 : isinf(old_max) ? 0 : exp(old_max - new_max);
     total = (double)sum * keep;
-    k->softmax_query(o.data, &max, &sum, q.data, keys.data, values.data, dtype, ld, (lv_real)scale,
-                     n_keys, D);
+    k->softmax_query(o.data, &max, &sum, q.data, keys.data, values.data, ld, (lv_real)scale, n_keys,
+                     D);
     for (int64_t j = 0; j < n_keys; j++) {
         s[j] = exp(s[j] - new_max);
         total += s[j];

@@ -8,7 +8,7 @@
 
 #include <tgmath.h>
 
-enum { LANES = LV_BF16_COLUMNS, ROW_KEYS = 256 };
+enum { LANES = LV_BF16_COLUMNS, ROW_KEYS = 256, AT_ONCE = 4 };
 
 static inline int64_t least(int64_t a, int64_t b)
 {
@@ -486,45 +486,70 @@ void LV_LEVEL(add_transposed)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t
     }
 }
 
-static lv_real stored_dot(const lv_real *q, const void *k, lv_dtype dtype, int64_t at, int64_t D)
+/* s[r] = q . k_r of n <= AT_ONCE keys, ld apart. */
+static inline void dot_keys(lv_real *s, const lv_real *q, const uint16_t *k, int64_t ld, int64_t n,
+                            int64_t D)
 {
-    lv_real buf[CHUNK], sum = 0;
-    for (int64_t d = 0; d < D; d += CHUNK) {
-        int64_t n = least(CHUNK, D - d);
-        sum += dot(q + d, chunk_read(buf, k, dtype, at + d, n), n);
+    lv_real sums[AT_ONCE][LANES] = {{0}};
+    int64_t d = 0;
+    for (; d + LANES <= D; d += LANES) {
+        for (int64_t r = 0; r < n; r++) {
+#pragma omp simd
+            for (int l = 0; l < LANES; l++) {
+                sums[r][l] += q[d + l] * chunk_widen(k[r * ld + d + l]);
+            }
+        }
     }
-    return sum;
+    for (int64_t r = 0; r < n; r++) {
+        s[r] = lanes_sum(sums[r]);
+        for (int64_t i = d; i < D; i++) {
+            s[r] += q[i] * chunk_widen(k[r * ld + i]);
+        }
+    }
 }
 
-static void add_stored(lv_real *o, lv_real factor, const void *v, lv_dtype dtype, int64_t at,
-                       int64_t D)
+/* o += sum_r p[r] v_r of n <= AT_ONCE values, ld apart. */
+static inline void add_values(lv_real *o, const lv_real *p, const uint16_t *v, int64_t ld,
+                              int64_t n, int64_t D)
 {
-    lv_real buf[CHUNK];
-    for (int64_t d = 0; d < D; d += CHUNK) {
-        int64_t n = least(CHUNK, D - d);
-        const lv_real *values = chunk_read(buf, v, dtype, at + d, n);
-        for (int64_t i = 0; i < n; i++) {
-            o[d + i] += factor * values[i];
+    int64_t d = 0;
+    for (; d + LANES <= D; d += LANES) {
+        lv_real sum[LANES];
+        memcpy(sum, o + d, sizeof sum);
+        for (int64_t r = 0; r < n; r++) {
+#pragma omp simd
+            for (int l = 0; l < LANES; l++) {
+                sum[l] += p[r] * chunk_widen(v[r * ld + d + l]);
+            }
+        }
+        memcpy(o + d, sum, sizeof sum);
+    }
+    for (; d < D; d++) {
+        for (int64_t r = 0; r < n; r++) {
+            o[d] += p[r] * chunk_widen(v[r * ld + d]);
         }
     }
 }
 
 void LV_LEVEL(softmax_query)(lv_real *o, lv_real *max, lv_real *sum, const lv_real *q,
-                             const void *k, const void *v, lv_dtype dtype, int64_t ld,
-                             lv_real scale, int64_t n_keys, int64_t D)
+                             const uint16_t *k, const uint16_t *v, int64_t ld, lv_real scale,
+                             int64_t n_keys, int64_t D)
 {
     lv_real s[ROW_KEYS];
     for (int64_t j = 0; j < n_keys; j += ROW_KEYS) {
-        int64_t n = least(ROW_KEYS, n_keys - j);
-        for (int64_t i = 0; i < n; i++) {
-            s[i] = stored_dot(q, k, dtype, (j + i) * ld, D);
+        int64_t n = least(ROW_KEYS, n_keys - j), whole = n / AT_ONCE * AT_ONCE;
+        const uint16_t *keys = k + j * ld, *values = v + j * ld;
+        for (int64_t i = 0; i < whole; i += AT_ONCE) {
+            dot_keys(s + i, q, keys + i * ld, ld, AT_ONCE, D);
         }
+        dot_keys(s + whole, q, keys + whole * ld, ld, n - whole, D);
         lv_real keep = raise_max(max, row_max(s, scale, n));
         *sum = *sum * keep + exponentials(s, scale, shift_of(*max), n);
         scale_row(o, keep, D);
-        for (int64_t i = 0; i < n; i++) {
-            add_stored(o, s[i], v, dtype, (j + i) * ld, D);
+        for (int64_t i = 0; i < whole; i += AT_ONCE) {
+            add_values(o, s + i, values + i * ld, ld, AT_ONCE, D);
         }
+        add_values(o, s + whole, values + whole * ld, ld, n - whole, D);
     }
 }
 

@@ -13,6 +13,7 @@
 #include <cblas.h>
 #include <limits.h>
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,4 +193,12 @@ void lv_gemm(const lv_gemm_args *x)
             multiply_floats(x, m, n);
         }
     }
+}
+
+const char *lv_gemm_start(void)
+{
+    static char line[256];
+    snprintf(line, sizeof line, "bf16 products: %s; f32: %s", lv_bf16_kernel_name(),
+             lv_blas_start());
+    return line;
 }

@@ -207,14 +207,16 @@ INLINE lv_real sum_of(vec x)
     return (lv_real)s;
 }
 
-INLINE void dot_rows(lv_real *y, const float *x, const char *w, int64_t row_bytes, const int rows,
+INLINE void dot_rows(lv_real *y, const lv_real *x, const char *w, int64_t row_bytes, const int rows,
                      int64_t K)
 {
     vec sum[DOT_ROWS] = {{0}};
     int64_t k = 0;
     for (; k + LANES <= K; k += LANES) {
         vec xs;
-        memcpy(&xs, x + k, sizeof xs);
+        for (int l = 0; l < LANES; l++) {
+            xs[l] = (float)x[k + l];
+        }
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
             sum[r] += widen(w + r * row_bytes + 2 * k) * xs;
@@ -226,13 +228,13 @@ INLINE void dot_rows(lv_real *y, const float *x, const char *w, int64_t row_byte
         for (int64_t i = k; i < K; i++) {
             uint16_t h;
             memcpy(&h, w + r * row_bytes + 2 * i, sizeof h);
-            s += (lv_real)(x[i] * lv_bf16_to_float(h));
+            s += x[i] * (lv_real)lv_bf16_to_float(h);
         }
         y[r] += s;
     }
 }
 
-void LV_LEVEL(bf16_dot_rows)(lv_real *y, const float *x, const void *w, int64_t ld, int64_t N,
+void LV_LEVEL(bf16_dot_rows)(lv_real *y, const lv_real *x, const void *w, int64_t ld, int64_t N,
                              int64_t K)
 {
     int64_t bytes = ld * (int64_t)sizeof(uint16_t);

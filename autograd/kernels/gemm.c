@@ -194,3 +194,11 @@ void lv_gemm(const lv_gemm_args *x)
         }
     }
 }
+
+const char *lv_gemm_start(void)
+{
+    static char line[256];
+    snprintf(line, sizeof line, "bf16 products: %s; f32: %s", lv_bf16_kernel_name(),
+             lv_blas_start());
+    return line;
+}

@@ -7,7 +7,9 @@
  * V vocabulary, R chosen rows, D head size, A heads, G key/value heads (A a multiple of G),
  * B sequences.
  *
- * Activations are LV_F32. Weights named W may also be LV_BF16 if they require no gradient.
+ * Activations are LV_F32 or LV_BF16; outputs have the dtype of the activations that came in, or
+ * lv_tape_dtype where there were none. Arithmetic is in f32, but for the operands of products of
+ * bf16 activations. Weights named W may be LV_BF16, all others are LV_F32.
  * Every op ends the job on a shape or dtype mismatch; index and offset arrays must live as long
  * as the step. All gradients are accumulated (+=).
  */
@@ -20,16 +22,11 @@
 #include "autograd/ops.def"
 #undef LV_OP
 
-/* lv_add: y = a + b.
- * in     a, b of one shape
- * grad   da, db */
-lv_tensor *lv_add(lv_tape *tape, lv_tensor *a, lv_tensor *b);
-
-/* lv_linear: y = x W^T + b.
- * in     x (T,K); W (N,K) f32|bf16; b (N) or NULL
+/* lv_linear: y = x W^T + b + residual.
+ * in     x (T,K); W (N,K) f32|bf16; b (N) or NULL; residual (T,N) or NULL
  * out    y (T,N)
- * grad   dx, dW, db */
-lv_tensor *lv_linear(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b);
+ * grad   dx, dW, db, dresidual */
+lv_tensor *lv_linear(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b, lv_tensor *residual);
 
 /* lv_embedding: y[t] = W[ids[t]].
  * in     W (V,H) f32|bf16; ids[T] in [0,V)

@@ -2,6 +2,7 @@
 #include "autograd/tape.h"
 
 #include "autograd/error.h"
+#include "autograd/kernels/pointwise.h"
 #include "autograd/tape_internal.h"
 
 #include <stdlib.h>
@@ -23,7 +24,9 @@ struct lv_tape {
     char *base; /* where mark 0 is */
     lv_record *last;
     free_grad *free_grads;
-    bool recording;
+    lv_dtype dtype;
+    bool recording, dry;
+    double flop;
 };
 
 int lv_tape_create(lv_tape **out, size_t limit_bytes)
@@ -143,25 +146,81 @@ static void *take_grad(lv_tape *tape, size_t bytes)
     return lv_arena_alloc(tape->arena, bytes < sizeof(free_grad) ? sizeof(free_grad) : bytes);
 }
 
-static void give_grad_back(lv_tape *tape, lv_tensor *x)
+static bool tape_owns_grad(const lv_tensor *x)
 {
-    free_grad *buffer = (free_grad *)(void *)x->grad;
-    *buffer = (free_grad){.next = tape->free_grads,
-                          .bytes = (size_t)lv_tensor_count(x) * sizeof(lv_real)};
-    tape->free_grads = buffer;
-    x->grad = NULL;
+    return !x->is_param && !x->grad_lent;
 }
 
-lv_real *lv_tape_grad(lv_tape *tape, lv_tensor *x)
+static size_t grad_bytes(const lv_tensor *x)
+{
+    return (size_t)lv_tensor_count(x) * lv_dtype_bytes(lv_grad_dtype(x));
+}
+
+static void give_grad_back(lv_tape *tape, lv_tensor *x)
+{
+    free_grad *buffer = x->grad;
+    *buffer = (free_grad){.next = tape->free_grads, .bytes = grad_bytes(x)};
+    tape->free_grads = buffer;
+    x->grad = NULL;
+    x->grad_begun = false;
+}
+
+void lv_tape_grad_reserve(lv_tape *tape, lv_tensor *x)
+{
+    LV_CHECK(!x->is_param, "a parameter that requires a gradient has no memory for it");
+    x->grad = take_grad(tape, grad_bytes(x));
+}
+
+lv_grad lv_tape_grad(lv_tape *tape, lv_tensor *x)
 {
     LV_CHECK(x->requires_grad, "the gradient of a tensor that requires none");
     if (!x->grad) {
-        LV_CHECK(!x->is_param, "a parameter that requires a gradient has no memory for it");
-        size_t bytes = (size_t)lv_tensor_count(x) * sizeof(lv_real);
-        x->grad = take_grad(tape, bytes);
-        memset(x->grad, 0, bytes);
+        lv_tape_grad_reserve(tape, x);
     }
-    return x->grad;
+    lv_grad grad = {.data = x->grad, .dtype = lv_grad_dtype(x), .add = x->grad_begun};
+    x->grad_begun = true;
+    return grad;
+}
+
+lv_grad lv_tape_grad_wanted(lv_tape *tape, lv_tensor *x)
+{
+    return x->requires_grad ? lv_tape_grad(tape, x) : (lv_grad){.data = NULL};
+}
+
+lv_grad lv_grad_at(lv_grad grad, int64_t i)
+{
+    grad.data = grad.data ? lv_element(grad.data, grad.dtype, i) : NULL;
+    return grad;
+}
+
+lv_grad lv_tape_grad_cleared(lv_tape *tape, lv_tensor *x)
+{
+    lv_grad grad = lv_tape_grad(tape, x);
+    if (!grad.add && !tape->dry) {
+        memset(grad.data, 0, grad_bytes(x));
+    }
+    grad.add = true;
+    return grad;
+}
+
+void lv_tape_grad_pass(lv_tape *tape, lv_tensor *out, lv_tensor *x)
+{
+    if (tape_owns_grad(out) && tape_owns_grad(x) && !x->grad_begun) {
+        LV_CHECK(x->requires_grad && grad_bytes(x) == grad_bytes(out) && x->dtype == out->dtype,
+                 "passing a gradient on to a tensor of another kind");
+        if (x->grad) {
+            give_grad_back(tape, x);
+        }
+        x->grad = out->grad;
+        x->grad_begun = true;
+        out->grad = NULL;
+        out->grad_begun = false;
+        return;
+    }
+    lv_grad dx = lv_tape_grad(tape, x);
+    if (!tape->dry) {
+        lv_add_to(dx.data, dx.dtype, dx.add, out->grad, lv_grad_dtype(out), lv_tensor_count(x));
+    }
 }
 
 void lv_tape_backward_to(lv_tape *tape, lv_record *last)
@@ -171,11 +230,10 @@ void lv_tape_backward_to(lv_tape *tape, lv_record *last)
         LV_CHECK(record, "a record that is not on this tape");
         tape->last = record->previous;
         lv_tensor *out = record->node.out;
-        if (!out->grad) {
-            continue; /* nothing that was asked for depends on it */
+        if (out->grad_begun) { /* if not, nothing that was asked for depends on it */
+            record->node.op->backward(tape, &record->node);
         }
-        record->node.op->backward(tape, &record->node);
-        if (!out->is_param) {
+        if (tape_owns_grad(out) && out->grad) {
             give_grad_back(tape, out);
         }
     }
@@ -189,7 +247,8 @@ void lv_backward(lv_tape *tape, lv_tensor *loss)
         lv_tape_forget(tape, NULL);
         return;
     }
-    *lv_tape_grad(tape, loss) = 1;
+    LV_CHECK(loss->dtype == LV_F32, "backward from a loss of %s", lv_dtype_name(loss->dtype));
+    *(lv_real *)lv_tape_grad(tape, loss).data = 1;
     lv_tape_backward_to(tape, NULL);
 }
 
@@ -232,7 +291,9 @@ lv_tensor *lv_tape_move_down(lv_tape *tape, size_t mark, lv_tensor *x)
     if (move_data) {
         size_t bytes = data_bytes(&header);
         void *data = lv_arena_alloc(tape->arena, bytes);
-        memmove(data, header.data, bytes);
+        if (!tape->dry) {
+            memmove(data, header.data, bytes);
+        }
         header.data = data;
     }
     *kept = header; /* last: it may lie where the data was */
@@ -252,6 +313,39 @@ lv_record *lv_tape_last(const lv_tape *tape)
 void lv_tape_forget(lv_tape *tape, lv_record *last)
 {
     tape->last = last;
+}
+
+lv_dtype lv_tape_dtype(const lv_tape *tape)
+{
+    return tape->dtype;
+}
+
+void lv_tape_dtype_set(lv_tape *tape, lv_dtype dtype)
+{
+    LV_CHECK(dtype == LV_F32 || dtype == LV_BF16, "activations of %s", lv_dtype_name(dtype));
+    tape->dtype = dtype;
+}
+
+bool lv_tape_dry_set(lv_tape *tape, bool dry)
+{
+    bool before = tape->dry;
+    tape->dry = dry;
+    return before;
+}
+
+bool lv_tape_is_dry(const lv_tape *tape)
+{
+    return tape->dry;
+}
+
+void lv_tape_count_flop(lv_tape *tape, double flop)
+{
+    tape->flop += flop;
+}
+
+double lv_tape_flop(const lv_tape *tape)
+{
+    return tape->flop;
 }
 
 size_t lv_tape_peak_bytes(const lv_tape *tape)

@@ -20,7 +20,7 @@ typedef struct lv_node lv_node;
 /* lv_op: one row of the table that is ops.def. */
 typedef struct {
     const char *name;
-    /* adds to the gradient of every node->in[i] that requires one; node->out->grad is set */
+    /* adds to the gradient of every node->in[i] that requires one; node->out->grad holds out's */
     void (*backward)(lv_tape *tape, const lv_node *node);
 } lv_op;
 
@@ -66,9 +66,46 @@ bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in);
 void lv_tape_record(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in, lv_tensor *const *in,
                     const void *saved);
 
-/* lv_tape_grad: x->grad, taken cleared from the step arena if it is still NULL. For backward
- * functions, and only if x->requires_grad. */
-lv_real *lv_tape_grad(lv_tape *tape, lv_tensor *x);
+/* lv_tape_dtype: of the activations that come from no other activation (embeddings): LV_F32, or
+ * what was set. Ops that read activations give theirs the same dtype. */
+lv_dtype lv_tape_dtype(const lv_tape *tape);
+void lv_tape_dtype_set(lv_tape *tape, lv_dtype dtype);
+
+/* lv_grad: where an op's backward function puts the gradient of an input. */
+typedef struct {
+    void *data;     /* rows as in the tensor */
+    lv_dtype dtype; /* lv_grad_dtype of the tensor */
+    bool add;       /* true: +=; false: data is undefined, every element is to be written */
+} lv_grad;
+
+/* lv_tape_grad: the gradient of x, which has begun afterwards; memory comes from the step arena if
+ * x is an activation. For backward functions, and only if x->requires_grad. */
+lv_grad lv_tape_grad(lv_tape *tape, lv_tensor *x);
+
+/* lv_tape_grad_wanted: the same, or one whose data is NULL if x requires no gradient. */
+lv_grad lv_tape_grad_wanted(lv_tape *tape, lv_tensor *x);
+
+/* lv_grad_at: the same gradient from element i on. */
+lv_grad lv_grad_at(lv_grad grad, int64_t i);
+
+/* lv_tape_grad_cleared: the same for ops that reach some elements only: always to be added to. */
+lv_grad lv_tape_grad_cleared(lv_tape *tape, lv_tensor *x);
+
+/* lv_tape_grad_pass: the gradient of x += the gradient of out, of the same shape and dtype, which
+ * is not used any more: where x has none yet it takes over out's memory. */
+void lv_tape_grad_pass(lv_tape *tape, lv_tensor *out, lv_tensor *x);
+
+/* lv_tape_dry_set: ops of a dry tape take memory and are recorded, but neither read nor write it:
+ * what a step will take can be measured without weights and without work. The memory is address
+ * space alone. returns the value before. */
+bool lv_tape_dry_set(lv_tape *tape, bool dry);
+bool lv_tape_is_dry(const lv_tape *tape);
+
+/* lv_tape_count_flop: floating-point operations of matrix products (2 M N K each), as the
+ * mathematics needs them: what is computed a second time to save memory does not count.
+ * lv_tape_flop: all since the tape was created. */
+void lv_tape_count_flop(lv_tape *tape, double flop);
+double lv_tape_flop(const lv_tape *tape);
 
 /* lv_backward: gradients of everything that loss depends on, from dloss/dloss = 1. May be called
  * once for what was recorded; parameters' gradients are added to.

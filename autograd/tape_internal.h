@@ -11,6 +11,9 @@
  * of inputs are taken before the mark. */
 void lv_tape_release(lv_tape *tape, size_t mark);
 
+/* lv_tape_grad_reserve: memory for the gradient of an activation that has none, not begun. */
+void lv_tape_grad_reserve(lv_tape *tape, lv_tensor *x);
+
 /* lv_tape_move_down: as lv_tape_keep, but whether or not x requires a gradient. */
 lv_tensor *lv_tape_move_down(lv_tape *tape, size_t mark, lv_tensor *x);
 

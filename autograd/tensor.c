@@ -24,6 +24,21 @@ const char *lv_dtype_name(lv_dtype dtype)
     return "unknown dtype";
 }
 
+void *lv_element(void *data, lv_dtype dtype, int64_t i)
+{
+    return (char *)data + i * (int64_t)lv_dtype_bytes(dtype);
+}
+
+const void *lv_element_const(const void *data, lv_dtype dtype, int64_t i)
+{
+    return (const char *)data + i * (int64_t)lv_dtype_bytes(dtype);
+}
+
+lv_dtype lv_grad_dtype(const lv_tensor *x)
+{
+    return x->is_param ? LV_F32 : x->dtype;
+}
+
 int64_t lv_tensor_count(const lv_tensor *x)
 {
     int64_t count = 1;

@@ -26,13 +26,23 @@ typedef struct {
     int n_dims;
     int64_t shape[LV_MAX_DIMS]; /* unused dims are 1 */
     void *data;                 /* may be at any address: mapped files keep no alignment */
-    lv_real *grad;              /* same shape, always lv_real; NULL until something is added */
+    void *grad;                 /* same shape, of lv_grad_dtype; NULL while it has no memory */
+    bool grad_begun;            /* grad holds a sum; if not, the first part of it is written */
     bool requires_grad;
-    bool is_param; /* grad is the owner's: never taken back by the tape */
+    bool is_param;
+    bool grad_lent; /* grad belongs to someone else's walk: never taken back by this one */
 } lv_tensor;
 
 size_t lv_dtype_bytes(lv_dtype dtype);
 const char *lv_dtype_name(lv_dtype dtype); /* "f32", "bf16", "f16" */
+
+/* lv_grad_dtype: of x's gradient: LV_F32 for a parameter, whose gradient is a sum over many
+ * micro-batches; x's own dtype for an activation. */
+lv_dtype lv_grad_dtype(const lv_tensor *x);
+
+/* lv_element: the address of element i of an array of dtype. */
+void *lv_element(void *data, lv_dtype dtype, int64_t i);
+const void *lv_element_const(const void *data, lv_dtype dtype, int64_t i);
 
 int64_t lv_tensor_count(const lv_tensor *x); /* number of elements */
 lv_real *lv_tensor_real(const lv_tensor *x); /* data; ends the job if the dtype is not LV_F32 */

@@ -25,6 +25,7 @@ int lv_setup_model(lv_llava **out, const lv_config *config)
         .vision_select_feature = config->model.vision_select_feature,
         .trainable = config->train.trainable.items,
         .n_trainable = config->train.trainable.n,
+        .precision = config->train.precision,
         .recompute = config->train.recompute,
         .seed = (uint64_t)config->train.seed,
     };
@@ -104,6 +105,9 @@ static int open_here(lv_setup *setup, const lv_config *config)
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     rc = rc == LV_OK ? open_data(setup, config) : rc;
     rc = rc == LV_OK ? lv_tape_create(&setup->tape, 0) : rc;
+    if (rc == LV_OK) {
+        lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
+    }
     rc = rc == LV_OK ? lv_optimizer_create(&setup->optimizer, lv_llava_params(setup->model), &hyper,
                                            config->optim.projector_lr)
                      : rc;
@@ -195,6 +199,8 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
         .n_ranks = comm->n_ranks,
         .n_workers = (int)config->data.workers,
         .ahead_bytes = READ_AHEAD_BYTES,
+        .begin_thread = lv_threads_leave_core,
+        .thread_context = &setup->threads,
     };
     lv_llava_vision_input(setup->model, config->data.image_aspect, &options.vision);
     return options;

@@ -10,6 +10,7 @@
 #include "train/config.h"
 #include "train/model/llava.h"
 #include "train/optimizer.h"
+#include "train/threads.h"
 
 /* A list of packs, as one run of samples. */
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
 } lv_pack_list;
 
 typedef struct {
+    lv_threads threads; /* lv_threads_start comes before lv_setup_open */
     lv_llava *model;
     lv_tape *tape;
     lv_optimizer *optimizer;

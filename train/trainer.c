@@ -7,6 +7,7 @@
 #include "data/file.h"
 #include "optim/clip.h"
 #include "train/checkpoint.h"
+#include "train/compute.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -17,11 +18,9 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAX_SKIPPED_IN_A_ROW = 3 };
 
@@ -33,6 +32,7 @@ typedef struct {
     lv_metrics *metrics; /* rank 0's */
     lv_schedule schedule;
     lv_train_state state;
+    double flop_per_s;       /* of all ranks in bf16, as measured */
     double checkpoint_s;     /* when the last one was written */
     int64_t checkpoint_step; /* -1: none yet */
     int lock;
@@ -41,7 +41,7 @@ typedef struct {
 /* ---- one step ---- */
 
 /* Sums over ranks, in doubles because they travel together. */
-enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, N_SUMS };
+enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, N_SUMS };
 /* Largest of any rank. */
 enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
 
@@ -65,7 +65,7 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
     const lv_pack_list *packs = &t->setup.train_packs;
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
-        double loss_sum = 0, waited_s = 0;
+        double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(t->setup.tape);
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
         *wait_s += waited_s;
         rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
@@ -82,6 +82,7 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
         sums[SUM_SUPERVISED] += (double)batch->n_supervised;
         sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
         sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
+        sums[SUM_FLOP] += lv_tape_flop(t->setup.tape) - flop;
     }
     return LV_OK;
 }
@@ -146,8 +147,9 @@ static int run_step(trainer *t, bool *stop, bool *save)
     if (rc < 0 || t->state.step == t->schedule.n_steps) {
         return rc;
     }
-    memset(lv_params_flat_grad(params), 0, (size_t)lv_params_flat_count(params) * sizeof(lv_real));
+    lv_params_grad_begin(params);
     rc = run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]);
+    lv_params_grad_end(params);
     rc = reduce(t, rc, sums, maxima);
     if (rc < 0) {
         return rc;
@@ -164,6 +166,7 @@ static int run_step(trainer *t, bool *stop, bool *save)
     update(t, sums, &m);
     m.step = t->state.step;
     m.step_s = lv_clock_s() - begin_s;
+    m.mfu = t->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * t->flop_per_s) : NAN;
     *stop = maxima[MAX_STOP] > 0;
     *save = maxima[MAX_SAVE] > 0;
     rc = lv_comm_agree(t->comm, t->metrics ? lv_metrics_step(t->metrics, &m) : LV_OK);
@@ -369,15 +372,9 @@ static void print_plan(const trainer *t, const char *blas)
         return;
     }
     lv_progress_end();
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / t->comm->n_local_ranks;
-    if (!getenv("OMP_NUM_THREADS") && omp_get_num_procs() < share) {
-        printf(
-            "this rank is bound to %d of the %ld cores that are its share: mpirun --bind-to none "
-            "gives it all\n",
-            omp_get_num_procs(), share);
-    }
-    printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
-           omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", blas);
+    char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), blas);
+    printf("%s; %s\n", t->setup.threads.line, compute);
+    free(compute);
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
     const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
@@ -389,17 +386,6 @@ static void print_plan(const trainer *t, const char *blas)
            t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
            t->config->train.global_batch_size, lv_params_flat_count(params), t->config->run.dir);
     fflush(stdout);
-}
-
-/* Threads of this rank, if the user did not say: its share of the host's cores. */
-static void choose_threads(const lv_comm *comm)
-{
-    if (!getenv("OMP_NUM_THREADS")) {
-        long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->n_local_ranks;
-        long bound = omp_get_num_procs();
-        long n = share < bound ? share : bound;
-        omp_set_num_threads(n > 1 ? (int)n : 1);
-    }
 }
 
 static int write_output(const trainer *t)
@@ -419,9 +405,9 @@ static int write_output(const trainer *t)
         return rc;
     }
     char *out = lv_path("%s/model", dir);
-    int rc = lv_hf_save_llava(params, lv_llava_config_of(t->setup.model),
-                              lv_llava_tokenizer_dir(t->setup.model),
-                              t->config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+    int rc = lv_hf_save_llava(
+        params, lv_llava_config_of(t->setup.model), lv_llava_tokenizer_dir(t->setup.model),
+        t->config->data.image_aspect == LV_ASPECT_PAD, LV_F32, out, &original);
     if (rc == LV_OK) {
         printf("wrote %s%s\n", out,
                original ? " (in LLaVA's own naming: this connector has no "
@@ -435,10 +421,10 @@ static int write_output(const trainer *t)
 static int begin(trainer *t, const char *how)
 {
     const char *blas = lv_blas_start();
-    choose_threads(t->comm);
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+    rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
     say(t, "loading the model and the packs");
     rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
     if (rc < 0) {
@@ -460,6 +446,7 @@ static int begin(trainer *t, const char *how)
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
                      t->state.step, n_steps);
     }
+    rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
 }

@@ -6,6 +6,7 @@
 #include "autograd/kernels/gemm.h"
 
 #include "autograd/error.h"
+#include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/kernels/parallel.h"
 
@@ -89,9 +90,9 @@ static lv_real *piece_of_thread(void)
     return piece;
 }
 
-static void gemm_bf16(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, const lv_real *A,
-                      int64_t lda, const char *B, int64_t ldb, lv_real beta, lv_real *C,
-                      int64_t ldc)
+static void gemm_widened(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K,
+                         const lv_real *A, int64_t lda, const char *B, int64_t ldb, lv_real beta,
+                         lv_real *C, int64_t ldc)
 {
     lv_real *piece = piece_of_thread();
     if (beta == 0) {
@@ -137,31 +138,58 @@ static int64_t parts_of_m(int64_t M, int64_t N, int n_threads)
     return best;
 }
 
-void lv_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, const lv_real *A,
-             int64_t lda, const void *B, lv_dtype B_dtype, int64_t ldb, lv_real beta, lv_real *C,
-             int64_t ldc)
+/* What C holds before the product is added to it. */
+static void begin_sum(const lv_gemm_args *x, lv_range m, lv_range n)
 {
-    check_limits(M, N, K, lda, ldb, ldc);
-    LV_CHECK(B_dtype != LV_F16, "a matrix product with f16");
-    bool serial = 2.0 * (double)M * (double)N * (double)K < SERIAL_BELOW_FLOP;
+    for (int64_t row = m.begin; row < m.end; row++) {
+        lv_real *c = (lv_real *)x->C + row * x->ldc;
+        const lv_real *residual = x->residual ? (const lv_real *)x->residual + row * x->ldc : NULL;
+        for (int64_t i = n.begin; i < n.end; i++) {
+            c[i] = (x->add ? c[i] : 0) + (x->bias ? x->bias[i] : 0) + (residual ? residual[i] : 0);
+        }
+    }
+}
+
+static void multiply_floats(const lv_gemm_args *x, lv_range m, lv_range n)
+{
+    const lv_real *a = row_part(x->A.data, x->A.transposed, x->A.ld, m.begin, 0);
+    int64_t b = x->B.transposed ? n.begin * x->B.ld : n.begin;
+    const void *B = lv_element_const(x->B.data, x->B.dtype, b);
+    lv_real *c = (lv_real *)x->C + m.begin * x->ldc + n.begin;
+    bool begun = x->add || x->bias || x->residual;
+    if (x->bias || x->residual) {
+        begin_sum(x, m, n);
+    }
+    if (x->B.dtype == LV_BF16) {
+        gemm_widened(x->A.transposed, x->B.transposed, m.end - m.begin, n.end - n.begin, x->K, a,
+                     x->A.ld, B, x->B.ld, begun, c, x->ldc);
+    } else {
+        lv_gemm_serial(x->A.transposed, x->B.transposed, m.end - m.begin, n.end - n.begin, x->K, 1,
+                       a, x->A.ld, B, x->B.ld, begun, c, x->ldc);
+    }
+}
+
+void lv_gemm(const lv_gemm_args *x)
+{
+    check_limits(x->M, x->N, x->K, x->A.ld, x->B.ld, x->ldc);
+    LV_CHECK(x->A.dtype != LV_F16 && x->B.dtype != LV_F16 && x->C_dtype != LV_F16,
+             "a matrix product with f16");
+    LV_CHECK(x->A.dtype == LV_BF16 || x->C_dtype == LV_F32, "a product of floats rounded to %s",
+             lv_dtype_name(x->C_dtype));
+    bool serial = 2.0 * (double)x->M * (double)x->N * (double)x->K < SERIAL_BELOW_FLOP;
 #pragma omp parallel if (!serial)
     {
         int n_threads = omp_get_num_threads();
-        int64_t m_parts = parts_of_m(M, N, n_threads);
+        int64_t m_parts = parts_of_m(x->M, x->N, n_threads);
         int64_t i = omp_get_thread_num();
-        lv_range m = lv_range_split(M, GRAIN_M, i % m_parts, m_parts);
-        lv_range n = lv_range_split(N, GRAIN_N, i / m_parts, n_threads / m_parts);
-        const lv_real *a = row_part(A, trans_a, lda, m.begin, 0);
-        int64_t b = trans_b ? n.begin * ldb : n.begin;
-        lv_real *c = C + m.begin * ldc + n.begin;
+        lv_range m = lv_range_split(x->M, GRAIN_M, i % m_parts, m_parts);
+        lv_range n = lv_range_split(x->N, GRAIN_N, i / m_parts, n_threads / m_parts);
         if (m.begin == m.end || n.begin == n.end) {
             ; /* more threads than blocks */
-        } else if (B_dtype == LV_BF16) {
-            gemm_bf16(trans_a, trans_b, m.end - m.begin, n.end - n.begin, K, a, lda,
-                      (const char *)B + b * (int64_t)sizeof(uint16_t), ldb, beta, c, ldc);
+        } else if (x->A.dtype == LV_BF16) {
+            lv_bf16_gemm(x, m, n);
         } else {
-            lv_gemm_serial(trans_a, trans_b, m.end - m.begin, n.end - n.begin, K, 1, a, lda,
-                           (const lv_real *)B + b, ldb, beta, c, ldc);
+            multiply_floats(x, m, n);
         }
     }
 }

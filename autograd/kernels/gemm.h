@@ -1,24 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Matrix products: the one door to OpenBLAS.
+ * Matrix products: the one door to OpenBLAS and to the bf16 kernels.
  */
 #ifndef LV_AUTOGRAD_KERNELS_GEMM_H
 #define LV_AUTOGRAD_KERNELS_GEMM_H
 
 #include "autograd/tensor.h"
 
-/* lv_gemm: C = beta C + op(A) op(B), split over the OpenMP threads.
- * in     op(A) (M,K), op(B) (K,N), row-major; trans_a: A is stored (K,M); trans_b: B is (N,K).
- *        A lv_real; B lv_real, or LV_BF16, of which blocks are widened on the fly; ld*: row
- *        distance in elements; any alignment of B if it is bf16
- * out    C (M,N); beta is 0 or 1, with 0 C is not read
- * The same bits for the same number of threads. */
-void lv_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, const lv_real *A,
-             int64_t lda, const void *B, lv_dtype B_dtype, int64_t ldb, lv_real beta, lv_real *C,
-             int64_t ldc);
+/* lv_matrix: an operand as it lies in memory, row-major; ld: row distance in elements. */
+typedef struct {
+    const void *data;
+    lv_dtype dtype; /* LV_F32 or LV_BF16; bf16 at any alignment */
+    int64_t ld;
+    bool transposed; /* it is stored as its transpose */
+} lv_matrix;
 
-/* lv_gemm_serial: C = beta C + alpha op(A) op(B), on the calling thread alone; for tiles inside a
- * parallel region. */
+/* lv_gemm: C = A B (+ bias) (+ residual), or C += that, split over the OpenMP threads.
+ *   C[m,n] = sum_k A[m,k] B[k,n] + bias[n] + residual[m,n]
+ * in     A (M,K), B (K,N). If A is f32 the product is one of floats (a bf16 B is widened block by
+ *        block); if A is bf16 it is one of bf16 (an f32 B is rounded), summed in f32.
+ *        bias (N), residual (M,N) of C's dtype with C's ld; NULL: none. residual may be C.
+ * out    C (M,N) f32 or bf16, rounded once; f32 if A is f32
+ * The same bits for the same number of threads. */
+typedef struct {
+    int64_t M, N, K;
+    lv_matrix A, B;
+    void *C;
+    lv_dtype C_dtype;
+    int64_t ldc;
+    bool add;
+    const lv_real *bias;
+    const void *residual;
+} lv_gemm_args;
+void lv_gemm(const lv_gemm_args *args);
+
+/* lv_gemm_serial: C = beta C + alpha op(A) op(B) of floats, on the calling thread alone; for tiles
+ * inside a parallel region. */
 void lv_gemm_serial(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, lv_real alpha,
                     const lv_real *A, int64_t lda, const lv_real *B, int64_t ldb, lv_real beta,
                     lv_real *C, int64_t ldc);

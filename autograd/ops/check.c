@@ -30,18 +30,26 @@ void lv_op_expect(const char *op, const char *arg, const lv_tensor *x, int n_dim
     expect_shape(op, arg, x, n_dims, shape);
 }
 
+void lv_op_expect_activation(const char *op, const char *arg, const lv_tensor *x, int n_dims,
+                             const int64_t *shape)
+{
+    LV_CHECK(x->dtype == LV_F32 || x->dtype == LV_BF16, "%s: %s is %s, expected f32 or bf16", op,
+             arg, lv_dtype_name(x->dtype));
+    expect_shape(op, arg, x, n_dims, shape);
+}
+
 void lv_op_expect_weight(const char *op, const char *arg, const lv_tensor *x, int n_dims,
                          const int64_t *shape)
 {
-    LV_CHECK(x->dtype == LV_F32 || (x->dtype == LV_BF16 && !x->requires_grad),
-             "%s: %s is %s%s, expected f32, or bf16 without a gradient", op, arg,
-             lv_dtype_name(x->dtype), x->requires_grad ? " with a gradient" : "");
-    expect_shape(op, arg, x, n_dims, shape);
+    lv_op_expect_activation(op, arg, x, n_dims, shape);
 }
 
 void lv_op_expect_like(const char *op, const char *arg, const lv_tensor *x, const lv_tensor *like)
 {
-    lv_op_expect(op, arg, x, like->n_dims, like->shape);
+    LV_CHECK(x->dtype == like->dtype && (x->dtype == LV_F32 || x->dtype == LV_BF16),
+             "%s: %s is %s, expected %s, f32 or bf16", op, arg, lv_dtype_name(x->dtype),
+             lv_dtype_name(like->dtype));
+    expect_shape(op, arg, x, like->n_dims, like->shape);
 }
 
 void lv_op_expect_indices(const char *op, const char *arg, const int32_t *index, int64_t n,

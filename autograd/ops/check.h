@@ -10,11 +10,15 @@
 void lv_op_expect(const char *op, const char *arg, const lv_tensor *x, int n_dims,
                   const int64_t *shape);
 
-/* lv_op_expect_weight: the same; bf16 is as good if x requires no gradient. */
+/* lv_op_expect_weight: the same; bf16 is as good. */
 void lv_op_expect_weight(const char *op, const char *arg, const lv_tensor *x, int n_dims,
                          const int64_t *shape);
 
-/* lv_op_expect_like: x is f32 and of the shape of like. */
+/* lv_op_expect_activation: x is f32 or bf16 and of this shape. */
+void lv_op_expect_activation(const char *op, const char *arg, const lv_tensor *x, int n_dims,
+                             const int64_t *shape);
+
+/* lv_op_expect_like: x is an activation of the dtype and the shape of like. */
 void lv_op_expect_like(const char *op, const char *arg, const lv_tensor *x, const lv_tensor *like);
 
 /* lv_op_expect_indices: low <= index[i] < high for all n. */

@@ -31,7 +31,7 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tensor *x = node->in[0];
     const lv_real *px = x->data;
     const lv_real *dy = node->out->grad;
-    lv_real *dx = lv_tape_grad(tape, x);
+    lv_real *dx = lv_tape_grad_cleared(tape, x).data;
     int64_t n = lv_tensor_count(x);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) { /* y = x c(x) */

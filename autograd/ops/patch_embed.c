@@ -81,7 +81,14 @@ lv_tensor *lv_patch_embed(lv_tape *tape, lv_tensor *pixels, lv_tensor *w,
     size_t mark = lv_tape_mark(tape);
     int64_t K = d.C * d.P * d.P;
     const lv_real *patches = patches_of(tape, pixels->data, &d);
-    lv_gemm(false, true, d.I * d.L, d.H, K, patches, K, w->data, w->dtype, K, 1, y, d.H);
+    lv_gemm(&(lv_gemm_args){.M = d.I * d.L,
+                            .N = d.H,
+                            .K = K,
+                            .A = {patches, LV_F32, K, false},
+                            .B = {w->data, w->dtype, K, true},
+                            .C = y,
+                            .ldc = d.H,
+                            .add = true});
     lv_tape_release(tape, mark);
     lv_tensor *in[] = {pixels, w, class_embedding, position};
     lv_tape_record(tape, &lv_op_patch_embed, out, 4, in, NULL);
@@ -97,21 +104,28 @@ static void backward(lv_tape *tape, const lv_node *node)
     const lv_real *dy = node->out->grad;
     dims d = dims_of(pixels, w);
     if (w->requires_grad) { /* y = patches W^T */
-        lv_real *dw = lv_tape_grad(tape, w);
+        lv_real *dw = lv_tape_grad_cleared(tape, w).data;
         size_t mark = lv_tape_mark(tape);
         int64_t K = d.C * d.P * d.P;
         const lv_real *patches = patches_of(tape, pixels->data, &d);
-        lv_gemm(true, false, d.H, K, d.I * d.L, dy, d.H, patches, LV_F32, K, 1, dw, K);
+        lv_gemm(&(lv_gemm_args){.M = d.H,
+                                .N = K,
+                                .K = d.I * d.L,
+                                .A = {dy, LV_F32, d.H, true},
+                                .B = {patches, LV_F32, K, false},
+                                .C = dw,
+                                .ldc = K,
+                                .add = true});
         lv_tape_release(tape, mark);
     }
     if (class_embedding->requires_grad) { /* y[i,0] += class */
-        lv_real *dclass = lv_tape_grad(tape, class_embedding);
+        lv_real *dclass = lv_tape_grad_cleared(tape, class_embedding).data;
         for (int64_t i = 0; i < d.I; i++) {
             lv_row_add(dclass, dy + i * d.L * d.H, d.H);
         }
     }
     if (position->requires_grad) { /* y[i] = position */
-        lv_columns_add(lv_tape_grad(tape, position), dy, d.I, d.L * d.H);
+        lv_columns_add(lv_tape_grad_cleared(tape, position).data, dy, d.I, d.L * d.H);
     }
 }
 

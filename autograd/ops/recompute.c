@@ -35,20 +35,24 @@ static void backward(lv_tape *tape, const lv_node *node)
     const saved_recompute *saved = node->saved;
     lv_tensor *x = node->in[0];
     lv_tensor input = *x;
-    if (x->requires_grad) {
-        input.grad = lv_tape_grad(tape, x); /* before the mark: it outlives the segment */
-        input.is_param = true;              /* so that the inner walk leaves it alone */
+    if (x->requires_grad && !x->grad) { /* before the mark: it outlives the segment */
+        lv_tape_grad_reserve(tape, x);
     }
+    input.grad = x->grad;
+    input.grad_lent = true;
     bool recording = lv_tape_recording_set(tape, true);
+    double flop = lv_tape_flop(tape);
     size_t mark = lv_tape_mark(tape);
     lv_record *last = lv_tape_last(tape);
     /* y = segment(x), and all its inverses */
     lv_tensor *y = saved->segment(tape, saved->context, &input);
+    lv_tape_count_flop(tape, flop - lv_tape_flop(tape)); /* was counted in the forward pass */
     y->grad = node->out->grad;
-    y->is_param = true;
+    y->grad_begun = y->grad_lent = true;
     lv_tape_backward_to(tape, last);
     lv_tape_release(tape, mark);
     lv_tape_recording_set(tape, recording);
+    x->grad_begun = input.grad_begun;
 }
 
 const lv_op lv_op_recompute = {"recompute", backward};

@@ -61,7 +61,7 @@ static void backward(lv_tape *tape, const lv_node *node)
     int64_t T = x->shape[0];
     int64_t H = x->shape[1];
     if (x->requires_grad) { /* y = x r(x) w */
-        lv_real *dx = lv_tape_grad(tape, x);
+        lv_real *dx = lv_tape_grad_cleared(tape, x).data;
 #pragma omp parallel for schedule(static)
         for (int64_t t = 0; t < T; t++) {
             backward_row(dx + t * H, dy + t * H, (const lv_real *)x->data + t * H, w->data, r[t],
@@ -69,7 +69,7 @@ static void backward(lv_tape *tape, const lv_node *node)
         }
     }
     if (w->requires_grad) { /* y = n w */
-        lv_columns_add_product(lv_tape_grad(tape, w), dy, x->data, NULL, r, T, H);
+        lv_columns_add_product(lv_tape_grad_cleared(tape, w).data, dy, x->data, NULL, r, T, H);
     }
 }
 

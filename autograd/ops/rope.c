@@ -75,7 +75,7 @@ static void backward(lv_tape *tape, const lv_node *node)
 {
     const saved_rope *saved = node->saved;
     const lv_rope_table *table = saved->table;
-    lv_real *dx = lv_tape_grad(tape, node->in[0]);
+    lv_real *dx = lv_tape_grad_cleared(tape, node->in[0]).data;
     const lv_real *dy = node->out->grad;
     int64_t T = node->out->shape[0];
     int64_t columns = node->out->shape[1];

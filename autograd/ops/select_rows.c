@@ -28,7 +28,8 @@ static void backward(lv_tape *tape, const lv_node *node)
 {
     const int32_t *rows = node->saved;
     const lv_tensor *y = node->out;
-    lv_rows_scatter_add(lv_tape_grad(tape, node->in[0]), rows, y->grad, y->shape[0], y->shape[1]);
+    lv_rows_scatter_add(lv_tape_grad_cleared(tape, node->in[0]).data, rows, y->grad, y->shape[0],
+                        y->shape[1]);
 }
 
 const lv_op lv_op_select_rows = {"select_rows", backward};

@@ -2,7 +2,8 @@
  *
  * silu_mul: y = g s(g) u, s = sigmoid, g the gate and u the other half
  *   dg += dy u s (1 + g (1 - s)),  du += dy g s */
-#include "autograd/kernels/exp.h"
+#include "autograd/kernels/parallel.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
 
@@ -10,17 +11,22 @@ lv_tensor *lv_silu_mul(lv_tape *tape, lv_tensor *gate, lv_tensor *up)
 {
     lv_op_expect_like("silu_mul", "gate", gate, up);
     lv_op_expect_like("silu_mul", "up", up, gate);
-    lv_tensor *out = lv_tape_tensor(tape, LV_F32, gate->n_dims, gate->shape);
-    const lv_real *g = gate->data;
-    const lv_real *u = up->data;
-    lv_real *y = lv_tensor_real(out);
-    int64_t n = lv_tensor_count(gate);
-#pragma omp parallel for simd schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        y[i] = g[i] * lv_sigmoid(g[i]) * u[i];
-    }
+    lv_dtype dtype = gate->dtype;
+    lv_tensor *out = lv_tape_tensor(tape, dtype, gate->n_dims, gate->shape);
     lv_tensor *in[] = {gate, up};
     lv_tape_record(tape, &lv_op_silu_mul, out, 2, in, NULL);
+    int64_t n = lv_tensor_count(gate);
+    if (lv_tape_is_dry(tape)) {
+        return out;
+    }
+    const lv_vector_kernels *vector = lv_vector();
+#pragma omp parallel if (n >= LV_PARALLEL_FROM)
+    {
+        lv_range r = lv_thread_range(n, 64);
+        vector->silu_mul(lv_element(out->data, dtype, r.begin),
+                         lv_element(gate->data, dtype, r.begin),
+                         lv_element(up->data, dtype, r.begin), dtype, r.end - r.begin);
+    }
     return out;
 }
 
@@ -28,24 +34,21 @@ static void backward(lv_tape *tape, const lv_node *node)
 {
     lv_tensor *gate = node->in[0];
     lv_tensor *up = node->in[1];
-    const lv_real *g = gate->data;
-    const lv_real *u = up->data;
-    const lv_real *dy = node->out->grad;
+    lv_dtype dtype = gate->dtype;
     int64_t n = lv_tensor_count(gate);
-    if (gate->requires_grad) { /* y = (g s(g)) u */
-        lv_real *dg = lv_tape_grad(tape, gate);
-#pragma omp parallel for simd schedule(static)
-        for (int64_t i = 0; i < n; i++) {
-            lv_real s = lv_sigmoid(g[i]);
-            dg[i] += dy[i] * u[i] * (s * (1 + g[i] * (1 - s)));
-        }
+    lv_grad dgate = lv_tape_grad_wanted(tape, gate);
+    lv_grad dup = lv_tape_grad_wanted(tape, up);
+    if (lv_tape_is_dry(tape)) {
+        return;
     }
-    if (up->requires_grad) { /* y = (g s(g)) u */
-        lv_real *du = lv_tape_grad(tape, up);
-#pragma omp parallel for simd schedule(static)
-        for (int64_t i = 0; i < n; i++) {
-            du[i] += dy[i] * (g[i] * lv_sigmoid(g[i]));
-        }
+    const lv_vector_kernels *vector = lv_vector();
+#pragma omp parallel if (n >= LV_PARALLEL_FROM)
+    { /* y = g s(g) u */
+        lv_range r = lv_thread_range(n, 64);
+        vector->silu_mul_backward(lv_grad_at(dgate, r.begin), lv_grad_at(dup, r.begin),
+                                  lv_element(node->out->grad, dtype, r.begin),
+                                  lv_element(gate->data, dtype, r.begin),
+                                  lv_element(up->data, dtype, r.begin), dtype, r.end - r.begin);
     }
 }
 

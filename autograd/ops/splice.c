@@ -46,10 +46,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     int64_t T = node->out->shape[0];
     int64_t H = node->out->shape[1];
     if (text && text->requires_grad) { /* y[t] = text[s], s >= 0 */
-        lv_rows_scatter_add(lv_tape_grad(tape, text), source, dy, T, H);
+        lv_rows_scatter_add(lv_tape_grad_cleared(tape, text).data, source, dy, T, H);
     }
     if (image && image->requires_grad) { /* y[t] = image[-1 - s], s < 0 */
-        lv_real *dimage = lv_tape_grad(tape, image);
+        lv_real *dimage = lv_tape_grad_cleared(tape, image).data;
         size_t mark = lv_tape_mark(tape);
         int32_t *rows = lv_tape_alloc(tape, (size_t)T * sizeof *rows);
         for (int64_t t = 0; t < T; t++) {

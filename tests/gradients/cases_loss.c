@@ -26,14 +26,14 @@ typedef struct {
 static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
 {
     const layer *of = context;
-    return lv_add(tape, x, lv_gelu(tape, lv_linear(tape, x, of->w, of->b)));
+    return lv_linear(tape, lv_gelu(tape, x), of->w, of->b, x);
 }
 
 /* Two layers, one in the other's segment, with a use of x outside. */
 static lv_tensor *outer_forward(lv_tape *tape, const void *context, lv_tensor *x)
 {
     lv_tensor *y = lv_recompute(tape, layer_forward, context, x);
-    return lv_add(tape, lv_quick_gelu(tape, y), x);
+    return lv_silu_mul(tape, lv_quick_gelu(tape, y), x);
 }
 
 static lv_tensor *recompute(lv_tape *tape, lv_tensor *const *in, const void *context)
@@ -42,7 +42,7 @@ static lv_tensor *recompute(lv_tape *tape, lv_tensor *const *in, const void *con
     static layer of; /* read again in the backward pass */
     of = (layer){in[1], in[2]};
     lv_tensor *y = lv_recompute(tape, outer_forward, &of, in[0]);
-    return lv_add(tape, lv_recompute(tape, layer_forward, &of, y), in[0]);
+    return lv_silu_mul(tape, lv_recompute(tape, layer_forward, &of, y), in[0]);
 }
 
 void grad_case_recompute(void)

@@ -6,25 +6,35 @@
 static lv_tensor *linear(lv_tape *tape, lv_tensor *const *in, const void *context)
 {
     (void)context;
-    return lv_linear(tape, in[0], in[1], in[2]);
+    return lv_linear(tape, in[0], in[1], in[2], in[3]);
+}
+
+/* x + x W^T, of an activation: its gradient is passed on and added to. */
+static lv_tensor *residual_of_itself(lv_tape *tape, lv_tensor *const *in, const void *context)
+{
+    (void)context;
+    lv_tensor *x = lv_gelu(tape, in[0]);
+    return lv_linear(tape, x, in[1], NULL, x);
 }
 
 void grad_case_linear(void)
 {
-    grad_check(
-        linear, NULL, 3,
-        (lv_tensor *[]){grad_param(SHAPE(5, 7)), grad_param(SHAPE(3, 7)), grad_param(SHAPE(3))});
-    grad_check(linear, NULL, 3,
-               (lv_tensor *[]){grad_param(SHAPE(1, 33)), grad_param(SHAPE(18, 33)), NULL});
-    grad_check(
-        linear, NULL, 3,
-        (lv_tensor *[]){grad_frozen(SHAPE(70, 4)), grad_param(SHAPE(2, 4)), grad_param(SHAPE(2))});
-    grad_check(
-        linear, NULL, 3,
-        (lv_tensor *[]){grad_param(SHAPE(4, 6)), grad_frozen(SHAPE(5, 6)), grad_frozen(SHAPE(5))});
-    grad_check(
-        linear, NULL, 3,
-        (lv_tensor *[]){grad_param(SHAPE(4, 9)), grad_bf16(SHAPE(5, 9)), grad_param(SHAPE(5))});
+    grad_check(linear, NULL, 4,
+               (lv_tensor *[]){grad_param(SHAPE(5, 7)), grad_param(SHAPE(3, 7)),
+                               grad_param(SHAPE(3)), grad_param(SHAPE(5, 3))});
+    grad_check(linear, NULL, 4,
+               (lv_tensor *[]){grad_param(SHAPE(1, 33)), grad_param(SHAPE(18, 33)), NULL, NULL});
+    grad_check(linear, NULL, 4,
+               (lv_tensor *[]){grad_frozen(SHAPE(70, 4)), grad_param(SHAPE(2, 4)),
+                               grad_param(SHAPE(2)), grad_frozen(SHAPE(70, 2))});
+    grad_check(linear, NULL, 4,
+               (lv_tensor *[]){grad_param(SHAPE(4, 6)), grad_frozen(SHAPE(5, 6)),
+                               grad_frozen(SHAPE(5)), NULL});
+    grad_check(linear, NULL, 4,
+               (lv_tensor *[]){grad_param(SHAPE(4, 9)), grad_bf16(SHAPE(5, 9)),
+                               grad_param(SHAPE(5)), NULL});
+    grad_check(residual_of_itself, NULL, 2,
+               (lv_tensor *[]){grad_param(SHAPE(4, 3)), grad_param(SHAPE(3, 3))});
 }
 
 static lv_tensor *layernorm(lv_tape *tape, lv_tensor *const *in, const void *context)

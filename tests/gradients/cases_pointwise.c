@@ -1,26 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/gradients/grad_check.h"
 
-static lv_tensor *add(lv_tape *tape, lv_tensor *const *in, const void *context)
-{
-    (void)context;
-    return lv_add(tape, in[0], in[1]);
-}
-
-void grad_case_add(void)
-{
-    grad_check(add, NULL, 2, (lv_tensor *[]){grad_param(SHAPE(3, 5)), grad_param(SHAPE(3, 5))});
-    grad_check(add, NULL, 2, (lv_tensor *[]){grad_param(SHAPE(17)), grad_frozen(SHAPE(17))});
-    grad_check(add, NULL, 2, (lv_tensor *[]){grad_frozen(SHAPE(2, 9)), grad_param(SHAPE(2, 9))});
-}
-
-static lv_tensor *add_to_itself(lv_tape *tape, lv_tensor *const *in, const void *context)
-{
-    (void)context;
-    lv_tensor *twice = lv_add(tape, in[0], in[0]);
-    return lv_add(tape, twice, in[0]);
-}
-
 static lv_tensor *gelu(lv_tape *tape, lv_tensor *const *in, const void *context)
 {
     (void)context;
@@ -30,7 +10,6 @@ static lv_tensor *gelu(lv_tape *tape, lv_tensor *const *in, const void *context)
 void grad_case_gelu(void)
 {
     grad_check(gelu, NULL, 1, (lv_tensor *[]){grad_param(SHAPE(7, 19))});
-    grad_check(add_to_itself, NULL, 1, (lv_tensor *[]){grad_param(SHAPE(1, 4))});
 }
 
 static lv_tensor *quick_gelu(lv_tape *tape, lv_tensor *const *in, const void *context)

@@ -86,8 +86,14 @@ static void check_product(const product *p)
                        ldc);
     } else {
         const void *b = p->bf16 ? (const void *)(narrow + 1) : B;
-        lv_gemm(p->trans_a, p->trans_b, p->M, p->N, p->K, A, lda, b, p->bf16 ? LV_BF16 : LV_F32,
-                ldb, p->beta, C, ldc);
+        lv_gemm(&(lv_gemm_args){.M = p->M,
+                                .N = p->N,
+                                .K = p->K,
+                                .A = {A, LV_F32, lda, p->trans_a},
+                                .B = {b, p->bf16 ? LV_BF16 : LV_F32, ldb, p->trans_b},
+                                .C = C,
+                                .ldc = ldc,
+                                .add = p->beta != 0});
     }
     check_result(p, A, lda, B, ldb, before, C, ldc);
     free(A);
@@ -151,12 +157,19 @@ static void nan_and_infinity_pass_through(void **state)
         lv_real *A = matrix(M, 8, 8, 1);
         lv_real B[8 * 5] = {0}; /* even against zeros */
         lv_real C[40 * 5];
+        const lv_gemm_args args = {.M = M,
+                                   .N = 5,
+                                   .K = 8,
+                                   .A = {A, LV_F32, 8, false},
+                                   .B = {B, LV_F32, 5, false},
+                                   .C = C,
+                                   .ldc = 5};
         A[3] = NAN;
-        lv_gemm(false, false, M, 5, 8, A, 8, B, LV_F32, 5, 0, C, 5);
+        lv_gemm(&args);
         assert_true(isnan(C[0]) && isnan(C[4]));
         A[3] = INFINITY;
         B[3 * 5] = 1;
-        lv_gemm(false, false, M, 5, 8, A, 8, B, LV_F32, 5, 0, C, 5);
+        lv_gemm(&args);
         assert_true(isinf(C[0]) && isnan(C[1]));
         free(A);
     }

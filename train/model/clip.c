@@ -122,6 +122,7 @@ static void declare(lv_clip *clip, lv_params *params)
     clip->patch_embedding =
         lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
                           (int64_t[]){H, c->n_channels, P, P}, true, true);
+    lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
     clip->position_embedding =
         lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
                           2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
@@ -190,7 +191,7 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
     lv_tensor *v = lv_dense_apply(tape, &w->v_proj, n);
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
-    return lv_add(tape, x, lv_dense_apply(tape, &w->out_proj, o));
+    return lv_dense_apply_add(tape, &w->out_proj, o, x);
 }
 
 static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
@@ -199,7 +200,7 @@ static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
     lv_tensor *n = norm(tape, run, &w->layer_norm2, x);
     lv_tensor *inner = lv_dense_apply(tape, &w->fc1, n);
     inner = run->config->quick_gelu ? lv_quick_gelu(tape, inner) : lv_gelu(tape, inner);
-    return lv_add(tape, x, lv_dense_apply(tape, &w->fc2, inner));
+    return lv_dense_apply_add(tape, &w->fc2, inner, x);
 }
 
 static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)

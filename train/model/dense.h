@@ -21,7 +21,9 @@ lv_dense lv_dense_declare(lv_params *params, const char *prefix, int64_t N, int6
 /* lv_norm_declare: "<prefix>.weight" (H), and "<prefix>.bias" (H); no weight decay. */
 lv_dense lv_norm_declare(lv_params *params, const char *prefix, int64_t H, bool bias, bool used);
 
-/* lv_dense_apply: x W^T + b. */
+/* lv_dense_apply: x W^T + b. lv_dense_apply_add: the same + residual. */
 lv_tensor *lv_dense_apply(lv_tape *tape, const lv_dense *dense, lv_tensor *x);
+lv_tensor *lv_dense_apply_add(lv_tape *tape, const lv_dense *dense, lv_tensor *x,
+                              lv_tensor *residual);
 
 #endif

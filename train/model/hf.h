@@ -58,12 +58,12 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
  * <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
  * is -1; another connector in LLaVA's naming: *original is set then.
  * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
- *        precision of the files: f32
+ *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
  * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
  *        digests.json (written last)
  * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended) */
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
-                     bool aspect_pad, const char *dir, bool *original);
+                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original);
 
 /* lv_hf_save_clip, lv_hf_save_llama: the bare models, for llava init. */
 int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir);

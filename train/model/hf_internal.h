@@ -44,7 +44,7 @@ int lv_hf_write_clip_json(const lv_clip_config *config, const char *dir);
 int lv_hf_write_llama_json(const lv_llama_config *config, const char *dir);
 /* in     kind: LV_HF_LLAVA (its vocabulary has the image token) or LV_HF_LLAVA_ORIGINAL */
 int lv_hf_write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
-                           const char *dir);
+                           lv_dtype dtype, const char *dir);
 
 /* hf_tokenizer.c: the tokenizer files of a directory.
  * next_id is what the tokenizers library gives to a token that is added, whatever id the files

@@ -16,6 +16,7 @@ struct lv_llava {
     lv_clip *clip;
     lv_projector *projector;
     lv_llama *llama;
+    lv_dtype dtype; /* of activations */
     bool recompute;
     char *tokenizer_dir;
     uint64_t fingerprint;

@@ -259,6 +259,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (!err) {
         err = declare(model);
     }
+    if (!err && options->precision == LV_PRECISION_BF16) {
+        lv_params_dtype_set(model->params, LV_BF16);
+    }
     if (!err && options->n_trainable > 0) {
         err = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
     }
@@ -274,6 +277,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (err) {
         goto fail;
     }
+    model->dtype = options->precision == LV_PRECISION_OF_WEIGHTS ? lv_llama_dtype(model->llama)
+                   : options->precision == LV_PRECISION_BF16     ? LV_BF16
+                                                                 : LV_F32;
     *out = model;
     return LV_OK;
 
@@ -305,6 +311,11 @@ const lv_llava_config *lv_llava_config_of(const lv_llava *model)
 lv_params *lv_llava_params(lv_llava *model)
 {
     return model->params;
+}
+
+lv_dtype lv_llava_dtype(const lv_llava *model)
+{
+    return model->dtype;
 }
 
 void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out)

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef struct {
     char *path;
@@ -323,6 +325,16 @@ const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char 
     const lv_header_entry *entry = &weights->entries[weights->n_readable + i];
     *dtype = entry->dtype_name;
     return entry->name;
+}
+
+void lv_weights_forget(const lv_weight *weight)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)weight->data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)weight->data + (uintptr_t)weight->n_bytes) / page * page;
+    if (begin < end) { /* advice: nothing depends on it */
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
 }
 
 /* Begin, middle and end of every tensor: a sample that meets each of them, however small. */

@@ -36,6 +36,11 @@ const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /
 size_t lv_weights_other_count(const lv_weights *weights);
 const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char **dtype);
 
+/* lv_weights_forget: its bytes were copied: the memory that reading them took is given back. They
+ * can be read again.
+ * in     weight: of weights that are open */
+void lv_weights_forget(const lv_weight *weight);
+
 /* lv_weights_fingerprint: of sizes, headers and a fixed sample of the data of all files; cheap also
  * for a large model. */
 int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out);

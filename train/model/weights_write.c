@@ -73,23 +73,18 @@ static bool put(FILE *out, const void *data, size_t n)
     return fwrite(data, 1, n, out) == n;
 }
 
-/* n values of src_dtype (LV_F32: lv_real) as dtype. */
+/* n values of src_dtype, at any alignment, as dtype. */
 static bool put_values(FILE *out, const void *src, lv_dtype src_dtype, int64_t n, lv_dtype dtype,
                        piece *room)
 {
     size_t value_bytes = lv_dtype_bytes(dtype);
-    if (src_dtype == dtype && dtype != LV_F32) {
+    if (src_dtype == dtype) {
         return put(out, src, (size_t)n * value_bytes);
     }
     for (int64_t i = 0; i < n; i += PIECE_VALUES) {
         int64_t m = n - i < PIECE_VALUES ? n - i : PIECE_VALUES;
-        const lv_real *values = (const lv_real *)src + i;
-        if (src_dtype != LV_F32) {
-            const char *halves = (const char *)src + i * (int64_t)lv_dtype_bytes(src_dtype);
-            lv_convert_to_real(room->values, halves, src_dtype, m);
-            values = room->values;
-        }
-        lv_convert_from_real(room->bytes, dtype, values, m);
+        lv_convert_to_real(room->values, lv_element_const(src, src_dtype, i), src_dtype, m);
+        lv_convert_from_real(room->bytes, dtype, room->values, m);
         if (!put(out, room->bytes, (size_t)m * value_bytes)) {
             return false;
         }

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A thread's part of a bf16 product: blocks of C, each summed over blocks of depth that are packed
+ * on the way; a block's operands and its sums lie in the L2 cache.
+ */
+#include "autograd/error.h"
+#include "autograd/kernels/bf16_kernels.h"
+#include "autograd/kernels/vector.h"
+
+#include <stdlib.h>
+
+enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512 };
+
+typedef struct {
+    uint16_t a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
+    lv_real c[BLOCK_M * BLOCK_N];
+} blocks;
+
+/* The thread's own for as long as it lives. */
+static blocks *blocks_of_thread(void)
+{
+    static _Thread_local blocks *own;
+    if (!own) {
+        own = aligned_alloc(64, sizeof *own);
+        LV_CHECK(own, "no memory for the blocks of a product");
+    }
+    return own;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Sums that need nothing added and no rounding are formed where they belong. */
+static bool in_place(const lv_gemm_args *x)
+{
+    return x->C_dtype == LV_F32 && !x->bias && !x->residual;
+}
+
+static void finish(const lv_gemm_args *x, const lv_real *sums, int64_t m, int64_t M, int64_t n,
+                   int64_t N)
+{
+    const lv_vector_kernels *vector = lv_vector();
+    for (int64_t i = 0; i < M; i++) {
+        int64_t at = (m + i) * x->ldc + n;
+        vector->gemm_finish(lv_element(x->C, x->C_dtype, at), x->C_dtype, x->add, sums + i * N,
+                            x->bias ? x->bias + n : NULL,
+                            x->residual ? lv_element_const(x->residual, x->C_dtype, at) : NULL, N);
+    }
+}
+
+/* C's block at (m, n); b still holds the last depth of the columns at n if there is one alone. */
+static void multiply_block(const lv_gemm_args *x, blocks *s, int64_t m, int64_t M, int64_t n,
+                           int64_t N, bool b_is_packed)
+{
+    bool place = in_place(x);
+    lv_real *c = place ? (lv_real *)x->C + m * x->ldc + n : s->c;
+    int64_t ldc = place ? x->ldc : N;
+    bool add = place && x->add;
+    int64_t k = 0;
+    do {
+        int64_t K = least(x->K - k, BLOCK_K);
+        lv_bf16_pack_a(s->a, &x->A, m, M, k, K);
+        if (!b_is_packed) {
+            lv_bf16_pack_b(s->b, &x->B, k, K, n, N);
+        }
+        lv_bf16_multiply(c, ldc, add, s->a, lv_bf16_depth(K), s->b, M, N, K);
+        add = true;
+        k += K;
+    } while (k < x->K);
+    if (!place) {
+        finish(x, s->c, m, M, n, N);
+    }
+}
+
+void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
+{
+    blocks *s = blocks_of_thread();
+    for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
+        for (int64_t i = m.begin; i < m.end; i += BLOCK_M) {
+            multiply_block(x, s, i, least(m.end - i, BLOCK_M), j, least(n.end - j, BLOCK_N),
+                           i > m.begin && x->K <= BLOCK_K);
+        }
+    }
+}

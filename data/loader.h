@@ -34,6 +34,9 @@ typedef struct {
 int lv_loader_create(lv_loader **out, const lv_loader_options *options);
 void lv_loader_destroy(lv_loader **loader); /* at any time; joins the threads */
 
+/* lv_loader_ring_steps: how many steps, the one in use among them, may have batches in memory. */
+int64_t lv_loader_ring_steps(int n_workers);
+
 /* lv_step_head: what is known about the next step before its data is there. */
 typedef struct {
     int64_t step, epoch;

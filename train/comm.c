@@ -147,6 +147,12 @@ int lv_comm_sum(const lv_comm *comm, lv_real *x, int64_t n)
     return rc;
 }
 
+int64_t lv_comm_sum_bytes(int n_ranks, int64_t n)
+{
+    int64_t piece = n < PIECE_ELEMENTS ? n : PIECE_ELEMENTS;
+    return n_ranks > 1 ? piece * (int64_t)sizeof(lv_real) / 2 : 0;
+}
+
 static int reduce_double(const lv_comm *comm, double *x, int n, MPI_Op op)
 {
     return comm->n_ranks == 1

@@ -78,6 +78,11 @@ void lv_optimizer_destroy(lv_optimizer **optimizer)
     }
 }
 
+int64_t lv_optimizer_bytes(const lv_params *params)
+{
+    return 2 * lv_params_flat_count(params) * (int64_t)sizeof(lv_real);
+}
+
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer)
 {
     return optimizer->exp_avg;

@@ -19,6 +19,9 @@ int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *h
                         double projector_lr);
 void lv_optimizer_destroy(lv_optimizer **optimizer);
 
+/* lv_optimizer_bytes: what the moments of these parameters take. */
+int64_t lv_optimizer_bytes(const lv_params *params);
+
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer);
 lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer);
 

@@ -335,9 +335,7 @@ static lv_sampler_options sampler_of(const trainer *t)
 static int64_t total_steps(const trainer *t)
 {
     const lv_sampler_options sampler = sampler_of(t);
-    return t->config->train.max_steps > 0
-               ? t->config->train.max_steps
-               : t->config->train.epochs * lv_sampler_steps_per_epoch(&sampler);
+    return lv_setup_n_steps(t->config, &sampler);
 }
 
 static int open_loader(trainer *t)
@@ -375,6 +373,12 @@ static void print_plan(const trainer *t, const char *blas)
     char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), blas);
     printf("%s; %s\n", t->setup.threads.line, compute);
     free(compute);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        const char *note = lv_llava_note(t->setup.model, i);
+        if (note) {
+            fprintf(stderr, "llava: %s\n", note);
+        }
+    }
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
     const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);

@@ -74,7 +74,9 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3) TILE(rows, 4)
 TILES(1)
-TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
+TILES(2)
+TILES(3)
+TILES(4) TILES(5) TILES(6)
 
 #define NAMES(rows)                                                                                \
     {                                                                                              \

@@ -7,6 +7,7 @@
 #define LV_AUTOGRAD_KERNELS_VECTOR_H
 
 #include "autograd/kernels/gemm.h"
+#include "autograd/kernels/norm.h"
 #include "autograd/tape.h"
 
 /* lv_adamw_factors: what an update of AdamW needs of its hyperparameters and of the step t, each

@@ -326,4 +326,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tape_release(tape, mark);
 }
 
-const lv_op lv_op_attention = {"attention", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return LV_NEEDS_IN(0) | LV_NEEDS_IN(1) | LV_NEEDS_IN(2) | LV_NEEDS_OUT;
+}
+
+const lv_op lv_op_attention = {"attention", backward, needs};

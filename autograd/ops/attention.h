@@ -10,7 +10,7 @@
 #include "autograd/kernels/parallel.h"
 #include "autograd/ops.h"
 
-enum { LV_ATTENTION_QUERIES = 64, LV_ATTENTION_KEYS = 128 }; /* of a tile */
+enum { LV_ATTENTION_QUERIES = 64, LV_ATTENTION_KEYS = 256 }; /* of a tile */
 
 typedef struct {
     const lv_attention_layout *layout;

@@ -298,9 +298,8 @@ static void backward_task(const unit_state *u, const lv_attention_tile *tile)
     for (int64_t key = 0; key < least(u->packed, tile->seen - u->unit->keys.begin); key += KEYS) {
         backward_tile(u, tile, key, delta);
     }
-    for (int64_t i = 0; u->dq && i < tile->n; i++) {
-        lv_grad dq = lv_grad_at(x->dq, tile->at + i * u->q_ld);
-        u->vector->add_to(dq.data, LV_BF16, dq.add, w->o + i * u->D, LV_F32, u->D);
+    if (u->dq) {
+        u->vector->add_rows(lv_grad_at(x->dq, tile->at), u->q_ld, w->o, u->D, tile->n, u->D);
     }
 }
 

@@ -237,4 +237,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tape_release(tape, mark);
 }
 
-const lv_op lv_op_cross_entropy = {"cross_entropy", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return LV_NEEDS_IN(0) | LV_NEEDS_IN(1);
+}
+
+const lv_op lv_op_cross_entropy = {"cross_entropy", backward, needs};

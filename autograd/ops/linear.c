@@ -92,4 +92,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-const lv_op lv_op_linear = {"linear", backward};
+static unsigned needs(const lv_node *node)
+{
+    return (node->in[1]->requires_grad ? LV_NEEDS_IN(0) : 0) |
+           (node->in[0]->requires_grad ? LV_NEEDS_IN(1) : 0);
+}
+
+const lv_op lv_op_linear = {"linear", backward, needs};

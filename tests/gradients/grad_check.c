@@ -79,7 +79,13 @@ static void weighted_sum_backward(lv_tape *on, const lv_node *node)
     }
 }
 
-static const lv_op weighted_sum_op = {"weighted_sum", weighted_sum_backward};
+static unsigned needs_nothing(const lv_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+static const lv_op weighted_sum_op = {"weighted_sum", weighted_sum_backward, needs_nothing};
 
 static lv_tensor *loss_of(grad_function *function, const void *context, lv_tensor *const *in)
 {

@@ -70,4 +70,20 @@ int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
 int lv_hf_staging_begin(char **staging, const char *dir);
 int lv_hf_staging_end(int rc, char *staging, const char *dir);
 
+/* hf_staging.c: all names in a directory but for hidden ones, sorted. Start it with {0}. */
+typedef struct {
+    char **names;
+    size_t n;
+} lv_hf_files;
+int lv_hf_files_list(lv_hf_files *list, const char *dir);
+void lv_hf_files_free(lv_hf_files *list);
+
+extern const int64_t lv_hf_max_file_bytes; /* of a file of weights: more make several */
+
+/* hf_dtype.c: a config.json's text with "torch_dtype" and "dtype" saying dtype, there and in the
+ * objects in it; "torch_dtype" is added where there is neither. All else is as it was, to the byte.
+ * in     text: valid JSON, an object
+ * out    free() it */
+char *lv_hf_config_with_dtype(const char *text, lv_dtype dtype);
+
 #endif

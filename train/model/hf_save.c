@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { ROW_MULTIPLE = 64 };
-static const int64_t MAX_FILE_BYTES = 5000000000;
+const int64_t lv_hf_max_file_bytes = 5000000000;
 static const char EMBEDDING[] = "language_model.model.embed_tokens.weight";
 static const char HEAD[] = "language_model.lm_head.weight";
 
@@ -182,7 +182,7 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
         (rc = add_identity(&e, config.projector.out_size)) < 0) {
         goto fail;
     }
-    rc = lv_weights_write(dir, e.sources, e.n, MAX_FILE_BYTES);
+    rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc < 0 || (rc = lv_hf_write_llava_json(&config, LV_HF_LLAVA, aspect_pad, dtype, dir)) < 0) {
         goto fail;
     }
@@ -202,7 +202,7 @@ static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
     export e = {.dtype = dtype};
     int rc = collect(&e, params, prefix, kind);
     if (rc == LV_OK) {
-        rc = lv_weights_write(dir, e.sources, e.n, MAX_FILE_BYTES);
+        rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     }
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);

@@ -250,6 +250,7 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
     lv_tensor *v = lv_dense_apply(tape, &w->v_proj, n);
+    lv_tape_done(tape, n);
     q = lv_rope(tape, q, run->position, run->angles);
     k = lv_rope(tape, k, run->position, run->angles);
     if (run->cache) {
@@ -257,7 +258,12 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
         v = cache_extend(tape, run->cache, run->cached_v, v);
     }
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
-    return lv_dense_apply_add(tape, &w->o_proj, o, x);
+    lv_tape_done(tape, q);
+    lv_tape_done(tape, k);
+    lv_tape_done(tape, v);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->o_proj, o, x);
+    lv_tape_done(tape, o);
+    return y;
 }
 
 static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
@@ -266,12 +272,21 @@ static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
     lv_tensor *n = lv_rmsnorm(tape, x, w->post_attention_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *gate = lv_dense_apply(tape, &w->gate_proj, n);
     lv_tensor *up = lv_dense_apply(tape, &w->up_proj, n);
-    return lv_dense_apply_add(tape, &w->down_proj, lv_silu_mul(tape, gate, up), x);
+    lv_tape_done(tape, n);
+    lv_tensor *inner = lv_silu_mul(tape, gate, up);
+    lv_tape_done(tape, gate);
+    lv_tape_done(tape, up);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->down_proj, inner, x);
+    lv_tape_done(tape, inner);
+    return y;
 }
 
 static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
 {
-    return mlp_block(tape, context, attention_block(tape, context, x));
+    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *y = mlp_block(tape, context, middle);
+    lv_tape_done(tape, middle);
+    return y;
 }
 
 /* Queries are the rows of x; with a cache its rows come before them as keys. */
@@ -337,9 +352,10 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
             runs[l].cached_k = lv_element(rows->cache->data, rows->cache->dtype, 2 * l * part);
             runs[l].cached_v = lv_element(runs[l].cached_k, rows->cache->dtype, part);
         }
-        x = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                            : layer_forward(tape, &runs[l], x);
-        x = lv_tape_keep(tape, mark, x);
+        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
+                                       : layer_forward(tape, &runs[l], x);
+        lv_tape_done(tape, x);
+        x = lv_tape_keep(tape, mark, y);
     }
     if (rows->cache) {
         rows->cache->n_rows += T;
@@ -356,6 +372,7 @@ static lv_tensor *norm_of_rows(const lv_llama *llama, lv_tape *tape, lv_tensor *
                                const int32_t *rows, int64_t R)
 {
     lv_tensor *x = lv_select_rows(tape, hidden, rows, R);
+    lv_tape_done(tape, hidden);
     return lv_rmsnorm(tape, x, llama->norm.w, llama->config.rms_norm_eps);
 }
 

@@ -39,10 +39,12 @@ typedef struct {
     lv_precision precision;
     bool recompute; /* keep only the inputs of layers, run layers twice */
     uint64_t seed;  /* of a fresh projector */
+    bool dry;       /* for a plan: no values, see lv_params_dry_set */
 } lv_llava_options;
 
 /* lv_llava_open: read the configurations, declare parameters, load the weights (a projector that
- * no file has is initialised from the seed as torch's Linear). Not collective.
+ * no file has is initialised from the seed as torch's Linear). Not collective. A dry one reads the
+ * headers of the weights alone; where a directory has none yet, they are taken to be bf16.
  * fails  LV_ERR_CONFIG, LV_ERR_SHAPE, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, LV_ERR_IO, LV_ERR_MEMORY
  */
 int lv_llava_open(lv_llava **out, const lv_llava_options *options);
@@ -51,6 +53,11 @@ void lv_llava_close(lv_llava **model);
 const lv_llava_config *lv_llava_config_of(const lv_llava *model);
 lv_params *lv_llava_params(lv_llava *model);
 void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out);
+
+/* lv_llava_note: what a user should know about the weights that were loaded: note i of
+ * LV_LLAVA_N_NOTES; NULL: nothing. Borrowed. */
+enum { LV_LLAVA_N_NOTES = 3 };
+const char *lv_llava_note(const lv_llava *model, int i);
 
 /* lv_llava_dtype: of the activations, by the precision: what lv_tape_dtype_set takes. */
 lv_dtype lv_llava_dtype(const lv_llava *model);

@@ -17,9 +17,10 @@ struct lv_llava {
     lv_projector *projector;
     lv_llama *llama;
     lv_dtype dtype; /* of activations */
-    bool recompute;
+    bool recompute, dry;
     char *tokenizer_dir;
     uint64_t fingerprint;
+    char *notes[LV_LLAVA_N_NOTES];
 };
 
 /* lv_llava_embed: what enters the language model: embedded text and the images' features.

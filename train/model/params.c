@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/model/params.h"
 
+#include "autograd/arena.h"
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 
@@ -20,6 +21,7 @@ struct lv_params {
     int64_t flat_count;
     lv_real *flat_data, *flat_grad;
     uint16_t *flat_working;
+    lv_arena *dry;     /* addresses for all that is allocated; NULL: memory */
     lv_weights **kept; /* files that parameters are mapped from */
     size_t n_kept;
 };
@@ -41,7 +43,7 @@ void lv_params_destroy(lv_params **params)
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
-        if (!p->items[i]->trainable && !p->items[i]->mapped) {
+        if (!p->items[i]->trainable && !p->items[i]->mapped && !p->dry) {
             free(p->items[i]->tensor.data);
         }
         free(p->items[i]->name);
@@ -52,11 +54,21 @@ void lv_params_destroy(lv_params **params)
     }
     free(p->kept);
     free(p->items);
-    free(p->flat_data);
-    free(p->flat_grad);
-    free(p->flat_working);
+    if (!p->dry) {
+        free(p->flat_data);
+        free(p->flat_grad);
+        free(p->flat_working);
+    }
+    lv_arena_destroy(&p->dry);
     free(p);
     *params = NULL;
+}
+
+int lv_params_dry_set(lv_params *params)
+{
+    static const size_t ADDRESS_BYTES = (size_t)1 << 42;
+    LV_CHECK(!params->allocated, "a plan's parameters have memory before it is said");
+    return lv_arena_create(&params->dry, "plan's", ADDRESS_BYTES);
 }
 
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype)
@@ -182,7 +194,7 @@ int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t 
 }
 
 /* Aligned memory for count values of dtype; NULL with the message set if there is none. */
-static void *allocate(int64_t count, lv_dtype dtype, const char *what)
+static void *allocate(const lv_params *params, int64_t count, lv_dtype dtype, const char *what)
 {
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, lv_dtype_bytes(dtype), &bytes) ||
@@ -191,7 +203,7 @@ static void *allocate(int64_t count, lv_dtype dtype, const char *what)
         return NULL;
     }
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    void *data = aligned_alloc(ALIGNMENT, bytes);
+    void *data = params->dry ? lv_arena_alloc(params->dry, bytes) : aligned_alloc(ALIGNMENT, bytes);
     if (!data) {
         lv_fail(LV_ERR_MEMORY, "%s: no memory for %zu bytes", what, bytes);
     }
@@ -213,17 +225,20 @@ static bool count_of(const lv_tensor *x, int64_t *count)
 static int allocate_flat(lv_params *params, int64_t count)
 {
     const bool working = params->dtype == LV_BF16;
-    params->flat_data = allocate(count, LV_F32, "the trainable parameters");
-    params->flat_grad = params->flat_data ? allocate(count, LV_F32, "the gradients") : NULL;
-    params->flat_working =
-        params->flat_grad && working ? allocate(count, LV_BF16, "the working weights") : NULL;
+    params->flat_data = allocate(params, count, LV_F32, "the trainable parameters");
+    params->flat_grad = params->flat_data ? allocate(params, count, LV_F32, "the gradients") : NULL;
+    params->flat_working = params->flat_grad && working
+                               ? allocate(params, count, LV_BF16, "the working weights")
+                               : NULL;
     if (!params->flat_grad || (working && !params->flat_working)) {
         free(params->flat_data);
         free(params->flat_grad);
         params->flat_data = params->flat_grad = NULL;
         return LV_ERR_MEMORY;
     }
-    memset(params->flat_grad, 0, (size_t)count * sizeof(lv_real));
+    if (!params->dry) {
+        memset(params->flat_grad, 0, (size_t)count * sizeof(lv_real));
+    }
     return LV_OK;
 }
 
@@ -277,7 +292,7 @@ static int reserve(lv_params *params, lv_param *param)
         if (!count_of(&param->tensor, &count)) {
             return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
         }
-        void *data = allocate(count, dtype, param->name);
+        void *data = allocate(params, count, dtype, param->name);
         if (!data) {
             return LV_ERR_MEMORY;
         }
@@ -319,7 +334,7 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
 {
     int rc = check_shape(param, n_dims, shape);
     rc = rc == LV_OK ? reserve(params, param) : rc;
-    if (rc < 0) {
+    if (rc < 0 || params->dry) {
         return rc;
     }
     const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
@@ -336,7 +351,7 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
 int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
 {
     int rc = reserve(params, param);
-    if (rc < 0) {
+    if (rc < 0 || params->dry) {
         return rc;
     }
     const int64_t count = lv_tensor_count(&param->tensor);
@@ -379,6 +394,19 @@ int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
         param->file_dtype = weight->dtype;
     }
     return rc;
+}
+
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
+{
+    LV_CHECK(params->dry, "%s: assumed where no plan is made", param->name);
+    int64_t count;
+    if (!count_of(&param->tensor, &count)) {
+        return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+    }
+    lv_weight weight = {.name = param->name, .dtype = dtype, .n_dims = param->tensor.n_dims};
+    memcpy(weight.shape, param->tensor.shape, sizeof weight.shape);
+    weight.data = allocate(params, count, dtype, param->name);
+    return weight.data ? lv_params_map(params, param, &weight) : LV_ERR_MEMORY;
 }
 
 lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
@@ -446,4 +474,27 @@ void lv_params_grad_end(lv_params *params)
             x->grad_begun = true;
         }
     }
+}
+
+lv_params_memory lv_params_memory_of(const lv_params *params)
+{
+    const int64_t n = params->flat_count;
+    lv_params_memory memory = {.trained_bytes = n * (int64_t)sizeof(lv_real),
+                               .grad_bytes = n * (int64_t)sizeof(lv_real),
+                               .working_bytes =
+                                   params->flat_working ? n * (int64_t)sizeof(uint16_t) : 0};
+    for (size_t i = 0; i < params->n; i++) {
+        const lv_param *param = params->items[i];
+        int64_t bytes =
+            lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(param->tensor.dtype);
+        if (param->trainable || !param->tensor.data) {
+            continue;
+        }
+        if (!param->mapped) {
+            memory.frozen_bytes += bytes;
+        } else if (param->used) { /* what no step reads stays in its file */
+            memory.mapped_bytes += bytes;
+        }
+    }
+    return memory;
 }

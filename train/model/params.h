@@ -51,6 +51,11 @@ lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor); /* that decl
  * fails  LV_ERR_CONFIG naming a glob that fits nothing that can be trained, with what there is */
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
 
+/* lv_params_dry_set: for a plan: what is allocated takes addresses but no memory, and no value is
+ * read or written. Before lv_params_allocate.
+ * fails  LV_ERR_MEMORY */
+int lv_params_dry_set(lv_params *params);
+
 /* lv_params_allocate: flat buffers (64-byte aligned, gradients cleared) for what is trainable; a
  * frozen parameter gets memory when it is loaded.
  * fails  LV_ERR_MEMORY with the bytes that were asked for */
@@ -67,6 +72,9 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
  * dtype and alignment allow: then its memory is the page cache's, shared by all ranks of a node.
  * The caller gives the file to lv_params_keep. */
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight);
+
+/* lv_params_assume: of a dry lv_params: as if a file held the parameter in dtype. */
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype);
 
 /* lv_params_keep: take over weights that parameters came from; closed with the lv_params.
  * *weights is NULL afterwards. */
@@ -97,5 +105,15 @@ int64_t lv_params_flat_count(const lv_params *params);
 lv_real *lv_params_flat_data(lv_params *params);
 lv_real *lv_params_flat_grad(lv_params *params);
 uint16_t *lv_params_flat_working(lv_params *params);
+
+/* lv_params_memory: what the parameters take. */
+typedef struct {
+    int64_t trained_bytes; /* flat values */
+    int64_t grad_bytes;
+    int64_t working_bytes; /* of what is trained */
+    int64_t frozen_bytes;  /* frozen, in memory of their own */
+    int64_t mapped_bytes;  /* frozen, read where they lie in their files */
+} lv_params_memory;
+lv_params_memory lv_params_memory_of(const lv_params *params);
 
 #endif

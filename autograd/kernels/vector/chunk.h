@@ -32,20 +32,22 @@ static inline uint16_t chunk_narrow(float f)
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-    uint32_t quiet = bits | 0x400000;
-    return (uint16_t)(((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded) >> 16);
+    return (uint16_t)(f != f ? 0x7fc0 : rounded >> 16);
 }
 
-/* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. */
+/* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. bf16 may lie at any
+ * address, as mapped weights do. */
 static inline const lv_real *chunk_read(lv_real buf[CHUNK], const void *x, lv_dtype dtype,
                                         int64_t at, int64_t n)
 {
     if (dtype == LV_F32) {
         return (const lv_real *)x + at;
     }
-    const uint16_t *from = (const uint16_t *)x + at;
+    const char *from = (const char *)x + at * (int64_t)sizeof(uint16_t);
     for (int64_t i = 0; i < n; i++) {
-        buf[i] = chunk_widen(from[i]);
+        uint16_t h;
+        memcpy(&h, from + i * (int64_t)sizeof h, sizeof h);
+        buf[i] = chunk_widen(h);
     }
     return buf;
 }

@@ -6,7 +6,7 @@
 #include "autograd/kernels/vector/chunk.h"
 #include "autograd/kernels/vector/level.h"
 
-#include <math.h>
+#include <tgmath.h>
 
 enum { LANES = LV_BF16_COLUMNS, ROW_KEYS = 256 };
 
@@ -54,16 +54,28 @@ static inline lv_real larger(lv_real a, lv_real b)
     return b > a ? b : a;
 }
 
-static inline lv_real lanes_sum(const lv_real lanes[LANES])
+static inline lv_real lanes_sum(const lv_real x[LANES])
 {
-    lv_real sums[LANES];
-    memcpy(sums, lanes, sizeof sums);
-    for (int width = LANES / 2; width > 0; width /= 2) {
-        for (int l = 0; l < width; l++) {
-            sums[l] += sums[l + width];
-        }
+    lv_real of_8[8], of_4[4];
+    for (int l = 0; l < 8; l++) {
+        of_8[l] = x[l] + x[l + 8];
     }
-    return sums[0];
+    for (int l = 0; l < 4; l++) {
+        of_4[l] = of_8[l] + of_8[l + 4];
+    }
+    return (of_4[0] + of_4[2]) + (of_4[1] + of_4[3]);
+}
+
+static inline lv_real lanes_max(const lv_real x[LANES])
+{
+    lv_real of_8[8], of_4[4];
+    for (int l = 0; l < 8; l++) {
+        of_8[l] = larger(x[l], x[l + 8]);
+    }
+    for (int l = 0; l < 4; l++) {
+        of_4[l] = larger(of_8[l], of_8[l + 4]);
+    }
+    return larger(larger(of_4[0], of_4[2]), larger(of_4[1], of_4[3]));
 }
 
 /* scale x of the n < LANES values that there are, -infinity in the other lanes. */
@@ -91,12 +103,11 @@ static lv_real row_max(const lv_real *x, lv_real scale, int64_t n)
         }
     }
     tail_fill(tail, x + i, scale, n - i);
-    lv_real max = -INFINITY;
 #pragma omp simd
     for (int l = 0; l < LANES; l++) {
-        max = larger(larger(max, lanes[l]), tail[l]);
+        lanes[l] = larger(lanes[l], tail[l]);
     }
-    return max;
+    return lanes_max(lanes);
 }
 
 /* What is subtracted before exp: a row of -infinity gives zeros. */
@@ -126,9 +137,14 @@ static inline void exp_block(lv_real e[LANES], lv_real sum[LANES], const lv_real
 
 static inline void narrow_block(uint16_t *to, const lv_real from[LANES])
 {
+    uint32_t narrow[LANES];
 #pragma omp simd
     for (int l = 0; l < LANES; l++) {
-        to[l] = chunk_narrow((float)from[l]);
+        narrow[l] = chunk_narrow((float)from[l]);
+    }
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        to[l] = (uint16_t)narrow[l];
     }
 }
 
@@ -180,18 +196,38 @@ static inline int64_t seen_by(int64_t i, int64_t seen, int64_t n_keys)
     return n < 0 ? 0 : n;
 }
 
+/* Rows [first, first + LANES) of a tile take in its scores' maxima; keep: the factors of what they
+ * have summed before. */
+static void raise_rows(lv_real keep[LANES], lv_real max[LANES], const lv_real *s, int64_t ld,
+                       lv_real scale, int64_t n_rows, int64_t n_keys, int64_t seen)
+{
+    lv_real before[LANES] = {0}, after[LANES] = {0};
+    for (int64_t i = 0; i < n_rows; i++) {
+        before[i] = max[i];
+        max[i] = larger(max[i], row_max(s + i * ld, scale, seen_by(i, seen, n_keys)));
+        after[i] = shift_of(max[i]);
+    }
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        keep[l] = exp_below(before[l] - after[l]); /* 0 before the first finite score */
+    }
+}
+
 void LV_LEVEL(softmax_tile)(lv_real *s, lv_real *o, lv_real *max, lv_real *sum, int64_t ld,
                             int64_t o_ld, lv_real scale, int64_t n_rows, int64_t n_keys,
                             int64_t seen, int64_t D)
 {
+    lv_real keep[LANES];
     for (int64_t i = 0; i < n_rows; i++) {
         lv_real *row = s + i * ld;
-        int64_t n = seen_by(i, seen, n_keys);
-        lv_real keep = raise_max(&max[i], row_max(row, scale, n));
-        sum[i] = sum[i] * keep + exponentials(row, scale, shift_of(max[i]), n);
+        int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
+        if (l == 0) {
+            raise_rows(keep, max + i, row, ld, scale, least(LANES, n_rows - i), n_keys, seen + i);
+        }
+        sum[i] = sum[i] * keep[l] + exponentials(row, scale, shift_of(max[i]), n);
         memset(row + n, 0, (size_t)(n_keys - n) * sizeof *row);
-        if (keep != 1) {
-            scale_row(o + i * o_ld, keep, D);
+        if (keep[l] != 1) {
+            scale_row(o + i * o_ld, keep[l], D);
         }
     }
 }
@@ -201,15 +237,20 @@ void LV_LEVEL(softmax_tile_packed)(uint16_t *p, lv_real *o, lv_real *max, lv_rea
                                    int64_t n_rows, int64_t n_keys, int64_t depth, int64_t seen,
                                    int64_t D)
 {
+    lv_real keep[LANES];
     for (int64_t i = 0; i < n_rows; i++) {
         const lv_real *row = s + i * ld;
-        int64_t n = seen_by(i, seen, n_keys);
+        int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
         int64_t written = (n + LANES - 1) / LANES * LANES;
-        lv_real keep = raise_max(&max[i], row_max(row, scale, n));
-        sum[i] = sum[i] * keep + probabilities(p + i * ld, row, scale, shift_of(max[i]), n);
-        memset(p + i * ld + written, 0, (size_t)(depth - written) * sizeof *p);
-        if (keep != 1) {
-            scale_row(o + i * o_ld, keep, D);
+        if (l == 0) {
+            raise_rows(keep, max + i, row, ld, scale, least(LANES, n_rows - i), n_keys, seen + i);
+        }
+        sum[i] = sum[i] * keep[l] + probabilities(p + i * ld, row, scale, shift_of(max[i]), n);
+        if (written < depth) {
+            memset(p + i * ld + written, 0, (size_t)(depth - written) * sizeof *p);
+        }
+        if (keep[l] != 1) {
+            scale_row(o + i * o_ld, keep[l], D);
         }
     }
 }
@@ -333,23 +374,48 @@ void LV_LEVEL(softmax_tile_backward_packed)(uint16_t *p, uint16_t *ds_b, uint16_
     }
 }
 
+/* y (+)= values, n <= LANES */
+static inline void add_block(lv_grad y, int64_t at, const lv_real values[LANES], int64_t n)
+{
+    if (n < LANES || y.dtype == LV_F32) {
+        chunk_add(y, at, values, n);
+        return;
+    }
+    uint16_t *to = (uint16_t *)y.data + at;
+    lv_real sum[LANES];
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        sum[l] = values[l] + (y.add ? (lv_real)chunk_widen(to[l]) : 0);
+    }
+    narrow_block(to, sum);
+}
+
 void LV_LEVEL(softmax_finish)(void *o, int64_t o_ld, lv_dtype dtype, lv_real *lse, const lv_real *x,
                               int64_t x_ld, const lv_real *max, const lv_real *sum, int64_t n_rows,
                               int64_t D)
 {
-    lv_real buf[CHUNK];
+    lv_real block[LANES] = {0};
     for (int64_t i = 0; i < n_rows; i++) {
         lv_real inverse = 1 / sum[i];
-        for (int64_t at = 0; at < D; at += CHUNK) {
-            int64_t n = least(CHUNK, D - at);
-            lv_real *to = chunk_target(buf, o, dtype, i * o_ld + at);
-            for (int64_t d = 0; d < n; d++) {
-                to[d] = x[i * x_ld + at + d] * inverse;
+        for (int64_t d = 0; d < D; d += LANES) {
+            int64_t n = least(LANES, D - d);
+            for (int64_t l = 0; l < n; l++) {
+                block[l] = x[i * x_ld + d + l] * inverse;
             }
-            chunk_write(o, dtype, i * o_ld + at, to, n);
+            add_block((lv_grad){o, dtype, false}, i * o_ld + d, block, n);
         }
         if (lse) {
             lse[i] = max[i] + log(sum[i]);
+        }
+    }
+}
+
+void LV_LEVEL(add_rows)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t x_ld, int64_t T,
+                        int64_t N)
+{
+    for (int64_t t = 0; t < T; t++) {
+        for (int64_t n = 0; n < N; n += LANES) {
+            add_block(y, t * y_ld + n, x + t * x_ld + n, least(LANES, N - n));
         }
     }
 }
@@ -414,7 +480,7 @@ void LV_LEVEL(add_transposed)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t
             }
             transpose_block(block);
             for (int64_t i = 0; i < rows; i++) {
-                chunk_add(y, (t + i) * y_ld + n, block + i * LANES, columns);
+                add_block(y, (t + i) * y_ld + n, block + i * LANES, columns);
             }
         }
     }

@@ -85,7 +85,7 @@ static bool agrees(const bench_row *row, lv_tape *tape, lv_dtype dtype)
     bool same = expected && found && n == expected_n && n > 0;
     for (int64_t i = 0; same && i < n; i++) {
         double e = (double)expected[i];
-        same = fabs((double)found[i] - e) <= tolerance * fmax(fabs(e), 1e-2);
+        same = fabs((double)found[i] - e) <= tolerance * fmax(fabs(e), 0.1);
     }
     free(expected);
     free(found);

@@ -77,7 +77,7 @@ static void run_close(run *r)
 
 static void trainer_open(trainer *t, const run *r, bool recompute)
 {
-    t->model = golden_model(&t->g, r->trainable, r->n_trainable, recompute);
+    t->model = golden_model(&t->g, r->trainable, r->n_trainable, recompute, LV_PRECISION_F32);
     t->tape = NULL;
     golden_ok(lv_tape_create(&t->tape, 0));
     lv_params *params = lv_llava_params(t->model);

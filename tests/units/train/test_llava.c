@@ -182,8 +182,8 @@ static void the_fingerprint_is_of_the_frozen_files(void **state)
 {
     golden *g = *state;
     lv_llava_options options;
-    lv_llava *frozen = golden_model(g, NULL, 0, false);
-    lv_llava *stage1 = golden_model(g, projector_only, 1, false);
+    lv_llava *frozen = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
+    lv_llava *stage1 = golden_model(g, projector_only, 1, false, LV_PRECISION_F32);
     lv_llava *stage1_fresh = NULL;
     golden_options(g, &options);
     options.projector_weights = NULL;
@@ -202,7 +202,7 @@ static void vision_input_is_the_towers(void **state)
 {
     golden other;
     lv_vision_input input;
-    lv_llava *model = golden_model(*state, NULL, 0, false);
+    lv_llava *model = golden_model(*state, NULL, 0, false, LV_PRECISION_F32);
     lv_llava_vision_input(model, LV_ASPECT_PAD, &input);
     assert_int_equal(input.image_size, 8);
     assert_int_equal(input.rows_per_image, 4);
@@ -212,7 +212,7 @@ static void vision_input_is_the_towers(void **state)
     lv_llava_close(&model);
 
     golden_open(&other, "bias");
-    model = golden_model(&other, NULL, 0, false);
+    model = golden_model(&other, NULL, 0, false, LV_PRECISION_F32);
     lv_llava_vision_input(model, LV_ASPECT_SQUARE, &input);
     assert_int_equal(input.rows_per_image, 5); /* with the class row */
     lv_llava_close(&model);
@@ -260,14 +260,15 @@ static void write_original(const golden *g, const char *dir)
     lv_weight_source sources[64];
     char *names[64];
     size_t n = 0;
-    lv_llava *model = golden_model(g, NULL, 0, false);
+    lv_llava *model = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
     for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
         const lv_param *param = lv_params_at(lv_llava_params(model), i);
         const char *tail = strchr(param->name, '.') + 1;
         if (strncmp(param->name, "vision_tower", 12) != 0) {
             bool text = strncmp(param->name, "language_model", 14) == 0;
             names[n] = lv_path("%s%s", text ? "" : "model.mm_projector.", tail);
-            sources[n] = (lv_weight_source){names[n], &param->tensor, LV_F32, 0, NULL};
+            sources[n] =
+                (lv_weight_source){.name = names[n], .tensor = &param->tensor, .dtype = LV_F32};
             n++;
         }
     }
@@ -305,7 +306,7 @@ static void a_batch_of_text_gives_the_projector_no_gradient(void **state)
     lv_tape *tape = NULL;
     lv_batch batch;
     const int text_only = TEXT_ONLY;
-    lv_llava *model = golden_model(g, projector_only, 1, false);
+    lv_llava *model = golden_model(g, projector_only, 1, false, LV_PRECISION_F32);
     golden_ok(lv_tape_create(&tape, 0));
     golden_batch(&batch, g, model, &text_only, 1);
     assert_null(lv_llava_features(model, tape, &batch));
@@ -323,7 +324,7 @@ static void a_batch_of_text_gives_the_projector_no_gradient(void **state)
 static void a_batch_without_labels_has_loss_zero_and_no_gradient(void **state)
 {
     golden *g = *state;
-    lv_llava *model = golden_model(g, everything, 3, false);
+    lv_llava *model = golden_model(g, everything, 3, false, LV_PRECISION_F32);
     golden_sample sample = g->samples[TWO_IMAGES];
     sample.supervised = calloc((size_t)sample.n, 1);
     assert_true(run(g, model, &sample, 1, NULL) == 0);
@@ -339,7 +340,7 @@ static void an_image_alone_in_front_of_one_token_is_a_sample(void **state)
     uint8_t supervised[] = {0, 1};
     const golden_sample sample = {
         .tokens = tokens, .supervised = supervised, .n = 2, .n_images = 1};
-    lv_llava *model = golden_model(g, everything, 3, false);
+    lv_llava *model = golden_model(g, everything, 3, false, LV_PRECISION_F32);
     double loss = run(g, model, &sample, 1, NULL);
     assert_true(isfinite(loss) && loss > 0);
     assert_true(flat_grad_norm(model) > 0);
@@ -349,8 +350,8 @@ static void an_image_alone_in_front_of_one_token_is_a_sample(void **state)
 /* Whatever subset is trained, its gradients are those of training everything. */
 static void partial_gradients_equal(const golden *g, const char *glob, bool recompute)
 {
-    lv_llava *all = golden_model(g, everything, 3, false);
-    lv_llava *part = golden_model(g, &glob, 1, recompute);
+    lv_llava *all = golden_model(g, everything, 3, false, LV_PRECISION_F32);
+    lv_llava *part = golden_model(g, &glob, 1, recompute, LV_PRECISION_F32);
     run(g, all, g->samples, g->n_samples, NULL);
     run(g, part, g->samples, g->n_samples, NULL);
     size_t n_trained = 0;
@@ -457,7 +458,7 @@ static void recomputed_layers_cost_little_more_than_their_inputs(void **state)
 static void positions_may_run_beyond_the_models_own(void **state)
 {
     golden *g = *state;
-    lv_llava *model = golden_model(g, projector_only, 1, false);
+    lv_llava *model = golden_model(g, projector_only, 1, false, LV_PRECISION_F32);
     lv_tape *tape = NULL;
     lv_batch batch;
     double near = 0, far = 0;

@@ -17,6 +17,7 @@ import argparse
 import datetime
 import fnmatch
 import os
+import signal
 import statistics
 import sys
 
@@ -131,6 +132,7 @@ def main():
                         f"{datetime.date.today()}-speed.md", help="none: print only")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no side is left behind
     cells = chosen_cells(args)
     if args.list:
         print("\n".join(cell.name for cell in cells))

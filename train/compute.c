@@ -7,8 +7,6 @@
 #include "autograd/kernels/gemm.h"
 #include "data/file.h"
 
-double lv_gemm_rate(void) __attribute__((weak));
-
 char *lv_compute_text(lv_dtype dtype, const char *blas)
 {
     return lv_path("%s%s%s; vector kernels %s; %s", lv_dtype_name(dtype),
@@ -19,7 +17,7 @@ char *lv_compute_text(lv_dtype dtype, const char *blas)
 int lv_compute_rate(double *flop_per_s, const lv_comm *comm)
 {
     int rc = lv_comm_agree(comm, LV_OK); /* all begin together */
-    double rate = lv_gemm_rate ? lv_gemm_rate() : 0;
+    double rate = lv_gemm_rate();
     rc = rc == LV_OK ? lv_comm_sum_double(comm, &rate, 1) : rc;
     if (rc == LV_OK) {
         *flop_per_s = rate;

@@ -27,47 +27,32 @@ void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int
     lv_vector()->bf16_pack_panels(dst, &from, K, N);
 }
 
-static void multiply_portable(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                              const uint16_t *B, int64_t M, int64_t N, int64_t K)
+static void (*multiply_kernel(void))(lv_real *C, int64_t ldc, bool add, const uint16_t *A,
+                                     int64_t lda, const uint16_t *B, int64_t M, int64_t N,
+                                     int64_t K)
 {
-    int64_t depth = lv_bf16_depth(K);
-    for (int64_t m = 0; m < M; m++) {
-        for (int64_t p = 0; p < N; p += LV_BF16_COLUMNS) {
-            int64_t columns = N - p < LV_BF16_COLUMNS ? N - p : LV_BF16_COLUMNS;
-            lv_real sum[LV_BF16_COLUMNS] = {0};
-            for (int64_t k = 0; k < depth; k++) {
-                lv_real a = lv_bf16_to_float(A[m * lda + k]);
-                const uint16_t *b = B + p * depth + k / 2 * 2 * LV_BF16_COLUMNS + k % 2;
-                for (int64_t c = 0; c < LV_BF16_COLUMNS; c++) {
-                    sum[c] += a * lv_bf16_to_float(b[2 * c]);
-                }
-            }
-            lv_real *c = C + m * ldc + p;
-            for (int64_t i = 0; i < columns; i++) {
-                c[i] = add ? c[i] + sum[i] : sum[i];
-            }
-        }
+#ifdef LV_VECTOR_X86
+    switch (lv_cpu()) {
+    case LV_CPU_PORTABLE:
+    case LV_CPU_AVX2:
+    case LV_CPU_AVX512:
+        break;
+    case LV_CPU_AVX512_BF16:
+        return lv_bf16_multiply_pairs;
+    case LV_CPU_AMX:
+        return lv_bf16_multiply_amx;
     }
+#endif
+    return lv_vector()->bf16_multiply;
 }
 
 void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
                       const uint16_t *B, int64_t M, int64_t N, int64_t K)
 {
-#ifdef LV_VECTOR_X86
-    if (lv_cpu() >= LV_CPU_AVX512_BF16) {
-        lv_bf16_multiply_avx512(C, ldc, add, A, lda, B, M, N, K);
-        return;
-    }
-#endif
-    multiply_portable(C, ldc, add, A, lda, B, M, N, K);
+    multiply_kernel()(C, ldc, add, A, lda, B, M, N, K);
 }
 
 const char *lv_bf16_kernel_name(void)
 {
-#ifdef LV_VECTOR_X86
-    if (lv_cpu() >= LV_CPU_AVX512_BF16) {
-        return "avx512_bf16";
-    }
-#endif
-    return "portable";
+    return lv_cpu_name(lv_cpu());
 }

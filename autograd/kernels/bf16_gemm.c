@@ -5,9 +5,11 @@
  */
 #include "autograd/error.h"
 #include "autograd/kernels/bf16_kernels.h"
+#include "autograd/kernels/convert.h"
 #include "autograd/kernels/vector.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512 };
 
@@ -74,9 +76,36 @@ static void multiply_block(const lv_gemm_args *x, blocks *s, int64_t m, int64_t 
     }
 }
 
+/* One row times weights that lie row by row, as in decoding: they are read once, in place. */
+static bool is_dots(const lv_gemm_args *x)
+{
+    return x->M == 1 && !x->A.transposed && x->B.transposed && x->B.dtype == LV_BF16;
+}
+
+static void multiply_dots(const lv_gemm_args *x, blocks *s, lv_range columns)
+{
+    enum { PIECE_N = 256, PIECE_K = BLOCK_M * BLOCK_N - PIECE_N };
+    lv_real *sums = s->c, *wide = s->c + PIECE_N;
+    for (int64_t n = columns.begin; n < columns.end; n += PIECE_N) {
+        int64_t N = least(columns.end - n, PIECE_N);
+        memset(sums, 0, (size_t)N * sizeof *sums);
+        for (int64_t k = 0; k < x->K; k += PIECE_K) {
+            int64_t K = least(x->K - k, PIECE_K);
+            lv_convert_to_real(wide, lv_element_const(x->A.data, LV_BF16, k), LV_BF16, K);
+            lv_vector()->bf16_dot_rows(
+                sums, wide, lv_element_const(x->B.data, LV_BF16, n * x->B.ld + k), x->B.ld, N, K);
+        }
+        finish(x, sums, 0, 1, n, N);
+    }
+}
+
 void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
 {
     blocks *s = blocks_of_thread();
+    if (is_dots(x)) {
+        multiply_dots(x, s, n);
+        return;
+    }
     for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
         for (int64_t i = m.begin; i < m.end; i += BLOCK_M) {
             multiply_block(x, s, i, least(m.end - i, BLOCK_M), j, least(n.end - j, BLOCK_N),

@@ -34,6 +34,11 @@ typedef struct {
 } lv_gemm_args;
 void lv_gemm(const lv_gemm_args *args);
 
+/* lv_gemm_rate: the bf16 rate of this process's threads in FLOP/s, measured now (some 40 ms): the
+ * kernel that lv_cpu() chooses, on packed blocks that lie in the L1 caches, all OpenMP threads at
+ * once; the median of slices. What a whole step reaches of it is the `mfu` of a run. */
+double lv_gemm_rate(void);
+
 /* lv_gemm_serial: C = beta C + alpha op(A) op(B) of floats, on the calling thread alone; for tiles
  * inside a parallel region. */
 void lv_gemm_serial(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, lv_real alpha,

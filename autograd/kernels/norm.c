@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/kernels/norm.h"
 
+#include "autograd/error.h"
 #include "autograd/kernels/parallel.h"
 #include "autograd/kernels/vector.h"
 
@@ -86,6 +87,8 @@ static void add_sums(lv_grad grad, const lv_real *sums, int64_t distance, int64_
 void lv_norm_backward(lv_grad dx, lv_grad dw, lv_grad db, const void *dy, const lv_norm_rows *rows,
                       lv_real *scratch)
 {
+    LV_CHECK(!dx.data || dx.dtype == rows->dtype, "norm: a gradient of %s for rows of %s",
+             lv_dtype_name(dx.dtype), lv_dtype_name(rows->dtype));
     thread_sums first = sums_at(scratch, dw, db, rows->H);
     int64_t distance = 2 * first.n;
 #pragma omp parallel if (rows->T * rows->H >= LV_PARALLEL_FROM)

@@ -4,6 +4,7 @@
 #include "autograd/kernels/convert.h"
 #include "autograd/rng.h"
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -128,8 +129,15 @@ static void packed_forms_hold_the_rounded_elements_and_zeros(void **state)
     lv_cpu_limit(LV_CPU_AMX);
 }
 
+typedef void multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
+                      const uint16_t *B, int64_t M, int64_t N, int64_t K);
+
+#ifdef LV_TEST_AMX_EMULATED
+multiply lv_bf16_multiply_amx_emulated; /* bf16_amx.c, compiled for amx_emulated.h */
+#endif
+
 /* C = A B against sums in double; lda is wider than the depth, C at any address of floats. */
-static void check_product(int64_t M, int64_t N, int64_t K, bool add)
+static void check_product(multiply *kernel, int64_t M, int64_t N, int64_t K, bool add)
 {
     int64_t depth = lv_bf16_depth(K), lda = depth + LV_BF16_DEPTH, ldc = N + 3;
     stored a = store(M, K, LV_BF16, false, 0);
@@ -145,7 +153,7 @@ static void check_product(int64_t M, int64_t N, int64_t K, bool add)
     for (int64_t i = 0; i < M * ldc; i++) {
         c[i] = i % ldc < N && add ? (lv_real)(i % 5) : i % ldc < N ? NAN : POISON;
     }
-    lv_bf16_multiply(c, ldc, add, packed_a, lda, packed_b, M, N, K);
+    kernel(c, ldc, add, packed_a, lda, packed_b, M, N, K);
     for (int64_t i = 0; i < M * ldc; i++) {
         int64_t m = i / ldc, n = i % ldc;
         if (n >= N) {
@@ -168,22 +176,88 @@ static void check_product(int64_t M, int64_t N, int64_t K, bool add)
     free(b.memory);
 }
 
+static void check_products(multiply *kernel)
+{
+    for (int64_t M = 1; M <= 34; M += M < 18 ? 1 : 5) {
+        for (int64_t N = 1; N <= 82; N += N < 17 ? 5 : 13) {
+            check_product(kernel, M, N, 1 + (M * 7 + N * 3) % 66, (M + N) % 2);
+        }
+    }
+    check_product(kernel, 70, 128, 512, false);
+    check_product(kernel, 7, 19, 1061, true);
+    check_product(kernel, 64, 64, 64, true);
+    check_product(kernel, 3, 5, 0, false);
+    check_product(kernel, 3, 5, 0, true);
+    check_product(kernel, 0, 5, 7, false);
+    check_product(kernel, 5, 0, 7, false);
+}
+
 static void products_of_packed_blocks_agree_with_sums_in_double(void **state)
 {
     (void)state;
     for (int level = 0; level <= (int)lv_cpu_found(); level++) {
         lv_cpu_limit((lv_cpu_level)level);
-        for (int64_t M = 1; M <= 34; M += M < 18 ? 1 : 5) {
-            for (int64_t N = 1; N <= 82; N += N < 17 ? 5 : 13) {
-                check_product(M, N, 1 + (M * 7 + N * 3) % 66, (M + N) % 2);
-            }
-        }
-        check_product(70, 130, 512, false);
-        check_product(64, 64, 64, true);
-        check_product(3, 5, 0, false);
-        check_product(3, 5, 0, true);
+        assert_string_equal(lv_bf16_kernel_name(), lv_cpu_name((lv_cpu_level)level));
+        check_products(lv_bf16_multiply);
     }
     lv_cpu_limit(LV_CPU_AMX);
+}
+
+static void the_kernel_of_tiles_is_right_on_emulated_tiles(void **state)
+{
+    (void)state;
+#ifdef LV_TEST_AMX_EMULATED
+    check_products(lv_bf16_multiply_amx_emulated);
+#else
+    skip();
+#endif
+}
+
+/* One odd element of A, times columns of ones, of zeros and of infinities. */
+static void check_special(multiply *kernel, float special, float by_one, float by_zero)
+{
+    enum { M = 5, N = 40, K = 33 };
+    float a[M][K] = {{0}}, b[K][N];
+    for (int k = 0; k < K; k++) {
+        for (int n = 0; n < N; n++) {
+            b[k][n] = (float)(n % 2);
+        }
+    }
+    a[3][17] = special;
+    uint16_t *A = guarded(M * 64, sizeof *A), *B = guarded(lv_bf16_b_count(K, N), sizeof *B);
+    lv_real *C = guarded(M * N, sizeof *C);
+    lv_bf16_pack_a(A, &(lv_matrix){a, LV_F32, K, false}, 0, M, 0, K);
+    lv_bf16_pack_b(B, &(lv_matrix){b, LV_F32, N, false}, 0, K, 0, N);
+    kernel(C, N, false, A, 64, B, M, N, K);
+    for (int i = 0; i < M * N; i++) {
+        float want = i / N != 3 ? 0 : i % 2 ? by_one : by_zero;
+        assert_true(isnan(want) ? isnan(C[i]) : C[i] == want);
+    }
+    release(A, M * 64, sizeof *A);
+    release(B, lv_bf16_b_count(K, N), sizeof *B);
+    release(C, M * N, sizeof *C);
+}
+
+static void check_specials(multiply *kernel)
+{
+    check_special(kernel, NAN, NAN, NAN);
+    check_special(kernel, INFINITY, INFINITY, NAN);
+    check_special(kernel, -INFINITY, -INFINITY, NAN);
+    check_special(kernel, -2.5F, -2.5F, 0);
+    check_special(kernel, FLT_MAX, INFINITY, NAN); /* rounds to infinity */
+}
+
+static void nan_and_infinity_pass_through(void **state)
+{
+    (void)state;
+    for (int level = 0; level <= (int)lv_cpu_found(); level++) {
+        lv_cpu_limit((lv_cpu_level)level);
+        check_specials(lv_bf16_multiply);
+    }
+    lv_cpu_limit(LV_CPU_AMX);
+#ifdef LV_TEST_AMX_EMULATED
+    check_specials(lv_bf16_multiply_amx_emulated);
+#endif
 }
 
 int main(void)
@@ -191,6 +265,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_forms_hold_the_rounded_elements_and_zeros),
         cmocka_unit_test(products_of_packed_blocks_agree_with_sums_in_double),
+        cmocka_unit_test(the_kernel_of_tiles_is_right_on_emulated_tiles),
+        cmocka_unit_test(nan_and_infinity_pass_through),
     };
     return cmocka_run_group_tests_name("bf16", tests, NULL, NULL);
 }

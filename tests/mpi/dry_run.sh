@@ -55,6 +55,7 @@ run_watched() {
     wait "$pid" && rm -r "$work/run"
 }
 
+# Within 10%.
 agrees() {
     local n=0
     plan "$@" --set run.dir="$work/run" || return 1
@@ -66,8 +67,11 @@ agrees() {
 }
 for stage in 1 2; do
     for recompute in none layer; do
-        check "stage $stage, recompute $recompute: planned and measured agree within 10%" \
-            agrees "$stage" --set train.recompute="$recompute" --set train.max_steps=3
+        for precision in f32 bf16; do
+            check "stage $stage in $precision, recompute $recompute: planned and measured agree" \
+                agrees "$stage" --set train.recompute="$recompute" --set train.max_steps=3 \
+                --set train.precision="$precision"
+        done
     done
 done
 

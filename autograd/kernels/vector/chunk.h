@@ -35,6 +35,21 @@ static inline uint16_t chunk_narrow(float f)
     return (uint16_t)(f != f ? 0x7fc0 : rounded >> 16);
 }
 
+/* One element, for loops in which dtype is a constant: these vectorise. */
+static inline lv_real element_read(const void *x, lv_dtype dtype, int64_t i)
+{
+    return dtype == LV_F32 ? ((const lv_real *)x)[i] : chunk_widen(((const uint16_t *)x)[i]);
+}
+
+static inline void element_write(void *y, lv_dtype dtype, int64_t i, lv_real value)
+{
+    if (dtype == LV_F32) {
+        ((lv_real *)y)[i] = value;
+    } else {
+        ((uint16_t *)y)[i] = chunk_narrow((float)value);
+    }
+}
+
 /* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. bf16 may lie at any
  * address, as mapped weights do. */
 static inline const lv_real *chunk_read(lv_real buf[CHUNK], const void *x, lv_dtype dtype,
@@ -79,10 +94,11 @@ static inline void chunk_add(lv_grad y, int64_t at, const lv_real *values, int64
         for (int64_t i = 0; i < n; i++) {
             target[i] = before[i] + values[i];
         }
-    } else {
+        values = target;
+    } else if (y.dtype == LV_F32) {
         memcpy(target, values, (size_t)n * sizeof *target);
     }
-    chunk_write(y.data, y.dtype, at, target, n);
+    chunk_write(y.data, y.dtype, at, values, n);
 }
 
 #endif

@@ -37,7 +37,7 @@ static void silu_mul_chunk(lv_real *restrict y, const lv_real *restrict g,
                            const lv_real *restrict u, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        y[i] = g[i] * lv_sigmoid(g[i]) * u[i];
+        y[i] = g[i] / (1 + lv_exp(-g[i])) * u[i];
     }
 }
 
@@ -58,8 +58,9 @@ static void silu_mul_backward_chunk(lv_real *restrict dg, lv_real *restrict du,
 {
     for (int64_t i = 0; i < n; i++) {
         lv_real s = lv_sigmoid(g[i]);
-        dg[i] = dy[i] * u[i] * (s * (1 + g[i] * (1 - s)));
-        du[i] = dy[i] * (g[i] * s);
+        lv_real gs = g[i] * s;
+        dg[i] = dy[i] * u[i] * (s + gs * (1 - s));
+        du[i] = dy[i] * gs;
     }
 }
 
@@ -110,7 +111,7 @@ static void gelu_backward_chunk(lv_real *restrict dx, const lv_real *restrict dy
 static void quick_gelu_chunk(lv_real *restrict y, const lv_real *restrict x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        y[i] = x[i] * lv_sigmoid(QUICK_SLOPE * x[i]);
+        y[i] = x[i] / (1 + lv_exp(-QUICK_SLOPE * x[i]));
     }
 }
 

@@ -5,23 +5,23 @@
 
 lv_real LV_LEVEL(row_sum)(const lv_real *x, int64_t n)
 {
-    lanes sum = {{0}, {0}};
-    lanes_add(&sum, x, n);
-    return lanes_sum(&sum);
+    lv_real sum;
+    LANES_SUM(sum, i, n, x[i]);
+    return sum;
 }
 
 lv_real LV_LEVEL(row_dot)(const lv_real *a, const lv_real *b, int64_t n)
 {
-    lanes sum = {{0}, {0}};
-    lanes_add_product(&sum, a, b, n);
-    return lanes_sum(&sum);
+    lv_real sum;
+    LANES_SUM(sum, i, n, a[i] * b[i]);
+    return sum;
 }
 
 lv_real LV_LEVEL(row_sum_squares)(const lv_real *x, lv_real mean, int64_t n)
 {
-    lanes sum = {{0}, {0}};
-    lanes_add_squares(&sum, x, mean, n);
-    return lanes_sum(&sum);
+    lv_real sum;
+    LANES_SUM(sum, i, n, (x[i] - mean) * (x[i] - mean));
+    return sum;
 }
 
 static lv_real larger_or_nan(lv_real a, lv_real b)
@@ -58,9 +58,9 @@ lv_real LV_LEVEL(row_exp)(lv_real *x, lv_real shift, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         x[i] = lv_exp(x[i] - shift);
     }
-    lanes sum = {{0}, {0}};
-    lanes_add(&sum, x, n);
-    return lanes_sum(&sum);
+    lv_real sum;
+    LANES_SUM(sum, i, n, x[i]);
+    return sum;
 }
 
 void LV_LEVEL(row_scale)(lv_real *x, lv_real factor, int64_t n)

@@ -36,7 +36,7 @@ typedef struct {
     void (*run)(bench *b);    /* timed; the same results each time after before */
 } bench_row;
 
-extern const bench_row bench_norms[], bench_rotary[], bench_activations[];
+extern const bench_row bench_norms[], bench_rotary[], bench_activations[], bench_optimizer[];
 
 /* bench_random: an activation (T,H) of b->dtype, normal values times scale. */
 lv_tensor *bench_random(bench *b, uint64_t seed, double scale);

@@ -22,7 +22,8 @@
 
 enum { ROW_SIZE = 2048, MAX_RUNS = 1000 };
 
-static const bench_row *const tables[] = {bench_norms, bench_rotary, bench_activations};
+static const bench_row *const tables[] = {bench_norms, bench_rotary, bench_activations,
+                                          bench_optimizer};
 
 static double now_s(void)
 {

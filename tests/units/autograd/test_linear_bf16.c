@@ -88,25 +88,24 @@ static const lv_op keep_op = {"keep", keep_backward, NULL};
 
 static void run_linear(run *r, lv_dtype dtype)
 {
-    lv_tensor *x = tensor(dtype, r->T, r->K, 1);
     lv_tensor *w = param(dtype, r->N, r->K, 2);
     lv_tensor *b = r->bias ? param(LV_F32, r->N, 1, 3) : NULL;
-    lv_tensor *residual = r->residual_is_x ? x : tensor(dtype, r->T, r->N, 4);
     if (b) {
         b->n_dims = 1;
     }
     w->requires_grad = !r->frozen_w;
-    lv_tensor *y = NULL;
     for (int pass = 0; pass <= r->again; pass++) {
         free(r->y);
         free(r->dx);
         free(r->dresidual);
         r->dresidual = NULL;
+        lv_tensor *x = tensor(dtype, r->T, r->K, 1);
+        lv_tensor *residual = r->residual_is_x ? x : tensor(dtype, r->T, r->N, 4);
         lv_tape_record(tape, &keep_op, x, 1, &x, &r->dx);
         if (!r->residual_is_x) {
             lv_tape_record(tape, &keep_op, residual, 1, &residual, &r->dresidual);
         }
-        y = lv_linear(tape, x, w, b, residual);
+        lv_tensor *y = lv_linear(tape, x, w, b, residual);
         assert_int_equal(y->dtype, dtype);
         r->y = widened(y->data, dtype, r->T * r->N);
         lv_tensor *loss = lv_tape_tensor(tape, LV_F32, 1, (int64_t[]){1});

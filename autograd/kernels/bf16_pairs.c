@@ -34,7 +34,9 @@ INLINE __m512bh broadcast_pair(const uint16_t *a)
 INLINE void multiply_tile(const tile *t, const int rows, const int panels)
 {
     __m512 sum[ROWS][PANELS];
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 8
         for (int p = 0; p < panels; p++) {
             sum[r][p] = _mm512_setzero_ps();
             __builtin_prefetch(t->C + r * t->ldc + p * LANES, 1);
@@ -44,17 +46,22 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
     const uint16_t *a = t->A;
     for (int64_t k = 0; k < t->pairs; k++, a += 2, b += 2 * LANES) {
         __m512bh pairs[PANELS];
+#pragma GCC unroll 8
         for (int p = 0; p < panels; p++) {
             pairs[p] = (__m512bh)_mm512_loadu_si512(b + p * t->panel);
         }
+#pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             __m512bh pair = broadcast_pair(a + r * t->lda);
+#pragma GCC unroll 8
             for (int p = 0; p < panels; p++) {
                 sum[r][p] = _mm512_dpbf16_ps(sum[r][p], pair, pairs[p]);
             }
         }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 8
         for (int p = 0; p < panels; p++) {
             float *c = t->C + r * t->ldc + p * LANES;
             __mmask16 mask = p == panels - 1 ? t->last : 0xffff;
@@ -66,28 +73,55 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
     }
 }
 
-/* One function a shape of tile, so that its sums have registers. */
-#define TILE(rows, panels)                                                                         \
-    TARGET static void tile_##rows##x##panels(const tile *t)                                       \
-    {                                                                                              \
-        multiply_tile(t, rows, panels);                                                            \
-    }
-#define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3) TILE(rows, 4)
-TILES(1)
-TILES(2)
-TILES(3)
-TILES(4) TILES(5) TILES(6)
-
-#define NAMES(rows)                                                                                \
-    {                                                                                              \
-        tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4                         \
-    }
-    static void (*const tiles[ROWS][PANELS])(const tile *t) = {NAMES(1), NAMES(2), NAMES(3),
-                                                               NAMES(4), NAMES(5), NAMES(6)};
-
-void lv_bf16_multiply_avx512(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                             const uint16_t *B, int64_t M, int64_t N, int64_t K)
+/* Constants for every shape of tile, so that its sums have registers. */
+INLINE void multiply_rows(const tile *t, int64_t rows, const int panels)
 {
+    switch (rows) {
+    case 1:
+        multiply_tile(t, 1, panels);
+        break;
+    case 2:
+        multiply_tile(t, 2, panels);
+        break;
+    case 3:
+        multiply_tile(t, 3, panels);
+        break;
+    case 4:
+        multiply_tile(t, 4, panels);
+        break;
+    case 5:
+        multiply_tile(t, 5, panels);
+        break;
+    default:
+        multiply_tile(t, ROWS, panels);
+    }
+}
+
+TARGET static void multiply_1(const tile *t, int64_t rows)
+{
+    multiply_rows(t, rows, 1);
+}
+
+TARGET static void multiply_2(const tile *t, int64_t rows)
+{
+    multiply_rows(t, rows, 2);
+}
+
+TARGET static void multiply_3(const tile *t, int64_t rows)
+{
+    multiply_rows(t, rows, 3);
+}
+
+TARGET static void multiply_4(const tile *t, int64_t rows)
+{
+    multiply_rows(t, rows, 4);
+}
+
+void lv_bf16_multiply_pairs(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
+                            const uint16_t *B, int64_t M, int64_t N, int64_t K)
+{
+    static void (*const multiply[PANELS])(const tile *t, int64_t rows) = {multiply_1, multiply_2,
+                                                                          multiply_3, multiply_4};
     int64_t panel = LANES * lv_bf16_depth(K);
     for (int64_t n = 0; n < N; n += PANELS * LANES) {
         int64_t columns = N - n < PANELS * LANES ? N - n : PANELS * LANES;
@@ -106,7 +140,7 @@ void lv_bf16_multiply_avx512(lv_real *C, int64_t ldc, bool add, const uint16_t *
                 .add = add,
                 .last = (__mmask16)((1U << in_last) - 1),
             };
-            tiles[rows - 1][panels - 1](&t);
+            multiply[panels - 1](&t, rows);
         }
     }
 }

@@ -20,6 +20,7 @@ import argparse
 import copy
 import datetime
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -191,12 +192,12 @@ def main():
                         f"{datetime.date.today()}-bf16-parity.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    seeds = [int(seed) for seed in args.seeds.split(",")]
+    load, seeds = os.getloadavg()[0], [int(seed) for seed in args.seeds.split(",")]
     runs, good = Runs(args), True
     text = ["# bf16 against f32, llava's and torch's", "",
             f"`tests/bench/parity/bf16.py`, {datetime.date.today()}: {args.steps} steps of 8 "
-            f"samples of COCO, {len(seeds)} seeds. Distance: |loss - loss of torch's f32 run|, "
-            "step by step, nats a token.", "", *machine.lines(1), ""]
+            f"samples of COCO, projector seeds {args.seeds}. Distance: |loss - loss of torch's f32 run|, "
+            "step by step, nats a token.", "", *machine.lines(1, load), ""]
     for name in args.stages.split(","):
         result = compare(runs, name, seeds)
         good &= result[2]

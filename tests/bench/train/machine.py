@@ -38,12 +38,13 @@ def revision():
     return done.stdout.strip() or "unknown"
 
 
-def lines(threads):
+def lines(threads, load):
+    """`load`: the load average from before anything was started."""
     import torch
     import transformers
     return [
         f"- machine: {cpu_name()}, {level()}, {threads} of {os.cpu_count()} cores used, "
-        f"{memory_gb():.0f} GB; load before the run {os.getloadavg()[0]:.1f}",
+        f"{memory_gb():.0f} GB; load before the run {load:.1f}",
         f"- llava {revision()}; torch {torch.__version__} "
         f"({torch.backends.cpu.get_cpu_capability()}), transformers {transformers.__version__}, "
         f"Python {platform.python_version()}, Linux {platform.release()}",

@@ -33,6 +33,12 @@ def megabytes(memory):
     return f"{memory.anonymous / 1e6:.0f} / {memory.high_water / 1e6:.0f}"
 
 
+def kernels(rows):
+    """What llava's log says that it computes with, each once."""
+    said = (text for row in rows for text in row.get("log", "").splitlines() if "products" in text)
+    return [f"- llava's log: {text}" for text in dict.fromkeys(said)]
+
+
 def line(row):
     """What is printed as soon as a cell is measured."""
     cell = row["cell"]
@@ -106,7 +112,7 @@ def explored_table(tried):
 def markdown(rows, bench):
     out = ["# Training steps against transformers and torch", "",
            f"`tests/bench/train/run.py`, {datetime.date.today()}, {bench.rounds} rounds.", "",
-           *machine.lines(bench.threads), "", HOW, ""]
+           *machine.lines(bench.threads, bench.load), *kernels(rows), "", HOW, ""]
     differ = [row for row in rows if row["problems"]]
     if differ:
         out += ["## Losses differ: not timed", ""]

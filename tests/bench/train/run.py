@@ -52,7 +52,8 @@ def measure_step(cell, bench):
     with Peer(cell, setting, bench.inputs, bench.threads) as peer:
         warm = [peer.step() for _ in range(N_CHECKED)]
         run = bench.ours.run(cell, 1 + N_CHECKED)
-        row |= {"problems": check(cell, setting, warm, run), "first": (warm[0], run.steps[0])}
+        row |= {"problems": check(cell, setting, warm, run), "first": (warm[0], run.steps[0]),
+                "log": run.log}
         for _ in range(0 if row["problems"] else bench.rounds):
             row["peer_s"].append(peer.step()["seconds"])
             row["ours_s"].append(statistics.median(bench.ours.run(cell, 3).seconds()))
@@ -95,6 +96,7 @@ MEASURES = {"step": measure_step, "start": measure_start, "ranks": measure_ranks
 class Bench:
     def __init__(self, args):
         self.rounds, self.threads = args.rounds, args.threads
+        self.load = os.getloadavg()[0]
         self.inputs = Inputs(os.path.abspath(args.out), os.path.abspath(args.llava))
         self.ours = Ours(self.inputs, args.threads, args.micro_batch_tokens)
         self.settings = explore.Settings(self, args.explore)

@@ -3,12 +3,11 @@
  * A thread's part of a bf16 product: blocks of C, each summed over blocks of depth that are packed
  * on the way; a block's operands and its sums lie in the L2 cache.
  */
-#include "autograd/error.h"
 #include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/kernels/gemm_scratch.h"
 #include "autograd/kernels/vector.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512 };
@@ -17,17 +16,6 @@ typedef struct {
     uint16_t a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
     lv_real c[BLOCK_M * BLOCK_N];
 } blocks;
-
-/* The thread's own for as long as it lives. */
-static blocks *blocks_of_thread(void)
-{
-    static _Thread_local blocks *own;
-    if (!own) {
-        own = aligned_alloc(64, sizeof *own);
-        LV_CHECK(own, "no memory for the blocks of a product");
-    }
-    return own;
-}
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -101,7 +89,7 @@ static void multiply_dots(const lv_gemm_args *x, blocks *s, lv_range columns)
 
 void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
 {
-    blocks *s = blocks_of_thread();
+    blocks *s = lv_gemm_scratch(sizeof *s);
     if (is_dots(x)) {
         multiply_dots(x, s, n);
         return;

@@ -198,10 +198,10 @@ static void pack_rows(char *to, int64_t to_bytes, const source *x, int64_t m, in
 }
 
 /* Blocks are taken along the rows of memory: far strides are for the packed side, in the cache. */
-void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, int64_t ld, const lv_matrix *A, int64_t M, int64_t K)
+void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, const lv_matrix *A, int64_t M, int64_t K)
 {
     const source x = {A->data, A->dtype, A->ld, M, K, !A->transposed};
-    int64_t bytes = ld * (int64_t)sizeof *dst;
+    int64_t bytes = lv_bf16_depth(K) * (int64_t)sizeof *dst;
     if (x.along) {
         for (int64_t m = 0; m < M; m += LINES) {
             for (int64_t k = 0; k < K; k += DEPTH) {

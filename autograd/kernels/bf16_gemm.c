@@ -75,10 +75,38 @@ static void pack_chunk(const lv_gemm_args *x, const blocks *s, int64_t m, int64_
     }
 }
 
-/* Rows [m, m+M), columns [n, n+N) of C. */
-static void multiply_columns(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M,
-                             int64_t n, int64_t N)
+/* Where B's block at (k, n) lies, of the columns before n_end. */
+static lv_bf16_ahead rows_of_b(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
 {
+    enum { LINE_BYTES = 64 };
+    int64_t size = (int64_t)lv_dtype_bytes(x->B.dtype);
+    int64_t K = least(x->K - k, BLOCK_K), N = least(n_end - n, BLOCK_N);
+    int64_t rows = x->B.transposed ? N : K;
+    int64_t lines = ((x->B.transposed ? K : N) * size + LINE_BYTES - 1) / LINE_BYTES;
+    int64_t first = x->B.transposed ? n * x->B.ld + k : k * x->B.ld + n;
+    return (lv_bf16_ahead){
+        .at = lv_element_const(x->B.data, x->B.dtype, first),
+        .lines = lines,
+        .rows = rows - 1,
+        .row_lines = lines,
+        .row_bytes = x->B.ld * size,
+    };
+}
+
+/* What is packed after B's block at (k, n). */
+static lv_bf16_ahead wanted_next(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
+{
+    if (k + BLOCK_K < x->K) {
+        return rows_of_b(x, k + BLOCK_K, n, n_end);
+    }
+    return n + BLOCK_N < n_end ? rows_of_b(x, 0, n + BLOCK_N, n_end) : (lv_bf16_ahead){0};
+}
+
+/* Rows [m, m+M), and the block of columns at n, of C. */
+static void multiply_columns(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M,
+                             int64_t n, int64_t n_end)
+{
+    int64_t N = least(n_end - n, BLOCK_N);
     bool place = in_place(x);
     lv_real *c = place ? (lv_real *)x->C + m * x->ldc + n : s->c;
     int64_t ldc = place ? x->ldc : N;
@@ -86,10 +114,11 @@ static void multiply_columns(const lv_gemm_args *x, const blocks *s, int64_t m, 
     int64_t k = 0;
     do {
         int64_t K = least(x->K - k, BLOCK_K), depth = lv_bf16_depth(K);
+        lv_bf16_ahead ahead = wanted_next(x, k, n, n_end);
         lv_bf16_pack_b(s->b, &x->B, k, K, n, N);
         for (int64_t i = 0; i < M; i += BLOCK_M) {
-            lv_bf16_multiply(c + i * ldc, ldc, add, s->a + M * k + i * depth, depth, s->b,
-                             least(M - i, BLOCK_M), N, K);
+            lv_bf16_multiply_ahead(c + i * ldc, ldc, add, s->a + M * k + i * depth, depth, s->b,
+                                   least(M - i, BLOCK_M), N, K, &ahead);
         }
         add = true;
         k += K;
@@ -134,7 +163,7 @@ void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
         int64_t M = least(m.end - i, rows);
         pack_chunk(x, &s, i, M);
         for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
-            multiply_columns(x, &s, i, M, j, least(n.end - j, BLOCK_N));
+            multiply_columns(x, &s, i, M, j, n.end);
         }
     }
 }

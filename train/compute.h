@@ -8,10 +8,10 @@
 #include "autograd/tensor.h"
 #include "train/comm.h"
 
-/* lv_compute_text: precision, kernels and libraries in use, "bf16 products by avx512_bf16; vector
- * kernels avx512_bf16; OpenBLAS 0.3.21 SkylakeX"; free() it.
- * in     dtype: of activations; blas: as lv_blas_start says it */
-char *lv_compute_text(lv_dtype dtype, const char *blas);
+/* lv_compute_text: precision, instructions and libraries in use, "in bf16 on avx512_bf16; bf16
+ * products: avx512_bf16; f32: OpenBLAS 0.3.21 SkylakeX"; free() it.
+ * in     dtype: of activations; products: as lv_gemm_start says it */
+char *lv_compute_text(lv_dtype dtype, const char *products);
 
 /* lv_compute_rate: measure FLOP/s of bf16 matrix products, on all ranks at the same time, and add
  * them up. Collective.

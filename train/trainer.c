@@ -363,14 +363,14 @@ static int open_metrics(trainer *t)
                        : rc;
 }
 
-static void print_plan(const trainer *t, const char *blas)
+static void print_plan(const trainer *t, const char *products)
 {
     lv_params *params = lv_llava_params(t->setup.model);
     if (t->comm->rank != 0) {
         return;
     }
     lv_progress_end();
-    char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), blas);
+    char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), products);
     printf("%s; %s\n", t->setup.threads.line, compute);
     free(compute);
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
@@ -424,7 +424,7 @@ static int write_output(const trainer *t)
 
 static int begin(trainer *t, const char *how)
 {
-    const char *blas = lv_blas_start();
+    const char *products = lv_gemm_start();
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
@@ -439,7 +439,7 @@ static int begin(trainer *t, const char *how)
         .kind = t->config->optim.schedule,
         .n_steps = n_steps,
         .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
-    print_plan(t, blas);
+    print_plan(t, products);
     rc = lv_setup_check_length(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;

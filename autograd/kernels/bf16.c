@@ -27,9 +27,9 @@ void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int
     lv_vector()->bf16_pack_panels(dst, &from, K, N);
 }
 
-static void (*multiply_kernel(void))(lv_real *C, int64_t ldc, bool add, const uint16_t *A,
-                                     int64_t lda, const uint16_t *B, int64_t M, int64_t N,
-                                     int64_t K)
+void lv_bf16_multiply_ahead(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
+                            const uint16_t *B, int64_t M, int64_t N, int64_t K,
+                            lv_bf16_ahead *ahead)
 {
 #ifdef LV_VECTOR_X86
     switch (lv_cpu()) {
@@ -38,18 +38,21 @@ static void (*multiply_kernel(void))(lv_real *C, int64_t ldc, bool add, const ui
     case LV_CPU_AVX512:
         break;
     case LV_CPU_AVX512_BF16:
-        return lv_bf16_multiply_pairs;
+        lv_bf16_multiply_pairs(C, ldc, add, A, lda, B, M, N, K, ahead);
+        return;
     case LV_CPU_AMX:
-        return lv_bf16_multiply_amx;
+        lv_bf16_multiply_amx(C, ldc, add, A, lda, B, M, N, K, ahead);
+        return;
     }
 #endif
-    return lv_vector()->bf16_multiply;
+    (void)ahead; /* slow enough for the hardware to foresee */
+    lv_vector()->bf16_multiply(C, ldc, add, A, lda, B, M, N, K);
 }
 
 void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
                       const uint16_t *B, int64_t M, int64_t N, int64_t K)
 {
-    multiply_kernel()(C, ldc, add, A, lda, B, M, N, K);
+    lv_bf16_multiply_ahead(C, ldc, add, A, lda, B, M, N, K, &(lv_bf16_ahead){0});
 }
 
 const char *lv_bf16_kernel_name(void)

@@ -17,6 +17,8 @@
 
 #include <string.h>
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum { SIDE = 16, ROW_BYTES = 64 };
 
 typedef struct {
@@ -25,6 +27,7 @@ typedef struct {
     float *C;
     int64_t ldc, rows, columns; /* up to 32 */
     bool add;
+    lv_bf16_ahead *ahead;
 } tile;
 
 static void configure(int64_t rows)
@@ -38,6 +41,14 @@ static void configure(int64_t rows)
         shapes.rows[t] = of_tile[t];
     }
     TILE_CONFIG(&shapes);
+}
+
+/* A step of depth takes 16 cycles a product of tiles: time for as many lines. */
+INLINE void fetch(const tile *t, int lines)
+{
+    for (int i = 0; i < lines; i++) {
+        lv_bf16_fetch(t->ahead);
+    }
 }
 
 #define ADVANCE(a, b)                                                                              \
@@ -57,6 +68,7 @@ static void dot_2x2(const tile *t, const uint16_t *a, const uint16_t *b)
         TILE_LOAD(5, (const char *)a + SIDE * t->a_bytes, t->a_bytes);
         TILE_DOT(2, 5, 6);
         TILE_DOT(3, 5, 7);
+        fetch(t, 4);
         ADVANCE(a, b);
     }
 }
@@ -69,6 +81,7 @@ static void dot_2x1(const tile *t, const uint16_t *a, const uint16_t *b)
         TILE_DOT(0, 4, 6);
         TILE_LOAD(5, (const char *)a + SIDE * t->a_bytes, t->a_bytes);
         TILE_DOT(2, 5, 6);
+        fetch(t, 2);
         ADVANCE(a, b);
     }
 }
@@ -81,6 +94,7 @@ static void dot_1x2(const tile *t, const uint16_t *a, const uint16_t *b)
         TILE_DOT(0, 4, 6);
         TILE_LOAD(7, b + t->panel, ROW_BYTES);
         TILE_DOT(1, 4, 7);
+        fetch(t, 2);
         ADVANCE(a, b);
     }
 }
@@ -91,6 +105,7 @@ static void dot_1x1(const tile *t, const uint16_t *a, const uint16_t *b)
         TILE_LOAD(4, a, t->a_bytes);
         TILE_LOAD(6, b, ROW_BYTES);
         TILE_DOT(0, 4, 6);
+        fetch(t, 1);
         ADVANCE(a, b);
     }
 }
@@ -148,7 +163,7 @@ static void multiply_edge(const tile *t)
 }
 
 void lv_bf16_multiply_amx(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                          const uint16_t *B, int64_t M, int64_t N, int64_t K)
+                          const uint16_t *B, int64_t M, int64_t N, int64_t K, lv_bf16_ahead *ahead)
 {
     int64_t depth = lv_bf16_depth(K);
     int64_t configured = 0;
@@ -165,6 +180,7 @@ void lv_bf16_multiply_amx(lv_real *C, int64_t ldc, bool add, const uint16_t *A, 
                 .rows = M - m < 2 * SIDE ? M - m : 2 * SIDE,
                 .columns = N - n < 2 * SIDE ? N - n : 2 * SIDE,
                 .add = add,
+                .ahead = ahead,
             };
             if (t.rows != configured) {
                 configure(t.rows);

@@ -1,33 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A thread's part of a bf16 product: blocks of C, each summed over blocks of depth that are packed
- * on the way; a block's operands and its sums lie in the L2 cache.
+ * A thread's part of a bf16 product, in chunks of rows whose packed A is made once: for every block
+ * of columns and of depth B is packed once and goes against all rows of the chunk. A block of each
+ * lies in the L2 cache.
  */
-#include "autograd/error.h"
 #include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/kernels/gemm_scratch.h"
 #include "autograd/kernels/vector.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_M = 256, BLOCK_N = 256, BLOCK_K = 512 };
+enum {
+    BLOCK_M = 256,
+    BLOCK_N = 256,
+    BLOCK_K = 512,
+    CHUNK_ROWS = 4 * BLOCK_M,
+    CHUNK_COUNT = 4 << 20, /* elements of a chunk's A: as much as the L3 cache has for a thread */
+};
 
+/* Where a thread's packed operands and its sums lie, in its scratch memory. */
 typedef struct {
-    uint16_t a[BLOCK_M * BLOCK_K], b[BLOCK_N * BLOCK_K];
-    lv_real c[BLOCK_M * BLOCK_N];
+    uint16_t *a, *b;
+    lv_real *c;
 } blocks;
-
-/* The thread's own for as long as it lives. */
-static blocks *blocks_of_thread(void)
-{
-    static _Thread_local blocks *own;
-    if (!own) {
-        own = aligned_alloc(64, sizeof *own);
-        LV_CHECK(own, "no memory for the blocks of a product");
-    }
-    return own;
-}
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -52,22 +48,78 @@ static void finish(const lv_gemm_args *x, const lv_real *sums, int64_t m, int64_
     }
 }
 
-/* C's block at (m, n); b still holds the last depth of the columns at n if there is one alone. */
-static void multiply_block(const lv_gemm_args *x, blocks *s, int64_t m, int64_t M, int64_t n,
-                           int64_t N, bool b_is_packed)
+/* The rows of a chunk: a multiple of BLOCK_M, or all. */
+static int64_t chunk_rows(const lv_gemm_args *x, int64_t M)
 {
+    int64_t rows = CHUNK_COUNT / lv_bf16_depth(x->K + 1) / BLOCK_M * BLOCK_M;
+    rows = rows < BLOCK_M ? BLOCK_M : least(rows, CHUNK_ROWS);
+    return least(M, rows);
+}
+
+static blocks blocks_for(const lv_gemm_args *x, int64_t M)
+{
+    int64_t a_count = M * lv_bf16_depth(x->K);
+    char *at = lv_gemm_scratch(sizeof(lv_real) * (size_t)M * BLOCK_N +
+                               sizeof(uint16_t) * (size_t)(a_count + BLOCK_N * BLOCK_K));
+    blocks s = {.c = (lv_real *)(void *)at};
+    s.b = (uint16_t *)(void *)(s.c + M * BLOCK_N);
+    s.a = s.b + BLOCK_N * BLOCK_K;
+    return s;
+}
+
+/* A's rows [m, m+M), block of depth after block of depth. */
+static void pack_chunk(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M)
+{
+    for (int64_t k = 0; k < x->K; k += BLOCK_K) {
+        lv_bf16_pack_a(s->a + M * k, &x->A, m, M, k, least(x->K - k, BLOCK_K));
+    }
+}
+
+/* Where B's block at (k, n) lies, of the columns before n_end. */
+static lv_bf16_ahead rows_of_b(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
+{
+    enum { LINE_BYTES = 64 };
+    int64_t size = (int64_t)lv_dtype_bytes(x->B.dtype);
+    int64_t K = least(x->K - k, BLOCK_K), N = least(n_end - n, BLOCK_N);
+    int64_t rows = x->B.transposed ? N : K;
+    int64_t lines = ((x->B.transposed ? K : N) * size + LINE_BYTES - 1) / LINE_BYTES;
+    int64_t first = x->B.transposed ? n * x->B.ld + k : k * x->B.ld + n;
+    return (lv_bf16_ahead){
+        .at = lv_element_const(x->B.data, x->B.dtype, first),
+        .lines = lines,
+        .rows = rows - 1,
+        .row_lines = lines,
+        .row_bytes = x->B.ld * size,
+    };
+}
+
+/* What is packed after B's block at (k, n). */
+static lv_bf16_ahead wanted_next(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
+{
+    if (k + BLOCK_K < x->K) {
+        return rows_of_b(x, k + BLOCK_K, n, n_end);
+    }
+    return n + BLOCK_N < n_end ? rows_of_b(x, 0, n + BLOCK_N, n_end) : (lv_bf16_ahead){0};
+}
+
+/* Rows [m, m+M), and the block of columns at n, of C. */
+static void multiply_columns(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M,
+                             int64_t n, int64_t n_end)
+{
+    int64_t N = least(n_end - n, BLOCK_N);
     bool place = in_place(x);
     lv_real *c = place ? (lv_real *)x->C + m * x->ldc + n : s->c;
     int64_t ldc = place ? x->ldc : N;
     bool add = place && x->add;
     int64_t k = 0;
     do {
-        int64_t K = least(x->K - k, BLOCK_K);
-        lv_bf16_pack_a(s->a, &x->A, m, M, k, K);
-        if (!b_is_packed) {
-            lv_bf16_pack_b(s->b, &x->B, k, K, n, N);
+        int64_t K = least(x->K - k, BLOCK_K), depth = lv_bf16_depth(K);
+        lv_bf16_ahead ahead = wanted_next(x, k, n, n_end);
+        lv_bf16_pack_b(s->b, &x->B, k, K, n, N);
+        for (int64_t i = 0; i < M; i += BLOCK_M) {
+            lv_bf16_multiply_ahead(c + i * ldc, ldc, add, s->a + M * k + i * depth, depth, s->b,
+                                   least(M - i, BLOCK_M), N, K, &ahead);
         }
-        lv_bf16_multiply(c, ldc, add, s->a, lv_bf16_depth(K), s->b, M, N, K);
         add = true;
         k += K;
     } while (k < x->K);
@@ -82,10 +134,10 @@ static bool is_dots(const lv_gemm_args *x)
     return x->M == 1 && !x->A.transposed && x->B.transposed && x->B.dtype == LV_BF16;
 }
 
-static void multiply_dots(const lv_gemm_args *x, blocks *s, lv_range columns)
+static void multiply_dots(const lv_gemm_args *x, lv_range columns)
 {
-    enum { PIECE_N = 256, PIECE_K = BLOCK_M * BLOCK_N - PIECE_N };
-    lv_real *sums = s->c, *wide = s->c + PIECE_N;
+    enum { PIECE_N = 256, PIECE_K = 16384 };
+    lv_real *sums = lv_gemm_scratch((PIECE_N + PIECE_K) * sizeof *sums), *wide = sums + PIECE_N;
     for (int64_t n = columns.begin; n < columns.end; n += PIECE_N) {
         int64_t N = least(columns.end - n, PIECE_N);
         memset(sums, 0, (size_t)N * sizeof *sums);
@@ -101,15 +153,17 @@ static void multiply_dots(const lv_gemm_args *x, blocks *s, lv_range columns)
 
 void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
 {
-    blocks *s = blocks_of_thread();
     if (is_dots(x)) {
-        multiply_dots(x, s, n);
+        multiply_dots(x, n);
         return;
     }
-    for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
-        for (int64_t i = m.begin; i < m.end; i += BLOCK_M) {
-            multiply_block(x, s, i, least(m.end - i, BLOCK_M), j, least(n.end - j, BLOCK_N),
-                           i > m.begin && x->K <= BLOCK_K);
+    int64_t rows = chunk_rows(x, m.end - m.begin);
+    blocks s = blocks_for(x, rows);
+    for (int64_t i = m.begin; i < m.end; i += rows) {
+        int64_t M = least(m.end - i, rows);
+        pack_chunk(x, &s, i, M);
+        for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
+            multiply_columns(x, &s, i, M, j, n.end);
         }
     }
 }

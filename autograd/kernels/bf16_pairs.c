@@ -22,6 +22,7 @@ typedef struct {
     int64_t ldc;
     bool add;
     __mmask16 last; /* columns of the last panel */
+    lv_bf16_ahead *ahead;
 } tile;
 
 INLINE __m512bh broadcast_pair(const uint16_t *a)
@@ -44,7 +45,9 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
     }
     const uint16_t *b = t->B;
     const uint16_t *a = t->A;
+    lv_bf16_ahead ahead = *t->ahead;
     for (int64_t k = 0; k < t->pairs; k++, a += 2, b += 2 * LANES) {
+        lv_bf16_fetch(&ahead);
         __m512bh pairs[PANELS];
 #pragma GCC unroll 8
         for (int p = 0; p < panels; p++) {
@@ -59,6 +62,7 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
             }
         }
     }
+    *t->ahead = ahead;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
@@ -118,7 +122,8 @@ TARGET static void multiply_4(const tile *t, int64_t rows)
 }
 
 void lv_bf16_multiply_pairs(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                            const uint16_t *B, int64_t M, int64_t N, int64_t K)
+                            const uint16_t *B, int64_t M, int64_t N, int64_t K,
+                            lv_bf16_ahead *ahead)
 {
     static void (*const multiply[PANELS])(const tile *t, int64_t rows) = {multiply_1, multiply_2,
                                                                           multiply_3, multiply_4};
@@ -139,6 +144,7 @@ void lv_bf16_multiply_pairs(lv_real *C, int64_t ldc, bool add, const uint16_t *A
                 .ldc = ldc,
                 .add = add,
                 .last = (__mmask16)((1U << in_last) - 1),
+                .ahead = ahead,
             };
             multiply[panels - 1](&t, rows);
         }

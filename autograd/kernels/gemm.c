@@ -8,13 +8,13 @@
 #include "autograd/error.h"
 #include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/kernels/gemm_scratch.h"
 #include "autograd/kernels/parallel.h"
 
 #include <cblas.h>
 #include <limits.h>
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifdef LV_REAL_F64
@@ -80,22 +80,11 @@ static const lv_real *row_part(const lv_real *A, bool trans, int64_t ld, int64_t
     return trans ? A + k * ld + m : A + m * ld + k;
 }
 
-/* Memory for one widened piece, the thread's own for as long as it lives. */
-static lv_real *piece_of_thread(void)
-{
-    static _Thread_local lv_real *piece;
-    if (!piece) {
-        piece = aligned_alloc(64, (size_t)PIECE_K * PIECE_N * sizeof *piece);
-        LV_CHECK(piece, "no memory for a block of a bf16 matrix");
-    }
-    return piece;
-}
-
 static void gemm_widened(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K,
                          const lv_real *A, int64_t lda, const char *B, int64_t ldb, lv_real beta,
                          lv_real *C, int64_t ldc)
 {
-    lv_real *piece = piece_of_thread();
+    lv_real *piece = lv_gemm_scratch((size_t)PIECE_K * PIECE_N * sizeof *piece);
     if (beta == 0) {
         clear(M, N, C, ldc);
     }
@@ -193,4 +182,12 @@ void lv_gemm(const lv_gemm_args *x)
             multiply_floats(x, m, n);
         }
     }
+}
+
+const char *lv_gemm_start(void)
+{
+    static char line[256];
+    snprintf(line, sizeof line, "bf16 products: %s; f32: %s", lv_bf16_kernel_name(),
+             lv_blas_start());
+    return line;
 }

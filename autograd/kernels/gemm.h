@@ -52,4 +52,8 @@ void lv_gemm_serial(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K,
  * returns a line for the log, "OpenBLAS 0.3.21 SkylakeX (was Prescott)", static */
 const char *lv_blas_start(void);
 
+/* lv_gemm_start: lv_blas_start, and a line for the log of all that multiplies,
+ * "bf16 products: avx512_bf16; f32: OpenBLAS 0.3.21 SkylakeX (was Prescott)", static */
+const char *lv_gemm_start(void);
+
 #endif

@@ -7,74 +7,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum {
-    COLUMN_GRAIN = 16, /* a cache line of floats: threads do not share one */
-    COLUMN_BLOCK = 64, /* columns whose sums stay in registers and L1 */
-    ROW_BLOCK = 64,    /* rows summed by themselves first: fewer digits lost */
-    SCATTER_GRAIN = 8, /* rows: enough work to be worth asking for */
-};
-
-lv_real lv_row_sum(const lv_real *x, int64_t n)
-{
-    return lv_vector()->row_sum(x, n);
-}
-
-lv_real lv_row_dot(const lv_real *a, const lv_real *b, int64_t n)
-{
-    return lv_vector()->row_dot(a, b, n);
-}
-
-lv_real lv_row_sum_squares(const lv_real *x, lv_real mean, int64_t n)
-{
-    return lv_vector()->row_sum_squares(x, mean, n);
-}
-
-lv_real lv_row_max(const lv_real *x, int64_t n)
-{
-    return lv_vector()->row_max(x, n);
-}
-
-lv_real lv_row_exp(lv_real *x, lv_real shift, int64_t n)
-{
-    return lv_vector()->row_exp(x, shift, n);
-}
-
-void lv_row_scale(lv_real *x, lv_real factor, int64_t n)
-{
-    lv_vector()->row_scale(x, factor, n);
-}
-
-void lv_row_add(lv_real *dst, const lv_real *x, int64_t n)
-{
-    lv_vector()->row_add(dst, x, n);
-}
-
-/* One block of columns, n of them beginning at x. */
-static void columns_block(lv_real *dst, const lv_real *x, int64_t T, int64_t N, int64_t n)
-{
-    lv_real total[COLUMN_BLOCK] = {0};
-    for (int64_t t0 = 0; t0 < T; t0 += ROW_BLOCK) {
-        lv_real part[COLUMN_BLOCK] = {0};
-        int64_t t1 = T - t0 < ROW_BLOCK ? T : t0 + ROW_BLOCK;
-        for (int64_t t = t0; t < t1; t++) {
-            lv_row_add(part, x + t * N, n);
-        }
-        lv_row_add(total, part, n);
-    }
-    lv_row_add(dst, total, n);
-}
-
-void lv_columns_add(lv_real *dst, const lv_real *x, int64_t T, int64_t N)
-{
-#pragma omp parallel
-    {
-        lv_range range = lv_thread_range(N, COLUMN_GRAIN);
-        for (int64_t i = range.begin; i < range.end; i += COLUMN_BLOCK) {
-            int64_t n = range.end - i < COLUMN_BLOCK ? range.end - i : COLUMN_BLOCK;
-            columns_block(dst + i, x + i, T, N, n);
-        }
-    }
-}
+enum { SCATTER_GRAIN = 8 }; /* rows: enough work to be worth asking for */
 
 void lv_rows_gather(void *y, lv_dtype y_dtype, const void *x, const void *other, lv_dtype x_dtype,
                     const int32_t *index, int64_t T, int64_t N)

@@ -8,6 +8,7 @@
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/pointwise.h"
 #include "autograd/kernels/rows.h"
+#include "autograd/kernels/vector.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
 #include "autograd/tape_internal.h"
@@ -81,7 +82,7 @@ static void fill_positions(lv_real *sum, const lv_real *class_embedding, const l
     for (int64_t i = 0; i < d->I; i++) {
         lv_real *image = sum + i * d->L * d->H;
         memcpy(image, position, (size_t)(d->L * d->H) * sizeof *image);
-        lv_row_add(image, class_embedding, d->H);
+        lv_vector()->add_to(image, LV_F32, true, class_embedding, LV_F32, d->H);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/cpu.h"
-#include "autograd/kernels/bf16.h"
+#include "autograd/kernels/bf16_kernels.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/rng.h"
 
@@ -133,7 +133,13 @@ typedef void multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int6
                       const uint16_t *B, int64_t M, int64_t N, int64_t K);
 
 #ifdef LV_TEST_AMX_EMULATED
-multiply lv_bf16_multiply_amx_emulated; /* bf16_amx.c, compiled for amx_emulated.h */
+lv_bf16_kernel lv_bf16_multiply_amx_emulated; /* bf16_amx.c, compiled for amx_emulated.h */
+
+static void multiply_emulated(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
+                              const uint16_t *B, int64_t M, int64_t N, int64_t K)
+{
+    lv_bf16_multiply_amx_emulated(C, ldc, add, A, lda, B, M, N, K, &(lv_bf16_ahead){0});
+}
 #endif
 
 /* C = A B against sums in double; lda is wider than the depth, C at any address of floats. */
@@ -207,7 +213,7 @@ static void the_kernel_of_tiles_is_right_on_emulated_tiles(void **state)
 {
     (void)state;
 #ifdef LV_TEST_AMX_EMULATED
-    check_products(lv_bf16_multiply_amx_emulated);
+    check_products(multiply_emulated);
 #else
     skip();
 #endif
@@ -256,7 +262,7 @@ static void nan_and_infinity_pass_through(void **state)
     }
     lv_cpu_limit(LV_CPU_AMX);
 #ifdef LV_TEST_AMX_EMULATED
-    check_specials(lv_bf16_multiply_amx_emulated);
+    check_specials(multiply_emulated);
 #endif
 }
 

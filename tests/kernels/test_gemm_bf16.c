@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/cpu.h"
-#include "autograd/kernels/convert.h"
 #include "autograd/kernels/bf16.h"
+#include "autograd/kernels/convert.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/rng.h"
 

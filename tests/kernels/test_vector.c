@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/cpu.h"
+#include "autograd/kernels/bf16.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/rng.h"
 #include "tests/kernels/vector_check.h"
@@ -42,6 +43,25 @@ vector_array vector_new(lv_dtype dtype, int64_t n, int offset, uint64_t seed)
         vector_set(&x, i, lv_random_normal(seed, 0, (uint64_t)i));
     }
     return x;
+}
+
+vector_array vector_rows(lv_dtype dtype, int64_t rows, int64_t n, int64_t ld, int offset,
+                         uint64_t seed)
+{
+    vector_array x = vector_new(dtype, rows > 0 ? (rows - 1) * ld + n : 0, offset, seed);
+    for (int64_t i = 0; i < x.n; i++) {
+        if (i % ld >= n) {
+            vector_set(&x, i, NAN);
+        }
+    }
+    return x;
+}
+
+void vector_gaps(const vector_array *x, int64_t n, int64_t ld)
+{
+    for (int64_t i = 0; i < x->n; i++) {
+        assert_true(i % ld < n || isnan(vector_get(x, i)));
+    }
 }
 
 static vector_array copy_at(const vector_array *x, size_t offset_bytes)
@@ -99,6 +119,19 @@ void vector_set(const vector_array *x, int64_t i, double value)
     } else {
         lv_convert_from_real((char *)x->data + 2 * i, LV_BF16, &real, 1);
     }
+}
+
+void vector_fill(const vector_array *x, double value)
+{
+    for (int64_t i = 0; i < x->n; i++) {
+        vector_set(x, i, value);
+    }
+}
+
+int64_t vector_b_at(int64_t k, int64_t n, int64_t K)
+{
+    int64_t panel = n / LV_BF16_COLUMNS, column = n % LV_BF16_COLUMNS;
+    return ((panel * lv_bf16_depth(K) + k / 2 * 2) * LV_BF16_COLUMNS) + 2 * column + k % 2;
 }
 
 lv_grad vector_grad(const vector_array *x, bool add)

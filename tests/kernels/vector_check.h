@@ -30,6 +30,13 @@ typedef struct {
 /* vector_new: normal values of a seed, rounded to dtype, offset elements from aligned memory. All
  * arrays live until vector_free_all. */
 vector_array vector_new(lv_dtype dtype, int64_t n, int offset, uint64_t seed);
+
+/* vector_rows: rows of n such values, ld apart, NaN between them; vector_gaps: fails unless these
+ * are NaN still. */
+vector_array vector_rows(lv_dtype dtype, int64_t rows, int64_t n, int64_t ld, int offset,
+                         uint64_t seed);
+void vector_gaps(const vector_array *x, int64_t n, int64_t ld);
+
 vector_array vector_copy(const vector_array *x, int offset);
 
 /* vector_byte: the same elements from an odd address on (bf16 as mapped files have it). */
@@ -40,6 +47,10 @@ void vector_free_all(void);
 
 double vector_get(const vector_array *x, int64_t i);
 void vector_set(const vector_array *x, int64_t i, double value);
+void vector_fill(const vector_array *x, double value);
+
+/* vector_b_at: where a packed B of depth K has its element (k,n), see bf16.h. */
+int64_t vector_b_at(int64_t k, int64_t n, int64_t K);
 
 /* vector_grad: x as a place for a gradient. */
 lv_grad vector_grad(const vector_array *x, bool add);

@@ -2,7 +2,12 @@
 #include "tests/kernels/vector_check.h"
 
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
 
 /* Values that a kernel has to pass on or to survive, at places that depend on the size. */
 static void set_extremes(const vector_array *x)
@@ -36,9 +41,40 @@ static void check_add_to(const lv_vector_kernels *k, lv_dtype dtype, int64_t n, 
     }
 }
 
+/* Ties and their neighbours, the largest float, and a NaN whose payload rounding would carry away:
+ * the bits by the rule, to nearest even. */
+static void check_rounding(const lv_vector_kernels *k)
+{
+    static const struct {
+        uint32_t bits;
+        uint16_t rounded;
+    } expected[] = {
+        {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, {0x3f817fff, 0x3f81},
+        {0xbf818000, 0xbf82}, {0x7f7fffff, 0x7f80}, {0x00008000, 0x0000}, {0x00018000, 0x0002},
+        {0x80000000, 0x8000}, {0x7f800000, 0x7f80}, {0xff800000, 0xff80},
+    };
+    enum { N = sizeof expected / sizeof *expected };
+    for (int at = 0; at < 3 * N; at++) { /* each in every lane, and among the last */
+        vector_array x = vector_new(LV_F32, 3 * N, 0, 1), y = vector_new(LV_BF16, 3 * N, 0, 2);
+        for (int i = 0; i < 3 * N; i++) {
+            memcpy((lv_real *)x.data + i, &expected[(i + at) % N].bits, sizeof(uint32_t));
+        }
+        k->add_to(y.data, LV_BF16, false, x.data, LV_F32, 3 * N);
+        for (int i = 0; i < 3 * N; i++) {
+            assert_int_equal(((uint16_t *)y.data)[i], expected[(i + at) % N].rounded);
+        }
+        const uint32_t nan = 0x7fffffff;
+        memcpy((lv_real *)x.data + at, &nan, sizeof nan);
+        k->add_to(y.data, LV_BF16, false, x.data, LV_F32, 3 * N);
+        assert_true(isnan(vector_get(&y, at)));
+        vector_free_all();
+    }
+}
+
 void vector_case_add_to(const lv_vector_kernels *k)
 {
     vector_each(k, check_add_to);
+    check_rounding(k);
 }
 
 /* ---- sum_rows ---- */

@@ -243,12 +243,6 @@ void vector_case_softmax_tile_backward(const lv_vector_kernels *k)
     }
 }
 
-/* Where a packed B of that depth has (row, column). */
-static int64_t pair_place(int64_t row, int64_t column, int64_t depth)
-{
-    return column / PANEL * PANEL * depth + (row / 2 * PANEL + column % PANEL) * 2 + row % 2;
-}
-
 static void check_packed_gradients(const tile *t, const vector_array *p, const vector_array *ds_b,
                                    const vector_array *ds_a, int64_t a_depth)
 {
@@ -256,8 +250,8 @@ static void check_packed_gradients(const tile *t, const vector_array *p, const v
     for (int64_t i = 0; p && i < depth; i++) {
         for (int64_t j = 0; j < round_up(t->of.n_keys, PANEL); j++) {
             gradient g = gradient_of(t, i, j);
-            vector_near(p, pair_place(i, j, depth), g.p, 0, EXP_ERROR);
-            vector_near(ds_b, pair_place(i, j, depth), g.ds, g.size, EXP_ERROR);
+            vector_near(p, vector_b_at(i, j, depth), g.p, 0, EXP_ERROR);
+            vector_near(ds_b, vector_b_at(i, j, depth), g.ds, g.size, EXP_ERROR);
         }
     }
     for (int64_t i = 0; ds_a && i < t->of.n_rows; i++) {

@@ -26,7 +26,7 @@ run() {
 # says NAME THREADS BINDING COMPLAINTS
 says() {
     cat "$work/$1.log"
-    [ "$(grep -cE "^1 host, [0-9]+ ranks? of $2 threads?, $3; f32; " "$work/$1.log")" = 1 ] &&
+    [ "$(grep -cE "^1 host, [0-9]+ ranks? of $2 threads?, $3; in f32 on " "$work/$1.log")" = 1 ] &&
         [ "$(grep -c '^llava: ' "$work/$1.log")" = "$4" ]
 }
 

@@ -95,15 +95,17 @@ static void transpose(char *to, int64_t to_bytes, block from)
 #endif
 
 /* to[j][i] = the pair of from's rows 2j, 2j+1 in column i */
-static void interleave(uint32_t to[PAIRS * LINES], block from)
+static void interleave(char *to, block from)
 {
     for (int64_t j = 0; j < PAIRS; j++) {
         uint16_t even[LINES], odd[LINES];
+        uint32_t pairs[LINES];
         memcpy(even, from.at + 2 * j * from.bytes, sizeof even);
         memcpy(odd, from.at + (2 * j + 1) * from.bytes, sizeof odd);
         for (int64_t i = 0; i < LINES; i++) {
-            to[j * LINES + i] = even[i] | (uint32_t)odd[i] << 16;
+            pairs[i] = even[i] | (uint32_t)odd[i] << 16;
         }
+        memcpy(to + j * (int64_t)sizeof pairs, pairs, sizeof pairs);
     }
 }
 
@@ -133,62 +135,109 @@ static void copy_rows(char *to, int64_t to_bytes, block from, int64_t rows)
     }
 }
 
-/* The block in place if it can be read there. */
-static block find(uint16_t buf[LINES * DEPTH], const lv_matrix *x, bool along, int64_t lines,
-                  int64_t k, int64_t depth)
+/* A part of an operand: lines (rows of A, columns of B) by depth. along: a line's depth is
+ * contiguous. */
+typedef struct {
+    const char *at;
+    lv_dtype dtype;
+    int64_t ld, lines, depth;
+    bool along;
+} source;
+
+static const char *address(const source *x, int64_t line, int64_t k)
 {
-    const char *at = lv_element_const(x->data, x->dtype, along ? k : k * x->ld);
+    return lv_element_const(x->at, x->dtype, x->along ? line * x->ld + k : k * x->ld + line);
+}
+
+/* Rows of the block at (line, k), if there is one: they come from far away, and more of them at a
+ * time than the hardware foresees. */
+static void prefetch(const source *x, int64_t line, int64_t k)
+{
+    if (line >= x->lines || k >= x->depth) {
+        return;
+    }
+    int64_t left = x->along ? x->lines - line : x->depth - k;
+    int64_t rows = x->along ? LINES : DEPTH;
+    const char *at = address(x, line, k);
+    for (int64_t r = 0; r < (rows < left ? rows : left); r++) {
+        __builtin_prefetch(at + r * x->ld * (int64_t)lv_dtype_bytes(x->dtype));
+    }
+}
+
+/* The block at (line, k): in place if it can be read there. */
+static block find(uint16_t buf[LINES * DEPTH], const source *x, int64_t line, int64_t k)
+{
+    int64_t lines = x->lines - line < LINES ? x->lines - line : LINES;
+    int64_t depth = x->depth - k < DEPTH ? x->depth - k : DEPTH;
+    const char *at = address(x, line, k);
     if (lines == LINES && depth == DEPTH && x->dtype == LV_BF16) {
         return (block){at, x->ld * (int64_t)sizeof *buf};
     }
-    return along ? stage(buf, DEPTH, at, x->dtype, x->ld, lines, depth)
-                 : stage(buf, LINES, at, x->dtype, x->ld, depth, lines);
+    return x->along ? stage(buf, DEPTH, at, x->dtype, x->ld, lines, depth)
+                    : stage(buf, LINES, at, x->dtype, x->ld, depth, lines);
 }
 
+/* 16 rows of A, or the last ones. */
+static void pack_rows(char *to, int64_t to_bytes, const source *x, int64_t m, int64_t k)
+{
+    uint16_t buf[LINES * DEPTH], pairs[LINES * DEPTH];
+    enum { ROW_BYTES = DEPTH * sizeof *buf };
+    int64_t rows = x->lines - m < LINES ? x->lines - m : LINES;
+    block from = find(buf, x, m, k);
+    if (!x->along) {
+        interleave((char *)pairs, from);
+        from = (block){(const char *)pairs, ROW_BYTES};
+        if (rows == LINES) {
+            transpose(to, to_bytes, from);
+            return;
+        }
+        transpose((char *)buf, ROW_BYTES, from);
+        from = (block){(const char *)buf, ROW_BYTES};
+    }
+    copy_rows(to, to_bytes, from, rows);
+}
+
+/* Blocks are taken along the rows of memory: far strides are for the packed side, in the cache. */
 void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, const lv_matrix *A, int64_t M, int64_t K)
 {
+    const source x = {A->data, A->dtype, A->ld, M, K, !A->transposed};
     int64_t bytes = lv_bf16_depth(K) * (int64_t)sizeof *dst;
-    for (int64_t m = 0; m < M; m += LINES) {
-        int64_t rows = M - m < LINES ? M - m : LINES;
-        lv_matrix strip = *A;
-        strip.data = lv_element_const(A->data, A->dtype, A->transposed ? m : m * A->ld);
-        for (int64_t k = 0; k < K; k += DEPTH) {
-            uint16_t buf[LINES * DEPTH];
-            uint32_t pairs[PAIRS * LINES];
-            char *to = (char *)(dst + k) + m * bytes;
-            block from = find(buf, &strip, !A->transposed, rows, k, K - k < DEPTH ? K - k : DEPTH);
-            if (!A->transposed) {
-                copy_rows(to, bytes, from, rows);
-                continue;
+    if (x.along) {
+        for (int64_t m = 0; m < M; m += LINES) {
+            for (int64_t k = 0; k < K; k += DEPTH) {
+                prefetch(&x, m + LINES, k);
+                pack_rows((char *)(dst + k) + m * bytes, bytes, &x, m, k);
             }
-            interleave(pairs, from);
-            block mixed = {(const char *)pairs, LINES * (int64_t)sizeof *pairs};
-            if (rows == LINES) {
-                transpose(to, bytes, mixed);
-            } else {
-                transpose((char *)buf, DEPTH * (int64_t)sizeof *buf, mixed);
-                copy_rows(to, bytes, (block){(const char *)buf, DEPTH * (int64_t)sizeof *buf},
-                          rows);
-            }
+        }
+        return;
+    }
+    for (int64_t k = 0; k < K; k += DEPTH) {
+        for (int64_t m = 0; m < M; m += LINES) {
+            prefetch(&x, m, k + DEPTH);
+            pack_rows((char *)(dst + k) + m * bytes, bytes, &x, m, k);
         }
     }
 }
 
 void LV_LEVEL(bf16_pack_panels)(uint16_t *dst, const lv_matrix *B, int64_t K, int64_t N)
 {
-    for (int64_t n = 0; n < N; n += LINES) {
-        int64_t columns = N - n < LINES ? N - n : LINES;
-        lv_matrix strip = *B;
-        strip.data = lv_element_const(B->data, B->dtype, B->transposed ? n * B->ld : n);
-        for (int64_t k = 0; k < K; k += DEPTH, dst += LINES * DEPTH) {
-            uint16_t buf[LINES * DEPTH];
-            block from =
-                find(buf, &strip, B->transposed, columns, k, K - k < DEPTH ? K - k : DEPTH);
-            if (B->transposed) {
-                transpose((char *)dst, LINES * (int64_t)sizeof(uint32_t), from);
-            } else {
-                interleave((uint32_t *)(void *)dst, from);
+    const source x = {B->data, B->dtype, B->ld, N, K, B->transposed};
+    int64_t panel = LINES * lv_bf16_depth(K);
+    uint16_t buf[LINES * DEPTH];
+    if (x.along) {
+        for (int64_t n = 0; n < N; n += LINES) {
+            for (int64_t k = 0; k < K; k += DEPTH) {
+                prefetch(&x, n + LINES, k);
+                transpose((char *)(dst + n / LINES * panel + k * LINES),
+                          LINES * (int64_t)sizeof(uint32_t), find(buf, &x, n, k));
             }
+        }
+        return;
+    }
+    for (int64_t k = 0; k < K; k += DEPTH) {
+        for (int64_t n = 0; n < N; n += LINES) {
+            prefetch(&x, n, k + DEPTH);
+            interleave((char *)(dst + n / LINES * panel + k * LINES), find(buf, &x, n, k));
         }
     }
 }

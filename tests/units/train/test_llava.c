@@ -178,6 +178,62 @@ static void a_fresh_projector_depends_on_seed_and_name_and_on_nothing_else(void 
     lv_llava_close(&c);
 }
 
+/* Operations of the backward pass alone, with those parts trained and that hidden state selected.
+ */
+static double backward_flop(const golden *g, const char *const *trainable, size_t n_trainable,
+                            int select_layer, int64_t *n_rows, int64_t *n_supervised)
+{
+    lv_llava_options options;
+    lv_llava *model = NULL;
+    lv_tape *tape = NULL;
+    lv_batch batch;
+    double loss_sum;
+    golden_options(g, &options);
+    options.trainable = trainable;
+    options.n_trainable = n_trainable;
+    options.vision_select_layer = &select_layer;
+    golden_ok(lv_llava_open(&model, &options));
+    golden_ok(lv_tape_create(&tape, 0));
+    golden_batch_all(&batch, g, model);
+    lv_tensor *loss = lv_llava_loss(model, tape, &batch, &loss_sum);
+    double forward = lv_tape_flop(tape);
+    lv_backward(tape, loss);
+    double backward = lv_tape_flop(tape) - forward;
+    *n_rows = batch.seq_start[batch.n_samples];
+    *n_supervised = batch.n_supervised;
+    for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
+        const lv_param *param = lv_params_at(lv_llava_params(model), i);
+        assert_true(param->trainable || !param->tensor.grad);
+    }
+    golden_batch_free(&batch);
+    lv_tape_destroy(&tape);
+    lv_llava_close(&model);
+    return backward;
+}
+
+static void stage_1_multiplies_for_no_gradient_of_tower_or_frozen_weights(void **state)
+{
+    const golden *g = *state;
+    static const char *const both[] = {"projector", "language_model"};
+    int64_t T, R;
+    /* the backward pass does not know how many layers of the tower were run */
+    double stage1 = backward_flop(g, both, 1, -2, &T, &R);
+    assert_true(stage1 > 0 && stage1 == backward_flop(g, both, 1, 0, &T, &R));
+    /* what stage 2 adds is the gradients of the language model's matrices, and nothing else */
+    double stage2 = backward_flop(g, both, 2, -2, &T, &R), weights = 0;
+    lv_llava *model = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
+    for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
+        const lv_param *param = lv_params_at(lv_llava_params(model), i);
+        bool head = strstr(param->name, "lm_head") != NULL;
+        if (strncmp(param->name, "language_model.", 15) == 0 &&
+            (strstr(param->name, "_proj.weight") || head)) {
+            weights += 2.0 * (double)lv_tensor_count(&param->tensor) * (double)(head ? R : T);
+        }
+    }
+    lv_llava_close(&model);
+    assert_true(weights > 0 && stage2 - stage1 == weights);
+}
+
 static void the_fingerprint_is_of_the_frozen_files(void **state)
 {
     golden *g = *state;
@@ -487,6 +543,7 @@ int main(void)
         cmocka_unit_test(what_is_never_run_can_not_be_trained),
         cmocka_unit_test(a_fresh_projector_is_uniform_within_one_over_root_fan_in),
         cmocka_unit_test(a_fresh_projector_depends_on_seed_and_name_and_on_nothing_else),
+        cmocka_unit_test(stage_1_multiplies_for_no_gradient_of_tower_or_frozen_weights),
         cmocka_unit_test(the_fingerprint_is_of_the_frozen_files),
         cmocka_unit_test(vision_input_is_the_towers),
         cmocka_unit_test(an_original_llava_takes_its_tower_from_beside),

@@ -52,7 +52,7 @@ lv_tensor *lv_select_rows(lv_tape *tape, lv_tensor *x, const int32_t *rows, int6
  *   y[i, 0]   = class_embedding + position[0]
  *   y[i, 1+p] = W · patch(i, p) + position[1+p]
  * patches in row order, each as (channel, row, column), as torch's Conv2d reads its weight.
- * in     pixels (I,C,S,S), needs no gradient; W (H,C,P,P) f32; class_embedding (H);
+ * in     pixels (I,C,S,S) f32, needs no gradient; W (H,C,P,P) f32|bf16; class_embedding (H);
  *        position ((S/P)^2+1, H); S a multiple of P
  * out    y (I*((S/P)^2+1), H)
  * grad   dW, dclass_embedding, dposition
@@ -79,7 +79,9 @@ lv_tensor *lv_rmsnorm(lv_tape *tape, lv_tensor *x, lv_tensor *w, double eps);
  * rotate_half, not the interleaved form of the paper).
  *   y[t, a, d]       = x[t, a, d] cos[p,d] - x[t, a, d+D/2] sin[p,d]      d < D/2, p = position[t]
  *   y[t, a, d+D/2]   = x[t, a, d+D/2] cos[p,d] + x[t, a, d] sin[p,d]
- * in     x (T, A*D); position[T] in [0, table->n_positions)
+ * in     x (T, A*D), whose memory becomes y's: nothing else may read it, neither another op nor the
+ *        backward function of the op that made it (lv_linear's does not);
+ *        position[T] in [0, table->n_positions)
  * out    y (T, A*D)
  * grad   dx
  * source Su et al. 2021, arXiv:2104.09864 */

@@ -13,17 +13,17 @@ struct lv_record {
     lv_record *previous;
 };
 
-/* A gradient buffer nobody uses: the link lies in the buffer itself. */
-typedef struct free_grad {
-    struct free_grad *next;
+/* Memory nobody uses: the link lies in it. */
+struct lv_free_block {
+    lv_free_block *next;
     size_t bytes;
-} free_grad;
+};
 
 struct lv_tape {
     lv_arena *arena;
     char *base; /* where mark 0 is */
     lv_record *last;
-    free_grad *free_grads;
+    lv_free_block *blocks;
     lv_dtype dtype;
     bool recording, dry;
     double flop;
@@ -59,7 +59,7 @@ void lv_tape_destroy(lv_tape **tape)
 void lv_tape_reset(lv_tape *tape)
 {
     tape->last = NULL;
-    tape->free_grads = NULL;
+    tape->blocks = NULL;
     lv_arena_release(tape->arena, 0);
 }
 
@@ -73,6 +73,33 @@ bool lv_tape_recording_set(lv_tape *tape, bool recording)
 void *lv_tape_alloc(lv_tape *tape, size_t bytes)
 {
     return lv_arena_alloc(tape->arena, bytes);
+}
+
+static void *take_block(lv_tape *tape, size_t bytes)
+{
+    for (lv_free_block **at = &tape->blocks; *at; at = &(*at)->next) {
+        if ((*at)->bytes == bytes) {
+            void *block = *at;
+            *at = (*at)->next;
+            return block;
+        }
+    }
+    return lv_arena_alloc(tape->arena,
+                          bytes < sizeof(lv_free_block) ? sizeof(lv_free_block) : bytes);
+}
+
+static void give_block_back(lv_tape *tape, void *data, size_t bytes)
+{
+    lv_free_block *block = data;
+    *block = (lv_free_block){.next = tape->blocks, .bytes = bytes};
+    tape->blocks = block;
+}
+
+lv_free_block *lv_tape_blocks_set(lv_tape *tape, lv_free_block *blocks)
+{
+    lv_free_block *before = tape->blocks;
+    tape->blocks = blocks;
+    return before;
 }
 
 static size_t data_bytes(const lv_tensor *x)
@@ -100,8 +127,27 @@ lv_tensor *lv_tape_view(lv_tape *tape, void *data, lv_dtype dtype, int n_dims, c
 lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64_t *shape)
 {
     lv_tensor *x = lv_tape_view(tape, NULL, dtype, n_dims, shape);
-    x->data = lv_arena_alloc(tape->arena, data_bytes(x));
+    x->data = take_block(tape, data_bytes(x));
+    x->data_owned = true;
     return x;
+}
+
+lv_tensor *lv_tape_overwrite(lv_tape *tape, lv_tensor *x)
+{
+    LV_CHECK(!x->is_param && !x->data_needed, "overwriting what others read");
+    lv_tensor *y = lv_tape_view(tape, x->data, x->dtype, x->n_dims, x->shape);
+    y->data_owned = x->data_owned;
+    x->data_owned = false;
+    return y;
+}
+
+void lv_tape_done(lv_tape *tape, lv_tensor *x)
+{
+    if (x->data_owned && !x->data_needed) {
+        give_block_back(tape, x->data, data_bytes(x));
+        x->data_owned = false;
+        x->data = NULL;
+    }
 }
 
 bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in)
@@ -122,6 +168,13 @@ void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n
     *record = (lv_record){.node = {.op = op, .out = out, .n_in = n_in, .saved = saved},
                           .previous = tape->last};
     memcpy(record->node.in, in, (size_t)n_in * sizeof *in);
+    unsigned needs = op->needs ? op->needs(&record->node) : ~0u;
+    for (int i = 0; i < n_in; i++) {
+        if (in[i] && (needs & LV_NEEDS_IN(i))) {
+            in[i]->data_needed = true;
+        }
+    }
+    out->data_needed |= (needs & LV_NEEDS_OUT) != 0;
     tape->last = record;
     out->requires_grad = true;
 }
@@ -132,18 +185,6 @@ void lv_tape_record(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in, lv
     if (lv_tape_wants(tape, n_in, in)) {
         lv_tape_record_always(tape, op, out, n_in, in, saved);
     }
-}
-
-static void *take_grad(lv_tape *tape, size_t bytes)
-{
-    for (free_grad **at = &tape->free_grads; *at; at = &(*at)->next) {
-        if ((*at)->bytes == bytes) {
-            void *buffer = *at;
-            *at = (*at)->next;
-            return buffer;
-        }
-    }
-    return lv_arena_alloc(tape->arena, bytes < sizeof(free_grad) ? sizeof(free_grad) : bytes);
 }
 
 static bool tape_owns_grad(const lv_tensor *x)
@@ -158,9 +199,7 @@ static size_t grad_bytes(const lv_tensor *x)
 
 static void give_grad_back(lv_tape *tape, lv_tensor *x)
 {
-    free_grad *buffer = x->grad;
-    *buffer = (free_grad){.next = tape->free_grads, .bytes = grad_bytes(x)};
-    tape->free_grads = buffer;
+    give_block_back(tape, x->grad, grad_bytes(x));
     x->grad = NULL;
     x->grad_begun = false;
 }
@@ -168,7 +207,7 @@ static void give_grad_back(lv_tape *tape, lv_tensor *x)
 void lv_tape_grad_reserve(lv_tape *tape, lv_tensor *x)
 {
     LV_CHECK(!x->is_param, "a parameter that requires a gradient has no memory for it");
-    x->grad = take_grad(tape, grad_bytes(x));
+    x->grad = take_block(tape, grad_bytes(x));
 }
 
 lv_grad lv_tape_grad(lv_tape *tape, lv_tensor *x)
@@ -267,7 +306,7 @@ static bool is_after(const lv_tape *tape, const void *pointer, size_t mark)
 void lv_tape_release(lv_tape *tape, size_t mark)
 {
     LV_CHECK(!is_after(tape, tape->last, mark), "freeing what the backward pass still needs");
-    for (free_grad **at = &tape->free_grads; *at;) {
+    for (lv_free_block **at = &tape->blocks; *at;) {
         if (is_after(tape, *at, mark)) {
             *at = (*at)->next;
         } else {

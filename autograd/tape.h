@@ -5,8 +5,11 @@
  * An op's forward function computes at once and then calls lv_tape_record. If no input needs a
  * gradient nothing is recorded, the result needs none either, and its inputs may be given back
  * with lv_tape_keep. lv_backward walks the records from the last to the first; every op adds (+=)
- * to the gradients of its inputs. Gradients of activations come from the step arena and go back
- * to a free list as soon as the op that made the activation has used them.
+ * to the gradients of its inputs.
+ *
+ * Gradients and data of activations come from the step arena and go back to a free list: a gradient
+ * as soon as the op that made the activation has used it; data when the model says that it is done
+ * with them (lv_tape_done), if no backward pass reads them.
  */
 #ifndef LV_AUTOGRAD_TAPE_H
 #define LV_AUTOGRAD_TAPE_H
@@ -22,9 +25,13 @@ typedef struct {
     const char *name;
     /* adds to the gradient of every node->in[i] that requires one; node->out->grad holds out's */
     void (*backward)(lv_tape *tape, const lv_node *node);
+    /* whose data it reads: the sum of LV_NEEDS_IN(i) and LV_NEEDS_OUT; asked when the op is
+     * recorded. NULL: of all of them */
+    unsigned (*needs)(const lv_node *node);
 } lv_op;
 
-enum { LV_MAX_INPUTS = 6 };
+enum { LV_MAX_INPUTS = 6, LV_NEEDS_OUT = 1 << LV_MAX_INPUTS };
+#define LV_NEEDS_IN(i) (1u << (i))
 
 struct lv_node {
     const lv_op *op;
@@ -57,6 +64,10 @@ lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64
  * gradient (pixels, a KV cache). */
 lv_tensor *lv_tape_view(lv_tape *tape, void *data, lv_dtype dtype, int n_dims,
                         const int64_t *shape);
+
+/* lv_tape_done: nobody reads the data of x any more but backward passes; if none does and they are
+ * not a view, the next tensor of as many bytes takes their memory, and x->data is NULL. */
+void lv_tape_done(lv_tape *tape, lv_tensor *x);
 
 /* lv_tape_wants: will an op with these inputs be recorded? Asked before anything is saved. */
 bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in);

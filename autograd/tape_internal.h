@@ -24,6 +24,16 @@ lv_record *lv_tape_last(const lv_tape *tape);
 /* lv_tape_forget: drop what was recorded after last. */
 void lv_tape_forget(lv_tape *tape, lv_record *last);
 
+/* lv_tape_overwrite: a new activation in the memory of x, whose data are not to be read afterwards:
+ * for an op that computes in place. */
+lv_tensor *lv_tape_overwrite(lv_tape *tape, lv_tensor *x);
+
+/* lv_tape_blocks_set: what may be used again; for a part of the tape that is released as a whole,
+ * NULL before it, so that nothing of it lies outside, and what was before after it. returns the
+ * value before */
+typedef struct lv_free_block lv_free_block;
+lv_free_block *lv_tape_blocks_set(lv_tape *tape, lv_free_block *blocks);
+
 /* lv_tape_backward_to: run and drop what was recorded after last, from the newest on. */
 void lv_tape_backward_to(lv_tape *tape, lv_record *last);
 

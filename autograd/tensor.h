@@ -30,7 +30,9 @@ typedef struct {
     bool grad_begun;            /* grad holds a sum; if not, the first part of it is written */
     bool requires_grad;
     bool is_param;
-    bool grad_lent; /* grad belongs to someone else's walk: never taken back by this one */
+    bool grad_lent;   /* grad belongs to someone else's walk: never taken back by this one */
+    bool data_owned;  /* data is the tape's alone: it may be used again */
+    bool data_needed; /* a backward pass reads data */
 } lv_tensor;
 
 size_t lv_dtype_bytes(lv_dtype dtype);

@@ -23,7 +23,9 @@
     X("pack.rejects.begin", "all shards are there, rejects.jsonl is not")                          \
     X("pack.rejects.written", "rejects.jsonl is there")                                            \
     X("pack.manifest.begin", "only the manifest is missing")                                       \
-    X("pack.manifest.written", "the pack is whole, its lock still held")
+    X("pack.manifest.written", "the pack is whole, its lock still held")                           \
+    X("model.piece", "a piece of a file of weights is written")                                    \
+    X("model.written", "a model's directory is complete under its temporary name")
 
 /* lv_fail_point: pass one of these names.
  * fails  LV_ERR_IO if the environment says so; LV_ERR_CONFIG if what it says cannot be */

@@ -201,6 +201,9 @@ static void *work(void *context)
     const lv_plan *plan;
     loader_slot *slot;
     int64_t i;
+    if (options->begin_thread) {
+        options->begin_thread(options->thread_context);
+    }
     pthread_mutex_lock(&loader->lock);
     while ((slot = claim(loader, &plan, &i)) != NULL) {
         const int64_t *ids = plan->sample_ids + plan->micro_start[i];
@@ -286,6 +289,11 @@ static int check_steps(const lv_loader_options *options)
     return LV_OK;
 }
 
+int64_t lv_loader_ring_steps(int n_workers)
+{
+    return 2 * (int64_t)n_workers + 2;
+}
+
 static int allocate(lv_loader *loader)
 {
     const lv_loader_options *options = &loader->options;
@@ -293,7 +301,7 @@ static int allocate(lv_loader *loader)
     const int64_t size = options->sampler.global_batch_size;
     size_t n = (size_t)(size < n_epoch ? size : n_epoch);
     size_t n_workers = (size_t)options->n_workers;
-    loader->n_ring = 2 * options->n_workers + 2;
+    loader->n_ring = lv_loader_ring_steps(options->n_workers);
     loader->ring = calloc((size_t)loader->n_ring, sizeof *loader->ring);
     loader->threads = calloc(n_workers, sizeof *loader->threads);
     loader->ids = calloc(n, sizeof *loader->ids);

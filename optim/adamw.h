@@ -17,10 +17,11 @@ typedef struct {
  *   g = grad_scale grad;  w -= lr weight_decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
  *   w -= lr/(1-b1^t) m / (sqrt(v/(1-b2^t)) + eps)
  * in     grad[n], not changed; t: number of this update, from 1
- * out    w, m, v [n]; every element by itself, so threads and splits change no bit
+ * out    w, m, v [n]; working[n], if not NULL: the new w as bf16, rounded to nearest even. Every
+ *        element by itself, the same bits on every CPU: threads and splits change nothing
  * tolerance  1e-6 of torch's f32 results over 20 steps
  * source Loshchilov & Hutter 2019, arXiv:1711.05101 */
-void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, const lv_real *grad, int64_t n,
-                   const lv_adamw *hyper, double grad_scale, int64_t t);
+void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, uint16_t *working, const lv_real *grad,
+                   int64_t n, const lv_adamw *hyper, double grad_scale, int64_t t);
 
 #endif

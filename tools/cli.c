@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "tools/terminal.h"
-#include "train/progress.h"
 
 #include <errno.h>
 #include <math.h>
@@ -206,7 +205,6 @@ void lv_cli_print_help(const lv_cli *cli)
 
 int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
 {
-    lv_progress_start();
     if (comm) {
         int rc = lv_comm_start(comm);
         if (rc < 0) {

@@ -57,8 +57,8 @@ void lv_cli_print_help(const lv_cli *cli);
  * near. */
 const char *lv_cli_nearest(const char *text, const char *const *names, size_t n);
 
-/* lv_cli_start: MPI, then lv_cli_parse; for subcommands that run under mpirun too. comm may be
- * NULL: no MPI.
+/* lv_cli_start: lv_comm_start, for subcommands that run under mpirun too, then lv_cli_parse. comm
+ * may be NULL.
  * returns as lv_cli_parse */
 int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv);
 

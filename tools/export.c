@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A run's folder is not a checkpoint, but has some. */
 static int check_path(const char *path)
@@ -44,18 +45,27 @@ static int load(lv_llava **model, lv_config *config, const char *checkpoint)
                      lv_error_message());
     }
     cJSON_Delete(manifest);
+    config->train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
     rc = rc == LV_OK ? lv_setup_model(model, config) : rc;
     return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,
                                             lv_llava_params(*model), NULL, NULL)
                        : rc;
 }
 
-static int save(lv_llava *model, const lv_config *config, const char *out)
+static int parse_dtype(lv_dtype *dtype, const char *text)
+{
+    *dtype = strcmp(text, "bf16") == 0 ? LV_BF16 : LV_F32;
+    return *dtype == LV_BF16 || strcmp(text, "f32") == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG, "--dtype: expected f32 or bf16, found \"%s\"", text);
+}
+
+static int save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out)
 {
     bool original = false;
     int rc = lv_hf_save_llava(lv_llava_params(model), lv_llava_config_of(model),
                               lv_llava_tokenizer_dir(model),
-                              config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+                              config->data.image_aspect == LV_ASPECT_PAD, dtype, out, &original);
     if (rc == LV_OK) {
         printf("wrote %s%s\n", out,
                original ? " in LLaVA's own naming: this connector has no Hugging Face form" : "");
@@ -65,7 +75,8 @@ static int save(lv_llava *model, const lv_config *config, const char *out)
 
 int lv_tool_export(int argc, char **argv)
 {
-    const char *checkpoint = NULL, *out = NULL;
+    const char *checkpoint = NULL, *out = NULL, *dtype_text = "f32";
+    lv_dtype dtype = LV_F32;
     lv_llava *model = NULL;
     lv_config config = {0};
     const lv_flag flags[] = {
@@ -81,17 +92,24 @@ int lv_tool_export(int argc, char **argv)
          .placeholder = "DIR",
          .help = "model directory to write",
          .required = true},
+        {.name = "--dtype",
+         .kind = LV_FLAG_TEXT,
+         .value = &dtype_text,
+         .placeholder = "f32|bf16",
+         .help = "of the weights in it; bf16 halves the directory and rounds what was trained "
+                 "(default f32)"},
     };
-    const lv_cli cli = {
-        .name = "export",
-        .summary = "Write a checkpoint as a whole model directory in Hugging Face layout "
-                   "(safetensors, f32), with the\nfrozen weights that the run's config names.",
-        .flags = flags,
-        .n_flags = sizeof flags / sizeof flags[0]};
+    const lv_cli cli = {.name = "export",
+                        .summary =
+                            "Write a checkpoint as a whole model directory in Hugging Face layout "
+                            "(safetensors), with the\nfrozen weights that the run's config names.",
+                        .flags = flags,
+                        .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
+    rc = rc == LV_OK ? parse_dtype(&dtype, dtype_text) : rc;
     if (rc == LV_OK) {
         rc = load(&model, &config, checkpoint);
-        rc = rc == LV_OK ? save(model, &config, out) : rc;
+        rc = rc == LV_OK ? save(model, &config, dtype, out) : rc;
         lv_llava_close(&model);
         lv_config_free(&config);
     }

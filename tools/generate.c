@@ -13,7 +13,7 @@
 #include <string.h>
 
 typedef struct {
-    const char *model, *prompt, *template_name, *aspect;
+    const char *model, *prompt, *template_name, *aspect, *precision;
     lv_texts images;
     lv_generate_options options;
     int64_t seed;
@@ -157,9 +157,17 @@ static int generate(const request *r)
     lv_llava *model = NULL;
     lv_tokenizer *tokenizer = NULL;
     lv_template *template = NULL;
-    const lv_llava_options options = {.llava = r->model};
+    lv_llava_options options = {.llava = r->model, .precision = LV_PRECISION_OF_WEIGHTS};
     if (r->aspect && strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
         return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found \"%s\"", r->aspect);
+    }
+    if (r->precision) {
+        bool bf16 = strcmp(r->precision, "bf16") == 0;
+        if (!bf16 && strcmp(r->precision, "f32") != 0) {
+            return lv_fail(LV_ERR_CONFIG, "--precision: expected bf16 or f32, found \"%s\"",
+                           r->precision);
+        }
+        options.precision = bf16 ? LV_PRECISION_BF16 : LV_PRECISION_F32;
     }
     lv_blas_start();
     int rc = lv_template_open(&template, r->template_name);
@@ -208,6 +216,11 @@ int lv_tool_generate(int argc, char **argv)
          .value = &r.aspect,
          .placeholder = "square|pad",
          .help = "crop or pad the image (default: as the model was trained)"},
+        {.name = "--precision",
+         .kind = LV_FLAG_TEXT,
+         .value = &r.precision,
+         .placeholder = "bf16|f32",
+         .help = "of the computation (default: bf16 if the model's weights are, else f32)"},
         {.name = "--max-new-tokens",
          .kind = LV_FLAG_INT,
          .value = &r.options.max_new_tokens,

@@ -3,6 +3,7 @@
 #include "autograd/error.h"
 #include "tools/cli.h"
 #include "tools/tools.h"
+#include "train/threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,7 @@ static void start_with_patient_threads(char **argv)
     if (n > 0 && !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT")) {
         self[n] = '\0';
         setenv("GOMP_SPINCOUNT", "1000", 1);
+        lv_threads_release();
         execv(self, argv); /* if that can not be, it goes on as it is */
     }
 }

@@ -6,6 +6,7 @@
 #include "data/pack.h"
 #include "tools/terminal.h"
 #include "train/progress.h"
+#include "train/threads.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -242,6 +243,7 @@ int lv_tool_pack(int argc, char **argv)
         options.aspect = pad ? LV_ASPECT_PAD : LV_ASPECT_SQUARE;
         options.image_size = (int)image_size;
         rc = rc < 0 ? rc : check_store(&options, aspect);
+        rc = rc < 0 ? rc : lv_threads_check(&comm);
         rc = rc < 0 ? rc : run(&comm, &options);
     }
     return lv_cli_finish(&cli, &comm, rc);

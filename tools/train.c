@@ -1,13 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/cli.h"
 #include "tools/tools.h"
+#include "train/memory_plan.h"
 #include "train/trainer.h"
 
 #include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+
+static int print_plan(const lv_comm *comm, const lv_config *config, int ranks_per_node)
+{
+    lv_memory_plan plan;
+    if (comm->rank != 0) {
+        return LV_OK;
+    }
+    lv_blas_start();
+    int rc = lv_memory_plan_make(&plan, config, ranks_per_node);
+    if (rc == LV_OK) {
+        lv_memory_plan_print(&plan);
+    }
+    return rc;
+}
 
 int lv_tool_train(int argc, char **argv)
 {
     const char *config_path = NULL, *resume = "auto";
+    bool dry_run = false;
+    int64_t ranks_per_node = 1;
     lv_texts sets = {0};
     lv_config config = {0};
     lv_comm comm;
@@ -23,6 +41,17 @@ int lv_tool_train(int argc, char **argv)
          .placeholder = "auto|none|DIR",
          .help = "auto: from the newest whole checkpoint of run.dir, or begin (default); "
                  "none: begin; DIR: from that checkpoint, later ones being set aside"},
+        {.name = "--dry-run",
+         .kind = LV_FLAG_SWITCH,
+         .value = &dry_run,
+         .help = "print the memory that the run would take and end; nothing is written"},
+        {.name = "--ranks-per-node",
+         .kind = LV_FLAG_INT,
+         .value = &ranks_per_node,
+         .placeholder = "N",
+         .min = 1,
+         .max = 4096,
+         .help = "with --dry-run: ranks that share a node (default 1)"},
     };
     const lv_cli cli = {
         .name = "train",
@@ -42,7 +71,11 @@ int lv_tool_train(int argc, char **argv)
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));
-        rc = rc == LV_OK ? lv_train(&comm, &config, resume) : rc;
+        if (rc == LV_OK && dry_run) {
+            rc = lv_comm_agree(&comm, print_plan(&comm, &config, (int)ranks_per_node));
+        } else if (rc == LV_OK) {
+            rc = lv_train(&comm, &config, resume);
+        }
         lv_config_free(&config);
     }
     return lv_cli_finish(&cli, &comm, rc);

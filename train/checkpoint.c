@@ -480,6 +480,7 @@ static int load_here(const char *dir, const lv_run_identity *identity, lv_train_
     if (rc < 0) {
         return lv_fail_within("%s", dir);
     }
+    lv_params_refresh(params);
     *state = found;
     return LV_OK;
 }

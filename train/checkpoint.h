@@ -54,10 +54,10 @@ int lv_checkpoint_verify(const char *dir);
 /* lv_checkpoint_manifest: read and check manifest.json; out is the caller's. */
 int lv_checkpoint_manifest(cJSON **out, const char *dir);
 
-/* lv_checkpoint_load: fill the flat parameters and the moments. Collective, on any number of ranks.
- * in     identity: NULL: not compared (export); exp_avg, exp_avg_sq: NULL if not wanted
- * fails  LV_ERR_CONFIG with what differs from the run, LV_ERR_SHAPE with the first parameter that
- *        does, LV_ERR_FORMAT, LV_ERR_IO */
+/* lv_checkpoint_load: fill the flat parameters, with their working copies, and the moments.
+ * Collective, on any number of ranks. in     identity: NULL: not compared (export); exp_avg,
+ * exp_avg_sq: NULL if not wanted fails  LV_ERR_CONFIG with what differs from the run, LV_ERR_SHAPE
+ * with the first parameter that does, LV_ERR_FORMAT, LV_ERR_IO */
 int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identity *identity,
                        lv_train_state *state, lv_params *params, lv_real *exp_avg,
                        lv_real *exp_avg_sq);

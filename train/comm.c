@@ -28,12 +28,40 @@ _Noreturn void lv_comm_abort(void)
     abort();
 }
 
+bool lv_comm_launched(void)
+{
+    static const char *const variables[] = {
+        "OMPI_COMM_WORLD_SIZE", /* OpenMPI's mpirun */
+        "PMIX_RANK",            /* PMIx: OpenMPI 5, srun --mpi=pmix */
+        "PMI_RANK",             /* PMI: MPICH, Intel MPI, srun --mpi=pmi2, Flux */
+        "PMI_FD",
+        "PMI_PORT",
+        "MV2_COMM_WORLD_SIZE", /* MVAPICH2's mpirun_rsh */
+        "PALS_RANKID",         /* HPE Cray */
+        "ALPS_APP_PE",         /* Cray, before that */
+        "JSM_NAMESPACE_RANK",  /* IBM's jsrun */
+    };
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        if (getenv(variables[i])) {
+            return true;
+        }
+    }
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS"); /* srun's, also in a shell of one task */
+    return tasks && strcmp(tasks, "1") != 0;
+}
+
+/* The ranks that share memory, which are those of a host. */
+static int split_host(MPI_Comm *host, const lv_comm *comm)
+{
+    return checked(
+        MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, host),
+        "MPI_Comm_split_type");
+}
+
 static int find_local_ranks(lv_comm *comm)
 {
     MPI_Comm host;
-    int rc = checked(
-        MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host),
-        "MPI_Comm_split_type");
+    int rc = split_host(&host, comm);
     if (rc < 0) {
         return rc;
     }
@@ -47,7 +75,10 @@ int lv_comm_start(lv_comm *comm)
 {
     int provided = 0;
     char host[256] = "", label[300];
-    *comm = (lv_comm){.n_ranks = 1, .n_local_ranks = 1};
+    *comm = lv_comm_single();
+    if (!lv_comm_launched()) {
+        return LV_OK;
+    }
     int rc =
         checked(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     if (rc < 0) {
@@ -116,6 +147,12 @@ int lv_comm_sum(const lv_comm *comm, lv_real *x, int64_t n)
     return rc;
 }
 
+int64_t lv_comm_sum_bytes(int n_ranks, int64_t n)
+{
+    int64_t piece = n < PIECE_ELEMENTS ? n : PIECE_ELEMENTS;
+    return n_ranks > 1 ? piece * (int64_t)sizeof(lv_real) / 2 : 0;
+}
+
 static int reduce_double(const lv_comm *comm, double *x, int n, MPI_Op op)
 {
     return comm->n_ranks == 1
@@ -152,6 +189,21 @@ int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
     for (int64_t at = 0; comm->n_ranks > 1 && rc == LV_OK && at < n; at += PIECE_ELEMENTS) {
         int count = (int)(n - at < PIECE_ELEMENTS ? n - at : PIECE_ELEMENTS);
         rc = checked(MPI_Bcast((char *)data + at, count, MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Bcast");
+    }
+    return rc;
+}
+
+int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n)
+{
+    MPI_Comm host;
+    if (comm->n_ranks == 1) {
+        memcpy(all, own, (size_t)n);
+        return LV_OK;
+    }
+    int rc = split_host(&host, comm);
+    if (rc == LV_OK) {
+        rc = checked(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, host), "MPI_Allgather");
+        MPI_Comm_free(&host);
     }
     return rc;
 }

@@ -53,6 +53,7 @@ typedef struct {
         lv_text_list trainable;
         int64_t epochs, max_steps; /* max_steps -1: all of the epochs */
         int64_t global_batch_size, micro_batch_tokens;
+        lv_precision precision;
         bool recompute;
         int64_t val_every_steps; /* 0: never */
         int64_t seed;

@@ -12,11 +12,6 @@
         .size = sizeof(((lv_config *)0)->member), .on_resume = resume, .preset = preset_,          \
         __VA_ARGS__                                                                                \
     }
-/* A key of which this version allows one value: checked, not stored. */
-#define FIXED(name, preset_, ...)                                                                  \
-    {                                                                                              \
-        .key = name, .kind = KIND_CHOICE, .on_resume = MUST_MATCH, .preset = preset_, __VA_ARGS__  \
-    }
 #define BOUNDS(least, most) .min = least, .max = most
 #define CHOICES(...) .choices = {__VA_ARGS__}
 
@@ -49,7 +44,8 @@ const lv_config_field lv_config_fields[] = {
            BOUNDS(1, 1 << 24)),
     STORED("train.micro_batch_tokens", KIND_INT, train.micro_batch_tokens, MAY_DIFFER, "4096",
            BOUNDS(1, 1 << 30)),
-    FIXED("train.precision", "\"f32\"", CHOICES("f32")),
+    STORED("train.precision", KIND_CHOICE, train.precision, MUST_MATCH, "\"f32\"",
+           CHOICES("f32", "bf16")),
     STORED("train.recompute", KIND_CHOICE, train.recompute, MAY_DIFFER, "\"none\"",
            CHOICES("none", "layer")),
     STORED("train.val_every_steps", KIND_INT, train.val_every_steps, MAY_DIFFER, "0",

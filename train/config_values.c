@@ -68,7 +68,7 @@ static int store_choice(const lv_config_field *f, const cJSON *item, void *to)
         if (strcmp(given, f->choices[i]) == 0) {
             if (f->size == sizeof(bool)) {
                 *(bool *)to = i == 1;
-            } else if (f->size > 0) {
+            } else {
                 memcpy(to, &i, sizeof i);
             }
             return LV_OK;

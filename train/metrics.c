@@ -169,7 +169,7 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
     add_number(line, "data_wait_s", s->data_wait_s);
     add_number(line, "comm_wait_s", s->comm_wait_s);
     add_number(line, "tokens_per_s", tokens_per_s);
-    cJSON_AddNullToObject(line, "mfu"); /* no measured peak to compare with yet */
+    add_number(line, "mfu", s->mfu);
     add_number(line, "rss_anon_bytes", (double)s->rss_anon_bytes);
     add_number(line, "rss_file_bytes", (double)s->rss_file_bytes);
     cJSON_AddBoolToObject(line, "applied", s->applied);

@@ -14,6 +14,7 @@ typedef struct {
     int64_t tokens, supervised_tokens; /* rows of the global batch; images expanded */
     int64_t unlabelled_samples;        /* of which the length limit left no label */
     uint64_t samples_hash;
+    double mfu; /* share of the measured bf16 rate; NaN if none was measured */
     double step_s, data_wait_s, comm_wait_s; /* waits: the longest of any rank */
     int64_t rss_anon_bytes, rss_file_bytes;  /* the largest of any rank */
     bool applied; /* false: loss or gradient was not finite, the weights did not change */

@@ -78,6 +78,11 @@ void lv_optimizer_destroy(lv_optimizer **optimizer)
     }
 }
 
+int64_t lv_optimizer_bytes(const lv_params *params)
+{
+    return 2 * lv_params_flat_count(params) * (int64_t)sizeof(lv_real);
+}
+
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer)
 {
     return optimizer->exp_avg;
@@ -93,12 +98,13 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_fac
 {
     lv_real *data = lv_params_flat_data(params);
     const lv_real *grad = lv_params_flat_grad(params);
+    uint16_t *working = lv_params_flat_working(params);
     for (size_t i = 0; i < optimizer->n_stretches; i++) {
         const stretch *s = &optimizer->stretches[i];
         lv_adamw hyper = s->hyper;
         hyper.lr *= lr_factor;
         lv_adamw_step(data + s->begin, optimizer->exp_avg + s->begin,
-                      optimizer->exp_avg_sq + s->begin, grad + s->begin, s->end - s->begin, &hyper,
-                      grad_scale, t);
+                      optimizer->exp_avg_sq + s->begin, working ? working + s->begin : NULL,
+                      grad + s->begin, s->end - s->begin, &hyper, grad_scale, t);
     }
 }

@@ -19,10 +19,13 @@ int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *h
                         double projector_lr);
 void lv_optimizer_destroy(lv_optimizer **optimizer);
 
+/* lv_optimizer_bytes: what the moments of these parameters take. */
+int64_t lv_optimizer_bytes(const lv_params *params);
+
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer);
 lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer);
 
-/* lv_optimizer_step: one update of all trainable parameters.
+/* lv_optimizer_step: one update of all trainable parameters, working copies included.
  * in     lr_factor: of the peak lr; grad_scale: multiplies the gradients; t: from 1 */
 void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
                        double grad_scale, int64_t t);

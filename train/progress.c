@@ -69,13 +69,6 @@ static int terminal_columns(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
 }
 
-void lv_progress_start(void)
-{
-    if (terminal < 0) {
-        terminal = stdout_is_terminal();
-    }
-}
-
 void lv_progress_show(bool always, const char *fmt, ...)
 {
     char text[TEXT_BYTES];
@@ -83,7 +76,9 @@ void lv_progress_show(bool always, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    lv_progress_start();
+    if (terminal < 0) {
+        terminal = stdout_is_terminal();
+    }
     if (terminal) {
         printf("\r\033[K%.*s", terminal_columns(), text);
         line_open = true;

@@ -8,10 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* lv_progress_start: find out where the line goes. Before MPI starts: it leaves a launcher's
- * variables in the environment of a process that has no launcher, too. */
-void lv_progress_start(void);
-
 /* lv_progress_show: replace the live line.
  * in     always: print it also where stdout is no terminal; otherwise there at most one line every
  *        ten seconds is printed */

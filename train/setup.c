@@ -2,6 +2,7 @@
 #include "train/setup.h"
 
 #include "autograd/error.h"
+#include "data/file.h"
 #include "data/hash.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
@@ -12,7 +13,7 @@
 
 static const int64_t READ_AHEAD_BYTES = 256 << 20;
 
-int lv_setup_model(lv_llava **out, const lv_config *config)
+static int open_model(lv_llava **out, const lv_config *config, bool dry)
 {
     const int layer = (int)config->model.vision_select_layer;
     lv_llava_options options = {
@@ -25,10 +26,17 @@ int lv_setup_model(lv_llava **out, const lv_config *config)
         .vision_select_feature = config->model.vision_select_feature,
         .trainable = config->train.trainable.items,
         .n_trainable = config->train.trainable.n,
+        .precision = config->train.precision,
         .recompute = config->train.recompute,
         .seed = (uint64_t)config->train.seed,
+        .dry = dry,
     };
     return lv_llava_open(out, &options);
+}
+
+int lv_setup_model(lv_llava **out, const lv_config *config)
+{
+    return open_model(out, config, false);
 }
 
 /* A projector file alone would lose whatever else was trained. */
@@ -104,6 +112,9 @@ static int open_here(lv_setup *setup, const lv_config *config)
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     rc = rc == LV_OK ? open_data(setup, config) : rc;
     rc = rc == LV_OK ? lv_tape_create(&setup->tape, 0) : rc;
+    if (rc == LV_OK) {
+        lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
+    }
     rc = rc == LV_OK ? lv_optimizer_create(&setup->optimizer, lv_llava_params(setup->model), &hyper,
                                            config->optim.projector_lr)
                      : rc;
@@ -113,6 +124,33 @@ static int open_here(lv_setup *setup, const lv_config *config)
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     return lv_comm_agree(comm, open_here(setup, config));
+}
+
+static const char *missing_pack(const lv_config_packs *wanted)
+{
+    for (size_t i = 0; i < wanted->n; i++) {
+        if (!lv_file_exists(wanted->paths[i])) {
+            return wanted->paths[i];
+        }
+    }
+    return NULL;
+}
+
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack)
+{
+    static const size_t ADDRESS_BYTES = (size_t)1 << 42;
+    int rc = open_model(&setup->model, config, true);
+    rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
+    *no_pack = missing_pack(&config->data.packs);
+    if (rc == LV_OK && !*no_pack) {
+        rc = open_packs(&setup->train_packs, &config->data.packs, NULL, &setup->data_fingerprint);
+    }
+    rc = rc == LV_OK ? lv_tape_create(&setup->tape, ADDRESS_BYTES) : rc;
+    if (rc == LV_OK) {
+        lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
+        lv_tape_dry_set(setup->tape, true);
+    }
+    return rc;
 }
 
 static int count_unlabelled(const lv_setup *setup, const lv_comm *comm, const lv_config *config,
@@ -195,7 +233,15 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
         .n_ranks = comm->n_ranks,
         .n_workers = (int)config->data.workers,
         .ahead_bytes = READ_AHEAD_BYTES,
+        .begin_thread = lv_threads_leave_core,
+        .thread_context = &setup->threads,
     };
     lv_llava_vision_input(setup->model, config->data.image_aspect, &options.vision);
     return options;
+}
+
+int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *sampler)
+{
+    return config->train.max_steps > 0 ? config->train.max_steps
+                                       : config->train.epochs * lv_sampler_steps_per_epoch(sampler);
 }

@@ -10,6 +10,7 @@
 #include "train/config.h"
 #include "train/model/llava.h"
 #include "train/optimizer.h"
+#include "train/threads.h"
 
 /* A list of packs, as one run of samples. */
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
 } lv_pack_list;
 
 typedef struct {
+    lv_threads threads; /* lv_threads_start comes before lv_setup_open */
     lv_llava *model;
     lv_tape *tape;
     lv_optimizer *optimizer;
@@ -30,6 +32,13 @@ typedef struct {
 /* lv_setup_open: collective; start it with {0}, end it with lv_setup_close, also after a failure.
  * fails  on all ranks with the message of the first that failed */
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config);
+
+/* lv_setup_open_dry: for a plan, on one rank: a model without values, a dry tape, no optimiser; the
+ * packs if they are there.
+ * out    no_pack: the first of data.packs that is not there, NULL if all are; the config's
+ * fails  LV_ERR_CONFIG, LV_ERR_FORMAT, LV_ERR_IO, LV_ERR_MEMORY, as the run would */
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack);
+
 void lv_setup_close(lv_setup *setup);
 
 /* lv_setup_check_length: collective: how many samples data.max_length leaves without any label; a
@@ -45,5 +54,8 @@ int lv_setup_model(lv_llava **out, const lv_config *config);
  * caller's. */
 lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
                                   const lv_config *config, const lv_pack_list *packs);
+
+/* lv_setup_n_steps: of the whole run. */
+int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *sampler);
 
 #endif

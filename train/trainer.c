@@ -7,6 +7,7 @@
 #include "data/file.h"
 #include "optim/clip.h"
 #include "train/checkpoint.h"
+#include "train/compute.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -17,11 +18,9 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAX_SKIPPED_IN_A_ROW = 3 };
 
@@ -33,6 +32,7 @@ typedef struct {
     lv_metrics *metrics; /* rank 0's */
     lv_schedule schedule;
     lv_train_state state;
+    double flop_per_s;       /* of all ranks in bf16, as measured */
     double checkpoint_s;     /* when the last one was written */
     int64_t checkpoint_step; /* -1: none yet */
     int lock;
@@ -41,7 +41,7 @@ typedef struct {
 /* ---- one step ---- */
 
 /* Sums over ranks, in doubles because they travel together. */
-enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, N_SUMS };
+enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, N_SUMS };
 /* Largest of any rank. */
 enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
 
@@ -65,7 +65,7 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
     const lv_pack_list *packs = &t->setup.train_packs;
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
-        double loss_sum = 0, waited_s = 0;
+        double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(t->setup.tape);
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
         *wait_s += waited_s;
         rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
@@ -82,6 +82,7 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
         sums[SUM_SUPERVISED] += (double)batch->n_supervised;
         sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
         sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
+        sums[SUM_FLOP] += lv_tape_flop(t->setup.tape) - flop;
     }
     return LV_OK;
 }
@@ -165,6 +166,7 @@ static int run_step(trainer *t, bool *stop, bool *save)
     update(t, sums, &m);
     m.step = t->state.step;
     m.step_s = lv_clock_s() - begin_s;
+    m.mfu = t->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * t->flop_per_s) : NAN;
     *stop = maxima[MAX_STOP] > 0;
     *save = maxima[MAX_SAVE] > 0;
     rc = lv_comm_agree(t->comm, t->metrics ? lv_metrics_step(t->metrics, &m) : LV_OK);
@@ -333,9 +335,7 @@ static lv_sampler_options sampler_of(const trainer *t)
 static int64_t total_steps(const trainer *t)
 {
     const lv_sampler_options sampler = sampler_of(t);
-    return t->config->train.max_steps > 0
-               ? t->config->train.max_steps
-               : t->config->train.epochs * lv_sampler_steps_per_epoch(&sampler);
+    return lv_setup_n_steps(t->config, &sampler);
 }
 
 static int open_loader(trainer *t)
@@ -370,15 +370,15 @@ static void print_plan(const trainer *t, const char *products)
         return;
     }
     lv_progress_end();
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / t->comm->n_local_ranks;
-    if (!getenv("OMP_NUM_THREADS") && omp_get_num_procs() < share) {
-        printf(
-            "this rank is bound to %d of the %ld cores that are its share: mpirun --bind-to none "
-            "gives it all\n",
-            omp_get_num_procs(), share);
+    char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), products);
+    printf("%s; %s\n", t->setup.threads.line, compute);
+    free(compute);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        const char *note = lv_llava_note(t->setup.model, i);
+        if (note) {
+            fprintf(stderr, "llava: %s\n", note);
+        }
     }
-    printf("%d rank%s of %d thread%s, %s\n", t->comm->n_ranks, t->comm->n_ranks == 1 ? "" : "s",
-           omp_get_max_threads(), omp_get_max_threads() == 1 ? "" : "s", products);
     const lv_sampler_options sampler = sampler_of(t);
     const int64_t n_samples = t->setup.train_packs.n_samples;
     const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
@@ -390,17 +390,6 @@ static void print_plan(const trainer *t, const char *products)
            t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
            t->config->train.global_batch_size, lv_params_flat_count(params), t->config->run.dir);
     fflush(stdout);
-}
-
-/* Threads of this rank, if the user did not say: its share of the host's cores. */
-static void choose_threads(const lv_comm *comm)
-{
-    if (!getenv("OMP_NUM_THREADS")) {
-        long share = sysconf(_SC_NPROCESSORS_ONLN) / comm->n_local_ranks;
-        long bound = omp_get_num_procs();
-        long n = share < bound ? share : bound;
-        omp_set_num_threads(n > 1 ? (int)n : 1);
-    }
 }
 
 static int write_output(const trainer *t)
@@ -420,9 +409,9 @@ static int write_output(const trainer *t)
         return rc;
     }
     char *out = lv_path("%s/model", dir);
-    int rc = lv_hf_save_llava(params, lv_llava_config_of(t->setup.model),
-                              lv_llava_tokenizer_dir(t->setup.model),
-                              t->config->data.image_aspect == LV_ASPECT_PAD, out, &original);
+    int rc = lv_hf_save_llava(
+        params, lv_llava_config_of(t->setup.model), lv_llava_tokenizer_dir(t->setup.model),
+        t->config->data.image_aspect == LV_ASPECT_PAD, LV_F32, out, &original);
     if (rc == LV_OK) {
         printf("wrote %s%s\n", out,
                original ? " (in LLaVA's own naming: this connector has no "
@@ -436,10 +425,10 @@ static int write_output(const trainer *t)
 static int begin(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
-    choose_threads(t->comm);
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+    rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
     say(t, "loading the model and the packs");
     rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
     if (rc < 0) {
@@ -461,6 +450,7 @@ static int begin(trainer *t, const char *how)
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
                      t->state.step, n_steps);
     }
+    rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
 }

@@ -15,16 +15,10 @@ static lv_matrix part(const lv_matrix *x, int64_t row, int64_t column)
     return y;
 }
 
-void lv_bf16_pack_rows(uint16_t *dst, int64_t ld, const lv_matrix *A, int64_t m, int64_t M,
-                       int64_t k, int64_t K)
-{
-    lv_matrix from = part(A, m, k);
-    lv_vector()->bf16_pack_rows(dst, ld, &from, M, K);
-}
-
 void lv_bf16_pack_a(uint16_t *dst, const lv_matrix *A, int64_t m, int64_t M, int64_t k, int64_t K)
 {
-    lv_bf16_pack_rows(dst, lv_bf16_depth(K), A, m, M, k, K);
+    lv_matrix from = part(A, m, k);
+    lv_vector()->bf16_pack_rows(dst, &from, M, K);
 }
 
 void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int64_t n, int64_t N)

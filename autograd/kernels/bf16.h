@@ -34,8 +34,8 @@ void lv_bf16_pack_a(uint16_t *dst, const lv_matrix *A, int64_t m, int64_t M, int
 void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int64_t n, int64_t N);
 
 /* lv_bf16_multiply: C = A B, or C += A B, summed in f32.
- * in     A packed, its rows lda apart (a multiple of LV_BF16_DEPTH, at least lv_bf16_depth(K));
- *        B packed, all of its N columns
+ * in     A packed, its rows lda apart; or as it lies in memory, at any alignment and lda, if K is a
+ *        multiple of LV_BF16_DEPTH. B packed, all of its N columns
  * out    C (M,N) f32, rows ldc apart, any alignment
  * NaN and infinity pass through. AMX and AVX-512-BF16 take denormal operands and sums as zeros. */
 void lv_bf16_multiply(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,

@@ -11,10 +11,6 @@
 /* lv_bf16_gemm: rows m and columns n of a product whose A is bf16, on the calling thread. */
 void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n);
 
-/* lv_bf16_pack_rows: lv_bf16_pack_a with rows ld apart. */
-void lv_bf16_pack_rows(uint16_t *dst, int64_t ld, const lv_matrix *A, int64_t m, int64_t M,
-                       int64_t k, int64_t K);
-
 /* lv_bf16_ahead: memory that is wanted next, rows of a matrix. Kernels take it into the L2 cache, a
  * line a step of depth, while they multiply: so the way from memory costs no time of its own. */
 typedef struct {

@@ -16,3 +16,16 @@ void lv_add_to(void *y, lv_dtype y_dtype, bool add, const void *x, lv_dtype x_dt
                        lv_element_const(x, x_dtype, r.begin), x_dtype, r.end - r.begin);
     }
 }
+
+void lv_columns_sum(lv_real *dst, bool add, const void *x, lv_dtype dtype, int64_t T, int64_t N)
+{
+    const lv_vector_kernels *vector = lv_vector();
+#pragma omp parallel if (T * N >= LV_PARALLEL_FROM)
+    {
+        lv_range r = lv_thread_range(N, 64);
+        if (r.begin < r.end) {
+            vector->columns(dst + r.begin, add, lv_element_const(x, dtype, r.begin), dtype, T, N,
+                            r.end - r.begin);
+        }
+    }
+}

@@ -5,116 +5,101 @@
  * exp(m_old - m_new); at the end o /= l, and lse = m + log l is kept.
  *   with p = exp(s - lse) formed again and D_i = dO_i . O_i:
  *   dv += p^T dO,  dp = dO v^T,  ds = p (dp - D) scale,  dq += ds k,  dk += ds^T q
+ * This file shares the work out; attention_f32.c and attention_bf16.c do it.
  *
  * A heads, G key/value heads, D head size; rows of q and o are A*D long, of k and v G*D. */
+#include "autograd/ops/attention.h"
+
 #include "autograd/error.h"
-#include "autograd/kernels/exp.h"
-#include "autograd/kernels/gemm.h"
-#include "autograd/kernels/rows.h"
-#include "autograd/ops.h"
 #include "autograd/ops/check.h"
 #include "autograd/tape_internal.h"
 
 #include <omp.h>
 #include <string.h>
-#include <tgmath.h>
 
-enum {
-    TILE_QUERIES = 64,
-    TILE_KEYS = 128,
-    TILE_SCORES =
-        TILE_QUERIES * TILE_KEYS, /* fewer queries (decoding: one) leave room for more keys */
-};
+enum { UNITS_OF_THREAD = 4 }; /* so that the last ones to finish are short */
 
 typedef struct {
     lv_attention_layout layout;
     lv_real *lse; /* (A, Tq) */
 } saved_attention;
 
-/* Rows [row, row + n) of the queries, of sequence b. */
 typedef struct {
-    int64_t b, row, n;
-} query_tile;
-
-/* Where one head of q, k, v lies; the same for o, dq, dk, dv. */
-typedef struct {
-    int64_t q_ld, k_ld;         /* row distances */
-    int64_t q_column, k_column; /* first column of the head */
-} head;
+    lv_attention_unit *at;
+    int64_t n;
+} unit_list;
 
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-static head head_of(const lv_attention_layout *l, int64_t a)
+static int64_t parts(int64_t count, int64_t of)
 {
-    return (head){.q_ld = l->n_heads * l->head_dim,
-                  .k_ld = l->n_kv_heads * l->head_dim,
-                  .q_column = a * l->head_dim,
-                  .k_column = a / (l->n_heads / l->n_kv_heads) * l->head_dim};
+    return (count + of - 1) / of;
 }
 
-static int64_t tile_keys(int64_t n_queries)
+static const lv_attention_form *form_of(lv_dtype dtype)
 {
-    return n_queries >= TILE_QUERIES ? TILE_KEYS : TILE_SCORES / n_queries;
+    return dtype == LV_BF16 ? &lv_attention_bf16 : &lv_attention_f32;
 }
 
-/* The keys that query row sees are [k_start[b], last_key): its sequence's, up to its own. */
-static int64_t last_key(const lv_attention_layout *l, int64_t b, int64_t row)
+static int64_t queries_of(const lv_attention_layout *l, int64_t b)
 {
-    return l->causal ? l->k_start[b + 1] - (l->q_start[b + 1] - 1 - row) : l->k_start[b + 1];
+    return l->q_start[b + 1] - l->q_start[b];
 }
 
-/* s (n, n_keys) = scale q k^T, -infinity where the query does not see the key. */
-static void scores(lv_real *s, const lv_attention_layout *l, const head *h, const query_tile *tile,
-                   int64_t key, int64_t n_keys, const lv_real *q, const lv_real *k)
+static int64_t keys_of(const lv_attention_layout *l, int64_t b)
 {
-    lv_gemm_serial(false, true, tile->n, n_keys, l->head_dim, (lv_real)l->scale,
-                   q + tile->row * h->q_ld + h->q_column, h->q_ld, k + key * h->k_ld + h->k_column,
-                   h->k_ld, 0, s, n_keys);
-    for (int64_t i = 0; i < tile->n; i++) {
-        int64_t seen = last_key(l, tile->b, tile->row + i) - key;
-        for (int64_t j = seen < 0 ? 0 : seen; j < n_keys; j++) {
-            s[i * n_keys + j] = -INFINITY;
-        }
-    }
+    return l->k_start[b + 1] - l->k_start[b];
 }
 
-static void forward_tile(lv_real *o, lv_real *lse, lv_real *s, const lv_attention_layout *l,
-                         int64_t a, const query_tile *tile, const lv_real *q, const lv_real *k,
-                         const lv_real *v)
+static int64_t tasks_of(const lv_attention_layout *l, int64_t b)
 {
-    head h = head_of(l, a);
-    lv_real max[TILE_QUERIES], sum[TILE_QUERIES];
-    for (int64_t i = 0; i < tile->n; i++) {
-        max[i] = -INFINITY;
-        sum[i] = 0;
-        memset(o + (tile->row + i) * h.q_ld + h.q_column, 0, (size_t)l->head_dim * sizeof *o);
+    return parts(queries_of(l, b), LV_ATTENTION_QUERIES) * (l->n_heads / l->n_kv_heads);
+}
+
+/* Keys of its sequence that a query sees: up to its own place if causal. */
+static int64_t seen_by(const lv_attention_layout *l, int64_t b, int64_t query)
+{
+    return l->causal ? keys_of(l, b) - (queries_of(l, b) - 1 - query) : keys_of(l, b);
+}
+
+/* Pairs of query and key that see each other, in one head of a sequence. */
+static double visible(const lv_attention_layout *l, int64_t b)
+{
+    double Lq = (double)queries_of(l, b);
+    return Lq == 0 ? 0 : Lq * (double)(seen_by(l, b, 0) + keys_of(l, b)) / 2;
+}
+
+static double visible_in_all(const lv_attention_layout *l)
+{
+    double sum = 0;
+    for (int64_t b = 0; b < l->n_sequences; b++) {
+        sum += visible(l, b) * (double)l->n_heads;
     }
-    int64_t end = last_key(l, tile->b, tile->row + tile->n - 1);
-    int64_t step = tile_keys(tile->n);
-    for (int64_t key = l->k_start[tile->b]; key < end; key += step) {
-        int64_t n_keys = least(step, end - key);
-        scores(s, l, &h, tile, key, n_keys, q, k);
-        for (int64_t i = 0; i < tile->n; i++) {
-            lv_real both[] = {max[i], lv_row_max(s + i * n_keys, n_keys)};
-            lv_real new_max = lv_row_max(both, 2);
-            lv_real keep = max[i] == -INFINITY ? 0 : lv_exp(max[i] - new_max);
-            sum[i] = sum[i] * keep + lv_row_exp(s + i * n_keys, new_max, n_keys);
-            max[i] = new_max;
-            lv_row_scale(o + (tile->row + i) * h.q_ld + h.q_column, keep, l->head_dim);
-        }
-        lv_gemm_serial(false, false, tile->n, l->head_dim, n_keys, 1, s, n_keys,
-                       v + key * h.k_ld + h.k_column, h.k_ld, 1,
-                       o + tile->row * h.q_ld + h.q_column, h.q_ld);
-    }
-    for (int64_t i = 0; i < tile->n; i++) {
-        lv_row_scale(o + (tile->row + i) * h.q_ld + h.q_column, 1 / sum[i], l->head_dim);
-        if (lse) {
-            lse[tile->row + i] = max[i] + log(sum[i]);
-        }
-    }
+    return sum;
+}
+
+lv_attention_tile lv_attention_tile_of(const lv_attention_layout *l, const lv_attention_unit *unit,
+                                       int64_t task)
+{
+    int64_t heads = l->n_heads / l->n_kv_heads;
+    int64_t query = task / heads * LV_ATTENTION_QUERIES;
+    int64_t n = least(LV_ATTENTION_QUERIES, queries_of(l, unit->b) - query);
+    int64_t a = unit->g * heads + task % heads;
+    int64_t row = l->q_start[unit->b] + query;
+    return (lv_attention_tile){.a = a,
+                               .n = n,
+                               .row = row,
+                               .at = (row * l->n_heads + a) * l->head_dim,
+                               .first_seen = seen_by(l, unit->b, query),
+                               .seen = seen_by(l, unit->b, query + n - 1)};
+}
+
+int64_t lv_attention_k_at(const lv_attention_layout *l, const lv_attention_unit *unit, int64_t key)
+{
+    return ((l->k_start[unit->b] + key) * l->n_kv_heads + unit->g) * l->head_dim;
 }
 
 static void check_layout(const lv_attention_layout *l, const lv_tensor *q, const lv_tensor *k,
@@ -124,37 +109,108 @@ static void check_layout(const lv_attention_layout *l, const lv_tensor *q, const
                  l->head_dim > 0,
              "attention: %lld heads of %lld over %lld key/value heads", (long long)l->n_heads,
              (long long)l->head_dim, (long long)l->n_kv_heads);
-    lv_op_expect("attention", "q", q, 2, (int64_t[]){-1, l->n_heads * l->head_dim});
-    lv_op_expect("attention", "k", k, 2, (int64_t[]){-1, l->n_kv_heads * l->head_dim});
+    lv_op_expect_activation("attention", "q", q, 2, (int64_t[]){-1, l->n_heads * l->head_dim});
+    lv_op_expect_activation("attention", "k", k, 2, (int64_t[]){-1, l->n_kv_heads * l->head_dim});
     lv_op_expect_like("attention", "v", v, k);
+    LV_CHECK(q->dtype == k->dtype, "attention: q is %s, k is %s", lv_dtype_name(q->dtype),
+             lv_dtype_name(k->dtype));
     int64_t B = l->n_sequences;
     LV_CHECK(l->q_start[0] == 0 && l->q_start[B] == q->shape[0] && l->k_start[0] >= 0 &&
                  l->k_start[B] <= k->shape[0],
              "attention: sequences do not cover the %lld queries, or keys are beyond %lld",
              (long long)q->shape[0], (long long)k->shape[0]);
     for (int64_t b = 0; b < B; b++) {
-        int64_t Lq = l->q_start[b + 1] - l->q_start[b];
-        int64_t Lk = l->k_start[b + 1] - l->k_start[b];
+        int64_t Lq = queries_of(l, b);
+        int64_t Lk = keys_of(l, b);
         LV_CHECK(Lq >= 0 && Lk > 0 && (!l->causal || Lq <= Lk),
                  "attention: sequence %lld has %lld queries and %lld keys", (long long)b,
                  (long long)Lq, (long long)Lk);
     }
 }
 
-/* The query tiles of all sequences, in the step arena. */
-static query_tile *tiles_of(lv_tape *tape, const lv_attention_layout *l, int64_t *n_tiles)
+/* How many units the tasks of a pair are cut into, by its share of the work of all. */
+static int64_t units_of_pair(const lv_attention_layout *l, int64_t b)
 {
-    int64_t most = l->q_start[l->n_sequences] / TILE_QUERIES + l->n_sequences;
-    query_tile *tiles = lv_tape_alloc(tape, (size_t)most * sizeof *tiles);
-    int64_t n = 0;
-    for (int64_t b = 0; b < l->n_sequences; b++) {
-        int64_t end = l->q_start[b + 1];
-        for (int64_t row = l->q_start[b]; row < end; row += TILE_QUERIES) {
-            tiles[n++] = (query_tile){b, row, least(TILE_QUERIES, end - row)};
+    double heads = (double)(l->n_heads / l->n_kv_heads);
+    double unit = visible_in_all(l) / (UNITS_OF_THREAD * (double)omp_get_max_threads());
+    return least(tasks_of(l, b), (int64_t)(visible(l, b) * heads / unit) + 1);
+}
+
+static void append_query_units(unit_list *units, const lv_attention_layout *l, int64_t b)
+{
+    int64_t n = units_of_pair(l, b);
+    for (int64_t g = 0; g < l->n_kv_heads; g++) {
+        for (int64_t i = n; i-- > 0;) { /* the last ones see the most keys */
+            units->at[units->n++] =
+                (lv_attention_unit){.b = b,
+                                    .g = g,
+                                    .tasks = lv_range_split(tasks_of(l, b), 1, i, n),
+                                    .keys = {0, keys_of(l, b)},
+                                    .dq = true};
         }
     }
-    *n_tiles = n;
-    return tiles;
+}
+
+static void append_key_units(unit_list *units, const lv_attention_layout *l, int64_t b)
+{
+    for (int64_t g = 0; g < l->n_kv_heads; g++) {
+        for (int64_t key = 0; key < keys_of(l, b); key += LV_ATTENTION_KEYS) {
+            int64_t end = least(key + LV_ATTENTION_KEYS, keys_of(l, b));
+            units->at[units->n++] = (lv_attention_unit){
+                .b = b, .g = g, .tasks = {0, tasks_of(l, b)}, .keys = {key, end}, .dkv = true};
+        }
+    }
+}
+
+static void append_pairs(unit_list *units, const lv_attention_layout *l, int64_t b)
+{
+    for (int64_t g = 0; g < l->n_kv_heads; g++) {
+        units->at[units->n++] = (lv_attention_unit){.b = b,
+                                                    .g = g,
+                                                    .tasks = {0, tasks_of(l, b)},
+                                                    .keys = {0, keys_of(l, b)},
+                                                    .dq = true,
+                                                    .dkv = true};
+    }
+}
+
+/* Room for either way of cutting. */
+static unit_list units_create(lv_tape *tape, const lv_attention_layout *l)
+{
+    int64_t most = 0;
+    for (int64_t b = 0; b < l->n_sequences; b++) {
+        most += l->n_kv_heads * (units_of_pair(l, b) + parts(keys_of(l, b), LV_ATTENTION_KEYS));
+    }
+    return (unit_list){lv_tape_alloc(tape, (size_t)most * sizeof(lv_attention_unit)), 0};
+}
+
+static int64_t most_keys(const lv_attention_layout *l)
+{
+    int64_t most = 0;
+    for (int64_t b = 0; b < l->n_sequences; b++) {
+        most = keys_of(l, b) > most ? keys_of(l, b) : most;
+    }
+    return most;
+}
+
+/* A unit's result does not depend on its thread, nor on how the others were cut. */
+static void run_units(lv_tape *tape, const lv_attention_args *x, const unit_list *units,
+                      const lv_attention_form *form, int64_t accumulated)
+{
+    int64_t bytes = form->scratch_bytes(x->layout, most_keys(x->layout), accumulated);
+    char *scratch = lv_tape_alloc(tape, (size_t)(omp_get_max_threads() * bytes));
+    if (lv_tape_is_dry(tape)) {
+        return;
+    }
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < units->n; i++) {
+        void *mine = scratch + omp_get_thread_num() * bytes;
+        if (x->dout) {
+            form->backward(x, &units->at[i], mine);
+        } else {
+            form->forward(x, &units->at[i], mine);
+        }
+    }
 }
 
 lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
@@ -163,97 +219,67 @@ lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
     check_layout(layout, q, k, v);
     lv_tensor *in[] = {q, k, v};
     int64_t Tq = q->shape[0];
-    int64_t A = layout->n_heads;
-    lv_tensor *out = lv_tape_tensor(tape, LV_F32, 2, q->shape);
+    lv_tensor *out = lv_tape_tensor(tape, q->dtype, 2, q->shape);
     saved_attention *saved = lv_tape_alloc(tape, sizeof *saved);
     *saved = (saved_attention){.layout = *layout};
     if (lv_tape_wants(tape, 3, in)) {
-        saved->lse = lv_tape_alloc(tape, (size_t)(A * Tq) * sizeof(lv_real));
+        saved->lse = lv_tape_alloc(tape, (size_t)(layout->n_heads * Tq) * sizeof(lv_real));
     }
+    lv_tape_count_flop(tape, 4 * visible_in_all(layout) * (double)layout->head_dim);
     size_t mark = lv_tape_mark(tape);
-    int64_t n_tiles;
-    const query_tile *tiles = tiles_of(tape, layout, &n_tiles);
-    lv_real *scratch =
-        lv_tape_alloc(tape, (size_t)omp_get_max_threads() * TILE_SCORES * sizeof *scratch);
-#pragma omp parallel for schedule(dynamic) /* a unit's result does not depend on its thread */
-    for (int64_t unit = 0; unit < n_tiles * A; unit++) {
-        int64_t a = unit % A;
-        forward_tile(out->data, saved->lse ? saved->lse + a * Tq : NULL,
-                     scratch + omp_get_thread_num() * TILE_SCORES, layout, a, &tiles[unit / A],
-                     q->data, k->data, v->data);
+    unit_list units = units_create(tape, layout);
+    for (int64_t b = 0; b < layout->n_sequences; b++) {
+        append_query_units(&units, layout, b);
     }
+    lv_attention_args x = {.layout = layout,
+                           .q = q->data,
+                           .k = k->data,
+                           .v = v->data,
+                           .o = out->data,
+                           .lse = saved->lse,
+                           .Tq = Tq};
+    run_units(tape, &x, &units, form_of(q->dtype), 0);
     lv_tape_release(tape, mark);
     lv_tape_record(tape, &lv_op_attention, out, 3, in, saved);
     return out;
 }
 
-/* Data and gradients, the latter NULL where none is required. */
-typedef struct {
-    const lv_attention_layout *layout;
-    const lv_real *q, *k, *v, *o, *dout, *lse;
-    lv_real *dq, *dk, *dv;
-    int64_t Tq;
-} backward_args;
-
-/* Query tile against key tile of one head; p and dp are scratch of TILE_SCORES each. */
-static void backward_tile(const backward_args *x, const head *h, const query_tile *tile,
-                          int64_t key, int64_t n_keys, const lv_real *lse, const lv_real *D_i,
-                          lv_real *p, lv_real *dp)
+/* How long the threads are busy if every pair is one unit, each taken by the first that is free;
+ * in pairs of query and key. */
+static double time_of_pairs(lv_tape *tape, const lv_attention_layout *l)
 {
-    int64_t D = x->layout->head_dim;
-    int64_t n = tile->n;
-    int64_t q_at = tile->row * h->q_ld + h->q_column;
-    int64_t k_at = key * h->k_ld + h->k_column;
-    /* p = softmax(s) */
-    scores(p, x->layout, h, tile, key, n_keys, x->q, x->k);
-    for (int64_t i = 0; i < n; i++) {
-        lv_row_exp(p + i * n_keys, lse[i], n_keys);
-    }
-    if (x->dv) { /* o = p v */
-        lv_gemm_serial(true, false, n_keys, D, n, 1, p, n_keys, x->dout + q_at, h->q_ld, 1,
-                       x->dv + k_at, h->k_ld);
-    }
-    if (!x->dq && !x->dk) {
-        return;
-    }
-    lv_gemm_serial(false, true, n, n_keys, D, 1, x->dout + q_at, h->q_ld, x->v + k_at, h->k_ld, 0,
-                   dp, n_keys);
-    for (int64_t i = 0; i < n; i++) { /* p = softmax(s), s = scale q k^T */
-        for (int64_t j = i * n_keys; j < (i + 1) * n_keys; j++) {
-            dp[j] = p[j] * (dp[j] - D_i[i]) * (lv_real)x->layout->scale;
+    int n_threads = omp_get_max_threads();
+    double *busy = lv_tape_alloc(tape, (size_t)n_threads * sizeof *busy);
+    memset(busy, 0, (size_t)n_threads * sizeof *busy);
+    double longest = 0;
+    for (int64_t b = 0; b < l->n_sequences; b++) {
+        for (int64_t g = 0; g < l->n_kv_heads; g++) {
+            int first = 0;
+            for (int i = 1; i < n_threads; i++) {
+                first = busy[i] < busy[first] ? i : first;
+            }
+            busy[first] += visible(l, b) * (double)(l->n_heads / l->n_kv_heads);
+            longest = busy[first] > longest ? busy[first] : longest;
         }
     }
-    if (x->dq) {
-        lv_gemm_serial(false, false, n, D, n_keys, 1, dp, n_keys, x->k + k_at, h->k_ld, 1,
-                       x->dq + q_at, h->q_ld);
-    }
-    if (x->dk) {
-        lv_gemm_serial(true, false, n_keys, D, n, 1, dp, n_keys, x->q + q_at, h->q_ld, 1,
-                       x->dk + k_at, h->k_ld);
-    }
+    return longest;
 }
 
-/* All heads of one key/value head, in one sequence. */
-static void backward_unit(const backward_args *x, int64_t b, int64_t g, lv_real *p, lv_real *dp)
+/* Do too few pairs leave threads idle for longer than it takes to form p and ds twice, once for the
+ * queries' gradient and once for the keys'? That is seven products where five would do. */
+static bool cut_twice(lv_tape *tape, const lv_attention_layout *l)
 {
-    const lv_attention_layout *l = x->layout;
-    int64_t heads = l->n_heads / l->n_kv_heads;
-    lv_real D_i[TILE_QUERIES];
-    for (int64_t a = g * heads; a < (g + 1) * heads; a++) {
-        head h = head_of(l, a);
-        for (int64_t row = l->q_start[b]; row < l->q_start[b + 1]; row += TILE_QUERIES) {
-            query_tile tile = {b, row, least(TILE_QUERIES, l->q_start[b + 1] - row)};
-            for (int64_t i = 0; i < tile.n; i++) {
-                int64_t at = (row + i) * h.q_ld + h.q_column;
-                D_i[i] = lv_row_dot(x->dout + at, x->o + at, l->head_dim);
-            }
-            int64_t end = last_key(l, b, row + tile.n - 1);
-            int64_t step = tile_keys(tile.n);
-            for (int64_t key = l->k_start[b]; key < end; key += step) {
-                backward_tile(x, &h, &tile, key, least(step, end - key), x->lse + a * x->Tq + row,
-                              D_i, p, dp);
-            }
-        }
+    return time_of_pairs(tape, l) * 5 > visible_in_all(l) * 7 / (double)omp_get_max_threads();
+}
+
+/* Rows of k and v that no sequence has. */
+static void clear_outside(lv_grad dk, const lv_attention_layout *l, int64_t Tk)
+{
+    size_t row_bytes = (size_t)(l->n_kv_heads * l->head_dim) * lv_dtype_bytes(dk.dtype);
+    int64_t begin = l->k_start[0], end = l->k_start[l->n_sequences];
+    if (dk.data && !dk.add) {
+        memset(dk.data, 0, (size_t)begin * row_bytes);
+        memset((char *)dk.data + (size_t)end * row_bytes, 0, (size_t)(Tk - end) * row_bytes);
     }
 }
 
@@ -264,27 +290,46 @@ static void backward(lv_tape *tape, const lv_node *node)
     lv_tensor *q = node->in[0];
     lv_tensor *k = node->in[1];
     lv_tensor *v = node->in[2];
-    backward_args x = {.layout = l,
-                       .q = q->data,
-                       .k = k->data,
-                       .v = v->data,
-                       .o = node->out->data,
-                       .dout = node->out->grad,
-                       .lse = saved->lse,
-                       .dq = q->requires_grad ? lv_tape_grad_cleared(tape, q).data : NULL,
-                       .dk = k->requires_grad ? lv_tape_grad_cleared(tape, k).data : NULL,
-                       .dv = v->requires_grad ? lv_tape_grad_cleared(tape, v).data : NULL,
-                       .Tq = q->shape[0]};
+    lv_attention_args x = {.layout = l,
+                           .q = q->data,
+                           .k = k->data,
+                           .v = v->data,
+                           .o = node->out->data,
+                           .lse = saved->lse,
+                           .Tq = q->shape[0],
+                           .dout = node->out->grad,
+                           .dq = lv_tape_grad_wanted(tape, q),
+                           .dk = lv_tape_grad_wanted(tape, k),
+                           .dv = lv_tape_grad_wanted(tape, v)};
+    bool dq = x.dq.data, dk = x.dk.data, dv = x.dv.data;
+    int products = dv + (dq || dk) + dq + dk;
+    lv_tape_count_flop(tape, 2 * products * visible_in_all(l) * (double)l->head_dim);
     size_t mark = lv_tape_mark(tape);
-    size_t threads = (size_t)omp_get_max_threads();
-    lv_real *scratch = lv_tape_alloc(tape, threads * 2 * TILE_SCORES * sizeof *scratch);
-    int64_t G = l->n_kv_heads;
-#pragma omp parallel for schedule(dynamic) /* a unit adds to rows and columns of its own */
-    for (int64_t unit = 0; unit < l->n_sequences * G; unit++) {
-        lv_real *p = scratch + (int64_t)omp_get_thread_num() * 2 * TILE_SCORES;
-        backward_unit(&x, unit / G, unit % G, p, p + TILE_SCORES);
+    unit_list units = units_create(tape, l);
+    bool twice = cut_twice(tape, l);
+    for (int64_t b = 0; b < l->n_sequences; b++) {
+        if (!twice) {
+            append_pairs(&units, l, b);
+        }
+        if (twice && (dk || dv)) {
+            append_key_units(&units, l, b);
+        }
+        if (twice && dq) {
+            append_query_units(&units, l, b);
+        }
     }
+    if (!lv_tape_is_dry(tape)) {
+        clear_outside(x.dk, l, k->shape[0]);
+        clear_outside(x.dv, l, k->shape[0]);
+    }
+    run_units(tape, &x, &units, form_of(q->dtype), twice ? LV_ATTENTION_KEYS : most_keys(l));
     lv_tape_release(tape, mark);
 }
 
-const lv_op lv_op_attention = {"attention", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return LV_NEEDS_IN(0) | LV_NEEDS_IN(1) | LV_NEEDS_IN(2) | LV_NEEDS_OUT;
+}
+
+const lv_op lv_op_attention = {"attention", backward, needs};

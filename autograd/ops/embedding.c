@@ -2,41 +2,43 @@
  *
  * embedding: y[t] = W[ids[t]]
  *   dW[ids[t]] += dy[t], in the order of t */
-#include "autograd/kernels/convert.h"
 #include "autograd/kernels/rows.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
-
-#include <string.h>
+#include "autograd/tape_internal.h"
 
 lv_tensor *lv_embedding(lv_tape *tape, lv_tensor *w, const int32_t *ids, int64_t T)
 {
     lv_op_expect_weight("embedding", "W", w, 2, (int64_t[]){-1, -1});
     int64_t H = w->shape[1];
     lv_op_expect_indices("embedding", "ids", ids, T, 0, w->shape[0]);
-    lv_tensor *out = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){T, H});
-    lv_real *y = lv_tensor_real(out);
-    const char *rows = w->data;
-    int64_t row_bytes = H * (int64_t)lv_dtype_bytes(w->dtype);
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < T; t++) {
-        const char *row = rows + ids[t] * row_bytes;
-        if (w->dtype == LV_BF16) {
-            lv_convert_to_real(y + t * H, row, LV_BF16, H);
-        } else {
-            memcpy(y + t * H, row, (size_t)row_bytes);
-        }
-    }
+    lv_tensor *out = lv_tape_tensor(tape, lv_tape_dtype(tape), 2, (int64_t[]){T, H});
     lv_tape_record(tape, &lv_op_embedding, out, 1, &w, ids);
+    if (!lv_tape_is_dry(tape)) {
+        lv_rows_gather(out->data, out->dtype, w->data, NULL, w->dtype, ids, T, H);
+    }
     return out;
 }
 
 static void backward(lv_tape *tape, const lv_node *node)
 {
-    const int32_t *ids = node->saved;
+    lv_tensor *w = node->in[0];
     const lv_tensor *y = node->out;
-    lv_rows_scatter_add(lv_tape_grad_cleared(tape, node->in[0]).data, ids, y->grad, y->shape[0],
-                        y->shape[1]);
+    lv_grad dw = lv_tape_grad(tape, w);
+    size_t mark = lv_tape_mark(tape);
+    int64_t n = lv_rows_scatter_count(w->shape[0], y->shape[0]);
+    int32_t *scratch = lv_tape_alloc(tape, (size_t)n * sizeof *scratch);
+    if (!lv_tape_is_dry(tape)) { /* y[t] = W[ids[t]] */
+        lv_rows_scatter(dw, w->shape[0], node->saved, y->grad, y->dtype, y->shape[0], y->shape[1],
+                        scratch);
+    }
+    lv_tape_release(tape, mark);
 }
 
-const lv_op lv_op_embedding = {"embedding", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+const lv_op lv_op_embedding = {"embedding", backward, needs};

@@ -3,7 +3,7 @@
  * linear: y = x W^T + b + residual. T rows, K inputs, N outputs.
  *   dx += dy W,  dW += dy^T x,  db += sum_t dy[t],  dresidual += dy */
 #include "autograd/kernels/gemm.h"
-#include "autograd/kernels/rows.h"
+#include "autograd/kernels/pointwise.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
 
@@ -82,9 +82,9 @@ static void backward(lv_tape *tape, const lv_node *node)
         }
     }
     if (b && b->requires_grad) { /* y = ... + b */
-        lv_real *db = lv_tape_grad_cleared(tape, b).data;
+        lv_grad db = lv_tape_grad(tape, b);
         if (!dry) {
-            lv_columns_add(db, y->grad, T, N);
+            lv_columns_sum(db.data, db.add, y->grad, y->dtype, T, N);
         }
     }
     if (residual && residual->requires_grad) { /* y = ... + residual */
@@ -92,4 +92,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-const lv_op lv_op_linear = {"linear", backward};
+static unsigned needs(const lv_node *node)
+{
+    return (node->in[1]->requires_grad ? LV_NEEDS_IN(0) : 0) |
+           (node->in[0]->requires_grad ? LV_NEEDS_IN(1) : 0);
+}
+
+const lv_op lv_op_linear = {"linear", backward, needs};

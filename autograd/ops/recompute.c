@@ -17,6 +17,7 @@ lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context,
 {
     saved_recompute *saved = lv_tape_alloc(tape, sizeof *saved);
     *saved = (saved_recompute){segment, context};
+    lv_free_block *blocks = lv_tape_blocks_set(tape, NULL);
     size_t mark = lv_tape_mark(tape);
     lv_record *last = lv_tape_last(tape);
     lv_tensor *y = segment(tape, context, x);
@@ -24,6 +25,8 @@ lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context,
     bool requires_grad = y->requires_grad;
     lv_tape_forget(tape, last);
     y = lv_tape_move_down(tape, mark, y);
+    y->data_needed = false;
+    lv_tape_blocks_set(tape, blocks);
     if (requires_grad) {
         lv_tape_record_always(tape, &lv_op_recompute, y, 1, &x, saved);
     }
@@ -40,8 +43,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
     input.grad = x->grad;
     input.grad_lent = true;
+    input.data_owned = false;
     bool recording = lv_tape_recording_set(tape, true);
     double flop = lv_tape_flop(tape);
+    lv_free_block *blocks = lv_tape_blocks_set(tape, NULL);
     size_t mark = lv_tape_mark(tape);
     lv_record *last = lv_tape_last(tape);
     /* y = segment(x), and all its inverses */
@@ -51,8 +56,15 @@ static void backward(lv_tape *tape, const lv_node *node)
     y->grad_begun = y->grad_lent = true;
     lv_tape_backward_to(tape, last);
     lv_tape_release(tape, mark);
+    lv_tape_blocks_set(tape, blocks);
     lv_tape_recording_set(tape, recording);
     x->grad_begun = input.grad_begun;
 }
 
-const lv_op lv_op_recompute = {"recompute", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return LV_NEEDS_IN(0);
+}
+
+const lv_op lv_op_recompute = {"recompute", backward, needs};

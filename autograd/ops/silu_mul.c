@@ -52,4 +52,10 @@ static void backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-const lv_op lv_op_silu_mul = {"silu_mul", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return LV_NEEDS_IN(0) | LV_NEEDS_IN(1);
+}
+
+const lv_op lv_op_silu_mul = {"silu_mul", backward, needs};

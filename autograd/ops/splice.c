@@ -8,56 +8,61 @@
 #include "autograd/ops/check.h"
 #include "autograd/tape_internal.h"
 
-#include <string.h>
-
 lv_tensor *lv_splice(lv_tape *tape, lv_tensor *text, lv_tensor *image, const int32_t *source,
                      int64_t T)
 {
     LV_CHECK(text || image, "splice: neither text nor image");
-    int64_t H = text ? text->shape[1] : image->shape[1];
+    const lv_tensor *one = text ? text : image;
+    int64_t H = one->shape[1];
     if (text) {
-        lv_op_expect("splice", "text", text, 2, (int64_t[]){-1, H});
+        lv_op_expect_activation("splice", "text", text, 2, (int64_t[]){-1, H});
     }
     if (image) {
-        lv_op_expect("splice", "image", image, 2, (int64_t[]){-1, H});
+        lv_op_expect_activation("splice", "image", image, 2, (int64_t[]){-1, H});
+        LV_CHECK(image->dtype == one->dtype, "splice: image is %s, expected %s as text is",
+                 lv_dtype_name(image->dtype), lv_dtype_name(one->dtype));
     }
     lv_op_expect_indices("splice", "source", source, T, image ? -image->shape[0] : 0,
                          text ? text->shape[0] : 0);
-    lv_tensor *out = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){T, H});
-    lv_real *y = lv_tensor_real(out);
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < T; t++) {
-        int64_t s = source[t];
-        const lv_real *row = s >= 0 ? (const lv_real *)text->data + s * H
-                                    : (const lv_real *)image->data + (-1 - s) * H;
-        memcpy(y + t * H, row, (size_t)H * sizeof *y);
-    }
+    lv_tensor *out = lv_tape_tensor(tape, one->dtype, 2, (int64_t[]){T, H});
     lv_tensor *in[] = {text, image};
     lv_tape_record(tape, &lv_op_splice, out, 2, in, source);
+    if (!lv_tape_is_dry(tape)) {
+        lv_rows_gather(out->data, out->dtype, text ? text->data : NULL, image ? image->data : NULL,
+                       out->dtype, source, T, H);
+    }
     return out;
 }
 
 static void backward(lv_tape *tape, const lv_node *node)
 {
-    lv_tensor *text = node->in[0];
-    lv_tensor *image = node->in[1];
     const int32_t *source = node->saved;
-    const lv_real *dy = node->out->grad;
-    int64_t T = node->out->shape[0];
-    int64_t H = node->out->shape[1];
-    if (text && text->requires_grad) { /* y[t] = text[s], s >= 0 */
-        lv_rows_scatter_add(lv_tape_grad_cleared(tape, text).data, source, dy, T, H);
-    }
-    if (image && image->requires_grad) { /* y[t] = image[-1 - s], s < 0 */
-        lv_real *dimage = lv_tape_grad_cleared(tape, image).data;
-        size_t mark = lv_tape_mark(tape);
-        int32_t *rows = lv_tape_alloc(tape, (size_t)T * sizeof *rows);
-        for (int64_t t = 0; t < T; t++) {
-            rows[t] = -1 - source[t];
+    const lv_tensor *y = node->out;
+    int64_t T = y->shape[0];
+    for (int i = 0; i < 2; i++) { /* y[t] = text[s], s >= 0; y[t] = image[-1 - s], s < 0 */
+        lv_tensor *x = node->in[i];
+        if (!x || !x->requires_grad) {
+            continue;
         }
-        lv_rows_scatter_add(dimage, rows, dy, T, H);
+        lv_grad dx = lv_tape_grad(tape, x);
+        size_t mark = lv_tape_mark(tape);
+        int64_t n = lv_rows_scatter_count(x->shape[0], T);
+        int32_t *scratch = lv_tape_alloc(tape, (size_t)n * sizeof *scratch);
+        int32_t *index = lv_tape_alloc(tape, (size_t)T * sizeof *index);
+        if (!lv_tape_is_dry(tape)) {
+            for (int64_t t = 0; t < T; t++) {
+                index[t] = i == 0 ? source[t] : -1 - source[t];
+            }
+            lv_rows_scatter(dx, x->shape[0], index, y->grad, y->dtype, T, y->shape[1], scratch);
+        }
         lv_tape_release(tape, mark);
     }
 }
 
-const lv_op lv_op_splice = {"splice", backward};
+static unsigned needs(const lv_node *node)
+{
+    (void)node;
+    return 0;
+}
+
+const lv_op lv_op_splice = {"splice", backward, needs};

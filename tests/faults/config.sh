@@ -48,8 +48,8 @@ check "another choice" wrong 'data.image_aspect: expected square or pad, found "
     --set data.image_aspect=crop
 check "an empty path" wrong 'run.dir: expected a path, found ""' --set run.dir=
 check "an empty flag" refused 2 '^llava pack: --out: its value is empty: DIR ' "$LLAVA" pack --out ''
-check "a precision that is not there" wrong 'train.precision: expected f32, found "bf16"' \
-    --set train.precision=bf16
+check "a precision that is not there" wrong \
+    'train.precision: expected f32 or bf16, found "f16"' --set train.precision=f16
 check "a projector type that is not there" wrong 'qformer' --set model.projector.type=qformer
 check "a glob that fits nothing" wrong '"vision_twoer" fits no parameter' \
     --set 'train.trainable=["vision_twoer"]'

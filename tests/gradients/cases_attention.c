@@ -44,7 +44,7 @@ void grad_case_attention(void)
     l.k_start = fewer;
     check(&l);
 
-    const int64_t wide[] = {0, 70, 137}; /* more than one tile */
+    const int64_t wide[] = {0, 70, 137}; /* more than one tile of queries */
     l = (lv_attention_layout){.n_sequences = 2,
                               .q_start = wide,
                               .k_start = wide,
@@ -55,6 +55,18 @@ void grad_case_attention(void)
                               .scale = 0.7};
     check(&l);
 
+    const int64_t queries[] = {0, 66}; /* and of keys */
+    const int64_t keys[] = {0, 300};
+    l.n_sequences = 1;
+    l.q_start = queries;
+    l.k_start = keys;
+    l.head_dim = 1;
+    check(&l);
+
+    l.head_dim = 2;
+    l.n_sequences = 2;
+    l.q_start = wide;
+    l.k_start = wide;
     lv_tensor *only_v[] = {grad_frozen(SHAPE(137, 2)), grad_frozen(SHAPE(137, 2)),
                            grad_param(SHAPE(137, 2))};
     grad_check(attention, &l, 3, only_v);

@@ -48,7 +48,8 @@ typedef struct {
 static lv_tensor *rope(lv_tape *tape, lv_tensor *const *in, const void *context)
 {
     const rope_context *rope_of = context;
-    return lv_rope(tape, in[0], rope_of->position, &rope_of->table);
+    lv_tensor *x = lv_gelu(tape, in[0]); /* an activation, which may be overwritten */
+    return lv_rope(tape, x, rope_of->position, &rope_of->table);
 }
 
 void grad_case_rope(void)

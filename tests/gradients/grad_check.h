@@ -24,7 +24,7 @@ void *grad_alloc(size_t bytes);                           /* until the next test
 
 /* grad_check: d/din of sum(function(in) * fixed random numbers), for every input that requires a
  * gradient, agrees with central differences by norm; it is added to what was there; frozen inputs
- * get none. */
+ * get none. It needs no more data than the ops say (lv_op.needs). */
 void grad_check(grad_function *function, const void *context, int n_in, lv_tensor *const *in);
 
 #define LV_OP(name) void grad_case_##name(void);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/cpu.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/rng.h"
 
@@ -132,14 +133,41 @@ static void f32_is_copied_at_any_alignment_and_size(void **state)
     free(back);
 }
 
+static int portable(void **state)
+{
+    (void)state;
+    lv_cpu_limit(LV_CPU_PORTABLE);
+    return 0;
+}
+
+static int avx2(void **state)
+{
+    (void)state;
+    lv_cpu_limit(LV_CPU_AVX2);
+    return 0;
+}
+
+static int avx512(void **state)
+{
+    (void)state;
+    lv_cpu_limit(LV_CPU_AVX512);
+    return 0;
+}
+
+#define AT_ALL_LEVELS(f)                                                                           \
+    {#f " (portable)", f, portable, NULL, NULL}, {#f " (avx2)", f, avx2, NULL, NULL},              \
+    {                                                                                              \
+#f " (avx512)", f, avx512, NULL, NULL                                                      \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_bf16_pattern_survives),
-        cmocka_unit_test(every_f16_pattern_survives),
-        cmocka_unit_test(narrowing_rounds_to_nearest_even),
-        cmocka_unit_test(the_ends_of_the_range_are_right),
-        cmocka_unit_test(f32_is_copied_at_any_alignment_and_size),
+        AT_ALL_LEVELS(every_bf16_pattern_survives),
+        AT_ALL_LEVELS(every_f16_pattern_survives),
+        AT_ALL_LEVELS(narrowing_rounds_to_nearest_even),
+        AT_ALL_LEVELS(the_ends_of_the_range_are_right),
+        AT_ALL_LEVELS(f32_is_copied_at_any_alignment_and_size),
     };
     return cmocka_run_group_tests_name("convert", tests, NULL, NULL);
 }

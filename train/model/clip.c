@@ -122,6 +122,7 @@ static void declare(lv_clip *clip, lv_params *params)
     clip->patch_embedding =
         lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
                           (int64_t[]){H, c->n_channels, P, P}, true, true);
+    lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
     clip->position_embedding =
         lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
                           2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
@@ -189,8 +190,14 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
     lv_tensor *v = lv_dense_apply(tape, &w->v_proj, n);
+    lv_tape_done(tape, n);
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
-    return lv_dense_apply_add(tape, &w->out_proj, o, x);
+    lv_tape_done(tape, q);
+    lv_tape_done(tape, k);
+    lv_tape_done(tape, v);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->out_proj, o, x);
+    lv_tape_done(tape, o);
+    return y;
 }
 
 static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
@@ -198,13 +205,20 @@ static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
     const layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm2, x);
     lv_tensor *inner = lv_dense_apply(tape, &w->fc1, n);
-    inner = run->config->quick_gelu ? lv_quick_gelu(tape, inner) : lv_gelu(tape, inner);
-    return lv_dense_apply_add(tape, &w->fc2, inner, x);
+    lv_tape_done(tape, n);
+    lv_tensor *active = run->config->quick_gelu ? lv_quick_gelu(tape, inner) : lv_gelu(tape, inner);
+    lv_tape_done(tape, inner);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->fc2, active, x);
+    lv_tape_done(tape, active);
+    return y;
 }
 
 static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
 {
-    return mlp_block(tape, context, attention_block(tape, context, x));
+    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *y = mlp_block(tape, context, middle);
+    lv_tape_done(tape, middle);
+    return y;
 }
 
 /* Each image is one sequence in which every row sees every row. */
@@ -260,9 +274,10 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
         runs[l] = (layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
-        x = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                      : layer_forward(tape, &runs[l], x);
-        x = lv_tape_keep(tape, mark, x);
+        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
+                                 : layer_forward(tape, &runs[l], x);
+        lv_tape_done(tape, x);
+        x = lv_tape_keep(tape, mark, y);
     }
     if (rows) {
         x = lv_select_rows(tape, x, rows, I * patches_per_image(c));

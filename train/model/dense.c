@@ -19,7 +19,7 @@ lv_dense lv_dense_declare(lv_params *params, const char *prefix, int64_t N, int6
                           bool used)
 {
     lv_dense dense = {.w = declare(params, prefix, "weight", 2, (int64_t[]){N, K}, true, used)};
-    lv_params_at(params, lv_params_count(params) - 1)->takes_bf16 = true;
+    lv_params_of(params, dense.w)->takes_bf16 = true;
     dense.b = bias ? declare(params, prefix, "bias", 1, &N, false, used) : NULL;
     return dense;
 }

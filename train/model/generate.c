@@ -146,12 +146,13 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
     err = choices ? lv_tape_create(&tape, 0)
                   : lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " probabilities", V);
     if (!err) {
-        err = lv_llama_cache_create(&cache, model->llama, T + max_new);
+        err = lv_llama_cache_create(&cache, model->llama, model->dtype, T + max_new);
     }
     if (err) {
         goto fail;
     }
     lv_tape_recording_set(tape, false);
+    lv_tape_dtype_set(tape, model->dtype);
     lv_tensor *logits = next_logits(model, tape, lv_llava_embed(model, tape, prompt),
                                     prompt->seq_start, prompt->position, cache);
     while (true) {

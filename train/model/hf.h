@@ -58,12 +58,40 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
  * <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
  * is -1; another connector in LLaVA's naming: *original is set then.
  * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
- *        precision of the files: f32
+ *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
  * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
  *        digests.json (written last)
  * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended) */
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
-                     bool aspect_pad, const char *dir, bool *original);
+                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original);
+
+typedef struct {
+    size_t n_tensors;
+    int64_t from_bytes, to_bytes; /* of all tensors */
+} lv_hf_conversion;
+
+/* How far the two long parts of lv_hf_convert are; may be NULL. */
+typedef struct {
+    void (*checking)(int64_t done_bytes, int64_t all_bytes);
+    void (*writing)(int64_t done_bytes, int64_t all_bytes);
+} lv_hf_progress;
+
+/* lv_hf_convert: a directory of any kind once more, its floating-point tensors as dtype (rounded to
+ * nearest even), buffers of other dtypes as they are, config.json saying the dtype, all other files
+ * copied but for weights in other formats, hidden files and folders. It appears whole or not at
+ * all; its bytes pass through a buffer, whatever its size. If from has digests, they are checked.
+ * in     to: not there yet, and not inside from; dtype: LV_BF16 or LV_F32
+ * out    config.json, model*.safetensors, the copies, digests.json
+ * fails  LV_ERR_CONFIG for to; as reading from does; LV_ERR_UNSUPPORTED for a parameter of a dtype
+ *        that is not read; LV_ERR_IO */
+int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dtype dtype,
+                  lv_hf_progress progress);
+
+/* lv_hf_convert_note: one line for the user of a bf16 run whose frozen weights came from other
+ * files: what narrowing them costs a rank, and how llava convert saves it.
+ * in     n_bytes: of those weights in bf16
+ * returns a text to free(); NULL if it is too little to mention (256 MB) */
+char *lv_hf_convert_note(const char *dir, int64_t n_bytes);
 
 /* lv_hf_save_clip, lv_hf_save_llama: the bare models, for llava init. */
 int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir);

@@ -57,13 +57,14 @@ static cJSON *new_object(void)
     return object;
 }
 
-static void set_architecture(cJSON *object, const char *architecture, const char *model_type)
+static void set_architecture(cJSON *object, const char *architecture, const char *model_type,
+                             lv_dtype dtype)
 {
     cJSON *list = cJSON_AddArrayToObject(object, "architectures");
     need(list);
     LV_CHECK(cJSON_AddItemToArray(list, cJSON_CreateString(architecture)), "out of memory");
     set_string(object, "model_type", model_type);
-    set_string(object, "torch_dtype", "float32");
+    set_string(object, "torch_dtype", dtype == LV_BF16 ? "bfloat16" : "float32");
 }
 
 /* Three floats with the fewest digits that give the same floats again. */
@@ -193,10 +194,10 @@ static int write_processor(const lv_llava_config *c, const char *dir)
     return write_json(root, dir, "processor_config.json");
 }
 
-static cJSON *hf_llava(const lv_llava_config *c)
+static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
 {
     cJSON *root = new_object();
-    set_architecture(root, "LlavaForConditionalGeneration", "llava");
+    set_architecture(root, "LlavaForConditionalGeneration", "llava", dtype);
     set_number(root, "image_token_index", (double)c->image_token_id);
     set_number(root, "image_seq_length", lv_llava_rows_per_image(c));
     set_string(root, "projector_hidden_act",
@@ -216,11 +217,11 @@ static cJSON *hf_llava(const lv_llava_config *c)
 
 /* LLaVA's own form, and the tower's shape beside it: LLaVA's code takes that from the directory
  * that its user enters as "mm_vision_tower". */
-static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad)
+static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype dtype)
 {
     char type[32];
     cJSON *root = new_object();
-    set_architecture(root, "LlavaLlamaForCausalLM", "llava_llama");
+    set_architecture(root, "LlavaLlamaForCausalLM", "llava_llama", dtype);
     set_llama(root, &c->text);
     set_string(root, "mm_projector_type", lv_projector_type(type, sizeof type, &c->projector));
     set_number(root, "mm_hidden_size", (double)c->vision.hidden_size);
@@ -240,7 +241,7 @@ int lv_hf_write_clip_json(const lv_clip_config *config, const char *dir)
 {
     float mean[3], std[3];
     cJSON *root = new_object();
-    set_architecture(root, "CLIPVisionModel", "clip_vision_model");
+    set_architecture(root, "CLIPVisionModel", "clip_vision_model", LV_F32);
     set_clip(root, config);
     lv_hf_clip_norm(mean, std);
     int rc = write_json(root, dir, "config.json");
@@ -250,17 +251,17 @@ int lv_hf_write_clip_json(const lv_clip_config *config, const char *dir)
 int lv_hf_write_llama_json(const lv_llama_config *config, const char *dir)
 {
     cJSON *root = new_object();
-    set_architecture(root, "LlamaForCausalLM", "llama");
+    set_architecture(root, "LlamaForCausalLM", "llama", LV_F32);
     set_llama(root, config);
     int rc = write_json(root, dir, "config.json");
     return rc < 0 ? rc : write_generation_config(config, dir);
 }
 
 int lv_hf_write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
-                           const char *dir)
+                           lv_dtype dtype, const char *dir)
 {
     bool hf = kind == LV_HF_LLAVA;
-    cJSON *root = hf ? hf_llava(config) : original_llava(config, aspect_pad);
+    cJSON *root = hf ? hf_llava(config, dtype) : original_llava(config, aspect_pad, dtype);
     int rc = write_json(root, dir, "config.json");
     if (rc < 0 || (rc = write_generation_config(&config->text, dir)) < 0 ||
         (rc = write_preprocessor(&config->vision, config->image_mean, config->image_std, hf,

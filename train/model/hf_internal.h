@@ -44,7 +44,7 @@ int lv_hf_write_clip_json(const lv_clip_config *config, const char *dir);
 int lv_hf_write_llama_json(const lv_llama_config *config, const char *dir);
 /* in     kind: LV_HF_LLAVA (its vocabulary has the image token) or LV_HF_LLAVA_ORIGINAL */
 int lv_hf_write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
-                           const char *dir);
+                           lv_dtype dtype, const char *dir);
 
 /* hf_tokenizer.c: the tokenizer files of a directory.
  * next_id is what the tokenizers library gives to a token that is added, whatever id the files
@@ -69,5 +69,21 @@ int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
  * returns rc, or the error of moving */
 int lv_hf_staging_begin(char **staging, const char *dir);
 int lv_hf_staging_end(int rc, char *staging, const char *dir);
+
+/* hf_staging.c: all names in a directory but for hidden ones, sorted. Start it with {0}. */
+typedef struct {
+    char **names;
+    size_t n;
+} lv_hf_files;
+int lv_hf_files_list(lv_hf_files *list, const char *dir);
+void lv_hf_files_free(lv_hf_files *list);
+
+extern const int64_t lv_hf_max_file_bytes; /* of a file of weights: more make several */
+
+/* hf_dtype.c: a config.json's text with "torch_dtype" and "dtype" saying dtype, there and in the
+ * objects in it; "torch_dtype" is added where there is neither. All else is as it was, to the byte.
+ * in     text: valid JSON, an object
+ * out    free() it */
+char *lv_hf_config_with_dtype(const char *text, lv_dtype dtype);
 
 #endif

@@ -146,6 +146,9 @@ int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *pat
         const lv_weight *w = l.sources[i];
         if (w) {
             rc = lv_params_map(params, lv_params_at(params, i), w);
+            if (!lv_params_at(params, i)->mapped) {
+                lv_weights_forget(w);
+            }
         }
     }
     free(l.sources);

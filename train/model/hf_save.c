@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
+#include "autograd/kernels/convert.h"
 #include "data/file.h"
 #include "data/manifest.h"
 #include "train/model/hf_internal.h"
@@ -10,13 +11,15 @@
 #include <string.h>
 
 enum { ROW_MULTIPLE = 64 };
-static const int64_t MAX_FILE_BYTES = 5000000000;
+const int64_t lv_hf_max_file_bytes = 5000000000;
 static const char EMBEDDING[] = "language_model.model.embed_tokens.weight";
 static const char HEAD[] = "language_model.lm_head.weight";
 
 /* What is written: the parameters under their names in that kind of directory. */
 typedef struct {
+    lv_dtype dtype;
     lv_weight_source *sources;
+    lv_tensor *tensors; /* of the parameters, in their order */
     size_t n;
     lv_real *mean_rows[2];         /* of new vocabulary rows */
     lv_tensor identity, zero_bias; /* the second layer of a linear projector */
@@ -28,6 +31,7 @@ static void export_free(export *e)
         free((char *)(uintptr_t)e->sources[i].name);
     }
     free(e->sources);
+    free(e->tensors);
     free(e->mean_rows[0]);
     free(e->mean_rows[1]);
     free(e->identity.data);
@@ -38,16 +42,17 @@ static void export_free(export *e)
 static void add(export *e, const char *name, const lv_tensor *tensor)
 {
     e->sources[e->n++] =
-        (lv_weight_source){.name = lv_path("%s", name), .tensor = tensor, .dtype = LV_F32};
+        (lv_weight_source){.name = lv_path("%s", name), .tensor = tensor, .dtype = e->dtype};
 }
 
-/* All parameters whose name begins with prefix. */
+/* All parameters whose name begins with prefix, in their order. */
 static int collect(export *e, lv_params *params, const char *prefix, lv_hf_kind kind)
 {
     char name[LV_HF_NAME_BYTES];
     size_t n = lv_params_count(params);
     e->sources = calloc(n + 2, sizeof *e->sources); /* 2: a linear projector's second layer */
-    if (!e->sources) {
+    e->tensors = calloc(n + 1, sizeof *e->tensors);
+    if (!e->sources || !e->tensors) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for %zu names", n);
     }
     for (size_t i = 0; i < n; i++) {
@@ -55,7 +60,8 @@ static int collect(export *e, lv_params *params, const char *prefix, lv_hf_kind 
         if (strncmp(param->name, prefix, strlen(prefix)) == 0) {
             LV_CHECK(param->tensor.data, "%s was never loaded", param->name);
             lv_hf_name_for(name, kind, param->name);
-            add(e, name, &param->tensor);
+            e->tensors[i] = lv_params_exact(params, param);
+            add(e, name, &e->tensors[i]);
         }
     }
     return LV_OK;
@@ -65,18 +71,22 @@ static int collect(export *e, lv_params *params, const char *prefix, lv_hf_kind 
 static int mean_row(lv_real **out, const lv_tensor *x)
 {
     int64_t rows = x->shape[0], columns = x->shape[1];
-    const lv_real *data = lv_tensor_real(x);
     double *sum = calloc((size_t)columns, sizeof *sum);
+    lv_real *row = malloc((size_t)columns * sizeof *row);
     *out = malloc((size_t)columns * sizeof **out);
-    if (!sum || !*out) {
+    if (!sum || !row || !*out) {
         free(sum);
+        free(row);
         return lv_fail(LV_ERR_MEMORY, "out of memory for a row of the vocabulary");
     }
     for (int64_t r = 0; r < rows; r++) {
+        lv_convert_to_real(row, lv_element_const(x->data, x->dtype, r * columns), x->dtype,
+                           columns);
         for (int64_t k = 0; k < columns; k++) {
-            sum[k] += data[r * columns + k];
+            sum[k] += row[k];
         }
     }
+    free(row);
     for (int64_t k = 0; k < columns; k++) {
         (*out)[k] = (lv_real)(sum[k] / (double)rows);
     }
@@ -84,24 +94,22 @@ static int mean_row(lv_real **out, const lv_tensor *x)
     return LV_OK;
 }
 
-/* Gives embedding and head new rows behind the old ones, each the mean of those. */
+/* Gives embedding and head new rows behind the old ones, each the mean of those. Source i is
+ * parameter i: all were collected. */
 static int grow_vocabulary(export *e, lv_params *params, int64_t extra_rows)
 {
-    const lv_param *grown[] = {lv_params_find(params, EMBEDDING), lv_params_find(params, HEAD)};
-    for (int g = 0; g < 2; g++) {
-        if (!grown[g]) {
-            continue; /* tied: one parameter */
+    int g = 0;
+    for (size_t i = 0; i < lv_params_count(params); i++) {
+        const char *name = lv_params_at(params, i)->name;
+        if (strcmp(name, EMBEDDING) != 0 && strcmp(name, HEAD) != 0) {
+            continue;
         }
-        int rc = mean_row(&e->mean_rows[g], &grown[g]->tensor);
+        int rc = mean_row(&e->mean_rows[g], e->sources[i].tensor);
         if (rc < 0) {
             return rc;
         }
-        for (size_t i = 0; i < e->n; i++) {
-            if (e->sources[i].tensor == &grown[g]->tensor) {
-                e->sources[i].extra_rows = extra_rows;
-                e->sources[i].extra_row = e->mean_rows[g];
-            }
-        }
+        e->sources[i].extra_rows = extra_rows;
+        e->sources[i].extra_row = e->mean_rows[g++];
     }
     return LV_OK;
 }
@@ -157,9 +165,9 @@ static bool has_hf_form(const lv_projector_config *projector)
 
 /* The HF form's weights and files into dir. */
 static int write_hf(lv_params *params, lv_llava_config config, const char *tokenizer_dir,
-                    bool aspect_pad, const char *dir)
+                    bool aspect_pad, lv_dtype dtype, const char *dir)
 {
-    export e = {0};
+    export e = {.dtype = dtype};
     bool added = false;
     int64_t old_rows = config.text.vocab_size;
     int rc = place_image_token(&config, &added, tokenizer_dir);
@@ -174,8 +182,8 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
         (rc = add_identity(&e, config.projector.out_size)) < 0) {
         goto fail;
     }
-    rc = lv_weights_write(dir, e.sources, e.n, MAX_FILE_BYTES);
-    if (rc < 0 || (rc = lv_hf_write_llava_json(&config, LV_HF_LLAVA, aspect_pad, dir)) < 0) {
+    rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
+    if (rc < 0 || (rc = lv_hf_write_llava_json(&config, LV_HF_LLAVA, aspect_pad, dtype, dir)) < 0) {
         goto fail;
     }
     if (tokenizer_dir) {
@@ -189,12 +197,12 @@ fail:
 
 /* A model with no change to its vocabulary. */
 static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
-                       const char *tokenizer_dir, const char *dir)
+                       const char *tokenizer_dir, lv_dtype dtype, const char *dir)
 {
-    export e = {0};
+    export e = {.dtype = dtype};
     int rc = collect(&e, params, prefix, kind);
     if (rc == LV_OK) {
-        rc = lv_weights_write(dir, e.sources, e.n, MAX_FILE_BYTES);
+        rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     }
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
@@ -204,7 +212,7 @@ static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
 }
 
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
-                     bool aspect_pad, const char *dir, bool *original)
+                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original)
 {
     char *staging = NULL;
     bool hf = has_hf_form(&config->projector);
@@ -213,11 +221,12 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
         return rc;
     }
     if (hf) {
-        rc = write_hf(params, *config, tokenizer_dir, aspect_pad, staging);
+        rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging);
     } else {
-        rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, staging);
-        rc =
-            rc < 0 ? rc : lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, staging);
+        rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype, staging);
+        rc = rc < 0
+                 ? rc
+                 : lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype, staging);
     }
     rc = lv_hf_staging_end(rc, staging, dir);
     if (rc == LV_OK) {
@@ -233,7 +242,7 @@ int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char 
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, staging);
+    rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, LV_F32, staging);
     rc = rc < 0 ? rc : lv_hf_write_clip_json(config, staging);
     return lv_hf_staging_end(rc, staging, dir);
 }
@@ -246,7 +255,7 @@ int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const cha
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, staging);
+    rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, LV_F32, staging);
     rc = rc < 0 ? rc : lv_hf_write_llama_json(config, staging);
     return lv_hf_staging_end(rc, staging, dir);
 }
@@ -265,7 +274,7 @@ static cJSON *other_digests(const char *path, const char *name)
 
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
 {
-    export e = {0};
+    export e = {.dtype = LV_F32};
     cJSON *root = NULL;
     char *path = lv_path("%s/%s", dir, name);
     char *digests = lv_path("%s/digests.json", dir);

@@ -4,6 +4,7 @@
  * that is already there its files are moved one by one, digests.json last.
  */
 #include "autograd/error.h"
+#include "data/fail_point.h"
 #include "data/file.h"
 #include "data/manifest.h"
 #include "train/model/hf_internal.h"
@@ -22,18 +23,13 @@ const char lv_hf_digests_name[] = "digests.json";
 static const char *const stale_globs[] = {"model*.safetensors", "model.safetensors.index.json",
                                           "processor_config.json", "added_tokens.json"};
 
-typedef struct {
-    char **names;
-    size_t n;
-} file_list;
-
-static void file_list_free(file_list *list)
+void lv_hf_files_free(lv_hf_files *list)
 {
     for (size_t i = 0; i < list->n; i++) {
         free(list->names[i]);
     }
     free(list->names);
-    *list = (file_list){0};
+    *list = (lv_hf_files){0};
 }
 
 static int compare_names(const void *a, const void *b)
@@ -41,8 +37,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* All names in dir but for hidden ones, sorted. */
-static int list_files(file_list *list, const char *dir)
+int lv_hf_files_list(lv_hf_files *list, const char *dir)
 {
     DIR *stream = opendir(dir);
     if (!stream) {
@@ -61,7 +56,7 @@ static int list_files(file_list *list, const char *dir)
     return LV_OK;
 }
 
-static int write_digests(const file_list *list, const char *dir)
+static int write_digests(const lv_hf_files *list, const char *dir)
 {
     cJSON *root = cJSON_CreateObject();
     char *path = lv_path("%s/%s", dir, lv_hf_digests_name);
@@ -120,8 +115,8 @@ static int remove_file(const char *dir, const char *name)
 
 static int remove_stale(const char *dir)
 {
-    file_list old = {0};
-    int rc = list_files(&old, dir);
+    lv_hf_files old = {0};
+    int rc = lv_hf_files_list(&old, dir);
     for (size_t i = 0; i < old.n && rc == LV_OK; i++) {
         for (size_t g = 0; g < sizeof stale_globs / sizeof *stale_globs && rc == LV_OK; g++) {
             if (fnmatch(stale_globs[g], old.names[i], 0) == 0) {
@@ -129,11 +124,11 @@ static int remove_stale(const char *dir)
             }
         }
     }
-    file_list_free(&old);
+    lv_hf_files_free(&old);
     return rc;
 }
 
-static int move_into(const char *dir, const char *staging, const file_list *list)
+static int move_into(const char *dir, const char *staging, const lv_hf_files *list)
 {
     int rc = remove_file(dir, lv_hf_digests_name);
     if (rc == LV_OK) {
@@ -153,12 +148,15 @@ static int move_into(const char *dir, const char *staging, const file_list *list
 
 int lv_hf_staging_end(int rc, char *staging, const char *dir)
 {
-    file_list list = {0};
+    lv_hf_files list = {0};
     if (rc == LV_OK) {
-        rc = list_files(&list, staging);
+        rc = lv_hf_files_list(&list, staging);
     }
     if (rc == LV_OK) {
         rc = write_digests(&list, staging);
+    }
+    if (rc == LV_OK) {
+        rc = lv_fail_point("model.written");
     }
     if (rc == LV_OK) {
         rc = lv_dir_exists(dir) ? move_into(dir, staging, &list) : lv_file_rename(staging, dir);
@@ -169,7 +167,7 @@ int lv_hf_staging_end(int rc, char *staging, const char *dir)
         lv_fail(rc, "%s", reason);
         free(reason);
     }
-    file_list_free(&list);
+    lv_hf_files_free(&list);
     free(staging);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "train/model/llama.h"
 
 #include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
 #include "autograd/ops.h"
 #include "train/model/dense.h"
 
@@ -34,8 +35,9 @@ struct lv_llama {
 };
 
 struct lv_llama_cache {
+    lv_dtype dtype;
     int64_t n_rows, capacity_rows, row_size; /* row_size = G*D */
-    lv_real *data;                           /* (n_layers, 2, capacity_rows, row_size) */
+    void *data;                              /* (n_layers, 2, capacity_rows, row_size) */
 };
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
@@ -46,7 +48,7 @@ typedef struct {
     const lv_rope_table *angles;
     const lv_attention_layout *layout;
     lv_llama_cache *cache;
-    lv_real *cached_k, *cached_v; /* this layer's part of the cache */
+    void *cached_k, *cached_v; /* this layer's part of the cache */
 } layer_run;
 
 static int check_config(const lv_llama_config *c)
@@ -162,9 +164,15 @@ void lv_llama_destroy(lv_llama **llama)
     *llama = NULL;
 }
 
+lv_dtype lv_llama_dtype(const lv_llama *llama)
+{
+    return llama->embed_tokens->dtype;
+}
+
 /* ---- the cache ---- */
 
-int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, int64_t n_rows)
+int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, lv_dtype dtype,
+                          int64_t n_rows)
 {
     const lv_llama_config *c = &llama->config;
     lv_llama_cache *cache = calloc(1, sizeof *cache);
@@ -173,12 +181,15 @@ int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, int64_t n
     if (!cache || n_rows <= 0 ||
         __builtin_mul_overflow((size_t)row_size * 2 * (size_t)c->n_layers, (size_t)n_rows,
                                &count) ||
-        !(cache->data = calloc(count, sizeof(lv_real)))) {
+        !(cache->data = calloc(count, lv_dtype_bytes(dtype)))) {
         free(cache);
-        return lv_fail(
-            LV_ERR_MEMORY, "no memory for the keys and values of %" PRId64 " tokens (%.0f bytes)",
-            n_rows, (double)n_rows * (double)row_size * 2 * (double)c->n_layers * sizeof(lv_real));
+        return lv_fail(LV_ERR_MEMORY,
+                       "no memory for the keys and values of %" PRId64 " tokens (%.0f bytes)",
+                       n_rows,
+                       (double)n_rows * (double)row_size * 2 * (double)c->n_layers *
+                           (double)lv_dtype_bytes(dtype));
     }
+    cache->dtype = dtype;
     cache->capacity_rows = n_rows;
     cache->row_size = row_size;
     *out = cache;
@@ -195,12 +206,14 @@ void lv_llama_cache_destroy(lv_llama_cache **cache)
 }
 
 /* Add the rows of x behind those that a layer's cache has. returns a view of all of them. */
-static lv_tensor *cache_extend(lv_tape *tape, const lv_llama_cache *cache, lv_real *data,
+static lv_tensor *cache_extend(lv_tape *tape, const lv_llama_cache *cache, void *data,
                                const lv_tensor *x)
 {
-    memcpy(data + cache->n_rows * cache->row_size, lv_tensor_real(x),
-           (size_t)lv_tensor_count(x) * sizeof(lv_real));
-    return lv_tape_view(tape, data, LV_F32, 2,
+    LV_CHECK(x->dtype == cache->dtype, "rows of %s in a cache of %s", lv_dtype_name(x->dtype),
+             lv_dtype_name(cache->dtype));
+    memcpy(lv_element(data, x->dtype, cache->n_rows * cache->row_size), x->data,
+           (size_t)lv_tensor_count(x) * lv_dtype_bytes(x->dtype));
+    return lv_tape_view(tape, data, x->dtype, 2,
                         (int64_t[]){cache->n_rows + x->shape[0], cache->row_size});
 }
 
@@ -237,6 +250,7 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
     lv_tensor *v = lv_dense_apply(tape, &w->v_proj, n);
+    lv_tape_done(tape, n);
     q = lv_rope(tape, q, run->position, run->angles);
     k = lv_rope(tape, k, run->position, run->angles);
     if (run->cache) {
@@ -244,7 +258,12 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
         v = cache_extend(tape, run->cache, run->cached_v, v);
     }
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
-    return lv_dense_apply_add(tape, &w->o_proj, o, x);
+    lv_tape_done(tape, q);
+    lv_tape_done(tape, k);
+    lv_tape_done(tape, v);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->o_proj, o, x);
+    lv_tape_done(tape, o);
+    return y;
 }
 
 static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
@@ -253,12 +272,21 @@ static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
     lv_tensor *n = lv_rmsnorm(tape, x, w->post_attention_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *gate = lv_dense_apply(tape, &w->gate_proj, n);
     lv_tensor *up = lv_dense_apply(tape, &w->up_proj, n);
-    return lv_dense_apply_add(tape, &w->down_proj, lv_silu_mul(tape, gate, up), x);
+    lv_tape_done(tape, n);
+    lv_tensor *inner = lv_silu_mul(tape, gate, up);
+    lv_tape_done(tape, gate);
+    lv_tape_done(tape, up);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->down_proj, inner, x);
+    lv_tape_done(tape, inner);
+    return y;
 }
 
 static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
 {
-    return mlp_block(tape, context, attention_block(tape, context, x));
+    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *y = mlp_block(tape, context, middle);
+    lv_tape_done(tape, middle);
+    return y;
 }
 
 /* Queries are the rows of x; with a cache its rows come before them as keys. */
@@ -321,12 +349,13 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
         runs[l].layer = &llama->layers[l];
         if (rows->cache) {
             int64_t part = rows->cache->capacity_rows * rows->cache->row_size;
-            runs[l].cached_k = rows->cache->data + 2 * l * part;
-            runs[l].cached_v = runs[l].cached_k + part;
+            runs[l].cached_k = lv_element(rows->cache->data, rows->cache->dtype, 2 * l * part);
+            runs[l].cached_v = lv_element(runs[l].cached_k, rows->cache->dtype, part);
         }
-        x = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                            : layer_forward(tape, &runs[l], x);
-        x = lv_tape_keep(tape, mark, x);
+        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
+                                       : layer_forward(tape, &runs[l], x);
+        lv_tape_done(tape, x);
+        x = lv_tape_keep(tape, mark, y);
     }
     if (rows->cache) {
         rows->cache->n_rows += T;
@@ -343,6 +372,7 @@ static lv_tensor *norm_of_rows(const lv_llama *llama, lv_tape *tape, lv_tensor *
                                const int32_t *rows, int64_t R)
 {
     lv_tensor *x = lv_select_rows(tape, hidden, rows, R);
+    lv_tape_done(tape, hidden);
     return lv_rmsnorm(tape, x, llama->norm.w, llama->config.rms_norm_eps);
 }
 
@@ -356,5 +386,16 @@ lv_tensor *lv_llama_loss(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden
 lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
                            const int32_t *rows, int64_t R)
 {
-    return lv_linear(tape, norm_of_rows(llama, tape, hidden, rows, R), llama->lm_head, NULL, NULL);
+    const lv_tensor *x = norm_of_rows(llama, tape, hidden, rows, R), *w = llama->lm_head;
+    const int64_t H = w->shape[1], V = w->shape[0];
+    lv_tensor *logits = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){R, V});
+    lv_gemm(&(lv_gemm_args){.M = R,
+                            .N = V,
+                            .K = H,
+                            .A = {x->data, x->dtype, H, false},
+                            .B = {w->data, w->dtype, H, true},
+                            .C = logits->data,
+                            .C_dtype = LV_F32,
+                            .ldc = V});
+    return logits;
 }

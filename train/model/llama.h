@@ -24,12 +24,16 @@ typedef struct lv_llama lv_llama;
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params);
 void lv_llama_destroy(lv_llama **llama);
 
+/* lv_llama_dtype: of the embedding, once it is loaded. */
+lv_dtype lv_llama_dtype(const lv_llama *llama);
+
 /* lv_llama_cache: keys (after rope) and values of rows that have been seen, of one sequence. */
 typedef struct lv_llama_cache lv_llama_cache;
 
-/* lv_llama_cache_create: empty, for n_rows rows.
+/* lv_llama_cache_create: empty, for n_rows rows of activations of dtype.
  * fails  LV_ERR_MEMORY with the bytes that were asked for */
-int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, int64_t n_rows);
+int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, lv_dtype dtype,
+                          int64_t n_rows);
 void lv_llama_cache_destroy(lv_llama_cache **cache);
 
 /* lv_llama_embed: rows of the embedding.
@@ -49,19 +53,21 @@ typedef struct {
 
 /* lv_llama_hidden: through all layers, without the last norm. Layers of which nothing needs a
  * gradient give their activations back.
- * in     x (T,H)
+ * in     x (T,H), not read afterwards
  * out    (T,H), in the step arena
  * fails  ends the job if memory is out (the table of angles grows with the longest sequence) */
 lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const lv_llama_rows *rows);
 
 /* lv_llama_loss: last norm, head and cross-entropy of chosen rows only; see lv_cross_entropy.
- * in     hidden (T,H); rows[R] in [0,T); labels[R] in [0,V)
+ * in     hidden (T,H), not read afterwards; rows[R] in [0,T); labels[R] in [0,V)
  * out    one element; row_loss[R] */
 lv_tensor *lv_llama_loss(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
                          const int32_t *rows, const int32_t *labels, int64_t R, lv_real *row_loss);
 
 /* lv_llama_logits: last norm and head of chosen rows.
- * out    (R,V), in the step arena */
+ * in     hidden (T,H), not read afterwards; rows[R] in [0,T)
+ * out    (R,V) f32 whatever the activations are, for choices among near equals; in the step arena
+ * grad   none */
 lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
                            const int32_t *rows, int64_t R);
 

@@ -51,6 +51,10 @@ lv_tensor *lv_llava_embed(lv_llava *model, lv_tape *tape, const lv_batch *batch)
     if (Tt < T) {
         LV_CHECK(image, "rows of images in a batch without images");
         x = lv_splice(tape, text, image, source, T);
+        lv_tape_done(tape, image);
+        if (text) {
+            lv_tape_done(tape, text);
+        }
     }
     return lv_tape_keep(tape, mark, x);
 }

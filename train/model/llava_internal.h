@@ -16,9 +16,11 @@ struct lv_llava {
     lv_clip *clip;
     lv_projector *projector;
     lv_llama *llama;
-    bool recompute;
+    lv_dtype dtype; /* of activations */
+    bool recompute, dry;
     char *tokenizer_dir;
     uint64_t fingerprint;
+    char *notes[LV_LLAVA_N_NOTES];
 };
 
 /* lv_llava_embed: what enters the language model: embedded text and the images' features.

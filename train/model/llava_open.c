@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PART_VISION, PART_PROJECTOR, PART_TEXT, N_PARTS };
+enum { PART_VISION, PART_PROJECTOR, PART_TEXT, N_PARTS = LV_LLAVA_N_NOTES };
 
 static const char *const part_names[N_PARTS] = {
     [PART_VISION] = "vision_tower",
@@ -142,6 +142,26 @@ static int read_config(lv_llava_config *config, sources *from, const lv_llava_op
 
 /* ---- weights ---- */
 
+static int assume(lv_llava *model, const char *part)
+{
+    const size_t n = strlen(part);
+    int err = LV_OK;
+    for (size_t i = 0; i < lv_params_count(model->params) && !err; i++) {
+        lv_param *param = lv_params_at(model->params, i);
+        if (strncmp(param->name, part, n) == 0 && param->name[n] == '.') {
+            err = lv_params_assume(model->params, param, LV_BF16);
+        }
+    }
+    return err;
+}
+
+static int load_part(lv_llava *model, const char *path, const char *part)
+{
+    return model->dry && !lv_weights_exist(path)
+               ? assume(model, part)
+               : lv_hf_load(model->params, &model->config, path, part);
+}
+
 static int load_projector(lv_llava *model, const char *path, uint64_t seed)
 {
     const lv_projector_config *c = &model->config.projector;
@@ -152,7 +172,7 @@ static int load_projector(lv_llava *model, const char *path, uint64_t seed)
     if (model->projector->n_layers == 0) {
         return LV_OK;
     }
-    int err = lv_hf_load(model->params, &model->config, path, part_names[PART_PROJECTOR]);
+    int err = load_part(model, path, part_names[PART_PROJECTOR]);
     if (err) {
         return lv_fail_within(
             "projector weights from %s, where the model wants %s from %" PRId64 " to %" PRId64,
@@ -163,16 +183,46 @@ static int load_projector(lv_llava *model, const char *path, uint64_t seed)
 
 static int load(lv_llava *model, const sources *from, uint64_t seed)
 {
-    int err =
-        lv_hf_load(model->params, &model->config, from->path[PART_VISION], part_names[PART_VISION]);
+    int err = load_part(model, from->path[PART_VISION], part_names[PART_VISION]);
     if (!err) {
         err = load_projector(model, from->path[PART_PROJECTOR], seed);
     }
     if (!err) {
-        err =
-            lv_hf_load(model->params, &model->config, from->path[PART_TEXT], part_names[PART_TEXT]);
+        err = load_part(model, from->path[PART_TEXT], part_names[PART_TEXT]);
     }
     return err;
+}
+
+/* Bytes of frozen weights of a part that are bf16 in memory of their own, but not in the file. */
+static int64_t narrowed_bytes(const lv_llava *model, int part)
+{
+    const size_t n = strlen(part_names[part]);
+    int64_t n_bytes = 0;
+    for (size_t i = 0; i < lv_params_count(model->params); i++) {
+        const lv_param *param = lv_params_at(model->params, i);
+        if (strncmp(param->name, part_names[part], n) == 0 && param->name[n] == '.' &&
+            param->file_data && param->file_dtype != LV_BF16 && param->tensor.dtype == LV_BF16) {
+            n_bytes += lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(LV_BF16);
+        }
+    }
+    return n_bytes;
+}
+
+/* A note for each directory, which may give several parts. */
+static void take_notes(lv_llava *model, const sources *from)
+{
+    for (int part = 0; part < N_PARTS; part++) {
+        const char *dir = from->path[part];
+        int64_t n_bytes = 0;
+        bool seen = false;
+        for (int other = 0; dir && other < N_PARTS; other++) {
+            if (from->path[other] && strcmp(from->path[other], dir) == 0) {
+                seen = seen || other < part;
+                n_bytes += narrowed_bytes(model, other);
+            }
+        }
+        model->notes[part] = dir && !seen ? lv_hf_convert_note(dir, n_bytes) : NULL;
+    }
 }
 
 static bool part_is_frozen(const lv_llava *model, int part)
@@ -246,6 +296,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
         goto fail;
     }
     model->recompute = options->recompute;
+    model->dry = options->dry;
     err = read_config(&model->config, &from, options);
     if (err) {
         goto fail;
@@ -256,8 +307,14 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
         goto fail;
     }
     err = lv_params_create(&model->params);
+    if (!err && options->dry) {
+        err = lv_params_dry_set(model->params);
+    }
     if (!err) {
         err = declare(model);
+    }
+    if (!err && options->precision == LV_PRECISION_BF16) {
+        lv_params_dtype_set(model->params, LV_BF16);
     }
     if (!err && options->n_trainable > 0) {
         err = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
@@ -268,12 +325,16 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (!err) {
         err = load(model, &from, options->seed);
     }
-    if (!err) {
+    if (!err && !options->dry) {
         err = fingerprint(model, &from, options->seed);
     }
     if (err) {
         goto fail;
     }
+    take_notes(model, &from);
+    model->dtype = options->precision == LV_PRECISION_OF_WEIGHTS ? lv_llama_dtype(model->llama)
+                   : options->precision == LV_PRECISION_BF16     ? LV_BF16
+                                                                 : LV_F32;
     *out = model;
     return LV_OK;
 
@@ -292,6 +353,9 @@ void lv_llava_close(lv_llava **model)
     lv_projector_destroy(&m->projector);
     lv_llama_destroy(&m->llama);
     lv_params_destroy(&m->params);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        free(m->notes[i]);
+    }
     free(m->tokenizer_dir);
     free(m);
     *model = NULL;
@@ -305,6 +369,17 @@ const lv_llava_config *lv_llava_config_of(const lv_llava *model)
 lv_params *lv_llava_params(lv_llava *model)
 {
     return model->params;
+}
+
+const char *lv_llava_note(const lv_llava *model, int i)
+{
+    LV_CHECK(i >= 0 && i < LV_LLAVA_N_NOTES, "note %d of a model", i);
+    return model->notes[i];
+}
+
+lv_dtype lv_llava_dtype(const lv_llava *model)
+{
+    return model->dtype;
 }
 
 void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/model/params.h"
 
+#include "autograd/arena.h"
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 
@@ -10,14 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64, LIST_BYTES = 512 };
+enum { ALIGNMENT = 64, LIST_BYTES = 512, PIECE_VALUES = 4096 };
 
 struct lv_params {
     lv_param **items; /* each by itself: their addresses stay */
     size_t n, capacity;
+    lv_dtype dtype; /* of what takes bf16 */
     bool allocated;
     int64_t flat_count;
     lv_real *flat_data, *flat_grad;
+    uint16_t *flat_working;
+    lv_arena *dry;     /* addresses for all that is allocated; NULL: memory */
     lv_weights **kept; /* files that parameters are mapped from */
     size_t n_kept;
 };
@@ -39,7 +43,7 @@ void lv_params_destroy(lv_params **params)
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
-        if (!p->items[i]->trainable && !p->items[i]->mapped) {
+        if (!p->items[i]->trainable && !p->items[i]->mapped && !p->dry) {
             free(p->items[i]->tensor.data);
         }
         free(p->items[i]->name);
@@ -50,10 +54,28 @@ void lv_params_destroy(lv_params **params)
     }
     free(p->kept);
     free(p->items);
-    free(p->flat_data);
-    free(p->flat_grad);
+    if (!p->dry) {
+        free(p->flat_data);
+        free(p->flat_grad);
+        free(p->flat_working);
+    }
+    lv_arena_destroy(&p->dry);
     free(p);
     *params = NULL;
+}
+
+int lv_params_dry_set(lv_params *params)
+{
+    static const size_t ADDRESS_BYTES = (size_t)1 << 42;
+    LV_CHECK(!params->allocated, "a plan's parameters have memory before it is said");
+    return lv_arena_create(&params->dry, "plan's", ADDRESS_BYTES);
+}
+
+void lv_params_dtype_set(lv_params *params, lv_dtype dtype)
+{
+    LV_CHECK(!params->allocated && (dtype == LV_F32 || dtype == LV_BF16),
+             "a run of %s, or said after the memory was given", lv_dtype_name(dtype));
+    params->dtype = dtype;
 }
 
 static void append(lv_params *params, lv_param *param)
@@ -104,6 +126,16 @@ lv_param *lv_params_find(lv_params *params, const char *name)
         }
     }
     return NULL;
+}
+
+lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor)
+{
+    size_t i = params->n;
+    while (i > 0 && &params->items[i - 1]->tensor != tensor) { /* most often the newest */
+        i--;
+    }
+    LV_CHECK(i > 0, "a tensor that is no parameter");
+    return params->items[i - 1];
 }
 
 static bool fits(const char *glob, const char *name)
@@ -161,17 +193,17 @@ int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t 
     return LV_OK;
 }
 
-/* Aligned memory for count values; NULL with the message set if there is none. */
-static lv_real *allocate(int64_t count, const char *what)
+/* Aligned memory for count values of dtype; NULL with the message set if there is none. */
+static void *allocate(const lv_params *params, int64_t count, lv_dtype dtype, const char *what)
 {
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)count, sizeof(lv_real), &bytes) ||
+    if (__builtin_mul_overflow((size_t)count, lv_dtype_bytes(dtype), &bytes) ||
         bytes > SIZE_MAX - ALIGNMENT) {
         lv_fail(LV_ERR_MEMORY, "%s: %" PRId64 " values are too many", what, count);
         return NULL;
     }
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    lv_real *data = aligned_alloc(ALIGNMENT, bytes);
+    void *data = params->dry ? lv_arena_alloc(params->dry, bytes) : aligned_alloc(ALIGNMENT, bytes);
     if (!data) {
         lv_fail(LV_ERR_MEMORY, "%s: no memory for %zu bytes", what, bytes);
     }
@@ -190,6 +222,31 @@ static bool count_of(const lv_tensor *x, int64_t *count)
     return true;
 }
 
+static int allocate_flat(lv_params *params, int64_t count)
+{
+    const bool working = params->dtype == LV_BF16;
+    params->flat_data = allocate(params, count, LV_F32, "the trainable parameters");
+    params->flat_grad = params->flat_data ? allocate(params, count, LV_F32, "the gradients") : NULL;
+    params->flat_working = params->flat_grad && working
+                               ? allocate(params, count, LV_BF16, "the working weights")
+                               : NULL;
+    if (!params->flat_grad || (working && !params->flat_working)) {
+        free(params->flat_data);
+        free(params->flat_grad);
+        params->flat_data = params->flat_grad = NULL;
+        return LV_ERR_MEMORY;
+    }
+    if (!params->dry) {
+        memset(params->flat_grad, 0, (size_t)count * sizeof(lv_real));
+    }
+    return LV_OK;
+}
+
+static bool is_kept_in_bf16(const lv_params *params, const lv_param *param)
+{
+    return params->dtype == LV_BF16 && param->takes_bf16;
+}
+
 int lv_params_allocate(lv_params *params)
 {
     int64_t total = 0, count;
@@ -204,21 +261,17 @@ int lv_params_allocate(lv_params *params)
             return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
         }
     }
-    if (total > 0) {
-        params->flat_data = allocate(total, "the trainable parameters");
-        params->flat_grad = allocate(total, "the gradients");
-        if (!params->flat_data || !params->flat_grad) {
-            free(params->flat_data);
-            free(params->flat_grad);
-            params->flat_data = params->flat_grad = NULL;
-            return LV_ERR_MEMORY;
-        }
-        memset(params->flat_grad, 0, (size_t)total * sizeof(lv_real));
+    int rc = total > 0 ? allocate_flat(params, total) : LV_OK;
+    if (rc < 0) {
+        return rc;
     }
     for (size_t i = 0; i < params->n; i++) {
         lv_param *param = params->items[i];
         if (param->trainable) {
-            param->tensor.data = params->flat_data + param->offset;
+            bool bf16 = is_kept_in_bf16(params, param);
+            param->tensor.dtype = bf16 ? LV_BF16 : LV_F32;
+            param->tensor.data = bf16 ? (void *)(params->flat_working + param->offset)
+                                      : (void *)(params->flat_data + param->offset);
             param->tensor.grad = params->flat_grad + param->offset;
         }
     }
@@ -227,24 +280,42 @@ int lv_params_allocate(lv_params *params)
     return LV_OK;
 }
 
-int lv_params_reserve(lv_params *params, lv_param *param)
+/* ---- values ---- */
+
+/* Memory of its own for a frozen parameter that is to be written. */
+static int reserve(lv_params *params, lv_param *param)
 {
     int64_t count;
     LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
-    if (param->tensor.data && !param->mapped) {
-        return LV_OK;
+    if (!param->tensor.data || param->mapped) {
+        lv_dtype dtype = is_kept_in_bf16(params, param) ? LV_BF16 : LV_F32;
+        if (!count_of(&param->tensor, &count)) {
+            return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+        }
+        void *data = allocate(params, count, dtype, param->name);
+        if (!data) {
+            return LV_ERR_MEMORY;
+        }
+        param->tensor.data = data;
+        param->tensor.dtype = dtype;
+        param->mapped = false;
     }
-    if (!count_of(&param->tensor, &count)) {
-        return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
-    }
-    lv_real *data = allocate(count, param->name);
-    if (!data) {
-        return LV_ERR_MEMORY;
-    }
-    param->tensor.data = data;
-    param->tensor.dtype = LV_F32;
-    param->mapped = false;
+    param->file_data = NULL;
     return LV_OK;
+}
+
+/* Elements [i, i+n) of a parameter, wherever it is kept. */
+static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
+                int64_t n)
+{
+    if (param->trainable) {
+        memcpy(params->flat_data + param->offset + i, values, (size_t)n * sizeof *values);
+    }
+    if (param->tensor.dtype == LV_BF16) {
+        lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
+    } else if (!param->trainable) {
+        memcpy((lv_real *)param->tensor.data + i, values, (size_t)n * sizeof *values);
+    }
 }
 
 static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
@@ -262,33 +333,100 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
                   const int64_t *shape)
 {
     int rc = check_shape(param, n_dims, shape);
-    rc = rc == LV_OK ? lv_params_reserve(params, param) : rc;
-    if (rc == LV_OK) {
-        lv_convert_to_real(param->tensor.data, data, dtype, lv_tensor_count(&param->tensor));
+    rc = rc == LV_OK ? reserve(params, param) : rc;
+    if (rc < 0 || params->dry) {
+        return rc;
     }
-    return rc;
+    const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
+        lv_real values[PIECE_VALUES];
+        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
+        lv_convert_to_real(values, (const char *)data + i * bytes, dtype, n);
+        put(params, param, i, values, n);
+    }
+    return LV_OK;
 }
 
-static bool can_be_mapped(const lv_param *param, const lv_weight *weight)
+int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
 {
-    bool aligned_f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
-                       (uintptr_t)weight->data % sizeof(lv_real) == 0;
+    int rc = reserve(params, param);
+    if (rc < 0 || params->dry) {
+        return rc;
+    }
+    const int64_t count = lv_tensor_count(&param->tensor);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
+        lv_real values[PIECE_VALUES];
+        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
+        for (int64_t k = 0; k < n; k++) {
+            values[k] = (lv_real)value(context, i + k);
+        }
+        put(params, param, i, values, n);
+    }
+    return LV_OK;
+}
+
+/* Whether it can be read where it lies, and in a bf16 run would not rather be in bf16. What is not
+ * used only waits to be saved. */
+static bool can_be_mapped(const lv_params *params, const lv_param *param, const lv_weight *weight)
+{
+    bool f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
+               (uintptr_t)weight->data % sizeof(lv_real) == 0 && !is_kept_in_bf16(params, param);
     return !param->trainable && (!param->tensor.data || param->mapped) &&
-           (aligned_f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
+           (!param->used || f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
 }
 
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
 {
     int rc = check_shape(param, weight->n_dims, weight->shape);
-    if (rc < 0 || !can_be_mapped(param, weight)) {
-        return rc < 0 ? rc
-                      : lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
-                                      weight->shape);
+    if (rc == LV_OK && can_be_mapped(params, param, weight)) {
+        /* read-only: nothing writes to it */
+        param->tensor.data = (void *)(uintptr_t)weight->data;
+        param->tensor.dtype = weight->dtype;
+        param->mapped = true;
+    } else if (rc == LV_OK) {
+        rc = lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
+                           weight->shape);
     }
-    param->tensor.data = (void *)(uintptr_t)weight->data; /* read-only: nothing writes to it */
-    param->tensor.dtype = weight->dtype;
-    param->mapped = true;
-    return LV_OK;
+    if (rc == LV_OK && !param->trainable) {
+        param->file_data = weight->data;
+        param->file_dtype = weight->dtype;
+    }
+    return rc;
+}
+
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
+{
+    LV_CHECK(params->dry, "%s: assumed where no plan is made", param->name);
+    int64_t count;
+    if (!count_of(&param->tensor, &count)) {
+        return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+    }
+    lv_weight weight = {.name = param->name, .dtype = dtype, .n_dims = param->tensor.n_dims};
+    memcpy(weight.shape, param->tensor.shape, sizeof weight.shape);
+    weight.data = allocate(params, count, dtype, param->name);
+    return weight.data ? lv_params_map(params, param, &weight) : LV_ERR_MEMORY;
+}
+
+lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
+{
+    lv_tensor x = param->tensor;
+    if (param->trainable) {
+        x.data = params->flat_data + param->offset;
+        x.dtype = LV_F32;
+    } else if (param->file_data) {
+        x.data = (void *)(uintptr_t)param->file_data;
+        x.dtype = param->file_dtype;
+    }
+    return x;
+}
+
+void lv_params_refresh(lv_params *params)
+{
+    if (params->flat_working) {
+        lv_convert_from_real(params->flat_working, LV_BF16, params->flat_data, params->flat_count);
+    }
 }
 
 void lv_params_keep(lv_params *params, lv_weights **weights)
@@ -315,6 +453,11 @@ lv_real *lv_params_flat_grad(lv_params *params)
     return params->flat_grad;
 }
 
+uint16_t *lv_params_flat_working(lv_params *params)
+{
+    return params->flat_working;
+}
+
 void lv_params_grad_begin(lv_params *params)
 {
     for (size_t i = 0; i < params->n; i++) {
@@ -331,4 +474,27 @@ void lv_params_grad_end(lv_params *params)
             x->grad_begun = true;
         }
     }
+}
+
+lv_params_memory lv_params_memory_of(const lv_params *params)
+{
+    const int64_t n = params->flat_count;
+    lv_params_memory memory = {.trained_bytes = n * (int64_t)sizeof(lv_real),
+                               .grad_bytes = n * (int64_t)sizeof(lv_real),
+                               .working_bytes =
+                                   params->flat_working ? n * (int64_t)sizeof(uint16_t) : 0};
+    for (size_t i = 0; i < params->n; i++) {
+        const lv_param *param = params->items[i];
+        int64_t bytes =
+            lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(param->tensor.dtype);
+        if (param->trainable || !param->tensor.data) {
+            continue;
+        }
+        if (!param->mapped) {
+            memory.frozen_bytes += bytes;
+        } else if (param->used) { /* what no step reads stays in its file */
+            memory.mapped_bytes += bytes;
+        }
+    }
+    return memory;
 }

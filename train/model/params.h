@@ -3,6 +3,10 @@
  * lv_params: a model's parameters by name. A model declares them, the configuration says which are
  * trained, then memory is given: trainable ones lie end to end in flat buffers (values, gradients)
  * in the order of declaration, frozen ones each by itself or in the mapped file they came from.
+ *
+ * In a bf16 run every parameter that takes bf16 is bf16 where the ops read it (lv_param.tensor). Of
+ * a trained one that is the working copy: the flat values are its f32 master, which the optimiser
+ * updates and which is saved. A frozen one has no f32 values in memory.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_H
 #define LV_TRAIN_MODEL_PARAMS_H
@@ -11,20 +15,26 @@
 #include "train/model/weights.h"
 
 typedef struct {
-    char *name; /* canonical: vision_tower..., projector..., language_model... */
-    lv_tensor tensor;
-    bool decay;      /* weight decay applies: neither a bias nor a norm's weight */
-    bool used;       /* false: in the files, but no part of the computation */
-    bool trainable;  /* = tensor.requires_grad */
-    bool takes_bf16; /* every op that reads it takes bf16: frozen, it may stay so */
-    bool mapped;     /* tensor.data lies in a file that the lv_params keeps open */
-    int64_t offset;  /* first element in the flat buffers, if trainable */
+    char *name;            /* canonical: vision_tower..., projector..., language_model... */
+    lv_tensor tensor;      /* what the ops read */
+    bool decay;            /* weight decay applies: neither a bias nor a norm's weight */
+    bool used;             /* false: in the files, but no part of the computation */
+    bool trainable;        /* = tensor.requires_grad */
+    bool takes_bf16;       /* every op that reads it takes bf16 */
+    bool mapped;           /* tensor.data lies in a file that the lv_params keeps open */
+    const void *file_data; /* a frozen one's values in such a file, mapped or not; NULL: in none */
+    lv_dtype file_dtype;
+    int64_t offset; /* first element in the flat buffers, if trainable */
 } lv_param;
 
 typedef struct lv_params lv_params;
 
 int lv_params_create(lv_params **out);
 void lv_params_destroy(lv_params **params);
+
+/* lv_params_dtype_set: LV_BF16 for a bf16 run, LV_F32 (the default) for an f32 one, in which only
+ * what is mapped is bf16. Before lv_params_allocate. */
+void lv_params_dtype_set(lv_params *params, lv_dtype dtype);
 
 /* lv_params_declare: a new f32 parameter without memory. The tensor's address stays.
  * in     used: false for one that only export needs: it can not be trained */
@@ -33,12 +43,18 @@ lv_tensor *lv_params_declare(lv_params *params, const char *name, int n_dims, co
 
 size_t lv_params_count(const lv_params *params);
 lv_param *lv_params_at(lv_params *params, size_t i);
-lv_param *lv_params_find(lv_params *params, const char *name); /* NULL if there is none */
+lv_param *lv_params_find(lv_params *params, const char *name);      /* NULL if there is none */
+lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor); /* that declare returned */
 
 /* lv_params_set_trainable: by globs over names (*, ?, [..]; a word without them is a prefix that
  * ends at a dot). Before lv_params_allocate.
  * fails  LV_ERR_CONFIG naming a glob that fits nothing that can be trained, with what there is */
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
+
+/* lv_params_dry_set: for a plan: what is allocated takes addresses but no memory, and no value is
+ * read or written. Before lv_params_allocate.
+ * fails  LV_ERR_MEMORY */
+int lv_params_dry_set(lv_params *params);
 
 /* lv_params_allocate: flat buffers (64-byte aligned, gradients cleared) for what is trainable; a
  * frozen parameter gets memory when it is loaded.
@@ -46,7 +62,7 @@ int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t 
 int lv_params_allocate(lv_params *params);
 
 /* lv_params_set: the values of one parameter, from a file's bytes; frozen ones get memory if they
- * have none.
+ * have none. What is bf16 in the file is the same bits in memory.
  * in     data: count elements of dtype at any alignment
  * fails  LV_ERR_SHAPE with name, both shapes; LV_ERR_MEMORY */
 int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
@@ -57,22 +73,47 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
  * The caller gives the file to lv_params_keep. */
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight);
 
-/* lv_params_keep: take over weights that parameters are mapped from; closed with the lv_params.
+/* lv_params_assume: of a dry lv_params: as if a file held the parameter in dtype. */
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype);
+
+/* lv_params_keep: take over weights that parameters came from; closed with the lv_params.
  * *weights is NULL afterwards. */
 void lv_params_keep(lv_params *params, lv_weights **weights);
 
-/* lv_params_reserve: f32 memory of its own for one parameter, not cleared, to be filled in place.
+/* lv_params_fill: element i = value(context, i), called by several threads; memory as in
+ * lv_params_set.
  * fails  LV_ERR_MEMORY */
-int lv_params_reserve(lv_params *params, lv_param *param);
+typedef double lv_params_value(const void *context, int64_t i);
+int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context);
+
+/* lv_params_exact: a parameter as it is to be saved: a trained one's f32 master, a frozen one as
+ * its file has it, whatever the ops read. Borrowed. */
+lv_tensor lv_params_exact(const lv_params *params, const lv_param *param);
+
+/* lv_params_refresh: after the flat values changed: the working copies are their rounded values
+ * again. */
+void lv_params_refresh(lv_params *params);
 
 /* lv_params_grad_begin: before a step: the first gradients are written, not added.
  * lv_params_grad_end: after its last backward pass: parameters that got none have zeros. */
 void lv_params_grad_begin(lv_params *params);
 void lv_params_grad_end(lv_params *params);
 
-/* The flat buffers: count elements; NULL if nothing is trainable. */
+/* The flat buffers: count elements; NULL if nothing is trainable. working: bf16, NULL in an f32
+ * run; of a parameter that does not take bf16 nothing reads it. */
 int64_t lv_params_flat_count(const lv_params *params);
 lv_real *lv_params_flat_data(lv_params *params);
 lv_real *lv_params_flat_grad(lv_params *params);
+uint16_t *lv_params_flat_working(lv_params *params);
+
+/* lv_params_memory: what the parameters take. */
+typedef struct {
+    int64_t trained_bytes; /* flat values */
+    int64_t grad_bytes;
+    int64_t working_bytes; /* of what is trained */
+    int64_t frozen_bytes;  /* frozen, in memory of their own */
+    int64_t mapped_bytes;  /* frozen, read where they lie in their files */
+} lv_params_memory;
+lv_params_memory lv_params_memory_of(const lv_params *params);
 
 #endif

@@ -41,24 +41,14 @@ int64_t lv_projector_rows_out(const lv_projector_config *config, int64_t rows_in
     return kinds[config->kind]->rows_out(config, rows_in);
 }
 
-static lv_param *param_of(lv_params *params, const lv_tensor *tensor)
-{
-    for (size_t i = 0; i < lv_params_count(params); i++) {
-        if (&lv_params_at(params, i)->tensor == tensor) {
-            return lv_params_at(params, i);
-        }
-    }
-    lv_check_failed(__FILE__, __LINE__, "param_of", "a tensor that is no parameter");
-}
-
 int lv_projector_init(const lv_projector *projector, lv_params *params, uint64_t seed)
 {
     for (int i = 0; i < projector->n_layers; i++) {
         const lv_dense *layer = &projector->layers[i];
         const double bound = 1 / sqrt((double)layer->w->shape[1]);
-        int err = lv_fill_uniform(params, param_of(params, layer->w), bound, seed);
+        int err = lv_fill_uniform(params, lv_params_of(params, layer->w), bound, seed);
         if (!err && layer->b) {
-            err = lv_fill_uniform(params, param_of(params, layer->b), bound, seed);
+            err = lv_fill_uniform(params, lv_params_of(params, layer->b), bound, seed);
         }
         if (err) {
             return err;

@@ -23,7 +23,7 @@ typedef struct {
     /* declare the parameters "projector.<index>.{weight,bias}"; LV_ERR_CONFIG if the sizes do not
      * fit the kind */
     int (*declare)(lv_projector *projector, lv_params *params);
-    /* x (I*rows_in, in_size) to (I*rows_out, out_size) */
+    /* x (I*rows_in, in_size) to (I*rows_out, out_size); x may be the result */
     lv_tensor *(*forward)(const lv_projector *projector, lv_tape *tape, lv_tensor *x, int64_t I);
 } lv_projector_ops;
 

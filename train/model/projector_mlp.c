@@ -41,7 +41,10 @@ static lv_tensor *forward(const lv_projector *projector, lv_tape *tape, lv_tenso
     (void)I;
     x = lv_dense_apply(tape, &projector->layers[0], x);
     for (int i = 1; i < projector->n_layers; i++) {
-        x = lv_dense_apply(tape, &projector->layers[i], lv_gelu(tape, x));
+        lv_tensor *active = lv_gelu(tape, x);
+        lv_tape_done(tape, x);
+        x = lv_dense_apply(tape, &projector->layers[i], active);
+        lv_tape_done(tape, active);
     }
     return x;
 }

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef struct {
     char *path;
@@ -295,6 +297,29 @@ void lv_weights_close(lv_weights **weights)
     *weights = NULL;
 }
 
+static bool has_file(const char *dir, const char *name)
+{
+    char *path = lv_path("%s/%s", dir, name);
+    bool found = lv_file_exists(path);
+    free(path);
+    return found;
+}
+
+bool lv_weights_exist(const char *path)
+{
+    if (!lv_dir_exists(path)) {
+        return lv_file_exists(path);
+    }
+    bool found = has_file(path, INDEX_FILE);
+    for (size_t i = 0; i < sizeof single_files / sizeof *single_files; i++) {
+        found = found || has_file(path, single_files[i]);
+    }
+    for (size_t i = 0; i < sizeof pickled_files / sizeof *pickled_files; i++) {
+        found = found || has_file(path, pickled_files[i]);
+    }
+    return found;
+}
+
 size_t lv_weights_count(const lv_weights *weights)
 {
     return weights->n_readable;
@@ -323,6 +348,22 @@ const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char 
     const lv_header_entry *entry = &weights->entries[weights->n_readable + i];
     *dtype = entry->dtype_name;
     return entry->name;
+}
+
+const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i)
+{
+    LV_CHECK(i < lv_weights_other_count(weights), "weight %zu of the unread ones", i);
+    return &weights->entries[weights->n_readable + i].weight;
+}
+
+void lv_weights_forget(const lv_weight *weight)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)weight->data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)weight->data + (uintptr_t)weight->n_bytes) / page * page;
+    if (begin < end) { /* advice: nothing depends on it */
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
 }
 
 /* Begin, middle and end of every tensor: a sample that meets each of them, however small. */

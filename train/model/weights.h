@@ -28,6 +28,10 @@ typedef struct {
 int lv_weights_open(lv_weights **out, const char *path);
 void lv_weights_close(lv_weights **weights);
 
+/* lv_weights_exist: is there a file, or a directory with weights of a kind that lv_weights_open
+ * reads or has something to say about? */
+bool lv_weights_exist(const char *path);
+
 size_t lv_weights_count(const lv_weights *weights);
 const lv_weight *lv_weights_at(const lv_weights *weights, size_t i); /* in name order; borrowed */
 const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /* NULL if none */
@@ -35,18 +39,29 @@ const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /
 /* Tensors that are in the files but not read: their names, in order, and their dtype ("I64"). */
 size_t lv_weights_other_count(const lv_weights *weights);
 const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char **dtype);
+const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i); /* without a dtype */
+
+/* lv_weights_forget: its bytes were copied: the memory that reading them took is given back. They
+ * can be read again.
+ * in     weight: of weights that are open */
+void lv_weights_forget(const lv_weight *weight);
 
 /* lv_weights_fingerprint: of sizes, headers and a fixed sample of the data of all files; cheap also
  * for a large model. */
 int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out);
 
 typedef struct {
-    const char *name;        /* printable ASCII without quotes and backslashes */
-    const lv_tensor *tensor; /* written as dtype; at least one dim */
+    const char *name; /* without what JSON escapes: quotes, backslashes, control characters */
+    const lv_tensor *tensor; /* written as dtype */
     lv_dtype dtype;
     int64_t extra_rows;       /* appended behind the tensor's first dim, ... */
     const lv_real *extra_row; /* ... each a copy of this one */
+    const lv_weight *as_is;   /* instead of a tensor: written byte for byte ... */
+    const char *as_is_dtype;  /* ... as this, in safetensors' words */
 } lv_weight_source;
+
+/* How far it is, after each piece of data. */
+typedef void (*lv_weights_progress)(int64_t done_bytes, int64_t all_bytes);
 
 /* lv_weights_write: safetensors files in the order given: model.safetensors, or a new file
  * whenever max_file_bytes would be passed and the index. Values are converted in pieces, no tensor
@@ -55,6 +70,10 @@ typedef struct {
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
 int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
                      int64_t max_file_bytes);
+
+/* lv_weights_write_told: the same, telling progress. */
+int lv_weights_write_told(const char *dir, const lv_weight_source *sources, size_t n,
+                          int64_t max_file_bytes, lv_weights_progress progress);
 
 /* lv_weights_write_file: a single file of any name. */
 int lv_weights_write_file(const char *path, const lv_weight_source *sources, size_t n);

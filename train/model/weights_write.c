@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
+#include "data/fail_point.h"
 #include "data/file.h"
 #include "train/model/weights.h"
 #include "train/model/weights_header.h"
@@ -13,32 +14,42 @@
 
 enum { PIECE_VALUES = 1 << 16, HEADER_ALIGNMENT = 8 };
 
-/* Room to convert a piece in. */
+/* A file that is being written, how far all files are, and room to convert a piece in. */
 typedef struct {
+    FILE *file;
+    const char *path;
+    lv_weights_progress progress; /* may be NULL */
+    int64_t done_bytes, all_bytes;
     lv_real values[PIECE_VALUES];
     char bytes[PIECE_VALUES * sizeof(float)];
-} piece;
+} writer;
 
-static int64_t row_values(const lv_weight_source *source)
+static int64_t extra_values(const lv_weight_source *source)
 {
-    return lv_tensor_count(source->tensor) / source->tensor->shape[0];
+    const lv_tensor *x = source->tensor;
+    return source->extra_rows ? source->extra_rows * (lv_tensor_count(x) / x->shape[0]) : 0;
 }
 
 static int64_t source_bytes(const lv_weight_source *source)
 {
-    int64_t values = lv_tensor_count(source->tensor) + source->extra_rows * row_values(source);
-    return values * (int64_t)lv_dtype_bytes(source->dtype);
+    return source->as_is ? source->as_is->n_bytes
+                         : (lv_tensor_count(source->tensor) + extra_values(source)) *
+                               (int64_t)lv_dtype_bytes(source->dtype);
 }
 
 static void print_entry(FILE *out, const lv_weight_source *source, int64_t begin)
 {
-    const lv_tensor *x = source->tensor;
-    LV_CHECK(!strpbrk(source->name, "\"\\\n\r\t"), "a tensor's name that JSON would escape");
+    const lv_weight *as_is = source->as_is;
+    const int64_t *shape = as_is ? as_is->shape : source->tensor->shape;
+    int n_dims = as_is ? as_is->n_dims : source->tensor->n_dims;
     fprintf(out, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", source->name,
-            lv_header_dtype_name(source->dtype));
-    for (int i = 0; i < x->n_dims; i++) {
-        int64_t dim = x->shape[i] + (i == 0 ? source->extra_rows : 0);
-        fprintf(out, "%s%" PRId64, i ? "," : "", dim);
+            as_is ? source->as_is_dtype : lv_header_dtype_name(source->dtype));
+    for (const char *c = source->name; *c; c++) {
+        LV_CHECK((unsigned char)*c >= ' ' && *c != '"' && *c != '\\',
+                 "a tensor's name that JSON would escape");
+    }
+    for (int i = 0; i < n_dims; i++) {
+        fprintf(out, "%s%" PRId64, i ? "," : "", shape[i] + (i == 0 ? source->extra_rows : 0));
     }
     fprintf(out, "],\"data_offsets\":[%" PRId64 ",%" PRId64 "]}", begin,
             begin + source_bytes(source));
@@ -68,78 +79,123 @@ static int print_header(char **text, size_t *n_bytes, const lv_weight_source *so
     return LV_OK;
 }
 
-static bool put(FILE *out, const void *data, size_t n)
+static int put(writer *w, const void *data, size_t n)
 {
-    return fwrite(data, 1, n, out) == n;
+    return fwrite(data, 1, n, w->file) == n ? LV_OK
+                                            : lv_fail_errno(LV_ERR_IO, "%s: writing", w->path);
 }
 
-/* n values of src_dtype (LV_F32: lv_real) as dtype. */
-static bool put_values(FILE *out, const void *src, lv_dtype src_dtype, int64_t n, lv_dtype dtype,
-                       piece *room)
+/* A piece of the tensors. */
+static int put_piece(writer *w, const void *data, int64_t n_bytes)
 {
-    size_t value_bytes = lv_dtype_bytes(dtype);
-    if (src_dtype == dtype && dtype != LV_F32) {
-        return put(out, src, (size_t)n * value_bytes);
+    int rc = put(w, data, (size_t)n_bytes);
+    if (rc == LV_OK && (rc = lv_fail_point("model.piece")) < 0) {
+        return lv_fail_within("%s: writing", w->path);
     }
-    for (int64_t i = 0; i < n; i += PIECE_VALUES) {
+    w->done_bytes += n_bytes;
+    if (rc == LV_OK && w->progress) {
+        w->progress(w->done_bytes, w->all_bytes);
+    }
+    return rc;
+}
+
+static int put_bytes(writer *w, const char *data, int64_t n_bytes)
+{
+    int rc = LV_OK;
+    for (int64_t at = 0, n; rc == LV_OK && at < n_bytes; at += n) {
+        n = n_bytes - at < (int64_t)sizeof w->bytes ? n_bytes - at : (int64_t)sizeof w->bytes;
+        rc = put_piece(w, data + at, n);
+    }
+    return rc;
+}
+
+/* n values of src_dtype, at any alignment, as dtype. */
+static int put_values(writer *w, const void *src, lv_dtype src_dtype, int64_t n, lv_dtype dtype)
+{
+    int rc = LV_OK;
+    if (src_dtype == dtype) {
+        return put_bytes(w, src, n * (int64_t)lv_dtype_bytes(dtype));
+    }
+    for (int64_t i = 0; rc == LV_OK && i < n; i += PIECE_VALUES) {
         int64_t m = n - i < PIECE_VALUES ? n - i : PIECE_VALUES;
-        const lv_real *values = (const lv_real *)src + i;
-        if (src_dtype != LV_F32) {
-            const char *halves = (const char *)src + i * (int64_t)lv_dtype_bytes(src_dtype);
-            lv_convert_to_real(room->values, halves, src_dtype, m);
-            values = room->values;
-        }
-        lv_convert_from_real(room->bytes, dtype, values, m);
-        if (!put(out, room->bytes, (size_t)m * value_bytes)) {
-            return false;
-        }
+        lv_convert_to_real(w->values, lv_element_const(src, src_dtype, i), src_dtype, m);
+        lv_convert_from_real(w->bytes, dtype, w->values, m);
+        rc = put_piece(w, w->bytes, m * (int64_t)lv_dtype_bytes(dtype));
     }
-    return true;
+    return rc;
 }
 
-static bool put_source(FILE *out, const lv_weight_source *source, piece *room)
+static int put_source(writer *w, const lv_weight_source *source)
 {
     const lv_tensor *x = source->tensor;
-    LV_CHECK(x->data && x->n_dims > 0, "%s: no values to write", source->name);
-    bool ok = put_values(out, x->data, x->dtype, lv_tensor_count(x), source->dtype, room);
-    for (int64_t i = 0; ok && i < source->extra_rows; i++) {
-        ok = put_values(out, source->extra_row, LV_F32, row_values(source), source->dtype, room);
+    if (source->as_is) {
+        return put_bytes(w, source->as_is->data, source->as_is->n_bytes);
     }
-    return ok;
+    LV_CHECK(x->data, "%s: no values to write", source->name);
+    int rc = put_values(w, x->data, x->dtype, lv_tensor_count(x), source->dtype);
+    for (int64_t i = 0; rc == LV_OK && i < source->extra_rows; i++) {
+        rc = put_values(w, source->extra_row, LV_F32, extra_values(source) / source->extra_rows,
+                        source->dtype);
+    }
+    return rc;
 }
 
-static int write_contents(FILE *out, const char *path, const lv_weight_source *sources, size_t n)
+static int write_contents(writer *w, const lv_weight_source *sources, size_t n)
 {
     char *header = NULL;
     size_t header_bytes = 0;
     uint8_t length[8];
     int rc = print_header(&header, &header_bytes, sources, n);
     if (rc < 0) {
-        return lv_fail_within("%s", path);
+        return lv_fail_within("%s", w->path);
     }
     for (int i = 0; i < 8; i++) {
         length[i] = (uint8_t)((uint64_t)header_bytes >> 8 * i);
     }
-    bool ok = put(out, length, sizeof length) && put(out, header, header_bytes);
+    rc = put(w, length, sizeof length);
+    rc = rc < 0 ? rc : put(w, header, header_bytes);
     free(header);
-    piece *room = malloc(sizeof *room);
-    if (!room) {
+    for (size_t i = 0; rc == LV_OK && i < n; i++) {
+        rc = put_source(w, &sources[i]);
+    }
+    return rc;
+}
+
+static int write_file(writer *w, const char *path, const lv_weight_source *sources, size_t n)
+{
+    lv_new_file out = {0};
+    int rc = lv_new_file_open(&out, path);
+    if (rc == LV_OK) {
+        w->file = out.file;
+        w->path = out.beside;
+        rc = write_contents(w, sources, n);
+    }
+    return lv_new_file_close(&out, rc);
+}
+
+static int writer_create(writer **out, const char *path, lv_weights_progress progress,
+                         const lv_weight_source *sources, size_t n)
+{
+    writer *w = malloc(sizeof *w);
+    if (!w) {
         return lv_fail(LV_ERR_MEMORY, "%s: no memory to write", path);
     }
-    for (size_t i = 0; ok && i < n; i++) {
-        ok = put_source(out, &sources[i], room);
+    w->progress = progress;
+    w->done_bytes = w->all_bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        w->all_bytes += source_bytes(&sources[i]);
     }
-    rc = ok ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: writing", path);
-    free(room);
-    return rc;
+    *out = w;
+    return LV_OK;
 }
 
 int lv_weights_write_file(const char *path, const lv_weight_source *sources, size_t n)
 {
-    lv_new_file out = {0};
-    int rc = lv_new_file_open(&out, path);
-    rc = rc < 0 ? rc : write_contents(out.file, out.beside, sources, n);
-    return lv_new_file_close(&out, rc);
+    writer *w = NULL;
+    int rc = writer_create(&w, path, NULL, sources, n);
+    rc = rc < 0 ? rc : write_file(w, path, sources, n);
+    free(w);
+    return rc;
 }
 
 /* first[k] = the source that begins file k, first[n_files] = n. */
@@ -197,11 +253,18 @@ static int write_index(const char *path, const lv_weight_source *sources, const 
 int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
                      int64_t max_file_bytes)
 {
-    int rc = LV_OK;
+    return lv_weights_write_told(dir, sources, n, max_file_bytes, NULL);
+}
+
+int lv_weights_write_told(const char *dir, const lv_weight_source *sources, size_t n,
+                          int64_t max_file_bytes, lv_weights_progress progress)
+{
+    writer *w = NULL;
     char *index = lv_path("%s/model.safetensors.index.json", dir);
     size_t *first = malloc((n + 2) * sizeof *first);
-    if (!first) {
-        rc = lv_fail(LV_ERR_MEMORY, "%s: out of memory", dir);
+    int rc = first ? writer_create(&w, dir, progress, sources, n)
+                   : lv_fail(LV_ERR_MEMORY, "%s: out of memory", dir);
+    if (rc < 0) {
         goto fail;
     }
     LV_CHECK(n > 0, "%s: no tensors to write", dir);
@@ -209,7 +272,7 @@ int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
     for (size_t k = 0; k < n_files && rc == LV_OK; k++) {
         char *name = shard_name(k, n_files);
         char *path = lv_path("%s/%s", dir, name);
-        rc = lv_weights_write_file(path, sources + first[k], first[k + 1] - first[k]);
+        rc = write_file(w, path, sources + first[k], first[k + 1] - first[k]);
         free(name);
         free(path);
     }
@@ -223,6 +286,7 @@ int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
     unlink(n_files > 1 ? single : index); /* of an earlier model; most often not there */
     free(single);
 fail:
+    free(w);
     free(first);
     free(index);
     return rc;

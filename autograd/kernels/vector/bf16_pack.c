@@ -36,7 +36,7 @@ static inline __m512i gather_lanes(const char *at, int64_t bytes)
 
 /* to[j][i] = from[i][j], 16 x 16 pairs; from memory in lanes, so that half of the shuffles are
  * loads. */
-static void transpose_block(char *to, int64_t to_bytes, block from)
+static void transpose(char *to, int64_t to_bytes, block from)
 {
     for (int64_t c = 0; c < 4; c++) {
         __m512i r[4];
@@ -72,7 +72,7 @@ static inline void store_quad(char *at, quad x)
 }
 
 /* to[j][i] = from[i][j], 16 x 16 pairs */
-static void transpose_block(char *to, int64_t to_bytes, block from)
+static void transpose(char *to, int64_t to_bytes, block from)
 {
     for (int64_t i = 0; i < LINES; i += 4) {
         for (int64_t j = 0; j < LINES; j += 4) {
@@ -215,20 +215,20 @@ static void pack_rows(char *to, int64_t to_bytes, const source *x, int64_t m, in
         interleave((char *)pairs, from);
         from = (block){(const char *)pairs, ROW_BYTES};
         if (rows == LINES) {
-            transpose_block(to, to_bytes, from);
+            transpose(to, to_bytes, from);
             return;
         }
-        transpose_block((char *)buf, ROW_BYTES, from);
+        transpose((char *)buf, ROW_BYTES, from);
         from = (block){(const char *)buf, ROW_BYTES};
     }
     copy_rows(to, to_bytes, from, rows);
 }
 
 /* Blocks are taken along the rows of memory: far strides are for the packed side, in the cache. */
-void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, int64_t ld, const lv_matrix *A, int64_t M, int64_t K)
+void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, const lv_matrix *A, int64_t M, int64_t K)
 {
     const source x = source_of(A, !A->transposed, M, K);
-    int64_t bytes = ld * (int64_t)sizeof *dst;
+    int64_t bytes = lv_bf16_depth(K) * (int64_t)sizeof *dst;
     if (x.along) {
         for (int64_t m = 0; m < M; m += LINES) {
             for (int64_t k = 0; k < K; k += DEPTH) {
@@ -255,8 +255,8 @@ void LV_LEVEL(bf16_pack_panels)(uint16_t *dst, const lv_matrix *B, int64_t K, in
         for (int64_t n = 0; n < N; n += LINES) {
             for (int64_t k = 0; k < K; k += DEPTH) {
                 prefetch(&x, n + LINES, k);
-                transpose_block((char *)(dst + n / LINES * panel + k * LINES),
-                                LINES * (int64_t)sizeof(uint32_t), find(buf, &x, n, k));
+                transpose((char *)(dst + n / LINES * panel + k * LINES),
+                          LINES * (int64_t)sizeof(uint32_t), find(buf, &x, n, k));
             }
         }
         return;
@@ -265,28 +265,6 @@ void LV_LEVEL(bf16_pack_panels)(uint16_t *dst, const lv_matrix *B, int64_t K, in
         for (int64_t n = 0; n < N; n += LINES) {
             prefetch(&x, n, k + DEPTH);
             interleave((char *)(dst + n / LINES * panel + k * LINES), find(buf, &x, n, k));
-        }
-    }
-}
-
-void LV_LEVEL(transpose)(lv_real *dst, int64_t dst_ld, const lv_real *src, int64_t src_ld,
-                         int64_t rows, int64_t columns)
-{
-    const int64_t size = sizeof *dst;
-    for (int64_t r = 0; r < rows; r += LINES) {
-        for (int64_t c = 0; c < columns; c += LINES) {
-            const lv_real *from = src + r * src_ld + c;
-            lv_real *to = dst + c * dst_ld + r;
-            if (size == sizeof(float) && r + LINES <= rows && c + LINES <= columns) {
-                transpose_block((char *)to, dst_ld * size,
-                                (block){(const char *)from, src_ld * size});
-                continue;
-            }
-            for (int64_t i = 0; i < LINES && r + i < rows; i++) {
-                for (int64_t j = 0; j < LINES && c + j < columns; j++) {
-                    to[j * dst_ld + i] = from[i * src_ld + j];
-                }
-            }
         }
     }
 }

@@ -12,6 +12,12 @@
 
 enum { CHUNK = 512 };
 
+/* Elements of the chunk that begins at at, of n in all. */
+static inline int64_t chunk_count(int64_t n, int64_t at)
+{
+    return n - at < CHUNK ? n - at : CHUNK;
+}
+
 static inline float chunk_widen(uint16_t h)
 {
     uint32_t bits = (uint32_t)h << 16;
@@ -26,20 +32,37 @@ static inline uint16_t chunk_narrow(float f)
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-    uint32_t quiet = bits | 0x400000;
-    return (uint16_t)(((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded) >> 16);
+    return (uint16_t)(f != f ? 0x7fc0 : rounded >> 16);
 }
 
-/* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. */
+/* One element, for loops in which dtype is a constant: these vectorise. */
+static inline lv_real element_read(const void *x, lv_dtype dtype, int64_t i)
+{
+    return dtype == LV_F32 ? ((const lv_real *)x)[i] : chunk_widen(((const uint16_t *)x)[i]);
+}
+
+static inline void element_write(void *y, lv_dtype dtype, int64_t i, lv_real value)
+{
+    if (dtype == LV_F32) {
+        ((lv_real *)y)[i] = value;
+    } else {
+        ((uint16_t *)y)[i] = chunk_narrow((float)value);
+    }
+}
+
+/* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. bf16 may lie at any
+ * address, as mapped weights do. */
 static inline const lv_real *chunk_read(lv_real buf[CHUNK], const void *x, lv_dtype dtype,
                                         int64_t at, int64_t n)
 {
     if (dtype == LV_F32) {
         return (const lv_real *)x + at;
     }
-    const uint16_t *from = (const uint16_t *)x + at;
+    const char *from = (const char *)x + at * (int64_t)sizeof(uint16_t);
     for (int64_t i = 0; i < n; i++) {
-        buf[i] = chunk_widen(from[i]);
+        uint16_t h;
+        memcpy(&h, from + i * (int64_t)sizeof h, sizeof h);
+        buf[i] = chunk_widen(h);
     }
     return buf;
 }
@@ -71,10 +94,11 @@ static inline void chunk_add(lv_grad y, int64_t at, const lv_real *values, int64
         for (int64_t i = 0; i < n; i++) {
             target[i] = before[i] + values[i];
         }
-    } else {
+        values = target;
+    } else if (y.dtype == LV_F32) {
         memcpy(target, values, (size_t)n * sizeof *target);
     }
-    chunk_write(y.data, y.dtype, at, target, n);
+    chunk_write(y.data, y.dtype, at, values, n);
 }
 
 #endif

@@ -8,24 +8,20 @@ void LV_LEVEL(gemm_finish)(void *C, lv_dtype C_dtype, bool add, const lv_real *s
     lv_real values[CHUNK], buf[CHUNK];
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t m = n - at < CHUNK ? n - at : CHUNK;
-        const lv_real *from = sum + at;
+        const lv_real *value = sum + at;
         if (bias) {
             for (int64_t i = 0; i < m; i++) {
-                values[i] = from[i] + bias[at + i];
+                values[i] = value[i] + bias[at + i];
             }
-            from = values;
+            value = values;
         }
         if (residual) {
             const lv_real *more = chunk_read(buf, residual, C_dtype, at, m);
             for (int64_t i = 0; i < m; i++) {
-                values[i] = from[i] + more[i];
+                values[i] = value[i] + more[i];
             }
-            from = values;
+            value = values;
         }
-        if (add || C_dtype == LV_F32) {
-            chunk_add((lv_grad){C, C_dtype, add}, at, from, m);
-        } else {
-            chunk_write(C, C_dtype, at, from, m);
-        }
+        chunk_add((lv_grad){C, C_dtype, add}, at, value, m);
     }
 }

@@ -116,7 +116,7 @@ void golden_options(const golden *g, lv_llava_options *options)
 }
 
 lv_llava *golden_model(const golden *g, const char *const *trainable, size_t n_trainable,
-                       bool recompute)
+                       bool recompute, lv_precision precision)
 {
     lv_llava_options options;
     lv_llava *model = NULL;
@@ -124,6 +124,7 @@ lv_llava *golden_model(const golden *g, const char *const *trainable, size_t n_t
     options.trainable = trainable;
     options.n_trainable = n_trainable;
     options.recompute = recompute;
+    options.precision = precision;
     golden_ok(lv_llava_open(&model, &options));
     return model;
 }

@@ -34,7 +34,7 @@ void golden_close(golden *g);
 
 /* golden_model: the shape's model, with those parts trainable. */
 lv_llava *golden_model(const golden *g, const char *const *trainable, size_t n_trainable,
-                       bool recompute);
+                       bool recompute, lv_precision precision);
 void golden_options(const golden *g, lv_llava_options *options);
 
 /* golden_batch_of: samples, of the shape's or made up, as one micro-batch; golden_batch_free. */

@@ -77,7 +77,7 @@ static void run_close(run *r)
 
 static void trainer_open(trainer *t, const run *r, bool recompute)
 {
-    t->model = golden_model(&t->g, r->trainable, r->n_trainable, recompute);
+    t->model = golden_model(&t->g, r->trainable, r->n_trainable, recompute, LV_PRECISION_F32);
     t->tape = NULL;
     golden_ok(lv_tape_create(&t->tape, 0));
     lv_params *params = lv_llava_params(t->model);
@@ -134,8 +134,8 @@ static void update(trainer *t, const run *r, int step, double grad_scale)
         hyper.weight_decay = param->decay ? r->hyper.weight_decay : 0;
         if (param->trainable) {
             const int64_t at = param->offset;
-            lv_adamw_step(w + at, t->m + at, t->v + at, grad + at, lv_tensor_count(&param->tensor),
-                          &hyper, grad_scale, step + 1);
+            lv_adamw_step(w + at, t->m + at, t->v + at, NULL, grad + at,
+                          lv_tensor_count(&param->tensor), &hyper, grad_scale, step + 1);
         }
     }
 }

@@ -290,6 +290,113 @@ static void activation_gradients_are_used_again(void **state)
     param_free(&w);
 }
 
+/* The same layer, which gives back what it is done with: with frozen weights the second linear's
+ * input is read by no backward pass. */
+static lv_tensor *sparing_layer(lv_tape *on, const void *context, lv_tensor *x)
+{
+    const layer_context *of = context;
+    lv_tensor *a = lv_quick_gelu(on, x);
+    lv_tensor *b = lv_gelu(on, a);
+    lv_tape_done(on, a);
+    lv_tensor *y = lv_linear(on, b, of->w, NULL, x);
+    lv_tape_done(on, b);
+    return y;
+}
+
+/* The gradient of x through n layers into dx (T,H). returns the arena's use after the forward
+ * pass; the backward pass's peak is added to *peak. */
+static size_t through_layers(lv_segment *segment, bool recompute, int n, const layer_context *of,
+                             lv_tensor *x, size_t *peak)
+{
+    lv_tape *on = NULL;
+    int32_t labels[T] = {0};
+    lv_tensor head = param(VOCAB, H, false, 3);
+    assert_int_equal(lv_tape_create(&on, (size_t)1 << 28), 0);
+    memset(x->grad, 0, T * H * sizeof(lv_real));
+    lv_tensor *y = lv_linear(on, x, of->w, NULL, NULL);
+    for (int i = 0; i < n; i++) {
+        lv_tensor *next = recompute ? lv_recompute(on, segment, of, y) : segment(on, of, y);
+        lv_tape_done(on, y);
+        y = next;
+    }
+    size_t used = lv_tape_mark(on);
+    lv_backward(on, lv_cross_entropy(on, y, &head, labels, NULL));
+    *peak = lv_tape_peak_bytes(on);
+    lv_tape_destroy(&on);
+    param_free(&head);
+    return used;
+}
+
+static void what_no_backward_pass_reads_is_used_again(void **state)
+{
+    (void)state;
+    const size_t activation = T * H * sizeof(lv_real);
+    for (int trained = 0; trained < 2; trained++) {
+        lv_tensor w = param(H, H, trained, 1), x = param(T, H, true, 2);
+        const layer_context of = {&w};
+        lv_real dx[2][T * H];
+        size_t peak, used[2][2];
+        for (int sparing = 0; sparing < 2; sparing++) {
+            lv_segment *segment = sparing ? sparing_layer : layer;
+            used[sparing][0] = through_layers(segment, false, 3, &of, &x, &peak);
+            used[sparing][1] = through_layers(segment, false, 4, &of, &x, &peak);
+            memcpy(dx[sparing], x.grad, sizeof dx[sparing]);
+        }
+        assert_memory_equal(dx[0], dx[1], sizeof dx[0]);
+        size_t layer_bytes = used[0][1] - used[0][0], spared = used[1][1] - used[1][0];
+        assert_true(layer_bytes >= 3 * activation);
+        /* x and a for both, b for dW, y */
+        assert_true(spared < layer_bytes - (trained ? 0 : activation) + 64);
+        assert_true(spared >= (trained ? 3 : 2) * activation);
+        param_free(&w);
+        param_free(&x);
+    }
+}
+
+static void a_segment_takes_nothing_that_outlives_it(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, false, 1), x = param(T, H, true, 2);
+    const layer_context of = {&w};
+    const size_t activation = T * H * sizeof(lv_real);
+    lv_real plain[T * H];
+    size_t few, many;
+    through_layers(layer, false, 24, &of, &x, &few);
+    memcpy(plain, x.grad, sizeof plain);
+    through_layers(sparing_layer, true, 12, &of, &x, &few);
+    through_layers(sparing_layer, true, 24, &of, &x, &many);
+    assert_memory_equal(plain, x.grad, sizeof plain);
+    assert_true(many - few <= 12 * (activation + 1024)); /* a layer's input each, and records */
+    param_free(&w);
+    param_free(&x);
+}
+
+static void what_is_needed_or_not_the_tapes_stays(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, true, 1);
+    lv_tensor *x = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){T, H});
+    memset(x->data, 0, T * H * sizeof(lv_real));
+    lv_tensor *view = lv_tape_view(tape, x->data, LV_F32, 2, x->shape);
+    lv_tensor *y = lv_linear(tape, x, &w, NULL, NULL), *z = lv_gelu(tape, y);
+    void *of_y = y->data, *of_z = z->data;
+    lv_tape_done(tape, view); /* somebody else's data */
+    lv_tape_done(tape, &w);
+    assert_ptr_equal(view->data, x->data);
+    assert_non_null(w.data);
+    lv_tape_done(tape, x); /* read for dW */
+    lv_tape_done(tape, y); /* read by gelu's backward pass */
+    assert_non_null(x->data);
+    assert_ptr_equal(y->data, of_y);
+    lv_tape_done(tape, z);
+    assert_null(z->data);
+    lv_tape_done(tape, z); /* twice is once */
+    assert_ptr_equal(lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){T, H})->data, of_z);
+    assert_ptr_not_equal(lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){T, H})->data, of_z);
+    lv_tape_reset(tape);
+    param_free(&w);
+}
+
 static void no_rows_cost_nothing(void **state)
 {
     (void)state;
@@ -336,6 +443,9 @@ int main(void)
         cmocka_unit_test_setup(four_threads_give_the_same_bits_twice, reset),
         cmocka_unit_test_setup(gradients_of_parameters_add_up_over_tapes, reset),
         cmocka_unit_test_setup(activation_gradients_are_used_again, reset),
+        cmocka_unit_test_setup(what_no_backward_pass_reads_is_used_again, reset),
+        cmocka_unit_test_setup(a_segment_takes_nothing_that_outlives_it, reset),
+        cmocka_unit_test_setup(what_is_needed_or_not_the_tapes_stays, reset),
         cmocka_unit_test_setup(no_rows_cost_nothing, reset),
     };
     return cmocka_run_group_tests_name("tape", tests, start, stop);

@@ -324,7 +324,7 @@ static void read_ahead_stays_within_its_bytes(void **state)
     fake_pack_destroy(pack);
 }
 
-static atomic_int n_signals_elsewhere, n_signals;
+static atomic_int n_signals_elsewhere, n_signals, n_begun;
 static pthread_t main_thread;
 
 static void count_signal(int signal)
@@ -361,6 +361,25 @@ static void signals_reach_the_main_thread_and_no_worker(void **state)
     assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
 }
 
+static void count_beginning(const void *context)
+{
+    assert_ptr_equal(context, &main_thread);
+    atomic_fetch_add(&n_begun, !pthread_equal(pthread_self(), main_thread));
+}
+
+static void every_worker_begins_with_what_it_was_given_to_call(void **state)
+{
+    fixture *f = *state;
+    lv_loader *loader;
+    main_thread = pthread_self();
+    f->options.n_workers = 3;
+    f->options.begin_thread = count_beginning;
+    f->options.thread_context = &main_thread;
+    assert_int_equal(lv_loader_create(&loader, &f->options), 0);
+    lv_loader_destroy(&loader);
+    assert_int_equal(atomic_load(&n_begun), 3);
+}
+
 static void packs_that_do_not_fit_are_refused_before_any_thread(void **state)
 {
     fixture *f = *state;
@@ -391,6 +410,7 @@ int main(void)
         TEST(destroy_at_any_time_ends_without_deadlock),
         TEST(read_ahead_stays_within_its_bytes),
         TEST(signals_reach_the_main_thread_and_no_worker),
+        TEST(every_worker_begins_with_what_it_was_given_to_call),
         TEST(packs_that_do_not_fit_are_refused_before_any_thread),
     };
     return cmocka_run_group_tests_name("data/loader", tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/kernels/convert.h"
 #include "optim/adamw.h"
 #include "tests/units/optim/golden.h"
 
@@ -67,7 +68,7 @@ static void adamw_equals_torch_over_20_steps_with_decay_and_changing_lr(void **s
                 grad[i] = golden_gradient(step, i);
             }
             hyper.lr = golden_double(golden);
-            lv_adamw_step(w, m, v, grad, n, &hyper, scale, step + 1);
+            lv_adamw_step(w, m, v, NULL, grad, n, &hyper, scale, step + 1);
             assert_row_near(golden, w, n, &largest_w);
             assert_row_near(golden, m, n, &largest_m);
             assert_row_near(golden, v, n, &largest_v);
@@ -86,23 +87,33 @@ static void adamw_updates_each_element_alone_and_no_other(void **state)
     lv_real *all = calloc(4 * (size_t)(N + GUARD), sizeof *all);
     assert_non_null(all);
     lv_real *w = all, *m = w + N + GUARD, *v = m + N + GUARD, *grad = v + N + GUARD;
+    uint16_t *working = calloc(N + GUARD, sizeof *working);
+    assert_non_null(working);
     for (int64_t i = 0; i < N + GUARD; i++) {
         w[i] = golden_weight(i);
         grad[i] = golden_gradient(1, i);
     }
     lv_adamw hyper = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
-    lv_adamw_step(w, m, v, grad, N, &hyper, 0.5, 3);
+    lv_adamw_step(w, m, v, working, grad, N, &hyper, 0.5, 3);
     for (int64_t i = 0; i < N + GUARD; i++) {
         lv_real w1 = golden_weight(i), m1 = 0, v1 = 0, g1 = golden_gradient(1, i);
+        uint16_t working1 = 0;
         if (i < N) {
-            lv_adamw_step(&w1, &m1, &v1, &g1, 1, &hyper, 0.5, 3);
+            lv_adamw_step(&w1, &m1, &v1, &working1, &g1, 1, &hyper, 0.5, 3);
         }
         assert_memory_equal(&w[i], &w1, sizeof w1);
         assert_memory_equal(&m[i], &m1, sizeof m1);
         assert_memory_equal(&v[i], &v1, sizeof v1);
         assert_true(grad[i] == golden_gradient(1, i));
+        assert_int_equal(working[i], working1);
+        if (i < N) {
+            uint16_t rounded;
+            lv_convert_from_real(&rounded, LV_BF16, &w1, 1);
+            assert_int_equal(working1, rounded);
+        }
     }
     free(all);
+    free(working);
 }
 
 static void adamw_with_lr_0_keeps_the_weights_and_moves_the_moments(void **state)
@@ -110,7 +121,7 @@ static void adamw_with_lr_0_keeps_the_weights_and_moves_the_moments(void **state
     (void)state;
     lv_real w = 0.1f, m = 0, v = 0, grad = 2;
     lv_adamw hyper = {.lr = 0, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
-    lv_adamw_step(&w, &m, &v, &grad, 1, &hyper, 1, 1);
+    lv_adamw_step(&w, &m, &v, NULL, &grad, 1, &hyper, 1, 1);
     assert_true(w == 0.1f);
     assert_float_equal(m, 0.2, 1e-6);
     assert_float_equal(v, 0.004, 1e-8);

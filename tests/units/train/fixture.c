@@ -202,18 +202,20 @@ lv_params *fixture_declare(const lv_llava_config *config)
     return params;
 }
 
+/* 7 bits of mantissa and 5 of exponent: distinct for 8192 elements, within f16. */
+static double distinct(const void *first, int64_t i)
+{
+    int64_t k = *(const int64_t *)first + i;
+    return (double)((128 + k % 128) * (k & 4096 ? -1 : 1)) / (double)((int64_t)64 << (k / 128 % 8));
+}
+
 void fixture_fill(lv_params *params)
 {
-    int64_t next = 0;
+    int64_t first = 0;
     for (size_t i = 0; i < lv_params_count(params); i++) {
         lv_param *param = lv_params_at(params, i);
-        assert_int_equal(lv_params_reserve(params, param), LV_OK);
-        lv_real *x = lv_tensor_real(&param->tensor);
-        for (int64_t k = 0; k < lv_tensor_count(&param->tensor); k++, next++) {
-            /* 7 bits of mantissa and 5 of exponent: distinct for 8192 elements, within f16 */
-            x[k] = (lv_real)((128 + next % 128) * (next & 4096 ? -1 : 1)) /
-                   (lv_real)((int64_t)64 << (next / 128 % 8));
-        }
+        assert_int_equal(lv_params_fill(params, param, distinct, &first), LV_OK);
+        first += lv_tensor_count(&param->tensor);
     }
 }
 

@@ -27,7 +27,7 @@ static int open_fixture(void **state)
     fixture *f = calloc(1, sizeof *f);
     const int sample = TWO_IMAGES;
     golden_open(&f->g, "gqa");
-    f->model = golden_model(&f->g, NULL, 0, false);
+    f->model = golden_model(&f->g, NULL, 0, false, LV_PRECISION_F32);
     golden_batch(&f->prompt, &f->g, f->model, &sample, 1);
     *state = f;
     return 0;
@@ -59,6 +59,7 @@ static void logits_after(fixture *f, const int32_t *tokens, int64_t n, lv_real *
     sample.supervised = calloc((size_t)sample.n, 1);
     golden_batch_of(&batch, &f->g, f->model, &sample, 1);
     golden_ok(lv_tape_create(&tape, 0));
+    lv_tape_dtype_set(tape, lv_llava_dtype(f->model));
     int32_t last = (int32_t)(batch.seq_start[1] - 1);
     memcpy(out, lv_tensor_real(lv_llava_logits(f->model, tape, &batch, &last, 1)),
            VOCAB * sizeof *out);
@@ -84,6 +85,47 @@ static void greedy_with_the_cache_is_greedy_without_it(void **state)
         }
         assert_int_equal(tokens[i], best);
     }
+}
+
+/* In bf16 the cache holds rounded keys, as the run without it has them, but sums are cut otherwise:
+ * what is chosen is the largest up to a few steps of bf16. */
+static void in_bf16_the_cache_chooses_as_well_as_without_it(void **state)
+{
+    fixture *f = *state;
+    lv_llava *f32 = f->model;
+    int32_t tokens[MAX_NEW], of_f32[MAX_NEW];
+    int64_t n = 0;
+    f->model = golden_model(&f->g, NULL, 0, false, LV_PRECISION_BF16);
+    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, tokens, &n));
+    assert_int_equal(n, MAX_NEW);
+    for (int64_t i = 0; i < n; i++) {
+        lv_real logits[VOCAB], most = -INFINITY, size = 0;
+        logits_after(f, tokens, i, logits);
+        for (int32_t v = 0; v < VOCAB; v++) {
+            most = fmaxf(most, logits[v]);
+            size = fmaxf(size, fabsf(logits[v]));
+        }
+        assert_true(logits[tokens[i]] >= most - size / 64);
+    }
+    lv_llava_close(&f->model);
+    f->model = f32;
+    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, of_f32, &n));
+    assert_int_equal(tokens[0], of_f32[0]);
+}
+
+static void the_precision_of_the_weights_is_that_of_the_embedding(void **state)
+{
+    fixture *f = *state;
+    golden bf16;
+    assert_int_equal(lv_llava_dtype(f->model), LV_F32);
+    lv_llava *model = golden_model(&f->g, NULL, 0, false, LV_PRECISION_OF_WEIGHTS);
+    assert_int_equal(lv_llava_dtype(model), LV_F32);
+    lv_llava_close(&model);
+    golden_open(&bf16, "llava_bf16");
+    model = golden_model(&bf16, NULL, 0, false, LV_PRECISION_OF_WEIGHTS);
+    assert_int_equal(lv_llava_dtype(model), LV_BF16);
+    lv_llava_close(&model);
+    golden_close(&bf16);
 }
 
 static void text_ends_before_eos(void **state)
@@ -262,6 +304,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_with_the_cache_is_greedy_without_it),
+        cmocka_unit_test(in_bf16_the_cache_chooses_as_well_as_without_it),
+        cmocka_unit_test(the_precision_of_the_weights_is_that_of_the_embedding),
         cmocka_unit_test(text_ends_before_eos),
         cmocka_unit_test(the_caller_can_stop),
         cmocka_unit_test(a_tiny_top_p_is_greedy),

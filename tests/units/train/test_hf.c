@@ -524,8 +524,8 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     bool original = !expect_original, needs_tower = true;
     fixture_fill(saved);
     assert_int_equal(lv_hf_save_llava(saved, &config,
-                                      tokenizer ? fixture_path(state, tokenizer) : NULL, false, dir,
-                                      &original),
+                                      tokenizer ? fixture_path(state, tokenizer) : NULL, false,
+                                      LV_F32, dir, &original),
                      LV_OK);
     assert_int_equal(original, expect_original);
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, dir), LV_OK);
@@ -587,6 +587,58 @@ static void a_grown_vocabulary_gets_rows_of_the_mean(void **state)
         }
     }
     lv_params_destroy(&params);
+}
+
+/* The fixture's values are exact in bf16, so all of it comes back; the mean of the vocabulary is
+ * taken from rows that lie in the file. */
+static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **state)
+{
+    lv_llava_config c = fixture_llava_config("mlp2x_gelu"), loaded;
+    lv_params *saved = fixture_declare(&c);
+    lv_weights *weights = NULL;
+    cJSON *json = NULL;
+    bool original, needs_tower;
+    fixture_fill(saved);
+    char *dir = lv_path("%s", fixture_path(state, "half"));
+    assert_int_equal(lv_hf_save_llava(saved, &c, NULL, false, LV_BF16, dir, &original), LV_OK);
+    assert_int_equal(lv_json_read(&json, fixture_path(state, "half/config.json")), LV_OK);
+    assert_string_equal(lv_json_find(json, "torch_dtype")->valuestring, "bfloat16");
+    cJSON_Delete(json);
+    assert_int_equal(lv_weights_open(&weights, dir), LV_OK);
+    for (size_t i = 0; i < lv_weights_count(weights); i++) {
+        assert_int_equal(lv_weights_at(weights, i)->dtype, LV_BF16);
+    }
+    lv_weights_close(&weights);
+
+    assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, dir), LV_OK);
+    lv_params *again = fixture_declare(&loaded), *grown;
+    lv_param *embedding = lv_params_find(again, "language_model.model.embed_tokens.weight");
+    embedding->takes_bf16 = true;
+    assert_int_equal(lv_hf_load(again, &loaded, dir, ""), LV_OK);
+    assert_true(embedding->mapped && embedding->tensor.dtype == LV_BF16);
+    loaded.image_token_id = -1;
+    assert_int_equal(lv_hf_save_llava(again, &loaded, NULL, false, LV_F32,
+                                      fixture_path(state, "grown"), &original),
+                     LV_OK);
+    assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, fixture_path(state, "grown")),
+                     LV_OK);
+    assert_int_equal(loaded.text.vocab_size, 128);
+    grown = fixture_declare(&loaded);
+    assert_int_equal(lv_hf_load(grown, &loaded, fixture_path(state, "grown"), ""), LV_OK);
+    fixture_assert_equal(saved, grown);
+    const lv_real *x =
+        lv_tensor_real(&lv_params_find(grown, "language_model.model.embed_tokens.weight")->tensor);
+    for (int k = 0; k < 8; k++) {
+        double mean = 0;
+        for (int r = 0; r < 64; r++) {
+            mean += (double)x[r * 8 + k] / 64;
+        }
+        assert_true(fabs((double)x[100 * 8 + k] - mean) < 1e-6);
+    }
+    lv_params_destroy(&saved);
+    lv_params_destroy(&again);
+    lv_params_destroy(&grown);
+    free(dir);
 }
 
 static void the_image_token_gets_the_tokenizers_next_id(void **state)
@@ -697,7 +749,7 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
     fixture_fill(params);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fixture_write(state, "tokenizer/tokenizer.json", bad[i]);
-        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), false,
+        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), false, LV_F32,
                                       fixture_path(state, "out"), &original),
                      LV_ERR_FORMAT, "tokenizer.json");
         assert_false(lv_file_exists(fixture_path(state, "out")));
@@ -950,7 +1002,8 @@ static void the_processor_says_how_images_are_cut(void **state)
         bool original;
         fixture_fill(params);
         assert_int_equal(
-            lv_hf_save_llava(params, &c, NULL, pad, fixture_path(state, "out"), &original), LV_OK);
+            lv_hf_save_llava(params, &c, NULL, pad, LV_F32, fixture_path(state, "out"), &original),
+            LV_OK);
         assert_int_equal(lv_json_read(&json, fixture_path(state, "out/preprocessor_config.json")),
                          LV_OK);
         assert_string_equal(lv_json_find(json, "image_processor_type")->valuestring,
@@ -990,6 +1043,7 @@ int main(void)
         TEST(all_names_of_llava_7b_map_one_to_one),
         TEST(every_connector_comes_back_as_it_was_saved),
         TEST(a_grown_vocabulary_gets_rows_of_the_mean),
+        TEST(a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows),
         TEST(the_image_token_gets_the_tokenizers_next_id),
         TEST(the_tokenizer_config_keeps_its_numbers_and_lists_the_token),
         TEST(a_tokenizer_without_config_gets_one_with_its_own_pieces),

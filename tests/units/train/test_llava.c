@@ -178,12 +178,68 @@ static void a_fresh_projector_depends_on_seed_and_name_and_on_nothing_else(void 
     lv_llava_close(&c);
 }
 
+/* Operations of the backward pass alone, with those parts trained and that hidden state selected.
+ */
+static double backward_flop(const golden *g, const char *const *trainable, size_t n_trainable,
+                            int select_layer, int64_t *n_rows, int64_t *n_supervised)
+{
+    lv_llava_options options;
+    lv_llava *model = NULL;
+    lv_tape *tape = NULL;
+    lv_batch batch;
+    double loss_sum;
+    golden_options(g, &options);
+    options.trainable = trainable;
+    options.n_trainable = n_trainable;
+    options.vision_select_layer = &select_layer;
+    golden_ok(lv_llava_open(&model, &options));
+    golden_ok(lv_tape_create(&tape, 0));
+    golden_batch_all(&batch, g, model);
+    lv_tensor *loss = lv_llava_loss(model, tape, &batch, &loss_sum);
+    double forward = lv_tape_flop(tape);
+    lv_backward(tape, loss);
+    double backward = lv_tape_flop(tape) - forward;
+    *n_rows = batch.seq_start[batch.n_samples];
+    *n_supervised = batch.n_supervised;
+    for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
+        const lv_param *param = lv_params_at(lv_llava_params(model), i);
+        assert_true(param->trainable || !param->tensor.grad);
+    }
+    golden_batch_free(&batch);
+    lv_tape_destroy(&tape);
+    lv_llava_close(&model);
+    return backward;
+}
+
+static void stage_1_multiplies_for_no_gradient_of_tower_or_frozen_weights(void **state)
+{
+    const golden *g = *state;
+    static const char *const both[] = {"projector", "language_model"};
+    int64_t T, R;
+    /* the backward pass does not know how many layers of the tower were run */
+    double stage1 = backward_flop(g, both, 1, -2, &T, &R);
+    assert_true(stage1 > 0 && stage1 == backward_flop(g, both, 1, 0, &T, &R));
+    /* what stage 2 adds is the gradients of the language model's matrices, and nothing else */
+    double stage2 = backward_flop(g, both, 2, -2, &T, &R), weights = 0;
+    lv_llava *model = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
+    for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
+        const lv_param *param = lv_params_at(lv_llava_params(model), i);
+        bool head = strstr(param->name, "lm_head") != NULL;
+        if (strncmp(param->name, "language_model.", 15) == 0 &&
+            (strstr(param->name, "_proj.weight") || head)) {
+            weights += 2.0 * (double)lv_tensor_count(&param->tensor) * (double)(head ? R : T);
+        }
+    }
+    lv_llava_close(&model);
+    assert_true(weights > 0 && stage2 - stage1 == weights);
+}
+
 static void the_fingerprint_is_of_the_frozen_files(void **state)
 {
     golden *g = *state;
     lv_llava_options options;
-    lv_llava *frozen = golden_model(g, NULL, 0, false);
-    lv_llava *stage1 = golden_model(g, projector_only, 1, false);
+    lv_llava *frozen = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
+    lv_llava *stage1 = golden_model(g, projector_only, 1, false, LV_PRECISION_F32);
     lv_llava *stage1_fresh = NULL;
     golden_options(g, &options);
     options.projector_weights = NULL;
@@ -202,7 +258,7 @@ static void vision_input_is_the_towers(void **state)
 {
     golden other;
     lv_vision_input input;
-    lv_llava *model = golden_model(*state, NULL, 0, false);
+    lv_llava *model = golden_model(*state, NULL, 0, false, LV_PRECISION_F32);
     lv_llava_vision_input(model, LV_ASPECT_PAD, &input);
     assert_int_equal(input.image_size, 8);
     assert_int_equal(input.rows_per_image, 4);
@@ -212,7 +268,7 @@ static void vision_input_is_the_towers(void **state)
     lv_llava_close(&model);
 
     golden_open(&other, "bias");
-    model = golden_model(&other, NULL, 0, false);
+    model = golden_model(&other, NULL, 0, false, LV_PRECISION_F32);
     lv_llava_vision_input(model, LV_ASPECT_SQUARE, &input);
     assert_int_equal(input.rows_per_image, 5); /* with the class row */
     lv_llava_close(&model);
@@ -260,14 +316,15 @@ static void write_original(const golden *g, const char *dir)
     lv_weight_source sources[64];
     char *names[64];
     size_t n = 0;
-    lv_llava *model = golden_model(g, NULL, 0, false);
+    lv_llava *model = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
     for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
         const lv_param *param = lv_params_at(lv_llava_params(model), i);
         const char *tail = strchr(param->name, '.') + 1;
         if (strncmp(param->name, "vision_tower", 12) != 0) {
             bool text = strncmp(param->name, "language_model", 14) == 0;
             names[n] = lv_path("%s%s", text ? "" : "model.mm_projector.", tail);
-            sources[n] = (lv_weight_source){names[n], &param->tensor, LV_F32, 0, NULL};
+            sources[n] =
+                (lv_weight_source){.name = names[n], .tensor = &param->tensor, .dtype = LV_F32};
             n++;
         }
     }
@@ -305,7 +362,7 @@ static void a_batch_of_text_gives_the_projector_no_gradient(void **state)
     lv_tape *tape = NULL;
     lv_batch batch;
     const int text_only = TEXT_ONLY;
-    lv_llava *model = golden_model(g, projector_only, 1, false);
+    lv_llava *model = golden_model(g, projector_only, 1, false, LV_PRECISION_F32);
     golden_ok(lv_tape_create(&tape, 0));
     golden_batch(&batch, g, model, &text_only, 1);
     assert_null(lv_llava_features(model, tape, &batch));
@@ -323,7 +380,7 @@ static void a_batch_of_text_gives_the_projector_no_gradient(void **state)
 static void a_batch_without_labels_has_loss_zero_and_no_gradient(void **state)
 {
     golden *g = *state;
-    lv_llava *model = golden_model(g, everything, 3, false);
+    lv_llava *model = golden_model(g, everything, 3, false, LV_PRECISION_F32);
     golden_sample sample = g->samples[TWO_IMAGES];
     sample.supervised = calloc((size_t)sample.n, 1);
     assert_true(run(g, model, &sample, 1, NULL) == 0);
@@ -339,7 +396,7 @@ static void an_image_alone_in_front_of_one_token_is_a_sample(void **state)
     uint8_t supervised[] = {0, 1};
     const golden_sample sample = {
         .tokens = tokens, .supervised = supervised, .n = 2, .n_images = 1};
-    lv_llava *model = golden_model(g, everything, 3, false);
+    lv_llava *model = golden_model(g, everything, 3, false, LV_PRECISION_F32);
     double loss = run(g, model, &sample, 1, NULL);
     assert_true(isfinite(loss) && loss > 0);
     assert_true(flat_grad_norm(model) > 0);
@@ -349,8 +406,8 @@ static void an_image_alone_in_front_of_one_token_is_a_sample(void **state)
 /* Whatever subset is trained, its gradients are those of training everything. */
 static void partial_gradients_equal(const golden *g, const char *glob, bool recompute)
 {
-    lv_llava *all = golden_model(g, everything, 3, false);
-    lv_llava *part = golden_model(g, &glob, 1, recompute);
+    lv_llava *all = golden_model(g, everything, 3, false, LV_PRECISION_F32);
+    lv_llava *part = golden_model(g, &glob, 1, recompute, LV_PRECISION_F32);
     run(g, all, g->samples, g->n_samples, NULL);
     run(g, part, g->samples, g->n_samples, NULL);
     size_t n_trained = 0;
@@ -457,7 +514,7 @@ static void recomputed_layers_cost_little_more_than_their_inputs(void **state)
 static void positions_may_run_beyond_the_models_own(void **state)
 {
     golden *g = *state;
-    lv_llava *model = golden_model(g, projector_only, 1, false);
+    lv_llava *model = golden_model(g, projector_only, 1, false, LV_PRECISION_F32);
     lv_tape *tape = NULL;
     lv_batch batch;
     double near = 0, far = 0;
@@ -486,6 +543,7 @@ int main(void)
         cmocka_unit_test(what_is_never_run_can_not_be_trained),
         cmocka_unit_test(a_fresh_projector_is_uniform_within_one_over_root_fan_in),
         cmocka_unit_test(a_fresh_projector_depends_on_seed_and_name_and_on_nothing_else),
+        cmocka_unit_test(stage_1_multiplies_for_no_gradient_of_tower_or_frozen_weights),
         cmocka_unit_test(the_fingerprint_is_of_the_frozen_files),
         cmocka_unit_test(vision_input_is_the_towers),
         cmocka_unit_test(an_original_llava_takes_its_tower_from_beside),

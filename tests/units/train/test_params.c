@@ -128,6 +128,12 @@ static void set_converts_unaligned_values_and_refuses_another_shape(void **state
     lv_params_destroy(&params);
 }
 
+static double index_of(const void *context, int64_t i)
+{
+    (void)context;
+    return (double)i;
+}
+
 static void frozen_values_are_read_where_they_lie_if_the_ops_can(void **state)
 {
     (void)state;
@@ -153,9 +159,10 @@ static void frozen_values_are_read_where_they_lie_if_the_ops_can(void **state)
     assert_ptr_equal(tower->tensor.data, bytes + 1);
     assert_int_equal(tower->tensor.dtype, LV_BF16);
 
-    assert_int_equal(lv_params_reserve(params, tower), LV_OK); /* memory that may be written */
+    assert_int_equal(lv_params_fill(params, tower, index_of, NULL), LV_OK);
     assert_ptr_not_equal(tower->tensor.data, bytes + 1);
     assert_int_equal(tower->tensor.dtype, LV_F32);
+    assert_true(lv_tensor_real(&tower->tensor)[5] == 5);
     bf16.shape[1] = 4;
     assert_fails(lv_params_map(params, tower, &bf16), LV_ERR_SHAPE, "vision_tower.a.weight");
     lv_params_destroy(&params);
@@ -173,6 +180,125 @@ static void what_is_trained_is_never_mapped(void **state)
                      LV_OK);
     assert_true(lv_params_flat_data(params)[5] == 6);
     assert_ptr_not_equal(lv_params_flat_data(params), values);
+    lv_params_destroy(&params);
+}
+
+/* ---- a bf16 run ---- */
+
+/* The weights take bf16, the bias does not. */
+static lv_params *declare_bf16_run(const char *trained)
+{
+    lv_params *params = declare_four();
+    lv_params_dtype_set(params, LV_BF16);
+    lv_params_find(params, "projector.0.weight")->takes_bf16 = true;
+    lv_params_find(params, "vision_tower.a.weight")->takes_bf16 = true;
+    lv_params_find(params, "vision_tower.unused.weight")->takes_bf16 = true;
+    assert_int_equal(train(params, trained), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    return params;
+}
+
+static void what_is_trained_in_bf16_has_an_f32_master_and_a_working_copy(void **state)
+{
+    (void)state;
+    lv_params *params = declare_bf16_run("projector");
+    lv_param *w = lv_params_find(params, "projector.0.weight");
+    lv_param *b = lv_params_find(params, "projector.0.bias");
+    const lv_real *master = lv_params_flat_data(params);
+    const uint16_t *working = lv_params_flat_working(params);
+    float values[15] = {1, 1.00390625f, 1.01171875f, 1.005f, -3.0e38f}; /* 1 + 2^-8: half a step */
+    assert_int_equal((uintptr_t)working % 64, 0);
+    assert_int_equal(lv_params_set(params, w, values, LV_F32, 2, (int64_t[]){5, 3}), LV_OK);
+    assert_int_equal(lv_params_set(params, b, values, LV_F32, 1, (int64_t[]){5}), LV_OK);
+
+    assert_int_equal(w->tensor.dtype, LV_BF16);
+    assert_ptr_equal(w->tensor.data, working);
+    assert_ptr_equal(w->tensor.grad, lv_params_flat_grad(params));
+    assert_int_equal(lv_grad_dtype(&w->tensor), LV_F32);
+    assert_memory_equal(master, values, sizeof values);
+    const uint16_t rounded[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xff62, 0}; /* halves to even */
+    assert_memory_equal(working, rounded, sizeof rounded);
+
+    assert_int_equal(b->tensor.dtype, LV_F32); /* a bias: the master itself */
+    assert_ptr_equal(b->tensor.data, master + 15);
+    assert_true(master[15 + 3] == 1.005f);
+
+    lv_tensor exact = lv_params_exact(params, w);
+    assert_int_equal(exact.dtype, LV_F32);
+    assert_ptr_equal(exact.data, master);
+
+    lv_params_flat_data(params)[14] = -2; /* as a checkpoint's values come */
+    lv_params_refresh(params);
+    assert_int_equal(working[14], 0xc000);
+    assert_memory_equal(working, rounded, sizeof rounded);
+    assert_int_equal(lv_params_fill(params, w, index_of, NULL), LV_OK);
+    assert_true(master[14] == 14 && working[14] == 0x4160);
+    lv_params_destroy(&params);
+}
+
+static void bf16_values_are_the_same_bits_in_the_working_copy(void **state)
+{
+    (void)state;
+    enum { N = 1 << 15 };
+    lv_params *params = NULL;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_dtype_set(params, LV_BF16);
+    lv_params_declare(params, "a", 1, (int64_t[]){N}, true, true);
+    lv_params_at(params, 0)->takes_bf16 = true;
+    assert_int_equal(train(params, "a"), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    uint8_t *bytes = malloc(2 * N + 1); /* at an odd address */
+    for (int i = 0; i < N; i++) {
+        const uint16_t finite = (uint16_t)((i & 0x7f7f) | (i & 0x80 ? 0x8000 : 0)); /* no NaN */
+        memcpy(bytes + 1 + 2 * i, &finite, 2);
+    }
+    const int64_t shape = N;
+    assert_int_equal(lv_params_set(params, lv_params_at(params, 0), bytes + 1, LV_BF16, 1, &shape),
+                     LV_OK);
+    assert_memory_equal(lv_params_flat_working(params), bytes + 1, 2 * N);
+    lv_params_refresh(params);
+    assert_memory_equal(lv_params_flat_working(params), bytes + 1, 2 * N);
+    free(bytes);
+    lv_params_destroy(&params);
+}
+
+static void frozen_values_become_bf16_and_the_file_keeps_what_they_were(void **state)
+{
+    (void)state;
+    lv_params *params = declare_bf16_run("projector.0.bias");
+    lv_param *tower = lv_params_find(params, "vision_tower.a.weight");
+    lv_param *unused = lv_params_find(params, "vision_tower.unused.weight");
+    lv_param *projector = lv_params_find(params, "projector.0.weight");
+    const float values[6] = {1, 1.005f, 3, 4, 5, -6};
+    const uint16_t halves[6] = {0x3c00, 0x3c01, 0, 0, 0, 0xc600}; /* 1, 1 + 2^-10, ..., -6 */
+    lv_weight f32 = {.dtype = LV_F32, .n_dims = 2, .shape = {2, 3}, .data = values};
+    lv_weight f16 = {.dtype = LV_F16, .n_dims = 2, .shape = {2, 3}, .data = halves};
+
+    assert_int_equal(lv_params_map(params, tower, &f32), LV_OK);
+    assert_int_equal(tower->tensor.dtype, LV_BF16);
+    assert_false(tower->mapped);
+    const uint16_t rounded[] = {0x3f80, 0x3f81, 0x4040, 0x4080, 0x40a0, 0xc0c0};
+    assert_memory_equal(tower->tensor.data, rounded, sizeof rounded);
+    assert_ptr_equal(lv_params_exact(params, tower).data, values);
+    assert_int_equal(lv_params_exact(params, tower).dtype, LV_F32);
+
+    assert_int_equal(lv_params_map(params, tower, &f16), LV_OK);
+    const uint16_t of_f16[] = {0x3f80, 0x3f80, 0, 0, 0, 0xc0c0};
+    assert_memory_equal(tower->tensor.data, of_f16, sizeof of_f16);
+    assert_int_equal(lv_params_exact(params, tower).dtype, LV_F16);
+
+    /* what nothing reads takes no memory */
+    f32.n_dims = 1;
+    f32.shape[0] = 3;
+    f32.shape[1] = 1;
+    assert_int_equal(lv_params_map(params, unused, &f32), LV_OK);
+    assert_ptr_equal(unused->tensor.data, values);
+
+    /* without a file the values in memory are all there is */
+    assert_int_equal(lv_params_fill(params, projector, index_of, NULL), LV_OK);
+    assert_int_equal(projector->tensor.dtype, LV_BF16);
+    assert_int_equal(((uint16_t *)projector->tensor.data)[3], 0x4040);
+    assert_ptr_equal(lv_params_exact(params, projector).data, projector->tensor.data);
     lv_params_destroy(&params);
 }
 
@@ -204,6 +330,9 @@ int main(void)
         cmocka_unit_test(set_converts_unaligned_values_and_refuses_another_shape),
         cmocka_unit_test(frozen_values_are_read_where_they_lie_if_the_ops_can),
         cmocka_unit_test(what_is_trained_is_never_mapped),
+        cmocka_unit_test(what_is_trained_in_bf16_has_an_f32_master_and_a_working_copy),
+        cmocka_unit_test(bf16_values_are_the_same_bits_in_the_working_copy),
+        cmocka_unit_test(frozen_values_become_bf16_and_the_file_keeps_what_they_were),
         cmocka_unit_test(memory_that_is_not_there_is_an_error),
     };
     return cmocka_run_group_tests_name("params", tests, NULL, NULL);

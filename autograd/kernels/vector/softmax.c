@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Rows of exponentials: the tiles of attention and the logits of cross-entropy. Work goes in blocks
+ * of LANES, which is one or two registers and the width of a panel of a packed operand. */
+#include "autograd/kernels/bf16.h"
+#include "autograd/kernels/vector/chunk.h"
+#include "autograd/kernels/vector/level.h"
+
+#include <tgmath.h>
+
+enum { LANES = LV_BF16_COLUMNS, ROW_KEYS = 256, AT_ONCE = 4 };
+
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* e^x for what a softmax needs, x <= 88: within 2 units in the last place, 0 below -87, NaN stays
+ * NaN. x = n ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial whose largest relative error is least
+ * (3e-9); 2^n added to the exponent. */
+#ifdef LV_REAL_F64
+static inline lv_real exp_below(lv_real x)
+{
+    return exp(x);
+}
+#else
+static inline float exp_below(float x)
+{
+    const float ROUND = 0x1.8p23f; /* x + ROUND has the nearest integer in its last bits */
+    float rounded = x * 0x1.715476p0f + ROUND;
+    float whole = rounded - ROUND;
+    float r = x - whole * 0x1.62ep-1f; /* ln 2 in two parts, the first with trailing zeros */
+    r = r - whole * 0x1.0bfbe8p-15f;
+    float e = 0x1.6a23d0p-10f;
+    e = e * r + 0x1.123a20p-7f;
+    e = e * r + 0x1.5558f2p-5f;
+    e = e * r + 0x1.555492p-3f;
+    e = e * r + 0x1.fffffcp-2f;
+    e = e * r + 1.0f;
+    e = e * r + 1.0f;
+    uint32_t n, bits;
+    memcpy(&n, &rounded, sizeof n);
+    memcpy(&bits, &e, sizeof bits);
+    bits += n << 23;
+    memcpy(&e, &bits, sizeof e);
+    e = x < -87.0f ? 0.0f : e;
+    return x != x ? x : e;
+}
+#endif
+
+/* The larger; a if b is NaN. */
+static inline lv_real larger(lv_real a, lv_real b)
+{
+    return b > a ? b : a;
+}
+
+static inline lv_real lanes_sum(const lv_real x[LANES])
+{
+    lv_real of_8[8], of_4[4];
+    for (int l = 0; l < 8; l++) {
+        of_8[l] = x[l] + x[l + 8];
+    }
+    for (int l = 0; l < 4; l++) {
+        of_4[l] = of_8[l] + of_8[l + 4];
+    }
+    return (of_4[0] + of_4[2]) + (of_4[1] + of_4[3]);
+}
+
+static inline lv_real lanes_max(const lv_real x[LANES])
+{
+    lv_real of_8[8], of_4[4];
+    for (int l = 0; l < 8; l++) {
+        of_8[l] = larger(x[l], x[l + 8]);
+    }
+    for (int l = 0; l < 4; l++) {
+        of_4[l] = larger(of_8[l], of_8[l + 4]);
+    }
+    return larger(larger(of_4[0], of_4[2]), larger(of_4[1], of_4[3]));
+}
+
+/* scale x of the n < LANES values that there are, -infinity in the other lanes. */
+static inline void tail_fill(lv_real tail[LANES], const lv_real *x, lv_real scale, int64_t n)
+{
+#pragma omp simd
+    for (int64_t l = 0; l < LANES; l++) {
+        tail[l] = l < n ? x[l] * scale : -INFINITY;
+    }
+}
+
+/* The largest of scale x, at least -infinity; NaN are passed over. */
+static lv_real row_max(const lv_real *x, lv_real scale, int64_t n)
+{
+    lv_real lanes[LANES], tail[LANES];
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        lanes[l] = -INFINITY;
+    }
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (int l = 0; l < LANES; l++) {
+            lanes[l] = larger(lanes[l], x[i + l] * scale);
+        }
+    }
+    tail_fill(tail, x + i, scale, n - i);
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        lanes[l] = larger(lanes[l], tail[l]);
+    }
+    return lanes_max(lanes);
+}
+
+/* What is subtracted before exp: a row of -infinity gives zeros. */
+static inline lv_real shift_of(lv_real max)
+{
+    return max == -INFINITY ? 0 : max;
+}
+
+/* Take in the largest of some more values. returns the factor of what was summed before. */
+static inline lv_real raise_max(lv_real *max, lv_real candidate)
+{
+    lv_real before = *max;
+    *max = larger(before, candidate);
+    return before == -INFINITY ? 0 : exp_below(before - *max);
+}
+
+/* e = exp(scale x - shift), added to sum. */
+static inline void exp_block(lv_real e[LANES], lv_real sum[LANES], const lv_real *x, lv_real scale,
+                             lv_real shift)
+{
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        e[l] = exp_below(x[l] * scale - shift);
+        sum[l] += e[l];
+    }
+}
+
+static inline void narrow_block(uint16_t *to, const lv_real from[LANES])
+{
+    uint32_t narrow[LANES];
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        narrow[l] = chunk_narrow((float)from[l]);
+    }
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        to[l] = (uint16_t)narrow[l];
+    }
+}
+
+/* p = exp(scale s - shift), rounded, up to the end of the last block. returns the sum */
+static lv_real probabilities(uint16_t *p, const lv_real *s, lv_real scale, lv_real shift, int64_t n)
+{
+    lv_real sum[LANES] = {0}, e[LANES], tail[LANES];
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        exp_block(e, sum, s + i, scale, shift);
+        narrow_block(p + i, e);
+    }
+    if (i < n) {
+        tail_fill(tail, s + i, scale, n - i);
+        exp_block(e, sum, tail, 1, shift);
+        narrow_block(p + i, e);
+    }
+    return lanes_sum(sum);
+}
+
+/* x = exp(scale x - shift). returns the sum */
+static lv_real exponentials(lv_real *x, lv_real scale, lv_real shift, int64_t n)
+{
+    lv_real sum[LANES] = {0}, e[LANES], tail[LANES];
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        exp_block(e, sum, x + i, scale, shift);
+        memcpy(x + i, e, sizeof e);
+    }
+    if (i < n) {
+        tail_fill(tail, x + i, scale, n - i);
+        exp_block(e, sum, tail, 1, shift);
+        memcpy(x + i, e, (size_t)(n - i) * sizeof *e);
+    }
+    return lanes_sum(sum);
+}
+
+static void scale_row(lv_real *x, lv_real factor, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] *= factor;
+    }
+}
+
+/* Keys of a tile that row i sees, if row 0 sees the first seen. */
+static inline int64_t seen_by(int64_t i, int64_t seen, int64_t n_keys)
+{
+    int64_t n = least(n_keys, seen + i);
+    return n < 0 ? 0 : n;
+}
+
+/* Rows [first, first + LANES) of a tile take in its scores' maxima; keep: the factors of what they
+ * have summed before. */
+static void raise_rows(lv_real keep[LANES], lv_real max[LANES], const lv_real *s, int64_t ld,
+                       lv_real scale, int64_t n_rows, int64_t n_keys, int64_t seen)
+{
+    lv_real before[LANES] = {0}, after[LANES] = {0};
+    for (int64_t i = 0; i < n_rows; i++) {
+        before[i] = max[i];
+        max[i] = larger(max[i], row_max(s + i * ld, scale, seen_by(i, seen, n_keys)));
+        after[i] = shift_of(max[i]);
+    }
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        keep[l] = exp_below(before[l] - after[l]); /* 0 before the first finite score */
+    }
+}
+
+void LV_LEVEL(softmax_tile)(lv_real *s, lv_real *o, lv_real *max, lv_real *sum, int64_t ld,
+                            int64_t o_ld, lv_real scale, int64_t n_rows, int64_t n_keys,
+                            int64_t seen, int64_t D)
+{
+    lv_real keep[LANES];
+    for (int64_t i = 0; i < n_rows; i++) {
+        lv_real *row = s + i * ld;
+        int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
+        if (l == 0) {
+            raise_rows(keep, max + i, row, ld, scale, least(LANES, n_rows - i), n_keys, seen + i);
+        }
+        sum[i] = sum[i] * keep[l] + exponentials(row, scale, shift_of(max[i]), n);
+        memset(row + n, 0, (size_t)(n_keys - n) * sizeof *row);
+        if (keep[l] != 1) {
+            scale_row(o + i * o_ld, keep[l], D);
+        }
+    }
+}
+
+void LV_LEVEL(softmax_tile_packed)(uint16_t *p, lv_real *o, lv_real *max, lv_real *sum,
+                                   const lv_real *s, int64_t ld, int64_t o_ld, lv_real scale,
+                                   int64_t n_rows, int64_t n_keys, int64_t depth, int64_t seen,
+                                   int64_t D)
+{
+    lv_real keep[LANES];
+    for (int64_t i = 0; i < n_rows; i++) {
+        const lv_real *row = s + i * ld;
+        int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
+        int64_t written = (n + LANES - 1) / LANES * LANES;
+        if (l == 0) {
+            raise_rows(keep, max + i, row, ld, scale, least(LANES, n_rows - i), n_keys, seen + i);
+        }
+        sum[i] = sum[i] * keep[l] + probabilities(p + i * ld, row, scale, shift_of(max[i]), n);
+        if (written < depth) {
+            memset(p + i * ld + written, 0, (size_t)(depth - written) * sizeof *p);
+        }
+        if (keep[l] != 1) {
+            scale_row(o + i * o_ld, keep[l], D);
+        }
+    }
+}
+
+void LV_LEVEL(softmax_tile_backward)(lv_real *s, lv_real *dp, int64_t ld, const lv_real *lse,
+                                     const lv_real *delta, lv_real scale, int64_t n_rows,
+                                     int64_t n_keys, int64_t seen)
+{
+    for (int64_t i = 0; i < n_rows; i++) {
+        lv_real *p = s + i * ld, *ds = dp ? dp + i * ld : NULL;
+        lv_real shift = shift_of(lse[i]), D_i = delta[i];
+        int64_t n = seen_by(i, seen, n_keys);
+        for (int64_t j = 0; j < n; j++) {
+            p[j] = exp_below(p[j] * scale - shift);
+        }
+        memset(p + n, 0, (size_t)(n_keys - n) * sizeof *p);
+        if (!ds) {
+            continue;
+        }
+        for (int64_t j = 0; j < n; j++) {
+            ds[j] = p[j] * (ds[j] - D_i) * scale;
+        }
+        memset(ds + n, 0, (size_t)(n_keys - n) * sizeof *ds);
+    }
+}
+
+/* Row i of a tile in the backward pass, and what is known of it. */
+typedef struct {
+    const lv_real *s, *dp;
+    lv_real shift, delta;
+    int64_t seen;
+} gradient_row;
+
+/* Lanes of a row from key j on, rounded; 0 from the first key on that is not seen. */
+static inline void gradient_block(uint32_t p[LANES], uint32_t ds[LANES], const gradient_row *row,
+                                  int64_t j, lv_real scale)
+{
+    int32_t n = (int32_t)least(row->seen - j, LANES);
+    const lv_real *s = row->s + j, *dp = row->dp + j;
+    lv_real shift = row->shift, delta = row->delta;
+#pragma omp simd
+    for (int32_t l = 0; l < LANES; l++) {
+        lv_real e = exp_below(s[l] * scale - shift);
+        lv_real d = e * (dp[l] - delta) * scale;
+        p[l] = l < n ? chunk_narrow((float)e) : 0;
+        ds[l] = l < n ? chunk_narrow((float)d) : 0;
+    }
+}
+
+/* Two rows side by side: the pairs of a packed B. */
+static inline void store_pairs(uint16_t *to, const uint32_t even[LANES], const uint32_t odd[LANES])
+{
+    uint32_t pairs[LANES];
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        pairs[l] = even[l] | odd[l] << 16;
+    }
+    memcpy(to, pairs, sizeof pairs);
+}
+
+static inline void store_row(uint16_t *to, const uint32_t row[LANES])
+{
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        to[l] = (uint16_t)row[l];
+    }
+}
+
+/* Two rows of a tile, from the key tile's first key to its last; at row r the tile's packed B have
+ * p and ds_b, its packed A ds_a. */
+static inline void gradient_rows(uint16_t *p, uint16_t *ds_b, uint16_t *ds_a[2],
+                                 const gradient_row rows[2], lv_real scale, int64_t n_keys,
+                                 int64_t depth)
+{
+    static const uint32_t zero[LANES];
+    int64_t seen = rows[0].seen > rows[1].seen ? rows[0].seen : rows[1].seen;
+    uint32_t p_of[2][LANES], ds_of[2][LANES];
+    int64_t j = 0;
+    for (; j < seen; j += LANES) {
+        gradient_block(p_of[0], ds_of[0], &rows[0], j, scale);
+        gradient_block(p_of[1], ds_of[1], &rows[1], j, scale);
+        if (p) {
+            store_pairs(p + j * depth, p_of[0], p_of[1]);
+            store_pairs(ds_b + j * depth, ds_of[0], ds_of[1]);
+        }
+        for (int r = 0; r < 2; r++) {
+            if (ds_a[r]) {
+                store_row(ds_a[r] + j, ds_of[r]);
+            }
+        }
+    }
+    for (; p && j < n_keys; j += LANES) {
+        store_pairs(p + j * depth, zero, zero);
+        store_pairs(ds_b + j * depth, zero, zero);
+    }
+}
+
+void LV_LEVEL(softmax_tile_backward_packed)(uint16_t *p, uint16_t *ds_b, uint16_t *ds_a,
+                                            const lv_real *s, const lv_real *dp, int64_t ld,
+                                            const lv_real *lse, const lv_real *delta, lv_real scale,
+                                            int64_t n_rows, int64_t n_keys, int64_t a_depth,
+                                            int64_t seen)
+{
+    int64_t depth = lv_bf16_depth(n_rows);
+    for (int64_t i = 0; i < depth; i += 2) {
+        gradient_row rows[2];
+        uint16_t *a[2];
+        for (int64_t r = 0; r < 2; r++) {
+            bool there = i + r < n_rows;
+            int64_t at = there ? i + r : 0; /* the padding sees nothing of any row */
+            int64_t n = there ? seen_by(at, seen, n_keys) : 0;
+            int64_t written = (n + LANES - 1) / LANES * LANES;
+            rows[r] = (gradient_row){s + at * ld, dp + at * ld, shift_of(lse[at]), delta[at], n};
+            a[r] = there && ds_a ? ds_a + at * ld : NULL;
+            if (a[r]) {
+                memset(a[r] + written, 0, (size_t)(a_depth - written) * sizeof *ds_a);
+            }
+        }
+        gradient_rows(p ? p + i * LANES : NULL, p ? ds_b + i * LANES : NULL, a, rows, scale, n_keys,
+                      depth);
+    }
+}
+
+/* y (+)= values, n <= LANES */
+static inline void add_block(lv_grad y, int64_t at, const lv_real values[LANES], int64_t n)
+{
+    if (n < LANES || y.dtype == LV_F32) {
+        chunk_add(y, at, values, n);
+        return;
+    }
+    uint16_t *to = (uint16_t *)y.data + at;
+    lv_real sum[LANES];
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        sum[l] = values[l] + (y.add ? (lv_real)chunk_widen(to[l]) : 0);
+    }
+    narrow_block(to, sum);
+}
+
+void LV_LEVEL(softmax_finish)(void *o, int64_t o_ld, lv_dtype dtype, lv_real *lse, const lv_real *x,
+                              int64_t x_ld, const lv_real *max, const lv_real *sum, int64_t n_rows,
+                              int64_t D)
+{
+    lv_real block[LANES] = {0};
+    for (int64_t i = 0; i < n_rows; i++) {
+        lv_real inverse = 1 / sum[i];
+        for (int64_t d = 0; d < D; d += LANES) {
+            int64_t n = least(LANES, D - d);
+            for (int64_t l = 0; l < n; l++) {
+                block[l] = x[i * x_ld + d + l] * inverse;
+            }
+            add_block((lv_grad){o, dtype, false}, i * o_ld + d, block, n);
+        }
+        if (lse) {
+            lse[i] = max[i] + log(sum[i]);
+        }
+    }
+}
+
+void LV_LEVEL(add_rows)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t x_ld, int64_t T,
+                        int64_t N)
+{
+    for (int64_t t = 0; t < T; t++) {
+        for (int64_t n = 0; n < N; n += LANES) {
+            add_block(y, t * y_ld + n, x + t * x_ld + n, least(LANES, N - n));
+        }
+    }
+}
+
+static lv_real dot(const lv_real *a, const lv_real *b, int64_t n)
+{
+    lv_real lanes[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (int l = 0; l < LANES; l++) {
+            lanes[l] += a[i + l] * b[i + l];
+        }
+    }
+    for (int l = 0; i < n; i++, l++) {
+        lanes[l] += a[i] * b[i];
+    }
+    return lanes_sum(lanes);
+}
+
+void LV_LEVEL(row_dots)(lv_real *dots, const void *a, const void *b, lv_dtype dtype, int64_t ld,
+                        int64_t T, int64_t N)
+{
+    lv_real ab[CHUNK], bb[CHUNK];
+    for (int64_t t = 0; t < T; t++) {
+        dots[t] = 0;
+        for (int64_t at = 0; at < N; at += CHUNK) {
+            int64_t n = least(CHUNK, N - at);
+            dots[t] += dot(chunk_read(ab, a, dtype, t * ld + at, n),
+                           chunk_read(bb, b, dtype, t * ld + at, n), n);
+        }
+    }
+}
+
+/* Four perfect shuffles of 256 elements are the transpose of 16 x 16: each turns the eight bits of
+ * an element's place left by one. */
+static void transpose_block(lv_real x[LANES * LANES])
+{
+    enum { HALF = LANES * LANES / 2 };
+    lv_real y[LANES * LANES];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < HALF; i++) {
+            y[2 * i] = x[i];
+            y[2 * i + 1] = x[HALF + i];
+        }
+        for (int i = 0; i < HALF; i++) {
+            x[2 * i] = y[i];
+            x[2 * i + 1] = y[HALF + i];
+        }
+    }
+}
+
+void LV_LEVEL(add_transposed)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t x_ld, int64_t T,
+                              int64_t N)
+{
+    lv_real block[LANES * LANES] = {0};
+    for (int64_t t = 0; t < T; t += LANES) {
+        for (int64_t n = 0; n < N; n += LANES) {
+            int64_t rows = least(LANES, T - t), columns = least(LANES, N - n);
+            for (int64_t i = 0; i < columns; i++) {
+                memcpy(block + i * LANES, x + (n + i) * x_ld + t, (size_t)rows * sizeof *x);
+            }
+            transpose_block(block);
+            for (int64_t i = 0; i < rows; i++) {
+                add_block(y, (t + i) * y_ld + n, block + i * LANES, columns);
+            }
+        }
+    }
+}
+
+/* s[r] = q . k_r of n <= AT_ONCE keys, ld apart. */
+static inline void dot_keys(lv_real *s, const lv_real *q, const uint16_t *k, int64_t ld, int64_t n,
+                            int64_t D)
+{
+    lv_real sums[AT_ONCE][LANES] = {{0}};
+    int64_t d = 0;
+    for (; d + LANES <= D; d += LANES) {
+        for (int64_t r = 0; r < n; r++) {
+#pragma omp simd
+            for (int l = 0; l < LANES; l++) {
+                sums[r][l] += q[d + l] * chunk_widen(k[r * ld + d + l]);
+            }
+        }
+    }
+    for (int64_t r = 0; r < n; r++) {
+        s[r] = lanes_sum(sums[r]);
+        for (int64_t i = d; i < D; i++) {
+            s[r] += q[i] * chunk_widen(k[r * ld + i]);
+        }
+    }
+}
+
+/* o += sum_r p[r] v_r of n <= AT_ONCE values, ld apart. */
+static inline void add_values(lv_real *o, const lv_real *p, const uint16_t *v, int64_t ld,
+                              int64_t n, int64_t D)
+{
+    int64_t d = 0;
+    for (; d + LANES <= D; d += LANES) {
+        lv_real sum[LANES];
+        memcpy(sum, o + d, sizeof sum);
+        for (int64_t r = 0; r < n; r++) {
+#pragma omp simd
+            for (int l = 0; l < LANES; l++) {
+                sum[l] += p[r] * chunk_widen(v[r * ld + d + l]);
+            }
+        }
+        memcpy(o + d, sum, sizeof sum);
+    }
+    for (; d < D; d++) {
+        for (int64_t r = 0; r < n; r++) {
+            o[d] += p[r] * chunk_widen(v[r * ld + d]);
+        }
+    }
+}
+
+void LV_LEVEL(softmax_query)(lv_real *o, lv_real *max, lv_real *sum, const lv_real *q,
+                             const uint16_t *k, const uint16_t *v, int64_t ld, lv_real scale,
+                             int64_t n_keys, int64_t D)
+{
+    lv_real s[ROW_KEYS];
+    for (int64_t j = 0; j < n_keys; j += ROW_KEYS) {
+        int64_t n = least(ROW_KEYS, n_keys - j), whole = n / AT_ONCE * AT_ONCE;
+        const uint16_t *keys = k + j * ld, *values = v + j * ld;
+        for (int64_t i = 0; i < whole; i += AT_ONCE) {
+            dot_keys(s + i, q, keys + i * ld, ld, AT_ONCE, D);
+        }
+        dot_keys(s + whole, q, keys + whole * ld, ld, n - whole, D);
+        lv_real keep = raise_max(max, row_max(s, scale, n));
+        *sum = *sum * keep + exponentials(s, scale, shift_of(*max), n);
+        scale_row(o, keep, D);
+        for (int64_t i = 0; i < whole; i += AT_ONCE) {
+            add_values(o, s + i, values + i * ld, ld, AT_ONCE, D);
+        }
+        add_values(o, s + whole, values + whole * ld, ld, n - whole, D);
+    }
+}
+
+void LV_LEVEL(softmax_sums)(lv_real *max, lv_real *sum, const lv_real *z, int64_t n)
+{
+    lv_real e[LANES];
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t m = least(CHUNK, n - at);
+        lv_real keep = raise_max(max, row_max(z + at, 1, m));
+        lv_real lanes[LANES] = {0}, tail[LANES];
+        int64_t i = 0;
+        for (; i + LANES <= m; i += LANES) {
+            exp_block(e, lanes, z + at + i, 1, shift_of(*max));
+        }
+        tail_fill(tail, z + at + i, 1, m - i);
+        exp_block(e, lanes, tail, 1, shift_of(*max));
+        *sum = *sum * keep + lanes_sum(lanes);
+    }
+}
+
+void LV_LEVEL(softmax_gradient)(void *dz, lv_dtype dtype, const lv_real *z, lv_real lse,
+                                lv_real dloss, int64_t label, int64_t n)
+{
+    lv_real buf[CHUNK];
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t m = least(CHUNK, n - at);
+        for (int64_t i = 0; i < m; i++) {
+            buf[i] = dloss * exp_below(z[at + i] - lse);
+        }
+        if (label >= at && label < at + m) {
+            buf[label - at] -= dloss;
+        }
+        if (dtype == LV_F32) {
+            memcpy((lv_real *)dz + at, buf, (size_t)m * sizeof *buf);
+        } else {
+            chunk_write(dz, dtype, at, buf, m);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/cpu.h"
+#include "autograd/kernels/convert.h"
+#include "autograd/rng.h"
+#include "tests/kernels/vector_check.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* The kernels here give the same bits at every level. */
+static const lv_vector_kernels *portable(void)
+{
+    lv_cpu_level before = lv_cpu();
+    lv_cpu_limit(LV_CPU_PORTABLE);
+    const lv_vector_kernels *kernels = lv_vector();
+    lv_cpu_limit(before);
+    return kernels;
+}
+
+enum { MAX_N = 1100, GUARD = 40 };
+
+/* n random values at an address that is offset elements off an aligned one, then poison. */
+static lv_real *array(lv_real memory[MAX_N + 2 * GUARD], int64_t n, int offset, uint64_t seed)
+{
+    lv_real *x = memory + offset;
+    for (int64_t i = 0; i < MAX_N + GUARD; i++) {
+        x[i] = i < n ? (lv_real)lv_random_normal(seed, 0, (uint64_t)i) : (lv_real)NAN;
+    }
+    return x;
+}
+
+static void assert_poisoned(const lv_real *x, int64_t n)
+{
+    for (int64_t i = n; i < n + GUARD; i++) {
+        assert_true(isnan(x[i]));
+    }
+}
+
+typedef struct {
+    _Alignas(64) lv_real w[MAX_N + 2 * GUARD], m[MAX_N + 2 * GUARD], v[MAX_N + 2 * GUARD];
+    lv_real grad[MAX_N + 2 * GUARD];
+    uint16_t working[MAX_N + 2 * GUARD];
+} update;
+
+static const lv_adamw_factors factors = {.scale = 0.3f,
+                                         .keep = 0.999f,
+                                         .new1 = 0.1f,
+                                         .new2 = 0.001f,
+                                         .beta2 = 0.999f,
+                                         .step_size = 0.02f,
+                                         .root2 = 0.2f,
+                                         .eps = 1e-8f};
+
+static void begin_update(update *u, int64_t n, int offset)
+{
+    array(u->w, n, offset, 1);
+    array(u->m, n, offset, 2);
+    lv_real *v = array(u->v, n, offset, 3);
+    array(u->grad, n, offset, 4);
+    for (int64_t i = 0; i < n; i++) {
+        v[i] *= v[i];
+    }
+    memset(u->working, 0x55, sizeof u->working);
+}
+
+static void run_update(update *u, const lv_vector_kernels *kernels, int64_t n, int offset,
+                       bool working)
+{
+    kernels->adamw(u->w + offset, u->m + offset, u->v + offset,
+                   working ? u->working + offset : NULL, u->grad + offset, n, &factors);
+}
+
+static void assert_close(lv_real found, double expected, double size)
+{
+    assert_true(fabs((double)found - expected) <= 1e-6 * size);
+}
+
+static void check_update(const update *u, const update *before, int64_t n, int offset)
+{
+    for (int64_t i = offset; i < offset + n; i++) {
+        double g = (double)factors.scale * (double)before->grad[i];
+        double m = (double)before->m[i] + (double)factors.new1 * (g - (double)before->m[i]);
+        double v = (double)factors.beta2 * (double)before->v[i] + (double)factors.new2 * g * g;
+        double step =
+            (double)factors.step_size * m / (sqrt(v) / (double)factors.root2 + (double)factors.eps);
+        double w = (double)factors.keep * (double)before->w[i];
+        uint16_t rounded;
+        assert_close(u->m[i], m, fabs(g) + fabs((double)before->m[i]));
+        assert_close(u->v[i], v, v);
+        assert_close(u->w[i], w - step, fabs(w) + fabs(step));
+        lv_convert_from_real(&rounded, LV_BF16, &u->w[i], 1);
+        assert_int_equal(u->working[i], rounded);
+    }
+    assert_poisoned(u->w + offset, n);
+    assert_poisoned(u->m + offset, n);
+    assert_poisoned(u->v + offset, n);
+    for (int64_t i = offset + n; i < offset + n + GUARD; i++) {
+        assert_int_equal(u->working[i], 0x5555);
+    }
+    assert_memory_equal(u->grad, before->grad, sizeof u->grad);
+}
+
+static void check_nan(const lv_vector_kernels *k)
+{
+    static update clean, u;
+    begin_update(&clean, 99, 0);
+    u = clean;
+    u.grad[5] = NAN;
+    u.grad[50] = INFINITY;
+    run_update(&clean, k, 99, 0, true);
+    run_update(&u, k, 99, 0, true);
+    for (int i = 0; i < 99; i++) {
+        if (i == 5 || i == 50) {
+            lv_real working;
+            lv_convert_to_real(&working, &u.working[i], LV_BF16, 1);
+            assert_true(isnan(u.w[i]) && isnan(working));
+            assert_true(i == 5 ? isnan(u.v[i]) : isinf(u.v[i]));
+        } else {
+            assert_true(u.w[i] == clean.w[i] && u.working[i] == clean.working[i]);
+        }
+    }
+}
+
+void vector_case_adamw(const lv_vector_kernels *k)
+{
+    static update before, u, other;
+    for (int i = 0; i < VECTOR_N_SIZES * VECTOR_N_OFFSETS; i++) {
+        int64_t n = vector_sizes[i / VECTOR_N_OFFSETS];
+        int offset = vector_offsets[i % VECTOR_N_OFFSETS];
+        begin_update(&before, n, offset);
+        u = other = before;
+        run_update(&u, k, n, offset, true);
+        check_update(&u, &before, n, offset);
+        run_update(&other, portable(), n, offset, true);
+        assert_memory_equal(&u, &other, sizeof u);
+        other = before;
+        run_update(&other, k, n, offset, false);
+        assert_memory_equal(u.w, other.w, sizeof u.w);
+        assert_memory_equal(before.working, other.working, sizeof u.working);
+    }
+    check_nan(k);
+}
+
+void vector_case_sum_squares(const lv_vector_kernels *k)
+{
+    static _Alignas(64) lv_real memory[MAX_N + 2 * GUARD];
+    for (int s = 0; s < VECTOR_N_SIZES * VECTOR_N_OFFSETS; s++) {
+        int64_t n = vector_sizes[s / VECTOR_N_OFFSETS];
+        lv_real *x = array(memory, n, vector_offsets[s % VECTOR_N_OFFSETS], 5);
+        double expected = 0, sum = k->sum_squares(x, n);
+        for (int64_t i = 0; i < n; i++) {
+            expected += (double)x[i] * (double)x[i];
+        }
+        assert_true(fabs(sum - expected) <= 1e-13 * expected);
+        assert_true(sum == portable()->sum_squares(x, n));
+        assert_true(isnan(k->sum_squares(x, n + 1)));
+    }
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/error.h"
+#include "fixture.h"
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double unit(const void *context, int64_t i)
+{
+    (void)context;
+    return 1 + (double)i / 7;
+}
+
+/* Projector and language model, weights and biases: four stretches of learning rate and decay. */
+static lv_params *four_stretches(lv_dtype dtype)
+{
+    static const char *const names[] = {"projector.0.weight", "projector.0.bias",
+                                        "language_model.a.weight", "language_model.a.bias"};
+    static const char *const trained[] = {"projector", "language_model"};
+    lv_params *params = NULL;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_dtype_set(params, dtype);
+    for (int i = 0; i < 4; i++) {
+        lv_tensor *x =
+            lv_params_declare(params, names[i], 1, (int64_t[]){37 + i}, i % 2 == 0, true);
+        lv_params_of(params, x)->takes_bf16 = i % 2 == 0;
+    }
+    assert_int_equal(lv_params_set_trainable(params, trained, 2), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(lv_params_fill(params, lv_params_at(params, i), unit, NULL), LV_OK);
+    }
+    for (int64_t i = 0; i < lv_params_flat_count(params); i++) {
+        lv_params_flat_grad(params)[i] = (lv_real)(i % 5) - 2;
+    }
+    return params;
+}
+
+static void step(lv_params *params)
+{
+    const lv_adamw hyper = {
+        .lr = 0.1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.5};
+    lv_optimizer *optimizer = NULL;
+    assert_int_equal(lv_optimizer_create(&optimizer, params, &hyper, 0.01), LV_OK);
+    lv_optimizer_step(optimizer, params, 1, 1, 1);
+    lv_optimizer_destroy(&optimizer);
+}
+
+static void a_step_leaves_working_copies_that_are_the_rounded_masters(void **state)
+{
+    (void)state;
+    lv_params *f32 = four_stretches(LV_F32), *bf16 = four_stretches(LV_BF16);
+    const size_t n = (size_t)lv_params_flat_count(f32);
+    step(f32);
+    step(bf16);
+    assert_memory_equal(lv_params_flat_data(f32), lv_params_flat_data(bf16), n * sizeof(lv_real));
+    uint16_t *found = malloc(n * sizeof *found);
+    memcpy(found, lv_params_flat_working(bf16), n * sizeof *found);
+    lv_params_refresh(bf16);
+    assert_memory_equal(found, lv_params_flat_working(bf16), n * sizeof *found);
+    assert_null(lv_params_flat_working(f32));
+    free(found);
+    lv_params_destroy(&f32);
+    lv_params_destroy(&bf16);
+}
+
+static void a_projector_has_its_own_rate_and_biases_do_not_decay(void **state)
+{
+    (void)state;
+    lv_params *params = four_stretches(LV_F32);
+    step(params);
+    /* the first step moves by lr against the gradient's sign, decay by lr/2 of the value */
+    const double lr[] = {0.01, 0.01, 0.1, 0.1}, decay[] = {0.5, 0, 0.5, 0};
+    for (int p = 0; p < 4; p++) {
+        const int64_t at = lv_params_at(params, (size_t)p)->offset;
+        for (int64_t i = 0; i < 37 + p; i++) {
+            const double g = (double)lv_params_flat_grad(params)[at + i], w = unit(NULL, i);
+            const double want = w - lr[p] * decay[p] * w - (g > 0) * lr[p] + (g < 0) * lr[p];
+            assert_true(fabs((double)lv_params_flat_data(params)[at + i] - want) < 1e-5);
+        }
+    }
+    lv_params_destroy(&params);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_step_leaves_working_copies_that_are_the_rounded_masters),
+        cmocka_unit_test(a_projector_has_its_own_rate_and_biases_do_not_decay),
+    };
+    return cmocka_run_group_tests_name("optimizer", tests, NULL, NULL);
+}

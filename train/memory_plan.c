@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/memory_plan.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+#include "train/dry_batch.h"
+#include "train/metrics.h"
+#include "train/progress.h"
+#include "train/setup.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TRIED = 256 };
+
+/* Micro-batches that were run dry: another that is larger in nothing takes no more. */
+typedef struct {
+    int64_t n_rows, n_images, n_supervised;
+} extent;
+
+typedef struct {
+    lv_memory_plan *plan;
+    lv_setup *setup;
+    lv_vision_input vision;
+    extent tried[MAX_TRIED];
+    int n_tried, next; /* when all places are taken the oldest is overwritten */
+} search;
+
+static void note(lv_memory_plan *plan, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void note(lv_memory_plan *plan, const char *format, ...)
+{
+    const size_t at = strlen(plan->notes);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(plan->notes + at, sizeof plan->notes - at, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- activations ---- */
+
+static bool is_covered(const search *s, const extent *e)
+{
+    for (int i = 0; i < s->n_tried; i++) {
+        const extent *t = &s->tried[i];
+        if (e->n_rows <= t->n_rows && e->n_images <= t->n_images &&
+            e->n_supervised <= t->n_supervised) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A lv_dry_visit. */
+static int run_dry(void *context, const lv_dry_sample *samples, int64_t n)
+{
+    search *s = context;
+    lv_tape *tape = s->setup->tape;
+    extent e = {0};
+    for (int64_t i = 0; i < n; i++) {
+        e.n_rows += samples[i].n_rows;
+        e.n_images += samples[i].n_images;
+        e.n_supervised += samples[i].n_supervised;
+    }
+    if (e.n_supervised == 0 || is_covered(s, &e)) {
+        return LV_OK;
+    }
+    lv_batch batch = {0};
+    int rc = lv_dry_batch(&batch, samples, n, &s->vision);
+    if (rc < 0) {
+        return rc;
+    }
+    const size_t before = lv_tape_peak_bytes(tape);
+    const double flop = lv_tape_flop(tape);
+    double loss_sum;
+    lv_tape_reset(tape);
+    lv_params_grad_begin(lv_llava_params(s->setup->model));
+    lv_backward(tape, lv_llava_loss(s->setup->model, tape, &batch, &loss_sum));
+    lv_batch_free(&batch);
+    if (lv_tape_peak_bytes(tape) > before) {
+        s->plan->activation_bytes = (int64_t)lv_tape_peak_bytes(tape);
+        s->plan->n_rows = e.n_rows;
+        s->plan->n_images = e.n_images;
+        s->plan->n_supervised = e.n_supervised;
+        s->plan->flop = lv_tape_flop(tape) - flop;
+    }
+    s->tried[s->next] = e;
+    s->next = (s->next + 1) % MAX_TRIED;
+    s->n_tried += s->n_tried < MAX_TRIED;
+    return LV_OK;
+}
+
+/* n samples that share n_rows, each with an image or none, all of their text supervised. */
+static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
+                     const lv_loader_options *options)
+{
+    const int64_t image_rows = image ? s->vision.rows_per_image : 0;
+    lv_dry_sample *samples = calloc((size_t)n, sizeof *samples);
+    if (!samples) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", n);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t rows = n_rows / n + (i < n_rows % n);
+        samples[i] = (lv_dry_sample){.n_rows = rows,
+                                     .n_image_rows = image_rows,
+                                     .n_images = image,
+                                     .n_supervised = rows - image_rows - 1};
+    }
+    const int64_t batch_size = options->sampler.global_batch_size;
+    const int64_t n_batches = (batch_size - 1) / n / s->plan->ranks_per_node + 1;
+    const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
+    const int64_t ahead = lv_dry_read_ahead(options, n_batches * bytes, bytes);
+    s->plan->read_ahead_bytes =
+        ahead > s->plan->read_ahead_bytes ? ahead : s->plan->read_ahead_bytes;
+    int rc = run_dry(s, samples, n);
+    free(samples);
+    return rc;
+}
+
+/* What the budgets allow at most: as many images as find room, or nothing but text. */
+static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
+{
+    const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
+    const int64_t n_rows = max_length > budget ? max_length : budget;
+    const int64_t least_rows = s->vision.rows_per_image + 2; /* two of text: one is supervised */
+    const int64_t batch_size = config->train.global_batch_size;
+    const int64_t n_images = n_rows / least_rows < batch_size ? n_rows / least_rows : batch_size;
+    int rc = n_images > 0 ? run_alike(s, n_images, n_rows, true, options) : LV_OK;
+    return rc == LV_OK && n_rows > 1 ? run_alike(s, 1, n_rows, false, options) : rc;
+}
+
+/* ---- the rest ---- */
+
+/* Matrix products keep blocks of memory for each thread, which the first one takes. */
+static int warm_up(const lv_llava_config *config, lv_dtype dtype)
+{
+    enum { M = 64, MAX_K = 512 };
+    const int64_t N = config->text.intermediate_size;
+    const int64_t K = config->text.hidden_size < MAX_K ? config->text.hidden_size : MAX_K;
+    char *memory = calloc((size_t)(M * K + N * K + M * N), lv_dtype_bytes(dtype));
+    if (!memory) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for a matrix product");
+    }
+    lv_gemm(&(lv_gemm_args){.M = M,
+                            .N = N,
+                            .K = K,
+                            .A = {memory, dtype, K, false},
+                            .B = {lv_element(memory, dtype, M * K), dtype, K, true},
+                            .C = lv_element(memory, dtype, M * K + N * K),
+                            .C_dtype = dtype,
+                            .ldc = N});
+    free(memory);
+    return LV_OK;
+}
+
+static void note_weights(lv_memory_plan *plan, const lv_config *config)
+{
+    const char *const dirs[] = {config->model.llava, config->model.vision_tower,
+                                config->model.language_model, config->model.projector_weights};
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        if (dirs[i] && !lv_weights_exist(dirs[i])) {
+            note(plan, "  %s holds no weights yet: taken to be bf16\n", dirs[i]);
+        }
+    }
+}
+
+static int plan_batches(search *s, const lv_config *config, const char *no_pack)
+{
+    const lv_comm comm = lv_comm_single();
+    const lv_loader_options options =
+        lv_setup_loader(s->setup, &comm, config, &s->setup->train_packs);
+    s->vision = options.vision;
+    if (!no_pack) {
+        return lv_dry_walk(&s->plan->read_ahead_bytes, &options, s->plan->ranks_per_node,
+                           lv_setup_n_steps(config, &options.sampler), run_dry, s);
+    }
+    note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
+         no_pack);
+    return run_worst_case(s, config, &options);
+}
+
+int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_per_node)
+{
+    lv_memory_plan plan = {.ranks_per_node = ranks_per_node};
+    lv_setup setup = {0};
+    search s = {.plan = &plan, .setup = &setup};
+    const char *no_pack;
+    int64_t file_bytes;
+    int rc = lv_setup_open_dry(&setup, config, &no_pack);
+    rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model)) : rc;
+    lv_memory_now(&plan.process_bytes, &file_bytes);
+    rc = rc == LV_OK ? plan_batches(&s, config, no_pack) : rc;
+    if (rc == LV_OK) {
+        plan.params = lv_params_memory_of(lv_llava_params(setup.model));
+        plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
+        plan.comm_bytes =
+            lv_comm_sum_bytes(ranks_per_node, lv_params_flat_count(lv_llava_params(setup.model)));
+        plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
+                          plan.params.working_bytes + plan.params.frozen_bytes +
+                          plan.moments_bytes + plan.activation_bytes + plan.read_ahead_bytes +
+                          plan.comm_bytes + plan.process_bytes;
+        note_weights(&plan, config);
+        *out = plan;
+    }
+    lv_setup_close(&setup);
+    return rc;
+}
+
+static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+{
+    char text[32], about[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(about, sizeof about, format, arguments);
+    va_end(arguments);
+    printf("  %-26s %10s%s%s\n", what, lv_bytes_text(text, bytes), *about ? "  " : "", about);
+}
+
+void lv_memory_plan_print(const lv_memory_plan *p)
+{
+    const lv_params_memory *params = &p->params;
+    char of_rank[32];
+    printf("memory of a rank, at its peak\n");
+    print_bytes("trained weights", params->trained_bytes, "f32");
+    print_bytes("their gradients", params->grad_bytes, "f32");
+    print_bytes("their working copies", params->working_bytes, "bf16");
+    print_bytes("their moments", p->moments_bytes, "f32");
+    print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
+    print_bytes("activations", p->activation_bytes,
+                "for %" PRId64 " rows with %" PRId64 " images, %" PRId64 " rows supervised",
+                p->n_rows, p->n_images, p->n_supervised);
+    print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
+    print_bytes("sum over ranks", p->comm_bytes, "of MPI");
+    print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");
+    print_bytes("together", p->anon_bytes, "anonymous memory (RssAnon)");
+    printf("memory of a node\n");
+    print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
+                lv_bytes_text(of_rank, p->anon_bytes));
+    print_bytes("frozen weights, mapped", params->mapped_bytes,
+                "page cache: one copy for all ranks");
+    printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
+           "forward and backward", 1e-12 * p->flop);
+    if (p->notes[0]) {
+        printf("assumed\n%s", p->notes);
+    }
+}

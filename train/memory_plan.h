@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run will take, from its configuration alone: its largest micro-batch is run on a dry tape,
+ * through a model without values. Nothing is written, and no weight is read.
+ */
+#ifndef LV_TRAIN_MEMORY_PLAN_H
+#define LV_TRAIN_MEMORY_PLAN_H
+
+#include "train/config.h"
+#include "train/model/params.h"
+
+enum { LV_PLAN_NOTE_BYTES = 512 };
+
+/* lv_memory_plan: of the rank that takes most, when it takes most. Anonymous memory is each rank's
+ * own; mapped bytes lie in the page cache, once a node. */
+typedef struct {
+    int ranks_per_node;
+    lv_params_memory params;
+    int64_t moments_bytes;    /* of Adam */
+    int64_t activation_bytes; /* the step arena: activations, their gradients, scratch */
+    int64_t read_ahead_bytes; /* micro-batches that wait to be used */
+    int64_t comm_bytes;       /* MPI's, for the sum of the gradients */
+    int64_t process_bytes;    /* before all that: libraries, threads, packs; measured here */
+    int64_t anon_bytes;       /* the sum of what is not mapped */
+    int64_t n_rows, n_images, n_supervised; /* of the micro-batch that takes most */
+    double flop;                            /* of its matrix products, forward and backward */
+    char notes[LV_PLAN_NOTE_BYTES];         /* lines on what was assumed; "" if nothing was */
+} lv_memory_plan;
+
+/* lv_memory_plan_make: plan a run of ranks_per_node ranks on one node. With the packs there the
+ * micro-batches are those of the run; without, the largest that the budgets allow. Weights that
+ * are not there are taken to be bf16. On one rank.
+ * tolerance  10% of the peak of RssAnon
+ * fails  as lv_setup_open_dry */
+int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_per_node);
+
+void lv_memory_plan_print(const lv_memory_plan *plan);
+
+#endif

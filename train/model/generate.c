@@ -117,12 +117,17 @@ static lv_tensor *next_logits(lv_llava *model, lv_tape *tape, lv_tensor *x,
                               const int64_t seq_start[2], const int32_t *position,
                               lv_llama_cache *cache)
 {
-    const lv_llama_rows rows = {
-        .n_sequences = 1, .seq_start = seq_start, .position = position, .cache = cache};
-    lv_tensor *hidden = lv_llama_hidden(model->llama, tape, x, &rows);
     int32_t *last = lv_tape_alloc(tape, sizeof *last);
     *last = (int32_t)(seq_start[1] - 1);
-    return lv_llama_logits(model->llama, tape, hidden, last, 1);
+    const lv_llama_rows rows = {
+        .n_sequences = 1,
+        .seq_start = seq_start,
+        .position = position,
+        .wanted = last,
+        .n_wanted = 1,
+        .cache = cache,
+    };
+    return lv_llama_logits(model->llama, tape, lv_llama_hidden(model->llama, tape, x, &rows));
 }
 
 int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_options *options,

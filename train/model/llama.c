@@ -47,6 +47,7 @@ typedef struct {
     const int32_t *position;
     const lv_rope_table *angles;
     const lv_attention_layout *layout;
+    const lv_llama_rows *wanted; /* of the last layer: the rows that go on; else NULL */
     lv_llama_cache *cache;
     void *cached_k, *cached_v; /* this layer's part of the cache */
 } layer_run;
@@ -243,6 +244,12 @@ static const lv_rope_table *angles_for(lv_llama *llama, int64_t n_positions)
     return &a->table;
 }
 
+static lv_tensor *wanted_rows(lv_tape *tape, const lv_llama_rows *rows, lv_tensor *x)
+{
+    return lv_select_rows(tape, x, rows->wanted, rows->n_wanted);
+}
+
+/* Every row is a key of later ones; what follows is each row's own. */
 static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
 {
     const layer *w = run->layer;
@@ -261,8 +268,17 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     lv_tape_done(tape, q);
     lv_tape_done(tape, k);
     lv_tape_done(tape, v);
+    if (run->wanted) {
+        lv_tensor *all = o;
+        o = wanted_rows(tape, run->wanted, all);
+        lv_tape_done(tape, all);
+        x = wanted_rows(tape, run->wanted, x);
+    }
     lv_tensor *y = lv_dense_apply_add(tape, &w->o_proj, o, x);
     lv_tape_done(tape, o);
+    if (run->wanted) {
+        lv_tape_done(tape, x);
+    }
     return y;
 }
 
@@ -347,6 +363,7 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
     for (int64_t l = 0; l < c->n_layers; l++) {
         runs[l] = common;
         runs[l].layer = &llama->layers[l];
+        runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
         if (rows->cache) {
             int64_t part = rows->cache->capacity_rows * rows->cache->row_size;
             runs[l].cached_k = lv_element(rows->cache->data, rows->cache->dtype, 2 * l * part);
@@ -368,25 +385,24 @@ lv_tensor *lv_llama_embed(const lv_llama *llama, lv_tape *tape, const int32_t *i
     return lv_embedding(tape, llama->embed_tokens, ids, T);
 }
 
-static lv_tensor *norm_of_rows(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
-                               const int32_t *rows, int64_t R)
+static lv_tensor *last_norm(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden)
 {
-    lv_tensor *x = lv_select_rows(tape, hidden, rows, R);
+    lv_tensor *x = lv_rmsnorm(tape, hidden, llama->norm.w, llama->config.rms_norm_eps);
     lv_tape_done(tape, hidden);
-    return lv_rmsnorm(tape, x, llama->norm.w, llama->config.rms_norm_eps);
+    return x;
 }
 
 lv_tensor *lv_llama_loss(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
-                         const int32_t *rows, const int32_t *labels, int64_t R, lv_real *row_loss)
+                         const int32_t *labels, lv_real *row_loss)
 {
-    lv_tensor *x = norm_of_rows(llama, tape, hidden, rows, R);
+    lv_tensor *x = last_norm(llama, tape, hidden);
     return lv_cross_entropy(tape, x, llama->lm_head, labels, row_loss);
 }
 
-lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
-                           const int32_t *rows, int64_t R)
+lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden)
 {
-    const lv_tensor *x = norm_of_rows(llama, tape, hidden, rows, R), *w = llama->lm_head;
+    const int64_t R = hidden->shape[0];
+    const lv_tensor *x = last_norm(llama, tape, hidden), *w = llama->lm_head;
     const int64_t H = w->shape[1], V = w->shape[0];
     lv_tensor *logits = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){R, V});
     lv_gemm(&(lv_gemm_args){.M = R,

@@ -47,28 +47,30 @@ typedef struct {
     int64_t n_sequences;
     const int64_t *seq_start; /* [n_sequences + 1] */
     const int32_t *position;  /* [T]; with a cache continuing from its rows */
-    bool recompute;           /* keep only the layers' inputs where a gradient is needed */
-    lv_llama_cache *cache;    /* NULL, or filled by this call; one sequence, nothing recorded */
+    const int32_t *wanted;    /* [n_wanted], in [0,T): whose hidden states are asked for */
+    int64_t n_wanted;
+    bool recompute;        /* keep only the layers' inputs where a gradient is needed */
+    lv_llama_cache *cache; /* NULL, or filled by this call; one sequence, nothing recorded */
 } lv_llama_rows;
 
-/* lv_llama_hidden: through all layers, without the last norm. Layers of which nothing needs a
- * gradient give their activations back.
+/* lv_llama_hidden: through all layers, without the last norm; other rows than the wanted ones end
+ * with the last layer's attention. Layers of which nothing needs a gradient give their activations
+ * back.
  * in     x (T,H), not read afterwards
- * out    (T,H), in the step arena
+ * out    (n_wanted,H), in the step arena
  * fails  ends the job if memory is out (the table of angles grows with the longest sequence) */
 lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const lv_llama_rows *rows);
 
-/* lv_llama_loss: last norm, head and cross-entropy of chosen rows only; see lv_cross_entropy.
- * in     hidden (T,H), not read afterwards; rows[R] in [0,T); labels[R] in [0,V)
+/* lv_llama_loss: last norm, head and cross-entropy; see lv_cross_entropy.
+ * in     hidden (R,H), not read afterwards; labels[R] in [0,V)
  * out    one element; row_loss[R] */
 lv_tensor *lv_llama_loss(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
-                         const int32_t *rows, const int32_t *labels, int64_t R, lv_real *row_loss);
+                         const int32_t *labels, lv_real *row_loss);
 
-/* lv_llama_logits: last norm and head of chosen rows.
- * in     hidden (T,H), not read afterwards; rows[R] in [0,T)
+/* lv_llama_logits: last norm and head.
+ * in     hidden (R,H), not read afterwards
  * out    (R,V) f32 whatever the activations are, for choices among near equals; in the step arena
  * grad   none */
-lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
-                           const int32_t *rows, int64_t R);
+lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden);
 
 #endif

@@ -59,13 +59,17 @@ lv_tensor *lv_llava_embed(lv_llava *model, lv_tape *tape, const lv_batch *batch)
     return lv_tape_keep(tape, mark, x);
 }
 
-lv_tensor *lv_llava_hidden(lv_llava *model, lv_tape *tape, const lv_batch *batch)
+/* returns (R,H): of the chosen rows, before the last norm. */
+static lv_tensor *hidden_of_rows(lv_llava *model, lv_tape *tape, const lv_batch *batch,
+                                 const int32_t *chosen, int64_t R)
 {
     lv_llama_rows *rows = lv_tape_alloc(tape, sizeof *rows);
     *rows = (lv_llama_rows){
         .n_sequences = batch->n_samples,
         .seq_start = batch->seq_start,
         .position = batch->position,
+        .wanted = chosen,
+        .n_wanted = R,
         .recompute = model->recompute,
     };
     size_t mark = lv_tape_mark(tape);
@@ -89,8 +93,8 @@ lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, 
     }
     LV_CHECK(r == R, "fewer labels than the batch's n_supervised");
 
-    lv_tensor *hidden = lv_llava_hidden(model, tape, batch);
-    lv_tensor *loss = lv_llama_loss(model->llama, tape, hidden, rows, labels, R, row_loss);
+    lv_tensor *hidden = hidden_of_rows(model, tape, batch, rows, R);
+    lv_tensor *loss = lv_llama_loss(model->llama, tape, hidden, labels, row_loss);
     *loss_sum = 0;
     for (r = 0; r < R; r++) {
         *loss_sum += (double)row_loss[r];
@@ -101,6 +105,5 @@ lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, 
 lv_tensor *lv_llava_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch,
                            const int32_t *rows, int64_t R)
 {
-    lv_tensor *hidden = lv_llava_hidden(model, tape, batch);
-    return lv_llama_logits(model->llama, tape, hidden, rows, R);
+    return lv_llama_logits(model->llama, tape, hidden_of_rows(model, tape, batch, rows, R));
 }

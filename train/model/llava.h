@@ -72,13 +72,8 @@ uint64_t lv_llava_fingerprint(const lv_llava *model);
  * out    (I * rows_per_image, hidden_size), in the step arena; NULL if there are none */
 lv_tensor *lv_llava_features(lv_llava *model, lv_tape *tape, const lv_batch *batch);
 
-/* lv_llava_hidden: final hidden states, before the last norm.
- * in     batch of T rows
- * out    (T, hidden_size), in the step arena */
-lv_tensor *lv_llava_hidden(lv_llava *model, lv_tape *tape, const lv_batch *batch);
-
 /* lv_llava_loss: sum of the cross-entropy over the batch's supervised rows (see
- * lv_cross_entropy); only those rows pass the last norm and the head.
+ * lv_cross_entropy); only those rows pass the last layer's second half, the last norm and the head.
  * out    one element; loss_sum: the same, added up in double */
 lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, double *loss_sum);
 

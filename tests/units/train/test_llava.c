@@ -211,6 +211,16 @@ static double backward_flop(const golden *g, const char *const *trainable, size_
     return backward;
 }
 
+/* Whose input is the supervised rows alone: the head, and the last layer after its attention. */
+static bool is_of_supervised_rows(const lv_llava *model, const char *name)
+{
+    char last[64];
+    int n = snprintf(last, sizeof last, "language_model.model.layers.%d.",
+                     (int)lv_llava_config_of(model)->text.n_layers - 1);
+    return strstr(name, "lm_head") || (strncmp(name, last, (size_t)n) == 0 &&
+                                       (strstr(name, "o_proj") || strstr(name, "mlp.")));
+}
+
 static void stage_1_multiplies_for_no_gradient_of_tower_or_frozen_weights(void **state)
 {
     const golden *g = *state;
@@ -224,10 +234,10 @@ static void stage_1_multiplies_for_no_gradient_of_tower_or_frozen_weights(void *
     lv_llava *model = golden_model(g, NULL, 0, false, LV_PRECISION_F32);
     for (size_t i = 0; i < lv_params_count(lv_llava_params(model)); i++) {
         const lv_param *param = lv_params_at(lv_llava_params(model), i);
-        bool head = strstr(param->name, "lm_head") != NULL;
         if (strncmp(param->name, "language_model.", 15) == 0 &&
-            (strstr(param->name, "_proj.weight") || head)) {
-            weights += 2.0 * (double)lv_tensor_count(&param->tensor) * (double)(head ? R : T);
+            (strstr(param->name, "_proj.weight") || strstr(param->name, "lm_head"))) {
+            weights += 2.0 * (double)lv_tensor_count(&param->tensor) *
+                       (double)(is_of_supervised_rows(model, param->name) ? R : T);
         }
     }
     lv_llava_close(&model);

@@ -5,6 +5,7 @@
                            given, b: CLIP-L/14 runs
     110m-start             from the command to the first finished step of stage 1, bf16, 4a
     110m-ranks             stage 1, bf16, 16a: two ranks of half the threads against one rank
+    matmul, ...            the tables of the kernels' own benches, as they print them
 """
 import dataclasses
 import pathlib
@@ -44,6 +45,21 @@ class Cell:
         return self.samples * ((self.size // 14) ** 2 + TEXT_ROWS)
 
 
+@dataclasses.dataclass(frozen=True)
+class Table:
+    name: str
+    title: str
+    command: tuple  # the program in the build folder, and its arguments
+    kind: str = "table"
+
+
+TABLES = [
+    Table("matmul", "Matrix products", ("tests/bench/matmul/matmul", "--repeats", "5")),
+    Table("attention", "Attention", ("tests/bench/attention/bench_attention", "bf16")),
+    Table("elementwise", "Memory-bound kernels", ("tests/bench/elementwise/elementwise",)),
+]
+
+
 def all_cells():
     cells = [Cell("110m", stage, precision, samples, features)
              for precision in ("bf16", "f32") for features in ("given", "live")
@@ -52,12 +68,12 @@ def all_cells():
     cells += [Cell("1.1b", 1, "f32", 4, "given")]
     cells += [Cell("110m", 1, "bf16", 16, "given", "ranks")]
     cells += [Cell(shape, 1, "bf16", 4, "given", "start") for shape in ("110m", "1.1b")]
-    return {cell.name: cell for cell in cells}
+    return {cell.name: cell for cell in TABLES + cells}
 
 
 def is_long(cell):
     """In f32, 16 samples or 1.1B parameters take the peer half a minute a step."""
-    return cell.precision == "f32" and (cell.samples == 16 or cell.shape == "1.1b")
+    return cell.kind != "table" and cell.precision == "f32" and (cell.samples == 16 or cell.shape == "1.1b")
 
 
 class Inputs:

@@ -44,11 +44,21 @@ def line(row):
     cell = row["cell"]
     if row["problems"]:
         return f"{cell.name}: DIFFERS: " + "; ".join(row["problems"])
+    if cell.kind == "table":
+        return row["text"]
     if cell.kind == "ranks":
         return f"{cell.name}: two ranks {spread(ratios(row, 'one_s', 'two_s'), '.3f')} of one"
     return (f"{cell.name}: {spread(row['ours_s'], '.3f')} s, peer "
             f"{spread(row['peer_s'], '.3f')} s, ratio "
             f"{spread(ratios(row, 'peer_s', 'ours_s'), '.2f')} ({row['setting'].name})")
+
+
+def kernel_tables(rows):
+    out = []
+    for row in rows:
+        text = row["text"] if "|" in row["text"] else f"```\n{row['text']}\n```"
+        out += [f"## {row['cell'].title}", "", text, ""]
+    return out
 
 
 def step_table(rows):
@@ -110,15 +120,16 @@ def explored_table(tried):
 
 
 def markdown(rows, bench):
-    out = ["# Training steps against transformers and torch", "",
+    out = ["# Speed and memory", "",
            f"`tests/bench/train/run.py`, {datetime.date.today()}, {bench.rounds} rounds.", "",
-           *machine.lines(bench.threads, bench.load), *kernels(rows), "", HOW, ""]
+           *machine.lines(bench.threads, bench.load), *kernels(rows), "", "## How", "", HOW, ""]
     differ = [row for row in rows if row["problems"]]
     if differ:
         out += ["## Losses differ: not timed", ""]
         out += [f"- {row['cell'].name}: {problem}" for row in differ for problem in row["problems"]]
         out += [""]
-    tables = {"step": step_table, "ranks": ranks_table, "start": start_table}
+    tables = {"step": step_table, "ranks": ranks_table, "start": start_table,
+              "table": kernel_tables}
     for kind, table in tables.items():
         chosen = [row for row in rows if row["cell"].kind == kind and not row["problems"]]
         out += table(chosen) if chosen else []

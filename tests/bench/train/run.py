@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One optimizer step of llava against transformers and torch on the same cores.
+"""How fast llava is: its kernels beside oneDNN, OpenBLAS and the memory, and an optimizer step
+beside transformers and torch on the same cores.
 
     run.py --out DIR [--cells NAME|GLOB,...] [--all] [--rounds 5] [--explore] [--report FILE|none]
 
-Models and packs are made in DIR once (8 GB). For each cell (--list names them):
+The tables of the kernels' benches come first; each checks its results before it measures. Models
+and packs are made in DIR once (8 GB). For each cell of a step (--list names them all):
   1. the peer's best setting is looked for, once a machine (again with --explore): bf16 pure and
      autocast, attention, optimizer, memory kept, torch.compile; DIR/peer-settings.json keeps it;
   2. both sides' losses and gradient norms of the first steps must agree, or nothing is timed;
@@ -18,7 +20,9 @@ import datetime
 import fnmatch
 import os
 import signal
+import pathlib
 import statistics
+import subprocess
 import sys
 
 import explore
@@ -90,13 +94,24 @@ def measure_ranks(cell, bench):
     return row
 
 
-MEASURES = {"step": measure_step, "start": measure_start, "ranks": measure_ranks}
+def measure_table(cell, bench):
+    program = bench.build / cell.command[0]
+    if not program.exists():
+        raise RuntimeError(f"{program} is not built: tools/build.sh with -Dtests=true")
+    done = subprocess.run([program, *cell.command[1:]], capture_output=True, text=True,
+                          env=dict(os.environ, OMP_NUM_THREADS=str(bench.threads)))
+    problems = [] if done.returncode == 0 else [done.stderr.strip() or "it failed"]
+    return {"cell": cell, "text": done.stdout.strip(), "problems": problems}
+
+
+MEASURES = {"table": measure_table, "step": measure_step, "start": measure_start, "ranks": measure_ranks}
 
 
 class Bench:
     def __init__(self, args):
         self.rounds, self.threads = args.rounds, args.threads
         self.load = os.getloadavg()[0]
+        self.build = pathlib.Path(args.llava).resolve().parent
         self.inputs = Inputs(os.path.abspath(args.out), os.path.abspath(args.llava))
         self.ours = Ours(self.inputs, args.threads, args.micro_batch_tokens)
         self.settings = explore.Settings(self, args.explore)

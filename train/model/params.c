@@ -13,6 +13,8 @@
 
 enum { ALIGNMENT = 64, LIST_BYTES = 512, PIECE_VALUES = 4096 };
 
+static const size_t DRY_ADDRESS_BYTES = (size_t)1 << 42; /* more than any node's memory */
+
 struct lv_params {
     lv_param **items; /* each by itself: their addresses stay */
     size_t n, capacity;
@@ -66,9 +68,8 @@ void lv_params_destroy(lv_params **params)
 
 int lv_params_dry_set(lv_params *params)
 {
-    static const size_t ADDRESS_BYTES = (size_t)1 << 42;
     LV_CHECK(!params->allocated, "a plan's parameters have memory before it is said");
-    return lv_arena_create(&params->dry, "plan's", ADDRESS_BYTES);
+    return lv_arena_create(&params->dry, "plan's", DRY_ADDRESS_BYTES);
 }
 
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype)
@@ -203,7 +204,12 @@ static void *allocate(const lv_params *params, int64_t count, lv_dtype dtype, co
         return NULL;
     }
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    void *data = params->dry ? lv_arena_alloc(params->dry, bytes) : aligned_alloc(ALIGNMENT, bytes);
+    void *data = NULL;
+    if (!params->dry) {
+        data = aligned_alloc(ALIGNMENT, bytes);
+    } else if (bytes <= DRY_ADDRESS_BYTES - lv_arena_mark(params->dry)) {
+        data = lv_arena_alloc(params->dry, bytes);
+    }
     if (!data) {
         lv_fail(LV_ERR_MEMORY, "%s: no memory for %zu bytes", what, bytes);
     }
@@ -231,10 +237,7 @@ static int allocate_flat(lv_params *params, int64_t count)
                                ? allocate(params, count, LV_BF16, "the working weights")
                                : NULL;
     if (!params->flat_grad || (working && !params->flat_working)) {
-        free(params->flat_data);
-        free(params->flat_grad);
-        params->flat_data = params->flat_grad = NULL;
-        return LV_ERR_MEMORY;
+        return LV_ERR_MEMORY; /* lv_params_destroy frees what there is */
     }
     if (!params->dry) {
         memset(params->flat_grad, 0, (size_t)count * sizeof(lv_real));

@@ -46,7 +46,7 @@ check "no such model" refused 1 "$work/nowhere/config.json: opening: No such fil
 check "a folder that is no model" refused 1 'captions/config.json: opening' \
     convert "$work/captions" "$work/out"
 for dtype in f16 float64; do
-    check "--dtype $dtype" refused 2 "expected bf16 or f32, found $dtype" \
+    check "--dtype $dtype" refused 2 "expected bf16 or f32, found \"$dtype\"" \
         convert "$from" "$work/out" "$dtype"
 done
 check "no --dtype" refused 2 '--dtype bf16|f32 is missing' \

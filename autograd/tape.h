@@ -119,7 +119,7 @@ void lv_tape_count_flop(lv_tape *tape, double flop);
 double lv_tape_flop(const lv_tape *tape);
 
 /* lv_backward: gradients of everything that loss depends on, from dloss/dloss = 1. May be called
- * once for what was recorded; parameters' gradients are added to.
+ * once for what was recorded; a parameter's gradient is added to, or written if it has not begun.
  * in     loss: one element */
 void lv_backward(lv_tape *tape, lv_tensor *loss);
 

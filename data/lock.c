@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int held_by_other(int fd, const char *dir)
+static int held_by_other(int fd, const char *of)
 {
     char holder[320] = "";
     ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
@@ -23,7 +23,7 @@ static int held_by_other(int fd, const char *dir)
     return lv_fail(LV_ERR_CONFIG,
                    "%s: in use by another run (%s); wait for it, or choose another "
                    "folder",
-                   dir, *holder ? holder : "unknown");
+                   of, *holder ? holder : "unknown");
 }
 
 /* Whether fd is still the file of that name: its last holder may have removed it meanwhile. */
@@ -44,9 +44,8 @@ static int sign(int fd, const char *path)
                : LV_OK;
 }
 
-int lv_lock_take(int *fd, const char *dir)
+int lv_lock_take_file(int *fd, const char *path, const char *of)
 {
-    char *path = lv_path("%s/" LV_LOCK_NAME, dir);
     int rc = LV_OK, lock = -1;
     while (rc == LV_OK && lock < 0) {
         lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -55,7 +54,7 @@ int lv_lock_take(int *fd, const char *dir)
         } else if (lock < 0) {
             rc = lv_fail_errno(LV_ERR_IO, "%s: opening", path);
         } else if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
-            rc = errno == EWOULDBLOCK ? held_by_other(lock, dir)
+            rc = errno == EWOULDBLOCK ? held_by_other(lock, of)
                                       : lv_fail_errno(LV_ERR_IO, "%s: locking", path);
         } else if (!has_name(lock, path)) {
             close(lock);
@@ -63,7 +62,6 @@ int lv_lock_take(int *fd, const char *dir)
         }
     }
     rc = rc < 0 ? rc : sign(lock, path);
-    free(path);
     if (rc < 0 && lock >= 0) {
         close(lock);
     }
@@ -73,13 +71,26 @@ int lv_lock_take(int *fd, const char *dir)
     return rc;
 }
 
-void lv_lock_release(int *fd, const char *dir)
+void lv_lock_release_file(int *fd, const char *path)
 {
     if (*fd >= 0) {
-        char *path = lv_path("%s/" LV_LOCK_NAME, dir);
         unlink(path);
         close(*fd);
-        free(path);
     }
     *fd = -1;
+}
+
+int lv_lock_take(int *fd, const char *dir)
+{
+    char *path = lv_path("%s/" LV_LOCK_NAME, dir);
+    int rc = lv_lock_take_file(fd, path, dir);
+    free(path);
+    return rc;
+}
+
+void lv_lock_release(int *fd, const char *dir)
+{
+    char *path = lv_path("%s/" LV_LOCK_NAME, dir);
+    lv_lock_release_file(fd, path);
+    free(path);
 }

@@ -16,4 +16,8 @@ int lv_lock_take(int *fd, const char *dir);
 /* lv_lock_release: remove the file and give the lock back; nothing if *fd < 0. *fd becomes -1. */
 void lv_lock_release(int *fd, const char *dir);
 
+/* lv_lock_take_file, lv_lock_release_file: the same by a file of any name, for what it is of. */
+int lv_lock_take_file(int *fd, const char *path, const char *of);
+void lv_lock_release_file(int *fd, const char *path);
+
 #endif

@@ -76,6 +76,24 @@ static int unknown_flag(const lv_cli *cli, const char *name, size_t n)
                    : lv_fail(LV_ERR_CONFIG, "unknown flag %s", given);
 }
 
+static int set_choice(const lv_flag *flag, const char *text)
+{
+    char words[128];
+    size_t n = strlen(text), used = 0;
+    for (const char *word = flag->placeholder; *word; word += strspn(word, "|")) {
+        size_t length = strcspn(word, "|");
+        if (length == n && strncmp(word, text, n) == 0) {
+            *(const char **)flag->value = text;
+            return LV_OK;
+        }
+        used += (size_t)snprintf(words + used, sizeof words - used, "%s%.*s", used ? " or " : "",
+                                 (int)length, word);
+        LV_CHECK(used < sizeof words, "%s: too many words to choose from", flag->name);
+        word += length;
+    }
+    return lv_fail(LV_ERR_CONFIG, "%s: expected %s, found \"%s\"", flag->name, words, text);
+}
+
 static int set_number(const lv_flag *flag, const char *text)
 {
     char *end = NULL;
@@ -108,6 +126,8 @@ static int set_flag(const lv_flag *flag, const char *text)
     case LV_FLAG_TEXT:
         *(const char **)flag->value = text;
         return LV_OK;
+    case LV_FLAG_CHOICE:
+        return set_choice(flag, text);
     case LV_FLAG_TEXTS: {
         lv_texts *texts = flag->value;
         if (texts->n == LV_MAX_TEXTS) {

@@ -13,6 +13,7 @@
 
 typedef enum {
     LV_FLAG_TEXT,
+    LV_FLAG_CHOICE, /* one of the placeholder's words */
     LV_FLAG_INT,
     LV_FLAG_REAL,
     LV_FLAG_SWITCH,
@@ -29,7 +30,7 @@ typedef struct {
     const char *name; /* "--data" */
     lv_flag_kind kind;
     void *value; /* const char **, int64_t *, double *, bool *, lv_texts *: holds the default */
-    const char *placeholder; /* "FILE"; NULL for a switch */
+    const char *placeholder; /* "FILE", "bf16|f32"; NULL for a switch */
     const char *help;        /* with unit and default */
     bool required;
     double min, max; /* of numbers; no bounds if both are 0 */

@@ -51,12 +51,7 @@ static int convert(const char *model, const char *dtype_name, const char *out)
 {
     char from[32], to[32];
     lv_hf_conversion sum;
-    lv_dtype dtype = LV_BF16;
-    if (strcmp(dtype_name, "f32") == 0) {
-        dtype = LV_F32;
-    } else if (strcmp(dtype_name, "bf16") != 0) {
-        return lv_fail(LV_ERR_CONFIG, "--dtype: expected bf16 or f32, found %s", dtype_name);
-    }
+    const lv_dtype dtype = strcmp(dtype_name, "bf16") == 0 ? LV_BF16 : LV_F32;
     int rc = lv_hf_convert(&sum, out, model, dtype,
                            (lv_hf_progress){.checking = show_checking, .writing = show_writing});
     lv_progress_end();
@@ -78,7 +73,7 @@ int lv_tool_convert(int argc, char **argv)
          .help = "Hugging Face directory of a CLIP, LLaMA or LLaVA, in safetensors",
          .required = true},
         {.name = "--dtype",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &dtype,
          .placeholder = "bf16|f32",
          .help = "of all floating-point tensors; rounded to nearest even",

@@ -52,14 +52,6 @@ static int load(lv_llava **model, lv_config *config, const char *checkpoint)
                        : rc;
 }
 
-static int parse_dtype(lv_dtype *dtype, const char *text)
-{
-    *dtype = strcmp(text, "bf16") == 0 ? LV_BF16 : LV_F32;
-    return *dtype == LV_BF16 || strcmp(text, "f32") == 0
-               ? LV_OK
-               : lv_fail(LV_ERR_CONFIG, "--dtype: expected f32 or bf16, found \"%s\"", text);
-}
-
 static int save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out)
 {
     bool original = false;
@@ -76,7 +68,6 @@ static int save(lv_llava *model, const lv_config *config, lv_dtype dtype, const 
 int lv_tool_export(int argc, char **argv)
 {
     const char *checkpoint = NULL, *out = NULL, *dtype_text = "f32";
-    lv_dtype dtype = LV_F32;
     lv_llava *model = NULL;
     lv_config config = {0};
     const lv_flag flags[] = {
@@ -93,7 +84,7 @@ int lv_tool_export(int argc, char **argv)
          .help = "model directory to write",
          .required = true},
         {.name = "--dtype",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &dtype_text,
          .placeholder = "f32|bf16",
          .help = "of the weights in it; bf16 halves the directory and rounds what was trained "
@@ -106,8 +97,8 @@ int lv_tool_export(int argc, char **argv)
                         .flags = flags,
                         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    rc = rc == LV_OK ? parse_dtype(&dtype, dtype_text) : rc;
     if (rc == LV_OK) {
+        const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
         rc = load(&model, &config, checkpoint);
         rc = rc == LV_OK ? save(model, &config, dtype, out) : rc;
         lv_llava_close(&model);

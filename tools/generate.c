@@ -158,16 +158,9 @@ static int generate(const request *r)
     lv_tokenizer *tokenizer = NULL;
     lv_template *template = NULL;
     lv_llava_options options = {.llava = r->model, .precision = LV_PRECISION_OF_WEIGHTS};
-    if (r->aspect && strcmp(r->aspect, "square") != 0 && strcmp(r->aspect, "pad") != 0) {
-        return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found \"%s\"", r->aspect);
-    }
     if (r->precision) {
-        bool bf16 = strcmp(r->precision, "bf16") == 0;
-        if (!bf16 && strcmp(r->precision, "f32") != 0) {
-            return lv_fail(LV_ERR_CONFIG, "--precision: expected bf16 or f32, found \"%s\"",
-                           r->precision);
-        }
-        options.precision = bf16 ? LV_PRECISION_BF16 : LV_PRECISION_F32;
+        options.precision =
+            strcmp(r->precision, "bf16") == 0 ? LV_PRECISION_BF16 : LV_PRECISION_F32;
     }
     lv_blas_start();
     int rc = lv_template_open(&template, r->template_name);
@@ -212,12 +205,12 @@ int lv_tool_generate(int argc, char **argv)
          .help = "plain, v1, v0, llama_2, chatml, or a template's .json; as the model was trained "
                  "(default v1)"},
         {.name = "--aspect",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &r.aspect,
          .placeholder = "square|pad",
          .help = "crop or pad the image (default: as the model was trained)"},
         {.name = "--precision",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &r.precision,
          .placeholder = "bf16|f32",
          .help = "of the computation (default: bf16 if the model's weights are, else f32)"},

@@ -241,7 +241,7 @@ int lv_tool_inspect(int argc, char **argv)
          .help = "for --png: which image of the sample, from 0 (default 0)",
          .max = INT32_MAX},
         {.name = "--aspect",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &o.aspect,
          .placeholder = "square|pad",
          .help = "for --png: crop or pad (default as the pack stores pixels, or square)"},

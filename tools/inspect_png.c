@@ -12,18 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static int aspect_of(lv_aspect *out, lv_pack *pack, const char *text)
+static lv_aspect aspect_of(lv_pack *pack, const char *text)
 {
     lv_aspect aspect = LV_ASPECT_SQUARE;
-    if (!text) {
-        lv_pack_stored_size(pack, &aspect);
-    } else if (strcmp(text, "pad") == 0) {
-        aspect = LV_ASPECT_PAD;
-    } else if (strcmp(text, "square") != 0) {
-        return lv_fail(LV_ERR_CONFIG, "--aspect: expected square or pad, found %s", text);
+    if (text) {
+        return strcmp(text, "pad") == 0 ? LV_ASPECT_PAD : LV_ASPECT_SQUARE;
     }
-    *out = aspect;
-    return LV_OK;
+    lv_pack_stored_size(pack, &aspect);
+    return aspect;
 }
 
 static int write_image(lv_pack *pack, int64_t image_id, const lv_vision_input *vision,
@@ -47,9 +43,9 @@ int lv_inspect_png(lv_pack *pack, const int64_t *image_ids, int n_images,
                    const lv_inspect_options *options)
 {
     const int64_t i = options->image == LV_NOT_GIVEN ? 0 : options->image;
-    lv_vision_input vision = {.image_size = lv_inspect_image_size(pack, options)};
-    int rc = aspect_of(&vision.aspect, pack, options->aspect);
-    rc = rc < 0 ? rc : lv_batch_check_pack(pack, &vision);
+    const lv_vision_input vision = {.image_size = lv_inspect_image_size(pack, options),
+                                    .aspect = aspect_of(pack, options->aspect)};
+    int rc = lv_batch_check_pack(pack, &vision);
     if (rc < 0) {
         return rc;
     }

@@ -77,7 +77,7 @@ int main(int argc, char **argv)
         printf("llava %s\n", LV_VERSION);
         return 0;
     }
-    if (lv_cpu_limit_from_env() < 0) {
+    if (lv_cpu_limit_from_env() < 0 || lv_threads_check_env() < 0) {
         fprintf(stderr, "llava: %s\n", lv_error_message());
         return 2;
     }

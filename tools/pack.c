@@ -74,17 +74,6 @@ static void show_progress(void *context, const lv_pack_progress *p)
         comm->n_ranks > 1 ? " (all ranks, as rank 0 goes)" : "");
 }
 
-/* One of two words. */
-static int choose(bool *is_second, const char *flag, const char *value, const char *first,
-                  const char *second)
-{
-    *is_second = strcmp(value, second) == 0;
-    return *is_second || strcmp(value, first) == 0
-               ? LV_OK
-               : lv_fail(LV_ERR_CONFIG, "%s: expected %s or %s, found %s", flag, first, second,
-                         value);
-}
-
 static int print_rejects(const lv_pack_summary *s, const char *dir)
 {
     enum { MOST = 3 };
@@ -196,7 +185,7 @@ int lv_tool_pack(int argc, char **argv)
          .help = "the pack; one that was begun with the same options is finished",
          .required = true},
         {.name = "--store",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &store,
          .placeholder = "original|rgb",
          .help = "the image files as found, or their pixels at a size (default original)"},
@@ -208,7 +197,7 @@ int lv_tool_pack(int argc, char **argv)
          .min = 1,
          .max = 4096},
         {.name = "--aspect",
-         .kind = LV_FLAG_TEXT,
+         .kind = LV_FLAG_CHOICE,
          .value = &aspect,
          .placeholder = "square|pad",
          .help = "with --store rgb: crop to a square, or pad to one (default square)"},
@@ -237,12 +226,10 @@ int lv_tool_pack(int argc, char **argv)
     lv_comm comm = {0};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     if (rc == LV_OK) {
-        bool pad = false;
-        rc = choose(&options.store_rgb, "--store", store, "original", "rgb");
-        rc = rc < 0 ? rc : choose(&pad, "--aspect", aspect ? aspect : "square", "square", "pad");
-        options.aspect = pad ? LV_ASPECT_PAD : LV_ASPECT_SQUARE;
+        options.store_rgb = strcmp(store, "rgb") == 0;
+        options.aspect = aspect && strcmp(aspect, "pad") == 0 ? LV_ASPECT_PAD : LV_ASPECT_SQUARE;
         options.image_size = (int)image_size;
-        rc = rc < 0 ? rc : check_store(&options, aspect);
+        rc = check_store(&options, aspect);
         rc = rc < 0 ? rc : lv_threads_check(&comm);
         rc = rc < 0 ? rc : run(&comm, &options);
     }

@@ -7,6 +7,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 
+/* ranks_per_node: 0: as they were started */
 static int print_plan(const lv_comm *comm, const lv_config *config, int ranks_per_node)
 {
     lv_memory_plan plan;
@@ -14,7 +15,8 @@ static int print_plan(const lv_comm *comm, const lv_config *config, int ranks_pe
         return LV_OK;
     }
     lv_blas_start();
-    int rc = lv_memory_plan_make(&plan, config, ranks_per_node);
+    int rc = lv_memory_plan_make(&plan, config,
+                                 ranks_per_node > 0 ? ranks_per_node : comm->n_local_ranks);
     if (rc == LV_OK) {
         lv_memory_plan_print(&plan);
     }
@@ -25,7 +27,7 @@ int lv_tool_train(int argc, char **argv)
 {
     const char *config_path = NULL, *resume = "auto";
     bool dry_run = false;
-    int64_t ranks_per_node = 1;
+    int64_t ranks_per_node = 0;
     lv_texts sets = {0};
     lv_config config = {0};
     lv_comm comm;
@@ -51,7 +53,8 @@ int lv_tool_train(int argc, char **argv)
          .placeholder = "N",
          .min = 1,
          .max = 4096,
-         .help = "with --dry-run: ranks that share a node (default 1)"},
+         .help =
+             "with --dry-run: ranks that share a node (default: as many as are started on one)"},
     };
     const lv_cli cli = {
         .name = "train",
@@ -69,7 +72,11 @@ int lv_tool_train(int argc, char **argv)
             "status: 0 done, 1 failed, 2 wrong usage or config.\nThe keys of the config are in "
             "README.md."};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
-    if (rc == LV_OK) {
+    if (rc == LV_OK && ranks_per_node > 0 && !dry_run) {
+        rc = lv_comm_agree(&comm, lv_fail(LV_ERR_CONFIG,
+                                          "--ranks-per-node is for --dry-run; a run has as many as "
+                                          "mpirun or srun starts"));
+    } else if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));
         if (rc == LV_OK && dry_run) {
             rc = lv_comm_agree(&comm, print_plan(&comm, &config, (int)ranks_per_node));

@@ -5,6 +5,7 @@
 #include "autograd/kernels/gemm.h"
 #include "train/dry_batch.h"
 #include "train/metrics.h"
+#include "train/model/hf.h"
 #include "train/progress.h"
 #include "train/setup.h"
 
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TRIED = 256 };
+enum { MAX_TRIED = 256, MAX_ROWS = 1 << 24 };
 
 /* Micro-batches that were run dry: another that is larger in nothing takes no more. */
 typedef struct {
@@ -38,6 +39,11 @@ static void note(lv_memory_plan *plan, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(plan->notes + at, sizeof plan->notes - at, format, arguments);
     va_end(arguments);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* ---- activations ---- */
@@ -120,16 +126,24 @@ static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
     return rc;
 }
 
-/* What the budgets allow at most: as many images as find room, or nothing but text. */
+/* What the budgets and a global batch allow at most: as many images as find room, or nothing but
+ * text. */
 static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
 {
     const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
-    const int64_t n_rows = max_length > budget ? max_length : budget;
-    const int64_t least_rows = s->vision.rows_per_image + 2; /* two of text: one is supervised */
     const int64_t batch_size = config->train.global_batch_size;
-    const int64_t n_images = n_rows / least_rows < batch_size ? n_rows / least_rows : batch_size;
+    const int64_t n_rows =
+        least(max_length > budget ? max_length : budget, batch_size * max_length);
+    const int64_t least_rows = s->vision.rows_per_image + 2; /* two of text: one is supervised */
+    const int64_t n_images = least(n_rows / least_rows, batch_size);
+    if (n_rows > MAX_ROWS) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "train.micro_batch_tokens: %" PRId64 " rows at once cannot be planned, at "
+                       "most %d",
+                       n_rows, MAX_ROWS);
+    }
     int rc = n_images > 0 ? run_alike(s, n_images, n_rows, true, options) : LV_OK;
-    return rc == LV_OK && n_rows > 1 ? run_alike(s, 1, n_rows, false, options) : rc;
+    return rc == LV_OK ? run_alike(s, (n_rows - 1) / max_length + 1, n_rows, false, options) : rc;
 }
 
 /* ---- the rest ---- */
@@ -156,13 +170,20 @@ static int warm_up(const lv_llava_config *config, lv_dtype dtype)
     return LV_OK;
 }
 
-static void note_weights(lv_memory_plan *plan, const lv_config *config)
+static void note_weights(lv_memory_plan *plan, const lv_config *config, const lv_llava *model)
 {
     const char *const dirs[] = {config->model.llava, config->model.vision_tower,
                                 config->model.language_model, config->model.projector_weights};
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         if (dirs[i] && !lv_weights_exist(dirs[i])) {
-            note(plan, "  %s holds no weights yet: taken to be bf16\n", dirs[i]);
+            note(plan, "  %s holds no weights yet: taken to be %s\n", dirs[i],
+                 lv_dtype_name(lv_hf_dtype_of(dirs[i])));
+        }
+    }
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        const char *of_weights = lv_llava_note(model, i);
+        if (of_weights) {
+            note(plan, "  %s\n", of_weights);
         }
     }
 }
@@ -202,7 +223,7 @@ int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_
                           plan.params.working_bytes + plan.params.frozen_bytes +
                           plan.moments_bytes + plan.activation_bytes + plan.read_ahead_bytes +
                           plan.comm_bytes + plan.process_bytes;
-        note_weights(&plan, config);
+        note_weights(&plan, config, setup.model);
         *out = plan;
     }
     lv_setup_close(&setup);
@@ -246,6 +267,6 @@ void lv_memory_plan_print(const lv_memory_plan *p)
     printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
            "forward and backward", 1e-12 * p->flop);
     if (p->notes[0]) {
-        printf("assumed\n%s", p->notes);
+        printf("notes\n%s", p->notes);
     }
 }

@@ -9,7 +9,7 @@
 #include "train/config.h"
 #include "train/model/params.h"
 
-enum { LV_PLAN_NOTE_BYTES = 512 };
+enum { LV_PLAN_NOTE_BYTES = 4096 };
 
 /* lv_memory_plan: of the rank that takes most, when it takes most. Anonymous memory is each rank's
  * own; mapped bytes lie in the page cache, once a node. */
@@ -24,12 +24,13 @@ typedef struct {
     int64_t anon_bytes;       /* the sum of what is not mapped */
     int64_t n_rows, n_images, n_supervised; /* of the micro-batch that takes most */
     double flop;                            /* of its matrix products, forward and backward */
-    char notes[LV_PLAN_NOTE_BYTES];         /* lines on what was assumed; "" if nothing was */
+    char
+        notes[LV_PLAN_NOTE_BYTES]; /* lines: what was assumed, what could be saved; "" if nothing */
 } lv_memory_plan;
 
 /* lv_memory_plan_make: plan a run of ranks_per_node ranks on one node. With the packs there the
  * micro-batches are those of the run; without, the largest that the budgets allow. Weights that
- * are not there are taken to be bf16. On one rank.
+ * are not there are taken to be what config.json says, or bf16. On one rank.
  * tolerance  10% of the peak of RssAnon
  * fails  as lv_setup_open_dry */
 int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_per_node);

@@ -66,6 +66,16 @@ void lv_threads_release(void)
     }
 }
 
+int lv_threads_check_env(void)
+{
+    const char *asked = getenv("OMP_NUM_THREADS");
+    return omp_get_max_threads() <= LV_MAX_CPUS
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG,
+                         "OMP_NUM_THREADS=%s in the environment: at most %d threads are possible",
+                         asked ? asked : "", LV_MAX_CPUS);
+}
+
 /* What a control group leaves of all CPUs: those that the system takes when asked for all. */
 static void find_reachable(lv_cpu_set *out, const lv_cpu_set *allowed)
 {
@@ -196,6 +206,7 @@ int lv_threads_start(lv_threads *out, const lv_comm *comm)
     }
     *out =
         (lv_threads){.n_threads = h->share.n_threads, .slice = h->ranks[comm->local_rank].allowed};
+    omp_set_dynamic(false); /* each time as many: the same bits */
     omp_set_num_threads(out->n_threads);
     if (!binding_is_the_users() && h->share.exclusive && bind_threads(&h->share)) {
         out->bound = true;

@@ -22,6 +22,10 @@ typedef struct {
  * after it. */
 void lv_threads_release(void);
 
+/* lv_threads_check_env: before any parallel region: OpenMP takes any OMP_NUM_THREADS, and crashes.
+ * fails  LV_ERR_CONFIG if it is more than a system can have CPUs */
+int lv_threads_check_env(void);
+
 /* lv_threads_start: collective; before the first parallel region, and the number of threads is not
  * to be changed afterwards. Rank 0 says what will be slow: more threads than cores, or cores that
  * the launcher keeps from its ranks.

@@ -95,4 +95,8 @@ check "a message is printed once, not once a rank" refused 2 'optim.lr: expected
 for command in pack init train generate export inspect; do
     check "$command --help" sh -c "\"$LLAVA\" $command --help | grep -q '^usage: llava $command'"
 done
+check "a CPU level that there is not" refused 2 'LLAVA_CPU=fast .*not one of portable, avx2' \
+    env LLAVA_CPU=fast "$LLAVA" train "$work/config.json"
+check "more threads than OpenMP could bear" refused 2 'OMP_NUM_THREADS=100000000 .*at most 8192' \
+    env OMP_NUM_THREADS=100000000 "$LLAVA" train "$work/config.json"
 finish

@@ -35,6 +35,10 @@ done
 from=$work/init/language_model
 check "--out is there already" refused 2 'hf: is already there|hf is already there' \
     convert "$from" "$work/hf"
+link_to_nowhere() {
+    ln -s nowhere "$work/link" && refused 2 'link is already there' convert "$from" "$work/link"
+}
+check "--out is a link to nowhere" link_to_nowhere
 check "--out inside the model" refused 2 "lies inside the model's own directory" \
     convert "$from" "$from/bf16"
 check "no such model" refused 1 "$work/nowhere/config.json: opening: No such file" \
@@ -42,7 +46,7 @@ check "no such model" refused 1 "$work/nowhere/config.json: opening: No such fil
 check "a folder that is no model" refused 1 'captions/config.json: opening' \
     convert "$work/captions" "$work/out"
 for dtype in f16 float64; do
-    check "--dtype $dtype" refused 2 "expected bf16 or f32, found $dtype" \
+    check "--dtype $dtype" refused 2 "expected bf16 or f32, found \"$dtype\"" \
         convert "$from" "$work/out" "$dtype"
 done
 check "no --dtype" refused 2 '--dtype bf16|f32 is missing' \
@@ -53,9 +57,35 @@ damaged() {
 }
 check "a model with a changed byte" damaged
 
+# What is to be written goes to NAME.partial first, and what a killed one left there is removed.
+somebody_elses() {
+    cp -r "$from" "$work/mine.partial" &&
+        refused 2 'mine.partial.* in use for something else' convert "$1" "$work/mine" &&
+        diff -r "$from" "$work/mine.partial" && [ ! -e "$work/mine.partial.lock" ] &&
+        rm -r "$work/mine.partial"
+}
+check "NAME.partial that is the model itself stays" somebody_elses "$work/mine.partial"
+check "NAME.partial of another stays" somebody_elses "$from"
+
+# The other one waits where it has written a piece.
+two_at_a_time() {
+    (flock 9 && exec sleep 60) 9>>"$work/two.partial.lock" &
+    local other=$!
+    until ! flock -n "$work/two.partial.lock" true; do sleep 0.01; done
+    mkdir -p "$work/two.partial" && touch "$work/two.partial/a_piece"
+    refused 2 'two.partial: in use by another run' convert "$from" "$work/two"
+    local status=$?
+    kill "$other"
+    [ "$status" = 0 ] && [ -e "$work/two.partial/a_piece" ]
+}
+check "a directory that another one is writing is left alone" two_at_a_time
+check "... and taken over when that one is gone" convert "$from" "$work/two"
+check "... whole" whole "$work/two"
+
 full() {
     LLAVA_FAIL_POINT=model.piece:2=full refused 1 'model.safetensors.*No space left' \
-        convert "$from" "$work/out" && [ ! -e "$work/out" ] && [ ! -e "$work/out.partial" ]
+        convert "$from" "$work/out" && [ ! -e "$work/out" ] && [ ! -e "$work/out.partial" ] &&
+        [ ! -e "$work/out.partial.lock" ]
 }
 check "a full disk leaves nothing" full
 for point in model.piece model.written; do
@@ -66,6 +96,6 @@ for point in model.piece model.written; do
     check "killed at $point there is no model" killed
     check "killed at $point: the same command does it" convert "$from" "$work/killed-$point"
     check "killed at $point: it is as without the kill" diff -r "$work/killed-$point" "$from-bf16"
-    check "killed at $point: nothing is left beside it" test ! -e "$work/killed-$point.partial"
+    check "killed at $point: nothing is left beside it" test -z "$(compgen -G "$work/killed-$point.*")"
 done
 finish

@@ -36,6 +36,15 @@ static vector_array new_at(lv_dtype dtype, int64_t n, size_t offset_bytes)
     return x;
 }
 
+const lv_vector_kernels *vector_portable(void)
+{
+    lv_cpu_level before = lv_cpu();
+    lv_cpu_limit(LV_CPU_PORTABLE);
+    const lv_vector_kernels *kernels = lv_vector();
+    lv_cpu_limit(before);
+    return kernels;
+}
+
 vector_array vector_new(lv_dtype dtype, int64_t n, int offset, uint64_t seed)
 {
     vector_array x = new_at(dtype, n, (size_t)offset * lv_dtype_bytes(dtype));

@@ -15,6 +15,9 @@
 #include "autograd/kernels/vector.def"
 #undef LV_VECTOR
 
+/* vector_portable: for kernels that give the same bits at every level. */
+const lv_vector_kernels *vector_portable(void);
+
 /* Sizes on both sides of registers and chunks; offsets, in elements, from aligned memory. */
 enum { VECTOR_N_SIZES = 15, VECTOR_N_OFFSETS = 3 };
 extern const int64_t vector_sizes[VECTOR_N_SIZES];

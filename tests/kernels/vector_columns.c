@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "autograd/cpu.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/rng.h"
 #include "tests/kernels/vector_check.h"
@@ -10,16 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* The kernels here give the same bits at every level. */
-static const lv_vector_kernels *portable(void)
-{
-    lv_cpu_level before = lv_cpu();
-    lv_cpu_limit(LV_CPU_PORTABLE);
-    const lv_vector_kernels *kernels = lv_vector();
-    lv_cpu_limit(before);
-    return kernels;
-}
 
 enum { MAX_T = 21, LD = 700, GUARD = 40 };
 
@@ -78,7 +67,7 @@ void vector_case_columns(const lv_vector_kernels *k)
         int offset = vector_offsets[i % VECTOR_N_OFFSETS];
         check_columns(&c, k, dtype, add, T, n, offset);
         memcpy(found, c.dst, sizeof found);
-        check_columns(&c, portable(), dtype, add, T, n, offset);
+        check_columns(&c, vector_portable(), dtype, add, T, n, offset);
         assert_memory_equal(c.dst + offset, found + offset, (size_t)n * sizeof *found);
     }
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "autograd/cpu.h"
 #include "autograd/kernels/convert.h"
 #include "autograd/rng.h"
 #include "tests/kernels/vector_check.h"
@@ -10,16 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* The kernels here give the same bits at every level. */
-static const lv_vector_kernels *portable(void)
-{
-    lv_cpu_level before = lv_cpu();
-    lv_cpu_limit(LV_CPU_PORTABLE);
-    const lv_vector_kernels *kernels = lv_vector();
-    lv_cpu_limit(before);
-    return kernels;
-}
 
 enum { MAX_N = 1100, GUARD = 40 };
 
@@ -135,7 +124,7 @@ void vector_case_adamw(const lv_vector_kernels *k)
         u = other = before;
         run_update(&u, k, n, offset, true);
         check_update(&u, &before, n, offset);
-        run_update(&other, portable(), n, offset, true);
+        run_update(&other, vector_portable(), n, offset, true);
         assert_memory_equal(&u, &other, sizeof u);
         other = before;
         run_update(&other, k, n, offset, false);
@@ -156,7 +145,7 @@ void vector_case_sum_squares(const lv_vector_kernels *k)
             expected += (double)x[i] * (double)x[i];
         }
         assert_true(fabs(sum - expected) <= 1e-13 * expected);
-        assert_true(sum == portable()->sum_squares(x, n));
+        assert_true(sum == vector_portable()->sum_squares(x, n));
         assert_true(isnan(k->sum_squares(x, n + 1)));
     }
 }

@@ -7,12 +7,6 @@
 check "inputs are made" make_inputs
 for stage in 1 2; do
     write_config "$work/stage$stage.json" "$stage"
-    run() {
-        local name=$1 ranks=$2
-        shift 2
-        mpirun -n "$ranks" "$LLAVA" train "$work/stage$stage.json" \
-            --set run.dir="$work/s$stage-$name" "$@"
-    }
     # agrees NAME OTHER LOSS NORM: two runs, within relative tolerances
     agrees() {
         for key in loss:$3 grad_norm:$4 samples_hash:0; do
@@ -21,22 +15,22 @@ for stage in 1 2; do
         done
     }
     on_any_cpu() {
-        LLAVA_CPU=portable run "$@"
+        LLAVA_CPU=portable run_stage "$@"
     }
     bf16=(--set train.precision=bf16)
-    check "stage $stage runs in f32" run f32 1
-    check "stage $stage runs in bf16" run one 1 "${bf16[@]}"
+    check "stage $stage runs in f32" run_stage f32 1
+    check "stage $stage runs in bf16" run_stage one 1 "${bf16[@]}"
     # 20 steps of a model of random weights: the losses of bf16 are off by some 2e-5
     check "stage $stage: bf16 is near f32" agrees f32 one 2e-4 1e-2
     check "stage $stage: it is not f32" refused 1 'largest difference' agrees f32 one 0 0
-    check "stage $stage runs in bf16, in many micro-batches" run micro 1 "${bf16[@]}" \
+    check "stage $stage runs in bf16, in many micro-batches" run_stage micro 1 "${bf16[@]}" \
         --set train.micro_batch_tokens=40
-    check "stage $stage runs in bf16 on 2 ranks" run 2 2 "${bf16[@]}"
+    check "stage $stage runs in bf16 on 2 ranks" run_stage 2 2 "${bf16[@]}"
     # gradients are summed in f32, so what is left is the rounding of updated weights
     for other in micro 2; do
         check "stage $stage in bf16: 1 rank and $other agree" agrees one $other 1e-4 1e-3
     done
-    check "stage $stage runs in bf16, recomputed" run recompute 1 "${bf16[@]}" \
+    check "stage $stage runs in bf16, recomputed" run_stage recompute 1 "${bf16[@]}" \
         --set train.recompute=layer
     check "stage $stage in bf16: recomputing changes no bit" agrees one recompute 0 0
     check "stage $stage runs in bf16 on a CPU without wide registers" on_any_cpu portable 1 \
@@ -64,7 +58,7 @@ done
 resumed() {
     mkdir -p "$work/s2-resumed/checkpoints" &&
         cp -r "$work/s2-2/checkpoints/step-000010" "$work/s2-resumed/checkpoints/" &&
-        cp "$work/s2-2/metrics.jsonl" "$work/s2-resumed/" && run resumed 2 "${bf16[@]}"
+        cp "$work/s2-2/metrics.jsonl" "$work/s2-resumed/" && run_stage resumed 2 "${bf16[@]}"
 }
 same() {
     cmp "$1/model.safetensors" "$2/model.safetensors"

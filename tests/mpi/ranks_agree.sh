@@ -7,16 +7,10 @@
 check "inputs are made" make_inputs
 for stage in 1 2; do
     write_config "$work/stage$stage.json" "$stage"
-    run() {
-        local name=$1 ranks=$2
-        shift 2
-        mpirun -n "$ranks" "$LLAVA" train "$work/stage$stage.json" \
-            --set run.dir="$work/s$stage-$name" "$@"
-    }
-    check "stage $stage runs on 1 rank" run one 1
-    check "stage $stage runs in many micro-batches" run micro 1 --set train.micro_batch_tokens=40
+    check "stage $stage runs on 1 rank" run_stage one 1
+    check "stage $stage runs in many micro-batches" run_stage micro 1 --set train.micro_batch_tokens=40
     for ranks in 2 3 4; do
-        check "stage $stage runs on $ranks ranks" run "$ranks" "$ranks"
+        check "stage $stage runs on $ranks ranks" run_stage "$ranks" "$ranks"
     done
     for other in micro 2 3 4; do
         for key in loss:1e-6 grad_norm:1e-5 samples_hash:0 supervised_tokens:0; do

@@ -70,6 +70,14 @@ write_config() {
 END
 }
 
+# run_stage NAME RANKS OPTION...: $work/stage$stage.json, to $work/s$stage-NAME.
+run_stage() {
+    local name=$1 ranks=$2
+    shift 2
+    mpirun -n "$ranks" "$LLAVA" train "$work/stage$stage.json" \
+        --set run.dir="$work/s$stage-$name" "$@"
+}
+
 # flip FILE OFFSET: change one byte.
 flip() {
     local byte

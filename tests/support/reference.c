@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/rng.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -128,6 +129,18 @@ static double value(const void *x, lv_dtype dtype, int64_t i)
     lv_real y;
     lv_convert_to_real(&y, lv_element_const(x, dtype, i), dtype, 1);
     return (double)y;
+}
+
+lv_tensor *reference_random(lv_tape *tape, lv_dtype dtype, int64_t rows, int64_t columns,
+                            bool requires_grad, uint64_t seed)
+{
+    lv_tensor *x = lv_tape_tensor(tape, dtype, 2, (int64_t[]){rows, columns});
+    for (int64_t i = 0; i < rows * columns; i++) {
+        lv_real value = (lv_real)lv_random_normal(seed, 0, (uint64_t)i);
+        lv_convert_from_real(lv_element(x->data, dtype, i), dtype, &value, 1);
+    }
+    x->requires_grad = requires_grad;
+    return x;
 }
 
 double *reference_values(const void *x, lv_dtype dtype, int64_t n)

@@ -25,6 +25,10 @@ loss_reference reference_cross_entropy(const double *x, const double *w, const i
                                        int64_t R, int64_t V, int64_t H);
 void loss_reference_free(loss_reference *x);
 
+/* reference_random: (rows, columns) of normal values of a seed, rounded to dtype, on the tape. */
+lv_tensor *reference_random(lv_tape *tape, lv_dtype dtype, int64_t rows, int64_t columns,
+                            bool requires_grad, uint64_t seed);
+
 /* reference_values: an array's elements as double; the caller frees it. */
 double *reference_values(const void *x, lv_dtype dtype, int64_t n);
 

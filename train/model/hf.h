@@ -19,6 +19,9 @@ typedef enum {
  * fails  LV_ERR_UNSUPPORTED naming another model_type, LV_ERR_FORMAT, LV_ERR_IO */
 int lv_hf_kind_of(lv_hf_kind *out, const char *dir);
 
+/* lv_hf_dtype_of: what config.json says that the weights are, LV_BF16 if it does not. */
+lv_dtype lv_hf_dtype_of(const char *dir);
+
 /* Shapes from config.json. Keys that change the mathematics and are not implemented
  * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
 int lv_hf_clip_config(lv_clip_config *out, const char *dir);

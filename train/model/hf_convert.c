@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const int64_t NOTE_FROM_BYTES = 256000000;
 
@@ -111,12 +112,13 @@ static int collect(conversion *c, lv_hf_conversion *sum, const char *from, lv_dt
 static int check_target(const char *to, const char *from)
 {
     char *parent = NULL, *real_parent = NULL, *real_from = NULL;
+    struct stat st;
     size_t n = strlen(to);
     while (n > 1 && to[n - 1] == '/') {
         n--;
     }
     char *path = lv_path("%.*s", (int)n, to);
-    int rc = lv_file_exists(path)
+    int rc = lstat(path, &st) == 0 /* also a link to nowhere */
                  ? lv_fail(LV_ERR_CONFIG, "%s is already there: choose a name that is not", path)
                  : LV_OK;
     /* the nearest folder that is there decides */
@@ -223,7 +225,7 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
 {
     conversion c = {0};
     lv_hf_conversion sum = {0};
-    char *staging = NULL;
+    lv_hf_staging staging;
     LV_CHECK(dtype == LV_BF16 || dtype == LV_F32, "a model in %s", lv_dtype_name(dtype));
     int rc = check_model(from);
     rc = rc < 0 ? rc : check_target(to, from);
@@ -231,12 +233,12 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
     rc = rc < 0 ? rc : collect(&c, &sum, from, dtype);
     rc = rc < 0 ? rc : lv_hf_staging_begin(&staging, to);
     if (rc == LV_OK) {
-        rc = copy_others(staging, from);
-        rc = rc < 0 ? rc : write_config(staging, from, dtype);
+        rc = copy_others(staging.path, from);
+        rc = rc < 0 ? rc : write_config(staging.path, from, dtype);
         rc = rc < 0 ? rc
-                    : lv_weights_write_told(staging, c.sources, c.n, lv_hf_max_file_bytes,
+                    : lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
                                             progress.writing);
-        rc = lv_hf_staging_end(rc, staging, to);
+        rc = lv_hf_staging_end(rc, &staging, to);
     }
     conversion_free(&c);
     if (rc == LV_OK) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The dtype that a config.json names, changed in its text: a parser that prints again would make
- * 10000.0 a whole number and lose the order of digits.
+ * The dtype that a config.json names. It is changed in the text: a parser that prints again would
+ * make 10000.0 a whole number and lose the order of digits.
  */
 #include "autograd/error.h"
 #include "data/file.h"
+#include "data/json.h"
+#include "train/model/hf.h"
 #include "train/model/hf_internal.h"
 
 #include <stdio.h>
@@ -38,6 +40,26 @@ static const char *value_of_key(const char *text)
         }
     }
     return NULL;
+}
+
+lv_dtype lv_hf_dtype_of(const char *dir)
+{
+    cJSON *root = NULL;
+    lv_dtype dtype = LV_BF16;
+    char *path = lv_path("%s/config.json", dir);
+    if (lv_file_exists(path) && lv_json_read(&root, path) == LV_OK) {
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+            const char *name =
+                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, keys[i]));
+            dtype = !name                          ? dtype
+                    : strcmp(name, "float32") == 0 ? LV_F32
+                    : strcmp(name, "float16") == 0 ? LV_F16
+                                                   : dtype;
+        }
+    }
+    cJSON_Delete(root);
+    free(path);
+    return dtype;
 }
 
 char *lv_hf_config_with_dtype(const char *text, lv_dtype dtype)

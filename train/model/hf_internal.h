@@ -63,12 +63,19 @@ int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be N
 int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
                          const lv_llama_config *text);
 
-/* hf_staging.c: a directory that is written beside its place. lv_hf_staging_begin names it (free
- * it); lv_hf_staging_end writes its digests.json and moves it to dir, or removes it if rc is an
- * error. If dir is already there, its model files are replaced, digests.json last.
+/* hf_staging.c: a directory that is written beside its place, by one process at a time.
+ * lv_hf_staging_begin makes it, empty; lv_hf_staging_end, called if that went well, writes its
+ * digests.json and moves it to dir, or removes it if rc is an error. If dir is already there, its
+ * model files are replaced, digests.json last.
+ * fails  LV_ERR_CONFIG if another process writes there, or a folder of that name is not ours
  * returns rc, or the error of moving */
-int lv_hf_staging_begin(char **staging, const char *dir);
-int lv_hf_staging_end(int rc, char *staging, const char *dir);
+typedef struct {
+    char *path;      /* dir.partial */
+    char *lock_path; /* dir.partial.lock: the folder is ours to remove */
+    int lock;
+} lv_hf_staging;
+int lv_hf_staging_begin(lv_hf_staging *out, const char *dir);
+int lv_hf_staging_end(int rc, lv_hf_staging *staging, const char *dir);
 
 /* hf_staging.c: all names in a directory but for hidden ones, sorted. Start it with {0}. */
 typedef struct {

@@ -214,21 +214,21 @@ static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
                      bool aspect_pad, lv_dtype dtype, const char *dir, bool *original)
 {
-    char *staging = NULL;
+    lv_hf_staging staging;
     bool hf = has_hf_form(&config->projector);
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
     if (hf) {
-        rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging);
+        rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging.path);
     } else {
-        rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype, staging);
-        rc = rc < 0
-                 ? rc
-                 : lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype, staging);
+        rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype, staging.path);
+        rc = rc < 0 ? rc
+                    : lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype,
+                                             staging.path);
     }
-    rc = lv_hf_staging_end(rc, staging, dir);
+    rc = lv_hf_staging_end(rc, &staging, dir);
     if (rc == LV_OK) {
         *original = !hf;
     }
@@ -237,27 +237,27 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
 
 int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir)
 {
-    char *staging = NULL;
+    lv_hf_staging staging;
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, LV_F32, staging);
-    rc = rc < 0 ? rc : lv_hf_write_clip_json(config, staging);
-    return lv_hf_staging_end(rc, staging, dir);
+    rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, LV_F32, staging.path);
+    rc = rc < 0 ? rc : lv_hf_write_clip_json(config, staging.path);
+    return lv_hf_staging_end(rc, &staging, dir);
 }
 
 int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
                      const char *dir)
 {
-    char *staging = NULL;
+    lv_hf_staging staging;
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, LV_F32, staging);
-    rc = rc < 0 ? rc : lv_hf_write_llama_json(config, staging);
-    return lv_hf_staging_end(rc, staging, dir);
+    rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
+    rc = rc < 0 ? rc : lv_hf_write_llama_json(config, staging.path);
+    return lv_hf_staging_end(rc, &staging, dir);
 }
 
 /* The digests that are already in dir, without this file's and without their own checksum. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A model directory appears whole: it is written under another name and renamed. Into a directory
- * that is already there its files are moved one by one, digests.json last.
+ * that is already there its files are moved one by one, digests.json last. The lock beside it tells
+ * what a killed process left from somebody else's folder.
  */
 #include "autograd/error.h"
 #include "data/fail_point.h"
 #include "data/file.h"
+#include "data/lock.h"
 #include "data/manifest.h"
 #include "train/model/hf_internal.h"
 
@@ -72,7 +74,28 @@ static int write_digests(const lv_hf_files *list, const char *dir)
     return rc;
 }
 
-int lv_hf_staging_begin(char **staging, const char *dir)
+static void staging_free(lv_hf_staging *staging)
+{
+    lv_lock_release_file(&staging->lock, staging->lock_path);
+    free(staging->path);
+    free(staging->lock_path);
+}
+
+static int lock(lv_hf_staging *staging, const char *dir)
+{
+    char *parent = lv_path_dir(staging->path);
+    int rc = lv_dir_create(parent);
+    free(parent);
+    if (rc == LV_OK && lv_file_exists(staging->path) && !lv_file_exists(staging->lock_path)) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "%s: %s would be written there first, but it is in use for something else: "
+                     "move it away, or choose another name",
+                     staging->path, dir);
+    }
+    return rc < 0 ? rc : lv_lock_take_file(&staging->lock, staging->lock_path, staging->path);
+}
+
+int lv_hf_staging_begin(lv_hf_staging *out, const char *dir)
 {
     size_t n = strlen(dir);
     while (n > 1 && dir[n - 1] == '/') {
@@ -81,17 +104,18 @@ int lv_hf_staging_begin(char **staging, const char *dir)
     if (lv_file_exists(dir) && !lv_dir_exists(dir)) {
         return lv_fail(LV_ERR_IO, "%s: exists and is not a directory", dir);
     }
-    char *path = lv_path("%.*s.partial", (int)n, dir);
-    int rc = lv_dir_remove(path); /* of a run that was cut off */
-    if (rc == LV_OK) {
-        rc = lv_dir_create(path);
-    }
+    lv_hf_staging staging = {.path = lv_path("%.*s.partial", (int)n, dir),
+                             .lock_path = lv_path("%.*s.partial.lock", (int)n, dir),
+                             .lock = -1};
+    int rc = lock(&staging, dir);
+    rc = rc < 0 ? rc : lv_dir_remove(staging.path); /* of a run that was cut off */
+    rc = rc < 0 ? rc : lv_dir_create(staging.path);
     if (rc < 0) {
-        free(path);
-        return rc;
+        staging_free(&staging);
+    } else {
+        *out = staging;
     }
-    *staging = path;
-    return LV_OK;
+    return rc;
 }
 
 static int move_file(const char *to_dir, const char *from_dir, const char *name)
@@ -146,28 +170,29 @@ static int move_into(const char *dir, const char *staging, const lv_hf_files *li
     return rc < 0 ? rc : lv_dir_remove(staging);
 }
 
-int lv_hf_staging_end(int rc, char *staging, const char *dir)
+int lv_hf_staging_end(int rc, lv_hf_staging *staging, const char *dir)
 {
     lv_hf_files list = {0};
     if (rc == LV_OK) {
-        rc = lv_hf_files_list(&list, staging);
+        rc = lv_hf_files_list(&list, staging->path);
     }
     if (rc == LV_OK) {
-        rc = write_digests(&list, staging);
+        rc = write_digests(&list, staging->path);
     }
     if (rc == LV_OK) {
         rc = lv_fail_point("model.written");
     }
     if (rc == LV_OK) {
-        rc = lv_dir_exists(dir) ? move_into(dir, staging, &list) : lv_file_rename(staging, dir);
+        rc = lv_dir_exists(dir) ? move_into(dir, staging->path, &list)
+                                : lv_file_rename(staging->path, dir);
     }
     if (rc < 0) {
         char *reason = lv_path("%s", lv_error_message());
-        lv_dir_remove(staging);
+        lv_dir_remove(staging->path);
         lv_fail(rc, "%s", reason);
         free(reason);
     }
     lv_hf_files_free(&list);
-    free(staging);
+    staging_free(staging);
     return rc;
 }

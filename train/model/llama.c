@@ -220,8 +220,9 @@ static lv_tensor *cache_extend(lv_tape *tape, const lv_llama_cache *cache, void 
 
 /* ---- forward ---- */
 
-/* The table for positions below n_positions: kept outside the step, grown by doubling. */
-static const lv_rope_table *angles_for(lv_llama *llama, int64_t n_positions)
+/* The table for positions below n_positions: kept outside the step, grown by doubling. A dry tape
+ * reads none of it. */
+static const lv_rope_table *angles_for(lv_llama *llama, const lv_tape *tape, int64_t n_positions)
 {
     if (llama->angles && llama->angles->table.n_positions >= n_positions) {
         return &llama->angles->table;
@@ -238,7 +239,9 @@ static const lv_rope_table *angles_for(lv_llama *llama, int64_t n_positions)
     a->table.cos = calloc(count, sizeof(lv_real));
     a->table.sin = calloc(count, sizeof(lv_real));
     LV_CHECK(a->table.cos && a->table.sin, "no memory for the angles of %" PRId64 " positions", n);
-    lv_rope_table_fill(&a->table, llama->config.rope_theta);
+    if (!lv_tape_is_dry(tape)) {
+        lv_rope_table_fill(&a->table, llama->config.rope_theta);
+    }
     a->smaller = llama->angles;
     llama->angles = a;
     return &a->table;
@@ -354,7 +357,7 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
     const layer_run common = {
         .config = c,
         .position = rows->position,
-        .angles = angles_for(llama, (int64_t)last_position + 1),
+        .angles = angles_for(llama, tape, (int64_t)last_position + 1),
         .layout = layout_for(c, tape, rows),
         .cache = rows->cache,
     };

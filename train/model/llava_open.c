@@ -142,14 +142,16 @@ static int read_config(lv_llava_config *config, sources *from, const lv_llava_op
 
 /* ---- weights ---- */
 
-static int assume(lv_llava *model, const char *part)
+/* As config.json says; it was read. */
+static int assume(lv_llava *model, const char *path, const char *part)
 {
+    const lv_dtype dtype = lv_hf_dtype_of(path);
     const size_t n = strlen(part);
     int err = LV_OK;
     for (size_t i = 0; i < lv_params_count(model->params) && !err; i++) {
         lv_param *param = lv_params_at(model->params, i);
         if (strncmp(param->name, part, n) == 0 && param->name[n] == '.') {
-            err = lv_params_assume(model->params, param, LV_BF16);
+            err = lv_params_assume(model->params, param, dtype);
         }
     }
     return err;
@@ -158,7 +160,7 @@ static int assume(lv_llava *model, const char *part)
 static int load_part(lv_llava *model, const char *path, const char *part)
 {
     return model->dry && !lv_weights_exist(path)
-               ? assume(model, part)
+               ? assume(model, path, part)
                : lv_hf_load(model->params, &model->config, path, part);
 }
 

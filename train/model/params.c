@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/model/params.h"
+#include "train/model/params_internal.h"
 
-#include "autograd/arena.h"
 #include "autograd/error.h"
-#include "autograd/kernels/convert.h"
 
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -11,20 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64, LIST_BYTES = 512, PIECE_VALUES = 4096 };
+enum { ALIGNMENT = 64, LIST_BYTES = 512 };
 
-struct lv_params {
-    lv_param **items; /* each by itself: their addresses stay */
-    size_t n, capacity;
-    lv_dtype dtype; /* of what takes bf16 */
-    bool allocated;
-    int64_t flat_count;
-    lv_real *flat_data, *flat_grad;
-    uint16_t *flat_working;
-    lv_arena *dry;     /* addresses for all that is allocated; NULL: memory */
-    lv_weights **kept; /* files that parameters are mapped from */
-    size_t n_kept;
-};
+static const size_t DRY_ADDRESS_BYTES = (size_t)1 << 42; /* more than any node's memory */
 
 int lv_params_create(lv_params **out)
 {
@@ -66,9 +53,8 @@ void lv_params_destroy(lv_params **params)
 
 int lv_params_dry_set(lv_params *params)
 {
-    static const size_t ADDRESS_BYTES = (size_t)1 << 42;
     LV_CHECK(!params->allocated, "a plan's parameters have memory before it is said");
-    return lv_arena_create(&params->dry, "plan's", ADDRESS_BYTES);
+    return lv_arena_create(&params->dry, "plan's", DRY_ADDRESS_BYTES);
 }
 
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype)
@@ -203,7 +189,12 @@ static void *allocate(const lv_params *params, int64_t count, lv_dtype dtype, co
         return NULL;
     }
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    void *data = params->dry ? lv_arena_alloc(params->dry, bytes) : aligned_alloc(ALIGNMENT, bytes);
+    void *data = NULL;
+    if (!params->dry) {
+        data = aligned_alloc(ALIGNMENT, bytes);
+    } else if (bytes <= DRY_ADDRESS_BYTES - lv_arena_mark(params->dry)) {
+        data = lv_arena_alloc(params->dry, bytes);
+    }
     if (!data) {
         lv_fail(LV_ERR_MEMORY, "%s: no memory for %zu bytes", what, bytes);
     }
@@ -222,6 +213,16 @@ static bool count_of(const lv_tensor *x, int64_t *count)
     return true;
 }
 
+void *lv_params_place(const lv_params *params, const lv_param *param, lv_dtype dtype)
+{
+    int64_t count;
+    if (!count_of(&param->tensor, &count)) {
+        lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+        return NULL;
+    }
+    return allocate(params, count, dtype, param->name);
+}
+
 static int allocate_flat(lv_params *params, int64_t count)
 {
     const bool working = params->dtype == LV_BF16;
@@ -231,20 +232,12 @@ static int allocate_flat(lv_params *params, int64_t count)
                                ? allocate(params, count, LV_BF16, "the working weights")
                                : NULL;
     if (!params->flat_grad || (working && !params->flat_working)) {
-        free(params->flat_data);
-        free(params->flat_grad);
-        params->flat_data = params->flat_grad = NULL;
-        return LV_ERR_MEMORY;
+        return LV_ERR_MEMORY; /* lv_params_destroy frees what there is */
     }
     if (!params->dry) {
         memset(params->flat_grad, 0, (size_t)count * sizeof(lv_real));
     }
     return LV_OK;
-}
-
-static bool is_kept_in_bf16(const lv_params *params, const lv_param *param)
-{
-    return params->dtype == LV_BF16 && param->takes_bf16;
 }
 
 int lv_params_allocate(lv_params *params)
@@ -268,7 +261,7 @@ int lv_params_allocate(lv_params *params)
     for (size_t i = 0; i < params->n; i++) {
         lv_param *param = params->items[i];
         if (param->trainable) {
-            bool bf16 = is_kept_in_bf16(params, param);
+            bool bf16 = lv_params_is_bf16(params, param);
             param->tensor.dtype = bf16 ? LV_BF16 : LV_F32;
             param->tensor.data = bf16 ? (void *)(params->flat_working + param->offset)
                                       : (void *)(params->flat_data + param->offset);
@@ -278,155 +271,6 @@ int lv_params_allocate(lv_params *params)
     params->flat_count = total;
     params->allocated = true;
     return LV_OK;
-}
-
-/* ---- values ---- */
-
-/* Memory of its own for a frozen parameter that is to be written. */
-static int reserve(lv_params *params, lv_param *param)
-{
-    int64_t count;
-    LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
-    if (!param->tensor.data || param->mapped) {
-        lv_dtype dtype = is_kept_in_bf16(params, param) ? LV_BF16 : LV_F32;
-        if (!count_of(&param->tensor, &count)) {
-            return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
-        }
-        void *data = allocate(params, count, dtype, param->name);
-        if (!data) {
-            return LV_ERR_MEMORY;
-        }
-        param->tensor.data = data;
-        param->tensor.dtype = dtype;
-        param->mapped = false;
-    }
-    param->file_data = NULL;
-    return LV_OK;
-}
-
-/* Elements [i, i+n) of a parameter, wherever it is kept. */
-static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
-                int64_t n)
-{
-    if (param->trainable) {
-        memcpy(params->flat_data + param->offset + i, values, (size_t)n * sizeof *values);
-    }
-    if (param->tensor.dtype == LV_BF16) {
-        lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
-    } else if (!param->trainable) {
-        memcpy((lv_real *)param->tensor.data + i, values, (size_t)n * sizeof *values);
-    }
-}
-
-static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
-{
-    const lv_tensor *x = &param->tensor;
-    char want[128], found[128];
-    return n_dims == x->n_dims && memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) == 0
-               ? LV_OK
-               : lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
-                         param->name, lv_shape_text(found, sizeof found, n_dims, shape),
-                         lv_shape_text(want, sizeof want, x->n_dims, x->shape));
-}
-
-int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
-                  const int64_t *shape)
-{
-    int rc = check_shape(param, n_dims, shape);
-    rc = rc == LV_OK ? reserve(params, param) : rc;
-    if (rc < 0 || params->dry) {
-        return rc;
-    }
-    const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
-        lv_real values[PIECE_VALUES];
-        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
-        lv_convert_to_real(values, (const char *)data + i * bytes, dtype, n);
-        put(params, param, i, values, n);
-    }
-    return LV_OK;
-}
-
-int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
-{
-    int rc = reserve(params, param);
-    if (rc < 0 || params->dry) {
-        return rc;
-    }
-    const int64_t count = lv_tensor_count(&param->tensor);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
-        lv_real values[PIECE_VALUES];
-        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
-        for (int64_t k = 0; k < n; k++) {
-            values[k] = (lv_real)value(context, i + k);
-        }
-        put(params, param, i, values, n);
-    }
-    return LV_OK;
-}
-
-/* Whether it can be read where it lies, and in a bf16 run would not rather be in bf16. What is not
- * used only waits to be saved. */
-static bool can_be_mapped(const lv_params *params, const lv_param *param, const lv_weight *weight)
-{
-    bool f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
-               (uintptr_t)weight->data % sizeof(lv_real) == 0 && !is_kept_in_bf16(params, param);
-    return !param->trainable && (!param->tensor.data || param->mapped) &&
-           (!param->used || f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
-}
-
-int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
-{
-    int rc = check_shape(param, weight->n_dims, weight->shape);
-    if (rc == LV_OK && can_be_mapped(params, param, weight)) {
-        /* read-only: nothing writes to it */
-        param->tensor.data = (void *)(uintptr_t)weight->data;
-        param->tensor.dtype = weight->dtype;
-        param->mapped = true;
-    } else if (rc == LV_OK) {
-        rc = lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
-                           weight->shape);
-    }
-    if (rc == LV_OK && !param->trainable) {
-        param->file_data = weight->data;
-        param->file_dtype = weight->dtype;
-    }
-    return rc;
-}
-
-int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
-{
-    LV_CHECK(params->dry, "%s: assumed where no plan is made", param->name);
-    int64_t count;
-    if (!count_of(&param->tensor, &count)) {
-        return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
-    }
-    lv_weight weight = {.name = param->name, .dtype = dtype, .n_dims = param->tensor.n_dims};
-    memcpy(weight.shape, param->tensor.shape, sizeof weight.shape);
-    weight.data = allocate(params, count, dtype, param->name);
-    return weight.data ? lv_params_map(params, param, &weight) : LV_ERR_MEMORY;
-}
-
-lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
-{
-    lv_tensor x = param->tensor;
-    if (param->trainable) {
-        x.data = params->flat_data + param->offset;
-        x.dtype = LV_F32;
-    } else if (param->file_data) {
-        x.data = (void *)(uintptr_t)param->file_data;
-        x.dtype = param->file_dtype;
-    }
-    return x;
-}
-
-void lv_params_refresh(lv_params *params)
-{
-    if (params->flat_working) {
-        lv_convert_from_real(params->flat_working, LV_BF16, params->flat_data, params->flat_count);
-    }
 }
 
 void lv_params_keep(lv_params *params, lv_weights **weights)

@@ -5,10 +5,8 @@
  * visible pairs of query and key count, the scores formed again in the backward pass do not. A
  * small case is verified against plain loops first. Exit 0, or 1 if it is wrong.
  */
-#include "autograd/kernels/convert.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/ops.h"
-#include "autograd/rng.h"
 #include "autograd/tape_internal.h"
 #include "tests/support/reference.h"
 
@@ -39,17 +37,6 @@ static double seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static lv_tensor *random_tensor(lv_dtype dtype, int64_t rows, int64_t columns, uint64_t seed)
-{
-    lv_tensor *x = lv_tape_tensor(tape, dtype, 2, (int64_t[]){rows, columns});
-    for (int64_t i = 0; i < rows * columns; i++) {
-        lv_real value = (lv_real)lv_random_normal(seed, 0, (uint64_t)i);
-        lv_convert_from_real(lv_element(x->data, dtype, i), dtype, &value, 1);
-    }
-    x->requires_grad = true;
-    return x;
 }
 
 /* The gradient that reaches the output is the output: anything will do. */
@@ -94,8 +81,9 @@ static bool is_right(lv_dtype dtype)
 {
     const int64_t start[] = {0, 70, 200};
     lv_attention_layout l = {2, start, start, 4, 2, 64, true, 0.125};
-    lv_tensor *x[3] = {random_tensor(dtype, 200, 256, 1), random_tensor(dtype, 200, 128, 2),
-                       random_tensor(dtype, 200, 128, 3)};
+    lv_tensor *x[3] = {reference_random(tape, dtype, 200, 256, true, 1),
+                       reference_random(tape, dtype, 200, 128, true, 2),
+                       reference_random(tape, dtype, 200, 128, true, 3)};
     double *values[3];
     for (int i = 0; i < 3; i++) {
         values[i] = reference_values(x[i]->data, dtype, lv_tensor_count(x[i]));
@@ -160,10 +148,11 @@ static void bench(const bench_case *at, lv_dtype dtype)
                              .causal = at->causal,
                              .scale = 0.1};
     int64_t T = start[at->n_sequences];
-    lv_tensor *x[3] = {random_tensor(dtype, T, at->n_heads * at->head_dim, 1),
-                       random_tensor(dtype, T, at->n_kv_heads * at->head_dim, 2),
-                       random_tensor(dtype, T, at->n_kv_heads * at->head_dim, 3)};
-    lv_tensor *a = random_tensor(dtype, GEMM, GEMM, 4), *b = random_tensor(dtype, GEMM, GEMM, 5);
+    lv_tensor *x[3] = {reference_random(tape, dtype, T, at->n_heads * at->head_dim, true, 1),
+                       reference_random(tape, dtype, T, at->n_kv_heads * at->head_dim, true, 2),
+                       reference_random(tape, dtype, T, at->n_kv_heads * at->head_dim, true, 3)};
+    lv_tensor *a = reference_random(tape, dtype, GEMM, GEMM, true, 4),
+              *b = reference_random(tape, dtype, GEMM, GEMM, true, 5);
     lv_tensor *c = lv_tape_tensor(tape, LV_F32, 2, a->shape);
     double forward[ROUNDS], both[ROUNDS], product[ROUNDS], share[ROUNDS], share_both[ROUNDS];
     for (int i = -1; i < ROUNDS; i++) { /* one round to warm up */

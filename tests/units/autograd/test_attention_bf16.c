@@ -9,7 +9,6 @@
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/pointwise.h"
 #include "autograd/ops.h"
-#include "autograd/rng.h"
 #include "tests/support/reference.h"
 
 #include <math.h>
@@ -32,18 +31,6 @@ static void poison(size_t bytes)
     lv_tape_reset(tape);
     memset(lv_tape_alloc(tape, bytes), 0xff, bytes);
     lv_tape_reset(tape);
-}
-
-static lv_tensor *random_tensor(lv_dtype dtype, int64_t rows, int64_t columns, bool requires_grad,
-                                uint64_t seed)
-{
-    lv_tensor *x = lv_tape_tensor(tape, dtype, 2, (int64_t[]){rows, columns});
-    for (int64_t i = 0; i < rows * columns; i++) {
-        lv_real value = (lv_real)lv_random_normal(seed, 0, (uint64_t)i);
-        lv_convert_from_real(lv_element(x->data, dtype, i), dtype, &value, 1);
-    }
-    x->requires_grad = requires_grad;
-    return x;
 }
 
 /* The gradient that reaches y, as an op of the test's own: d sum(y dy) / dy, twice if there are two
@@ -74,10 +61,10 @@ static run run_attention(const lv_attention_layout *l, lv_dtype dtype, int uses,
 {
     int64_t Tq = l->q_start[l->n_sequences], Tk = l->k_start[l->n_sequences];
     poison((size_t)64 << 20);
-    run r = {random_tensor(dtype, Tq, l->n_heads * l->head_dim, wants & 1, 1),
-             random_tensor(dtype, Tk, l->n_kv_heads * l->head_dim, wants & 2, 2),
-             random_tensor(dtype, Tk, l->n_kv_heads * l->head_dim, wants & 4, 3),
-             random_tensor(dtype, Tq, l->n_heads * l->head_dim, false, 4), NULL};
+    run r = {reference_random(tape, dtype, Tq, l->n_heads * l->head_dim, wants & 1, 1),
+             reference_random(tape, dtype, Tk, l->n_kv_heads * l->head_dim, wants & 2, 2),
+             reference_random(tape, dtype, Tk, l->n_kv_heads * l->head_dim, wants & 4, 3),
+             reference_random(tape, dtype, Tq, l->n_heads * l->head_dim, false, 4), NULL};
     lv_tensor *o[2];
     for (int i = 0; i < uses; i++) {
         o[i] = lv_attention(tape, r.q, r.k, r.v, l);
@@ -250,9 +237,9 @@ static void keys_that_no_sequence_has_get_zeros(void **state)
     poison((size_t)16 << 20);
     const int64_t queries[] = {0, 10}, keys[] = {3, 23};
     lv_attention_layout l = {1, queries, keys, 1, 1, 16, true, 0.25};
-    lv_tensor *x[3] = {random_tensor(LV_BF16, 10, 16, true, 1),
-                       random_tensor(LV_BF16, 30, 16, true, 2),
-                       random_tensor(LV_BF16, 30, 16, true, 3)};
+    lv_tensor *x[3] = {reference_random(tape, LV_BF16, 10, 16, true, 1),
+                       reference_random(tape, LV_BF16, 30, 16, true, 2),
+                       reference_random(tape, LV_BF16, 30, 16, true, 3)};
     lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &l);
     backward_from(1, &o, x[0]);
     for (int i = 1; i < 3; i++) {
@@ -275,7 +262,7 @@ static void nan_reaches_the_rows_that_see_it_alone(void **state)
             poison((size_t)16 << 20);
             lv_tensor *x[3];
             for (int i = 0; i < 3; i++) {
-                x[i] = random_tensor(LV_BF16, 150, 16, true, (uint64_t)i);
+                x[i] = reference_random(tape, LV_BF16, 150, 16, true, (uint64_t)i);
             }
             ((uint16_t *)x[1]->data)[70 * 16 + 1] = what == 0 ? 0x7fff : 0x7f80;
             for (int t = 0; t < 150; t++) { /* so that infinity has one sign */
@@ -316,9 +303,10 @@ static void a_dry_tape_takes_the_same_memory_and_counts_the_same_work(void **sta
         lv_tape *before = tape;
         tape = own;
         lv_attention_layout l = {4, LENGTHS, LENGTHS, 4, 2, 64, true, 0.125};
-        lv_tensor *x[] = {
-            random_tensor(LV_BF16, 393, 256, true, 1), random_tensor(LV_BF16, 393, 128, true, 2),
-            random_tensor(LV_BF16, 393, 128, true, 3), random_tensor(LV_BF16, 1000, 256, false, 4)};
+        lv_tensor *x[] = {reference_random(tape, LV_BF16, 393, 256, true, 1),
+                          reference_random(tape, LV_BF16, 393, 128, true, 2),
+                          reference_random(tape, LV_BF16, 393, 128, true, 3),
+                          reference_random(tape, LV_BF16, 1000, 256, false, 4)};
         int32_t labels[393] = {0};
         lv_tape_dry_set(tape, dry);
         lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &l);
@@ -339,8 +327,8 @@ static void check_cross_entropy(int64_t R, int64_t V, int64_t H, bool trains_w)
     for (int level = 0; level <= (int)lv_cpu_found(); level++) {
         lv_cpu_limit((lv_cpu_level)level);
         poison((size_t)64 << 20);
-        lv_tensor *x = random_tensor(LV_BF16, R, H, true, 1);
-        lv_tensor *w = random_tensor(LV_BF16, V, H, trains_w, 2);
+        lv_tensor *x = reference_random(tape, LV_BF16, R, H, true, 1);
+        lv_tensor *w = reference_random(tape, LV_BF16, V, H, trains_w, 2);
         w->is_param = true; /* its gradient is f32 */
         w->grad = trains_w ? lv_tape_alloc(tape, (size_t)(V * H) * sizeof(lv_real)) : NULL;
         int32_t *labels = lv_tape_alloc(tape, (size_t)R * sizeof *labels);
@@ -380,8 +368,8 @@ static void cross_entropy_passes_nan_to_its_row_and_the_loss(void **state)
     (void)state;
     poison((size_t)16 << 20);
     const int32_t labels[] = {0, 1};
-    lv_tensor *x = random_tensor(LV_BF16, 2, 3, true, 1);
-    lv_tensor *w = random_tensor(LV_BF16, 200, 3, false, 2);
+    lv_tensor *x = reference_random(tape, LV_BF16, 2, 3, true, 1);
+    lv_tensor *w = reference_random(tape, LV_BF16, 200, 3, false, 2);
     ((uint16_t *)x->data)[4] = 0x7fff;
     lv_real rows[2];
     lv_tensor *loss = lv_cross_entropy(tape, x, w, labels, rows);

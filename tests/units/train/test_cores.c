@@ -5,6 +5,7 @@
 #include "fixture.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,18 +193,43 @@ static void write_in(void **state, const char *dir, const char *name, const char
     free(path);
 }
 
+enum { HOST_CPUS = 4, HOST_NODES = 3 };
+
+/* What the system tells of a host; NULL: of a CPU or node that is off. */
+typedef struct {
+    const char *cpus, *siblings[HOST_CPUS]; /* ... of the same core, by CPU */
+    const char *nodes, *of_node[HOST_NODES];
+} host;
+
+static lv_topology topology_of(void **state, const host *h)
+{
+    char dir[64];
+    lv_topology topology;
+    write_in(state, "sys/cpu", "online", h->cpus);
+    write_in(state, "sys/node", "online", h->nodes);
+    for (int cpu = 0; cpu < HOST_CPUS; cpu++) {
+        snprintf(dir, sizeof dir, "sys/cpu/cpu%d/topology", cpu);
+        if (h->siblings[cpu]) {
+            write_in(state, dir, "thread_siblings_list", h->siblings[cpu]);
+        }
+    }
+    for (int node = 0; node < HOST_NODES; node++) {
+        snprintf(dir, sizeof dir, "sys/node/node%d", node);
+        if (h->of_node[node]) {
+            write_in(state, dir, "cpulist", h->of_node[node]);
+        }
+    }
+    lv_topology_read(&topology, fixture_path(state, "sys"));
+    return topology;
+}
+
 static void cores_and_nodes_are_read_from_the_system(void **state)
 {
-    lv_topology t;
-    write_in(state, "sys/cpu", "online", "0-3\n");
-    write_in(state, "sys/node", "online", "0-1\n");
-    write_in(state, "sys/cpu/cpu0/topology", "thread_siblings_list", "0,2\n");
-    write_in(state, "sys/cpu/cpu1/topology", "thread_siblings_list", "1,3\n");
-    write_in(state, "sys/cpu/cpu2/topology", "thread_siblings_list", "0,2\n");
-    write_in(state, "sys/cpu/cpu3/topology", "thread_siblings_list", "1,3\n");
-    write_in(state, "sys/node/node0", "cpulist", "0,2\n");
-    write_in(state, "sys/node/node1", "cpulist", "1,3\n");
-    lv_topology_read(&t, fixture_path(state, "sys"));
+    const host h = {.cpus = "0-3\n",
+                    .siblings = {"0,2\n", "1,3\n", "0,2\n", "1,3\n"},
+                    .nodes = "0-1\n",
+                    .of_node = {"0,2\n", "1,3\n"}};
+    lv_topology t = topology_of(state, &h);
     assert_int_equal(t.core[2], 0);
     assert_int_equal(t.core[3], 1);
     assert_int_equal(t.node[2], 0);
@@ -215,15 +241,11 @@ static void cores_and_nodes_are_read_from_the_system(void **state)
 
 static void a_core_that_is_off_does_not_hide_those_behind_it(void **state)
 {
-    lv_topology t;
-    write_in(state, "sys/cpu", "online", "0,2-3\n");
-    write_in(state, "sys/node", "online", "0,2\n");
-    write_in(state, "sys/cpu/cpu0/topology", "thread_siblings_list", "0\n");
-    write_in(state, "sys/cpu/cpu2/topology", "thread_siblings_list", "2-3\n");
-    write_in(state, "sys/cpu/cpu3/topology", "thread_siblings_list", "2-3\n");
-    write_in(state, "sys/node/node0", "cpulist", "0\n");
-    write_in(state, "sys/node/node2", "cpulist", "2-3\n");
-    lv_topology_read(&t, fixture_path(state, "sys"));
+    const host h = {.cpus = "0,2-3\n",
+                    .siblings = {"0\n", NULL, "2-3\n", "2-3\n"},
+                    .nodes = "0,2\n",
+                    .of_node = {"0\n", NULL, "2-3\n"}};
+    lv_topology t = topology_of(state, &h);
     assert_int_equal(t.core[3], 2);
     assert_int_equal(t.node[3], 2);
 }

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Values into parameters and out of them: from files, copied or mapped, and from functions.
+ */
+#include "train/model/params_internal.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/convert.h"
+
+#include <string.h>
+
+enum { PIECE_VALUES = 4096 };
+
+/* Memory of its own for a frozen parameter that is to be written. */
+static int reserve(lv_params *params, lv_param *param)
+{
+    LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
+    if (!param->tensor.data || param->mapped) {
+        lv_dtype dtype = lv_params_is_bf16(params, param) ? LV_BF16 : LV_F32;
+        void *data = lv_params_place(params, param, dtype);
+        if (!data) {
+            return LV_ERR_MEMORY;
+        }
+        param->tensor.data = data;
+        param->tensor.dtype = dtype;
+        param->mapped = false;
+    }
+    param->file_data = NULL;
+    return LV_OK;
+}
+
+/* Elements [i, i+n) of a parameter, wherever it is kept. */
+static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
+                int64_t n)
+{
+    if (param->trainable) {
+        memcpy(params->flat_data + param->offset + i, values, (size_t)n * sizeof *values);
+    }
+    if (param->tensor.dtype == LV_BF16) {
+        lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
+    } else if (!param->trainable) {
+        memcpy((lv_real *)param->tensor.data + i, values, (size_t)n * sizeof *values);
+    }
+}
+
+static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
+{
+    const lv_tensor *x = &param->tensor;
+    char want[128], found[128];
+    return n_dims == x->n_dims && memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
+                         param->name, lv_shape_text(found, sizeof found, n_dims, shape),
+                         lv_shape_text(want, sizeof want, x->n_dims, x->shape));
+}
+
+int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
+                  const int64_t *shape)
+{
+    int rc = check_shape(param, n_dims, shape);
+    rc = rc == LV_OK ? reserve(params, param) : rc;
+    if (rc < 0 || params->dry) {
+        return rc;
+    }
+    const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
+        lv_real values[PIECE_VALUES];
+        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
+        lv_convert_to_real(values, (const char *)data + i * bytes, dtype, n);
+        put(params, param, i, values, n);
+    }
+    return LV_OK;
+}
+
+int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
+{
+    int rc = reserve(params, param);
+    if (rc < 0 || params->dry) {
+        return rc;
+    }
+    const int64_t count = lv_tensor_count(&param->tensor);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
+        lv_real values[PIECE_VALUES];
+        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
+        for (int64_t k = 0; k < n; k++) {
+            values[k] = (lv_real)value(context, i + k);
+        }
+        put(params, param, i, values, n);
+    }
+    return LV_OK;
+}
+
+/* Whether it can be read where it lies, and in a bf16 run would not rather be in bf16. What is not
+ * used only waits to be saved. */
+static bool can_be_mapped(const lv_params *params, const lv_param *param, const lv_weight *weight)
+{
+    bool f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
+               (uintptr_t)weight->data % sizeof(lv_real) == 0 && !lv_params_is_bf16(params, param);
+    return !param->trainable && (!param->tensor.data || param->mapped) &&
+           (!param->used || f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
+}
+
+int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
+{
+    int rc = check_shape(param, weight->n_dims, weight->shape);
+    if (rc == LV_OK && can_be_mapped(params, param, weight)) {
+        /* read-only: nothing writes to it */
+        param->tensor.data = (void *)(uintptr_t)weight->data;
+        param->tensor.dtype = weight->dtype;
+        param->mapped = true;
+    } else if (rc == LV_OK) {
+        rc = lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
+                           weight->shape);
+    }
+    if (rc == LV_OK && !param->trainable) {
+        param->file_data = weight->data;
+        param->file_dtype = weight->dtype;
+    }
+    return rc;
+}
+
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
+{
+    LV_CHECK(params->dry, "%s: assumed where no plan is made", param->name);
+    lv_weight weight = {.name = param->name, .dtype = dtype, .n_dims = param->tensor.n_dims};
+    memcpy(weight.shape, param->tensor.shape, sizeof weight.shape);
+    weight.data = lv_params_place(params, param, dtype);
+    return weight.data ? lv_params_map(params, param, &weight) : LV_ERR_MEMORY;
+}
+
+lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
+{
+    lv_tensor x = param->tensor;
+    if (param->trainable) {
+        x.data = params->flat_data + param->offset;
+        x.dtype = LV_F32;
+    } else if (param->file_data) {
+        x.data = (void *)(uintptr_t)param->file_data;
+        x.dtype = param->file_dtype;
+    }
+    return x;
+}
+
+void lv_params_refresh(lv_params *params)
+{
+    if (params->flat_working) {
+        lv_convert_from_real(params->flat_working, LV_BF16, params->flat_data, params->flat_count);
+    }
+}

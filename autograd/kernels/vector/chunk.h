@@ -35,6 +35,15 @@ static inline uint16_t chunk_narrow(float f)
     return (uint16_t)(f != f ? 0x7fc0 : rounded >> 16);
 }
 
+/* The same for what was computed from bf16 and finite constants: its NaN came from one of those or
+ * are the processor's, have zeros in the low half, and are not changed by rounding. */
+static inline uint16_t chunk_narrow_computed(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 /* One element, for loops in which dtype is a constant: these vectorise. */
 static inline lv_real element_read(const void *x, lv_dtype dtype, int64_t i)
 {
@@ -47,6 +56,15 @@ static inline void element_write(void *y, lv_dtype dtype, int64_t i, lv_real val
         ((lv_real *)y)[i] = value;
     } else {
         ((uint16_t *)y)[i] = chunk_narrow((float)value);
+    }
+}
+
+static inline void element_write_computed(void *y, lv_dtype dtype, int64_t i, lv_real value)
+{
+    if (dtype == LV_F32) {
+        ((lv_real *)y)[i] = value;
+    } else {
+        ((uint16_t *)y)[i] = chunk_narrow_computed((float)value);
     }
 }
 

@@ -35,15 +35,6 @@ static inline uint16_t chunk_narrow(float f)
     return (uint16_t)(f != f ? 0x7fc0 : rounded >> 16);
 }
 
-/* The same for what was computed from bf16 and finite constants: its NaN came from one of those or
- * are the processor's, have zeros in the low half, and are not changed by rounding. */
-static inline uint16_t chunk_narrow_computed(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 /* One element, for loops in which dtype is a constant: these vectorise. */
 static inline lv_real element_read(const void *x, lv_dtype dtype, int64_t i)
 {
@@ -59,13 +50,40 @@ static inline void element_write(void *y, lv_dtype dtype, int64_t i, lv_real val
     }
 }
 
-static inline void element_write_computed(void *y, lv_dtype dtype, int64_t i, lv_real value)
+/* Two bf16 side by side, for loops without order: shifts and masks, where single elements would
+ * have to move between lanes. */
+typedef struct {
+    lv_real low, high;
+} element_pair;
+
+static inline float pair_half(uint32_t bits)
 {
-    if (dtype == LV_F32) {
-        ((lv_real *)y)[i] = value;
-    } else {
-        ((uint16_t *)y)[i] = chunk_narrow_computed((float)value);
-    }
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline element_pair pair_read(const void *x, int64_t i)
+{
+    uint32_t bits;
+    memcpy(&bits, (const uint16_t *)x + i, sizeof bits);
+    return (element_pair){pair_half(bits << 16), pair_half(bits & 0xffff0000)};
+}
+
+static inline uint32_t pair_round(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits + 0x7fff + (bits >> 16 & 1);
+}
+
+/* To nearest even. For what was computed from bf16 and constants: its NaN come from these or are
+ * the processor's, all with zeros in the low half, and rounding leaves them as they are. */
+static inline void pair_write(void *y, int64_t i, element_pair values)
+{
+    uint32_t bits = pair_round((float)values.low) >> 16;
+    bits |= pair_round((float)values.high) & 0xffff0000;
+    memcpy((uint16_t *)y + i, &bits, sizeof bits);
 }
 
 /* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. bf16 may lie at any

@@ -30,64 +30,118 @@ void LV_LEVEL(sum_rows)(lv_grad y, const void *x, lv_dtype dtype, const int32_t 
     }
 }
 
-/* The activations: each is compiled for every dtype, writing and adding, all constants in its
- * loop, so that elements are widened, computed and narrowed in registers while the next ones come
- * from memory. Outputs never overlap inputs, which the compiler has to know to make one vector loop
- * of it. */
+/* The activations. Elements are widened, computed and narrowed in registers while the next ones
+ * come from memory; bf16 goes in pairs, an odd element at the end. Loops are compiled for writing
+ * and for adding; outputs never overlap inputs, which the compiler has to know to make one vector
+ * loop of each. */
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void put(void *y, lv_dtype dtype, bool add, int64_t i, lv_real value)
 {
-    value = add ? element_read(y, dtype, i) + value : value;
-    element_write_computed(y, dtype, i, value);
+    element_write(y, dtype, i, add ? element_read(y, dtype, i) + value : value);
 }
 
-INLINE void gate(void *restrict y, const void *restrict g, const void *restrict u, lv_dtype dtype,
-                 int64_t n)
+INLINE void put_pair(void *y, bool add, int64_t i, element_pair values)
 {
-    for (int64_t i = 0; i < n; i++) {
-        lv_real x = element_read(g, dtype, i);
-        put(y, dtype, false, i, lv_times_sigmoid(x, x) * element_read(u, dtype, i));
+    if (add) {
+        element_pair before = pair_read(y, i);
+        values.low += before.low;
+        values.high += before.high;
+    }
+    pair_write(y, i, values);
+}
+
+INLINE lv_real gate(lv_real g, lv_real u)
+{
+    return lv_times_sigmoid(g, g) * u;
+}
+
+INLINE void gate_one(void *y, const void *g, const void *u, lv_dtype dtype, int64_t i)
+{
+    element_write(y, dtype, i, gate(element_read(g, dtype, i), element_read(u, dtype, i)));
+}
+
+INLINE void gate_all(void *restrict y, const void *restrict g, const void *restrict u,
+                     lv_dtype dtype, int64_t n)
+{
+    if (dtype == LV_F32) {
+        for (int64_t i = 0; i < n; i++) {
+            gate_one(y, g, u, LV_F32, i);
+        }
+        return;
+    }
+    for (int64_t i = 0; i + 2 <= n; i += 2) {
+        element_pair gi = pair_read(g, i), ui = pair_read(u, i);
+        pair_write(y, i, (element_pair){gate(gi.low, ui.low), gate(gi.high, ui.high)});
+    }
+    if (n % 2) {
+        gate_one(y, g, u, LV_BF16, n - 1);
     }
 }
 
 void LV_LEVEL(silu_mul)(void *y, const void *g, const void *u, lv_dtype dtype, int64_t n)
 {
-    if (dtype == LV_F32) {
-        gate(y, g, u, LV_F32, n);
-    } else {
-        gate(y, g, u, LV_BF16, n);
+    gate_all(y, g, u, dtype, n);
+}
+
+/* The gradients of g and of u. */
+typedef struct {
+    lv_real g, u;
+} gate_gradient;
+
+INLINE gate_gradient gate_slope(lv_real dy, lv_real g, lv_real u)
+{
+    lv_real s = lv_sigmoid(g), gs = g * s;
+    return (gate_gradient){dy * u * (s + gs * (1 - s)), dy * gs};
+}
+
+/* to_g and to_u: which gradients there are. */
+INLINE void gate_backward_one(void *dg, void *du, bool to_g, bool to_u, bool add, const void *dy,
+                              const void *g, const void *u, lv_dtype dtype, int64_t i)
+{
+    gate_gradient d = gate_slope(element_read(dy, dtype, i), element_read(g, dtype, i),
+                                 element_read(u, dtype, i));
+    if (to_g) {
+        put(dg, dtype, add, i, d.g);
+    }
+    if (to_u) {
+        put(du, dtype, add, i, d.u);
     }
 }
 
-/* to_g and to_u: which of the gradients; their places may be NULL where it is false. */
-INLINE void gate_backward(void *restrict dg, void *restrict du, bool to_g, bool to_u, bool add,
-                          const void *restrict dy, const void *restrict g, const void *restrict u,
-                          lv_dtype dtype, int64_t n)
+INLINE void gate_backward_all(void *restrict dg, void *restrict du, bool to_g, bool to_u, bool add,
+                              const void *restrict dy, const void *restrict g,
+                              const void *restrict u, lv_dtype dtype, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) {
-        lv_real x = element_read(g, dtype, i), d = element_read(dy, dtype, i);
-        lv_real s = lv_sigmoid(x), xs = x * s;
+    if (dtype == LV_F32) {
+        for (int64_t i = 0; i < n; i++) {
+            gate_backward_one(dg, du, to_g, to_u, add, dy, g, u, LV_F32, i);
+        }
+        return;
+    }
+    for (int64_t i = 0; i + 2 <= n; i += 2) {
+        element_pair di = pair_read(dy, i), gi = pair_read(g, i), ui = pair_read(u, i);
+        gate_gradient low = gate_slope(di.low, gi.low, ui.low);
+        gate_gradient high = gate_slope(di.high, gi.high, ui.high);
         if (to_g) {
-            put(dg, dtype, add, i, d * element_read(u, dtype, i) * (s + xs * (1 - s)));
+            put_pair(dg, add, i, (element_pair){low.g, high.g});
         }
         if (to_u) {
-            put(du, dtype, add, i, d * xs);
+            put_pair(du, add, i, (element_pair){low.u, high.u});
         }
+    }
+    if (n % 2) {
+        gate_backward_one(dg, du, to_g, to_u, add, dy, g, u, LV_BF16, n - 1);
     }
 }
 
-INLINE void gate_backward_of(void *dg, void *du, bool to_g, bool to_u, bool add, const void *dy,
-                             const void *g, const void *u, lv_dtype dtype, int64_t n)
+INLINE void gate_backward(void *dg, void *du, bool to_g, bool to_u, bool add, const void *dy,
+                          const void *g, const void *u, lv_dtype dtype, int64_t n)
 {
-    if (dtype == LV_F32 && add) {
-        gate_backward(dg, du, to_g, to_u, true, dy, g, u, LV_F32, n);
-    } else if (dtype == LV_F32) {
-        gate_backward(dg, du, to_g, to_u, false, dy, g, u, LV_F32, n);
-    } else if (add) {
-        gate_backward(dg, du, to_g, to_u, true, dy, g, u, LV_BF16, n);
+    if (add) {
+        gate_backward_all(dg, du, to_g, to_u, true, dy, g, u, dtype, n);
     } else {
-        gate_backward(dg, du, to_g, to_u, false, dy, g, u, LV_BF16, n);
+        gate_backward_all(dg, du, to_g, to_u, false, dy, g, u, dtype, n);
     }
 }
 
@@ -95,57 +149,66 @@ void LV_LEVEL(silu_mul_backward)(lv_grad dg, lv_grad du, const void *dy, const v
                                  const void *u, lv_dtype dtype, int64_t n)
 {
     if (dg.data && du.data && dg.add == du.add) {
-        gate_backward_of(dg.data, du.data, true, true, dg.add, dy, g, u, dtype, n);
+        gate_backward(dg.data, du.data, true, true, dg.add, dy, g, u, dtype, n);
         return;
     }
     if (dg.data) {
-        gate_backward_of(dg.data, NULL, true, false, dg.add, dy, g, u, dtype, n);
+        gate_backward(dg.data, NULL, true, false, dg.add, dy, g, u, dtype, n);
     }
     if (du.data) {
-        gate_backward_of(NULL, du.data, false, true, du.add, dy, g, u, dtype, n);
+        gate_backward(NULL, du.data, false, true, du.add, dy, g, u, dtype, n);
     }
 }
 
 /* An op of one input: its value, or its slope, at x. */
 typedef lv_real function(lv_real x);
 
-INLINE void forward_loop(void *restrict y, const void *restrict x, lv_dtype dtype, int64_t n,
-                         function *value)
-{
-    for (int64_t i = 0; i < n; i++) {
-        put(y, dtype, false, i, value(element_read(x, dtype, i)));
-    }
-}
-
-INLINE void forward(void *y, const void *x, lv_dtype dtype, int64_t n, function *value)
+INLINE void forward(void *restrict y, const void *restrict x, lv_dtype dtype, int64_t n,
+                    function *value)
 {
     if (dtype == LV_F32) {
-        forward_loop(y, x, LV_F32, n, value);
-    } else {
-        forward_loop(y, x, LV_BF16, n, value);
+        for (int64_t i = 0; i < n; i++) {
+            element_write(y, LV_F32, i, value(element_read(x, LV_F32, i)));
+        }
+        return;
+    }
+    for (int64_t i = 0; i + 2 <= n; i += 2) {
+        element_pair xi = pair_read(x, i);
+        pair_write(y, i, (element_pair){value(xi.low), value(xi.high)});
+    }
+    if (n % 2) {
+        element_write(y, LV_BF16, n - 1, value(element_read(x, LV_BF16, n - 1)));
     }
 }
 
-INLINE void backward_loop(void *restrict dx, bool add, const void *restrict dy,
-                          const void *restrict x, lv_dtype dtype, int64_t n, function *slope)
+INLINE void backward_all(void *restrict dx, bool add, const void *restrict dy,
+                         const void *restrict x, lv_dtype dtype, int64_t n, function *slope)
 {
-    for (int64_t i = 0; i < n; i++) {
-        lv_real d = element_read(dy, dtype, i) * slope(element_read(x, dtype, i));
-        put(dx, dtype, add, i, d);
+    if (dtype == LV_F32) {
+        for (int64_t i = 0; i < n; i++) {
+            lv_real d = element_read(dy, LV_F32, i) * slope(element_read(x, LV_F32, i));
+            put(dx, LV_F32, add, i, d);
+        }
+        return;
+    }
+    for (int64_t i = 0; i + 2 <= n; i += 2) {
+        element_pair di = pair_read(dy, i), xi = pair_read(x, i);
+        element_pair d = {di.low * slope(xi.low), di.high * slope(xi.high)};
+        put_pair(dx, add, i, d);
+    }
+    if (n % 2) {
+        lv_real d = element_read(dy, LV_BF16, n - 1) * slope(element_read(x, LV_BF16, n - 1));
+        put(dx, LV_BF16, add, n - 1, d);
     }
 }
 
 INLINE void backward(lv_grad dx, const void *dy, const void *x, lv_dtype dtype, int64_t n,
                      function *slope)
 {
-    if (dtype == LV_F32 && dx.add) {
-        backward_loop(dx.data, true, dy, x, LV_F32, n, slope);
-    } else if (dtype == LV_F32) {
-        backward_loop(dx.data, false, dy, x, LV_F32, n, slope);
-    } else if (dx.add) {
-        backward_loop(dx.data, true, dy, x, LV_BF16, n, slope);
+    if (dx.add) {
+        backward_all(dx.data, true, dy, x, dtype, n, slope);
     } else {
-        backward_loop(dx.data, false, dy, x, LV_BF16, n, slope);
+        backward_all(dx.data, false, dy, x, dtype, n, slope);
     }
 }
 

@@ -50,6 +50,18 @@ static inline void element_write(void *y, lv_dtype dtype, int64_t i, lv_real val
     }
 }
 
+enum { AHEAD = 256, LINE_BYTES = 64 };
+
+/* Ask for elements [at, at + AHEAD) of the n of x, as far as there are any, before their turn. */
+static inline void element_prefetch(const void *x, lv_dtype dtype, int64_t at, int64_t n)
+{
+    int64_t size = dtype == LV_F32 ? (int64_t)sizeof(lv_real) : (int64_t)sizeof(uint16_t);
+    int64_t end = n - at < AHEAD ? n : at + AHEAD;
+    for (int64_t byte = at * size; byte < end * size; byte += LINE_BYTES) {
+        __builtin_prefetch((const char *)x + byte);
+    }
+}
+
 /* Two bf16 side by side, for loops without order: shifts and masks, where single elements would
  * have to move between lanes. */
 typedef struct {

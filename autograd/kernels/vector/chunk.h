@@ -89,8 +89,8 @@ static inline uint32_t pair_round(float f)
     return bits + 0x7fff + (bits >> 16 & 1);
 }
 
-/* To nearest even. For what was computed from bf16 and constants: its NaN come from these or are
- * the processor's, all with zeros in the low half, and rounding leaves them as they are. */
+/* To nearest even. For what was computed from bf16 and finite numbers: its NaN come from bf16 or
+ * are the processor's, all with zeros in the low half, and rounding leaves them as they are. */
 static inline void pair_write(void *y, int64_t i, element_pair values)
 {
     uint32_t bits = pair_round((float)values.low) >> 16;

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * e^x, sigmoid and erf without a call or a branch, so that loops over them vectorise; in a header
- * for that reason alone. NaN stays NaN.
+ * e^x, sigmoid, the normal distribution and the slope of gelu without a call or a branch, so that
+ * loops over them vectorise; in a header for that reason alone. NaN stays NaN, but see
+ * lv_times_sigmoid.
  *
  * lv_exp: within 2 units in the last place; 0 below -86.9 (where e^x < 2^-125), infinity above
  * float's range.
- *   x = n ln 2 + r, |r| <= ln 2 / 2;  e^x = 2^n e^r,  e^r = 1 + r + r^2 s(r)
- * lv_erf: within 4 units in the last place, and never beyond 1.
- *   erf(x) = x p(x^2) / q(x^2) for |x| < 3.92, beyond it is 1
- * s, p and q are minimax polynomials for the relative error, fitted by reweighted least squares:
- * off by 2^-28 for e^x and by 2^-25 for erf.
+ *   x = n ln 2 + r, |r| <= ln 2 / 2;  e^x = 2^n e^r
+ * lv_times_sigmoid: a / (1 + e^-x), a NaN where x is, or the NaN may be lost; lv_sigmoid: the same
+ * for a of 1.
+ * lv_normal: c(x) = (1 + erf(x/sqrt 2)) / 2, within 4 2^-24, and never outside of [0, 1].
+ *   c(x) = 1/2 + x p(x^2) / q(x^2) for |x| < 5.42, beyond it is 0 or 1
+ * lv_gelu_slope: the derivative of x c(x), c(x) + x c'(x), within 5 2^-24; NaN at infinity, as is
+ * its second term.
+ *   1/2 + x p(x^2) / q(x^2) for |x| < 6.05, beyond it is within 2^-24 of 0 or 1
+ * e^r, p and q are minimax: off by 2^-28 of e^x, by 2^-27 in the other two.
  */
 #ifndef LV_AUTOGRAD_KERNELS_EXP_H
 #define LV_AUTOGRAD_KERNELS_EXP_H
@@ -28,63 +33,111 @@ static inline lv_real lv_exp(lv_real x)
     return exp(x);
 }
 
-static inline lv_real lv_erf(lv_real x)
+static inline lv_real lv_times_sigmoid(lv_real a, lv_real x)
 {
-    return erf(x);
+    return a / (1 + exp(-x));
+}
+
+static inline lv_real lv_normal(lv_real x)
+{
+    return erfc(-x * M_SQRT1_2) / 2;
+}
+
+static inline lv_real lv_gelu_slope(lv_real x)
+{
+    return lv_normal(x) + x * exp(-x * x / 2) * (M_SQRT1_2 * M_2_SQRTPI / 2);
 }
 
 #else
 
-static inline float lv_exp(float x)
+/* e^x for x >= -87: 2^n goes into the exponent. */
+static inline float lv_exp_above(float x)
 {
     const float ROUND = 0x1.8p23f; /* x + ROUND has the nearest integer in its last bits */
     float rounded = x * 0x1.715476p0f + ROUND;
     float whole = rounded - ROUND;
     float r = x - whole * 0x1.62ep-1f; /* ln 2 in two parts, the first with trailing zeros */
     r = r - whole * 0x1.0bfbe8p-15f;
-    float s = 0x1.6a2318p-10f;
-    s = s * r + 0x1.123a8ep-7f;
-    s = s * r + 0x1.5558f6p-5f;
-    s = s * r + 0x1.55549p-3f;
-    s = s * r + 0x1.fffffcp-2f;
-    s = s * r * r + r;
-    uint32_t n;
+    float y = 0x1.6a23d0p-10f;
+    y = y * r + 0x1.123a20p-7f;
+    y = y * r + 0x1.5558f2p-5f;
+    y = y * r + 0x1.555492p-3f;
+    y = y * r + 0x1.fffffcp-2f;
+    y = y * r + 1;
+    y = y * r + 1;
+    uint32_t n, bits;
     memcpy(&n, &rounded, sizeof n);
-    uint32_t bits = (n + 126) << 23; /* of 2^(n-1): 2^n may be out of range where e^x is not */
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    float y = (s * power + power) * 2;
-    y = x > 88.8f ? INFINITY : y; /* n is out of range; chosen here, not before: gcc would */
-    return x < -86.9f ? 0 : y;    /* follow the two constants through all of the above */
+    memcpy(&bits, &y, sizeof bits);
+    bits += n << 23;
+    memcpy(&y, &bits, sizeof y);
+    return x <= 88.722f ? y : x + INFINITY; /* too large, or NaN */
 }
 
-static inline float lv_erf(float x)
+static inline float lv_exp(float x)
+{
+    return x < -86.9f ? 0 : lv_exp_above(x);
+}
+
+static inline float lv_times_sigmoid(float a, float x)
+{
+    const int32_t BITS_OF_87 = 0x42ae0000;
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits =
+        bits < BITS_OF_87 ? bits : BITS_OF_87; /* floats above 0 are in the order of their bits */
+    memcpy(&x, &bits, sizeof x);
+    return a / (1 + lv_exp_above(-x));
+}
+
+static inline float lv_normal(float x)
 {
     float a = fabsf(x);
     float u = a * a;
-    float p = 0x1.13292cp-19f;
-    p = p * u + 0x1.2ab8a6p-12f;
-    p = p * u + 0x1.ed8fcp-9f;
-    p = p * u + 0x1.b01dd2p-5f;
-    p = p * u + 0x1.85f33ep-3f;
-    p = p * u + 0x1.20dd74p0f;
-    float q = 0x1.3f89dp-15f;
-    q = q * u + 0x1.30bfe6p-10f;
-    q = q * u + 0x1.ea822cp-7f;
-    q = q * u + 0x1.d3639cp-4f;
-    q = q * u + 0x1.010ffcp-1f;
+    float p = 0x1.8f8cf2p-26f;
+    p = p * u + 0x1.aaa544p-18f;
+    p = p * u + 0x1.5a692cp-13f;
+    p = p * u + 0x1.312038p-8f;
+    p = p * u + 0x1.1224eep-5f;
+    p = p * u + 0x1.988450p-2f;
+    float q = 0x1.458442p-20f;
+    q = q * u + 0x1.30a5c2p-14f;
+    q = q * u + 0x1.e897acp-10f;
+    q = q * u + 0x1.d1cbf8p-6f;
+    q = q * u + 0x1.009032p-2f;
     q = q * u + 1;
-    float y = a * p / q;
-    bool is_one = (a > 3.92f) | (y > 1);
-    return copysignf(is_one ? 1 : y, x);
+    float half = a * p / q;
+    bool is_half = (a > 5.42f) | (half > 0.5f);
+    return 0.5f + copysignf(is_half ? 0.5f : half, x);
+}
+
+static inline float lv_gelu_slope(float x)
+{
+    float a = fabsf(x);
+    a = a > 6.05f ? 6.05f : a;
+    float u = a * a;
+    float p = 0x1.2b48b8p-26f;
+    p = p * u + 0x1.046584p-20f;
+    p = p * u + 0x1.1e17d0p-15f;
+    p = p * u + 0x1.ce59b4p-13f;
+    p = p * u + 0x1.c4d58ap-7f;
+    p = p * u - 0x1.5e75f0p-6f;
+    p = p * u + 0x1.988452p-1f;
+    float q = 0x1.6cba5cp-30f;
+    q = q * u + 0x1.7a2ef0p-22f;
+    q = q * u + 0x1.61b756p-17f;
+    q = q * u + 0x1.05ef0ep-12f;
+    q = q * u + 0x1.07988ep-8f;
+    q = q * u + 0x1.6c82b4p-5f;
+    q = q * u + 0x1.39e16ep-2f;
+    q = q * u + 1;
+    return 0.5f + (x - x) + copysignf(a * p / q, x);
 }
 
 #endif
 
-/* lv_sigmoid: 1 / (1 + e^-x). */
 static inline lv_real lv_sigmoid(lv_real x)
 {
-    return 1 / (1 + lv_exp(-x));
+    return lv_times_sigmoid(1, x);
 }
 
 #endif

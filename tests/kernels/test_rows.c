@@ -38,22 +38,48 @@ static void exp_at_the_ends_is_right(void **state)
     assert_true(lv_exp((lv_real)-86.9) > 0 && lv_exp(-87) == 0);
 }
 
-static void erf_is_within_four_ulp_and_never_beyond_one(void **state)
+static void sigmoid_is_within_three_ulp_and_right_at_the_ends(void **state)
 {
     (void)state;
     double worst = 0;
-    for (uint32_t bits = 0x00800000; bits <= 0x41000000; bits += 997) { /* 2^-126 to 8 */
-        float x;
-        memcpy(&x, &bits, sizeof x);
-        double expected = erf((double)x);
-        double found = (double)lv_erf(x);
-        worst = fmax(worst, fabs(found - expected) / expected);
-        assert_true(found <= 1 && (double)lv_erf(-x) == -found);
+    for (int i = -87000; i <= 120000; i++) {
+        lv_real x = (lv_real)(i * 1e-3);
+        double expected = 1 / (1 + exp(-(double)x));
+        worst = fmax(worst, fabs((double)lv_sigmoid(x) - expected) / expected);
     }
-    assert_true(worst < 4 * FLT_EPSILON);
-    assert_true(lv_erf(0) == 0 && signbit(lv_erf((lv_real)-0.0)));
-    assert_true(lv_erf(INFINITY) == 1 && lv_erf(-INFINITY) == -1 && lv_erf(FLT_MAX) == 1);
-    assert_true(isnan(lv_erf(NAN)) && isnan(lv_erf(-NAN)));
+    assert_true(worst < 3 * FLT_EPSILON / 2);
+    assert_true(lv_sigmoid(-100) == 0 && lv_sigmoid(-FLT_MAX) == 0 && lv_sigmoid(-INFINITY) == 0);
+    assert_true(lv_sigmoid(FLT_MAX) == 1 && lv_sigmoid(INFINITY) == 1);
+    assert_true(isnan(lv_times_sigmoid(NAN, NAN)) && isnan(lv_times_sigmoid(-NAN, -NAN)));
+    assert_true(isnan(lv_times_sigmoid(-INFINITY, -INFINITY)));
+}
+
+static void normal_distribution_and_slope_of_gelu_are_near_and_within_bounds(void **state)
+{
+    (void)state;
+    double worst = 0, worst_slope = 0;
+    for (uint32_t bits = 0x00800000; bits <= 0x41200000; bits += 499) { /* 2^-126 to 10 */
+        for (int sign = -1; sign <= 1; sign += 2) {
+            float x;
+            memcpy(&x, &bits, sizeof x);
+            x *= (float)sign;
+            double c = erfc(-(double)x / sqrt(2)) / 2;
+            double slope = c + (double)x * exp(-(double)x * (double)x / 2) / sqrt(2 * acos(-1));
+            lv_real found = lv_normal(x);
+            worst = fmax(worst, fabs((double)found - c));
+            worst_slope = fmax(worst_slope, fabs((double)lv_gelu_slope(x) - slope));
+            assert_true(found >= 0 && found <= 1);
+        }
+    }
+    assert_true(worst < 4 * FLT_EPSILON / 2 && worst_slope < 5 * FLT_EPSILON / 2);
+    assert_true(lv_normal(0) == 0.5 && lv_gelu_slope(0) == 0.5);
+    assert_true(lv_normal(-6) == 0 && lv_normal(-FLT_MAX) == 0 && lv_normal(-INFINITY) == 0);
+    assert_true(lv_normal(6) == 1 && lv_normal(FLT_MAX) == 1 && lv_normal(INFINITY) == 1);
+    assert_true(fabs((double)lv_gelu_slope(-FLT_MAX)) <= FLT_EPSILON / 2);
+    assert_true(fabs((double)lv_gelu_slope(FLT_MAX) - 1) <= FLT_EPSILON / 2);
+    assert_true(isnan(lv_gelu_slope(INFINITY)) && isnan(lv_gelu_slope(-INFINITY)));
+    assert_true(isnan(lv_normal(NAN)) && isnan(lv_normal(-NAN)));
+    assert_true(isnan(lv_gelu_slope(NAN)) && isnan(lv_gelu_slope(-NAN)));
 }
 
 /* index[t] names row i of n_rows where rows come up several times, once and never. */
@@ -225,7 +251,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_is_within_two_ulp),
         cmocka_unit_test(exp_at_the_ends_is_right),
-        cmocka_unit_test(erf_is_within_four_ulp_and_never_beyond_one),
+        cmocka_unit_test(sigmoid_is_within_three_ulp_and_right_at_the_ends),
+        cmocka_unit_test(normal_distribution_and_slope_of_gelu_are_near_and_within_bounds),
         cmocka_unit_test(gather_takes_rows_of_either_tensor_and_dtype),
         cmocka_unit_test(scatter_has_the_bits_of_sums_in_order_for_any_number_of_threads),
         cmocka_unit_test(norms_have_the_same_bits_each_time_and_sums_near_those_of_one_thread),

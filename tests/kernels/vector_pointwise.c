@@ -160,12 +160,12 @@ void vector_case_silu_mul(const lv_vector_kernels *k)
     vector_each(k, check_gate);
 }
 
-/* which: 1 dg, 2 du, 3 both. */
+/* which: 1 dg, 2 du, 3 both; at last one is added to and the other written. */
 static void check_gate_backward(const lv_vector_kernels *k, lv_dtype dtype, int64_t n, int offset)
 {
-    for (int how = 0; how < 6; how++) {
-        int which = how / 2 + 1;
-        bool add = how % 2;
+    for (int how = 0; how < 8; how++) {
+        int which = how < 6 ? how / 2 + 1 : 3;
+        bool add = how % 2, add_u = how < 6 ? add : !add;
         vector_array g = vector_new(dtype, n, 0, 8), u = vector_new(dtype, n, offset, 9);
         vector_array dy = vector_new(dtype, n, offset, 10);
         vector_array dg = vector_new(dtype, n, offset, 11), du = vector_new(dtype, n, 1, 12);
@@ -173,7 +173,7 @@ static void check_gate_backward(const lv_vector_kernels *k, lv_dtype dtype, int6
         vector_array old_g = vector_copy(&dg, 0), old_u = vector_copy(&du, 0);
         lv_grad none = {.data = NULL};
         k->silu_mul_backward(which & 1 ? vector_grad(&dg, add) : none,
-                             which & 2 ? vector_grad(&du, add) : none, dy.data, g.data, u.data,
+                             which & 2 ? vector_grad(&du, add_u) : none, dy.data, g.data, u.data,
                              dtype, n);
         for (int64_t i = 0; i < n; i++) {
             value_and_slope s = silu_of(vector_get(&g, i));
@@ -182,7 +182,7 @@ static void check_gate_backward(const lv_vector_kernels *k, lv_dtype dtype, int6
             double large = fabs(d * vector_get(&u, i)) * 2 + fabs(old);
             vector_near(&dg, i, which & 1 ? from_g : old, large, ERROR);
             old = vector_get(&old_u, i);
-            vector_near(&du, i, which & 2 ? d * s.y + (add ? old : 0) : old,
+            vector_near(&du, i, which & 2 ? d * s.y + (add_u ? old : 0) : old,
                         fabs(d * vector_get(&g, i)) + fabs(old), ERROR);
         }
         vector_free_all();

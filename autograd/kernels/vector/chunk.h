@@ -50,6 +50,54 @@ static inline void element_write(void *y, lv_dtype dtype, int64_t i, lv_real val
     }
 }
 
+enum { AHEAD = 256, LINE_BYTES = 64 };
+
+/* Ask for elements [at, at + AHEAD) of the n of x, as far as there are any, before their turn. */
+static inline void element_prefetch(const void *x, lv_dtype dtype, int64_t at, int64_t n)
+{
+    int64_t size = dtype == LV_F32 ? (int64_t)sizeof(lv_real) : (int64_t)sizeof(uint16_t);
+    int64_t end = n - at < AHEAD ? n : at + AHEAD;
+    for (int64_t byte = at * size; byte < end * size; byte += LINE_BYTES) {
+        __builtin_prefetch((const char *)x + byte);
+    }
+}
+
+/* Two bf16 side by side, for loops without order: shifts and masks, where single elements would
+ * have to move between lanes. */
+typedef struct {
+    lv_real low, high;
+} element_pair;
+
+static inline float pair_half(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline element_pair pair_read(const void *x, int64_t i)
+{
+    uint32_t bits;
+    memcpy(&bits, (const uint16_t *)x + i, sizeof bits);
+    return (element_pair){pair_half(bits << 16), pair_half(bits & 0xffff0000)};
+}
+
+static inline uint32_t pair_round(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits + 0x7fff + (bits >> 16 & 1);
+}
+
+/* To nearest even. For what was computed from bf16 and finite numbers: its NaN come from bf16 or
+ * are the processor's, all with zeros in the low half, and rounding leaves them as they are. */
+static inline void pair_write(void *y, int64_t i, element_pair values)
+{
+    uint32_t bits = pair_round((float)values.low) >> 16;
+    bits |= pair_round((float)values.high) & 0xffff0000;
+    memcpy((uint16_t *)y + i, &bits, sizeof bits);
+}
+
 /* Elements [at, at + n) of x, n <= CHUNK: where they are, or widened into buf. bf16 may lie at any
  * address, as mapped weights do. */
 static inline const lv_real *chunk_read(lv_real buf[CHUNK], const void *x, lv_dtype dtype,

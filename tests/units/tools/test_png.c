@@ -110,7 +110,6 @@ static void what_can_not_be_is_refused(void **state)
     lv_pack *pack = fake_pack_create(1);
     assert_refused(pack, 0, options_of(LV_NOT_GIVEN, NULL, LV_NOT_GIVEN), "no image");
     assert_refused(pack, 2, options_of(LV_NOT_GIVEN, NULL, 2), "--image 2");
-    assert_refused(pack, 2, options_of(LV_NOT_GIVEN, "crop", LV_NOT_GIVEN), "found crop");
     pack->image_width = pack->image_height = pack->stored_size = 24;
     assert_refused(pack, 2, options_of(25, NULL, LV_NOT_GIVEN), "24 x 24");
     assert_refused(pack, 2, options_of(24, "pad", LV_NOT_GIVEN), "\"square\"");

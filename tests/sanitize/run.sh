@@ -69,17 +69,18 @@ inputs() {
     write_config "$work/1.json" 1 && write_config "$work/2.json" 2
 }
 
-# train PROGRAM...: both stages, both precisions; three workers, a checkpoint, validations.
+# train STAGES PRECISIONS PROGRAM...: three workers, a checkpoint, validations.
 train() {
-    local stage precision pack=captions dir
+    local stages=$1 precisions=$2 stage precision pack dir
+    shift 2
     dir=$(mktemp -d -p "$work")
-    for stage in 1 2; do
-        for precision in f32 bf16; do
+    for stage in $stages; do
+        pack=$([ "$stage" = 1 ] && echo captions || echo questions)
+        for precision in $precisions; do
             "$@" train "$work/$stage.json" --set run.dir="$dir/$stage-$precision" \
-                --set train.precision=$precision --set train.max_steps=3 --set data.workers=3 \
-                --set "data.val_packs=[\"$pack\"]" --set train.val_every_steps=2 || return 1
+                --set train.precision="$precision" --set train.max_steps=3 --set data.workers=3 \
+                --set "data.val_packs=[\"$work/$pack\"]" --set train.val_every_steps=2 || return 1
         done
-        pack=questions
     done
 }
 
@@ -113,7 +114,7 @@ address() {
     build_asan || return 1
     suites --suite kernels --suite gradients --suite units || return 1
     ASAN_OPTIONS=$without_leaks suites --no-suite long --suite golden --suite faults || return 1
-    inputs build/asan/llava && train build/asan/llava && pack build/asan/llava
+    inputs build/asan/llava && train '1 2' 'f32 bf16' build/asan/llava && pack build/asan/llava
 }
 
 levels() {
@@ -123,7 +124,7 @@ levels() {
         export LLAVA_CPU=$level
         suites gemm rows autograd/{ops,ops_bf16,linear_bf16,attention_bf16} optim/adamw \
             data/image_kernels train/{llava,optimizer,generate} model/{training,forward_backward} &&
-            train build/asan/llava || return 1
+            train '1 2' 'f32 bf16' build/asan/llava || return 1
     done
 }
 
@@ -132,7 +133,7 @@ thread() {
     export OMP_TOOL_LIBRARIES
     OMP_TOOL_LIBRARIES=$(ls /usr/lib/llvm-*/lib/libarcher.so | tail -n 1) || return 1
     build_tsan && inputs build/tsan/llava || return 1
-    each -- "${threaded[@]/#/build/tsan/tests/}" && train build/tsan/llava
+    each -- "${threaded[@]/#/build/tsan/tests/}" && train '1 2' 'f32 bf16' build/tsan/llava
 }
 
 # The program starts itself again to set OpenBLAS up, so its children are what is to be seen.
@@ -142,7 +143,7 @@ memcheck() {
         --show-leak-kinds=definite,possible --errors-for-leak-kinds=definite,possible)
     build_valgrind && inputs build/valgrind/llava || return 1
     each "${with[@]}" -- "${checked[@]/#/build/valgrind/tests/}" &&
-        pack "${with[@]}" build/valgrind/llava && train "${with[@]}" build/valgrind/llava
+        pack "${with[@]}" build/valgrind/llava && train '1 2' bf16 "${with[@]}" build/valgrind/llava
 }
 
 # One OpenMP thread: helgrind does not know libgomp's barriers.
@@ -151,7 +152,7 @@ helgrind() {
         --error-exitcode=9 --suppressions="$here/valgrind.supp" --num-callers=25)
     build_valgrind && inputs build/valgrind/llava || return 1
     each "${with[@]}" -- build/valgrind/tests/units/data/test_{loader,batch,hdf5_util} &&
-        train "${with[@]}" build/valgrind/llava
+        train 1 f32 "${with[@]}" build/valgrind/llava
 }
 
 parts=("$@")

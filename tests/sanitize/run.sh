@@ -8,7 +8,7 @@
 #   memcheck  valgrind on what gcc made: kernels, loader, packs, pack, training
 #   helgrind  valgrind: loader and packs, training with three workers
 # Prints a line a part, and of one that failed the end of its log; logs are in build/sanitize. Exit
-# 1 if a part failed. Builds in build/asan, build/tsan and build/valgrind. Some 30 minutes on two
+# 1 if a part failed. Builds in build/asan, build/tsan and build/valgrind. Some 20 minutes on two
 # cores. Needs clang, libomp-dev, valgrind. What is passed over, and why, is in *.supp.
 set -uo pipefail
 here=$(realpath "$(dirname "$0")")
@@ -46,7 +46,7 @@ build_asan() {
 build_tsan() {
     CC=clang configure tsan -Dbuildtype=plain -Doptimization=1 -Db_sanitize=thread \
         -Db_lundef=false -Dc_args="$clang_flags" &&
-        ninja -C build/tsan llava "${threaded[@]/#/tests/}"
+        ninja -C build/tsan llava tests/units/train/test_threads "${threaded[@]/#/tests/}"
 }
 
 build_valgrind() {
@@ -55,10 +55,10 @@ build_valgrind() {
 }
 
 # The tests of what runs on several threads, and those whose memory gcc's code is looked at.
-threaded=(units/data/test_{loader,batch,hdf5_util,pack,pack_write} units/train/test_threads
+threaded=(units/data/test_{loader,batch,hdf5_util,pack,pack_write}
     units/optim/test_adamw units/autograd/test_autograd_{ops,ops_bf16,linear_bf16,attention_bf16}
     kernels/test_{bf16,gemm,rows} golden/model/test_model_{forward_backward,training})
-checked=(units/data/test_{loader,batch,hdf5_util,pack_source} kernels/test_{vector,rows,convert})
+checked=(units/data/test_{loader,batch,hdf5_util,pack_source} kernels/test_{gemm,rows,convert,vector})
 
 # ---- the command ----
 
@@ -113,6 +113,7 @@ suites() {
 address() {
     build_asan || return 1
     suites --suite kernels --suite gradients --suite units || return 1
+    env -u OMP_NUM_THREADS build/asan/tests/units/train/test_threads || return 1
     ASAN_OPTIONS=$without_leaks suites --no-suite long --suite golden --suite faults || return 1
     inputs build/asan/llava && train '1 2' 'f32 bf16' build/asan/llava && pack build/asan/llava
 }
@@ -133,7 +134,9 @@ thread() {
     export OMP_TOOL_LIBRARIES
     OMP_TOOL_LIBRARIES=$(ls /usr/lib/llvm-*/lib/libarcher.so | tail -n 1) || return 1
     build_tsan && inputs build/tsan/llava || return 1
-    each -- "${threaded[@]/#/build/tsan/tests/}" && train '1 2' 'f32 bf16' build/tsan/llava
+    each -- "${threaded[@]/#/build/tsan/tests/}" &&
+        env -u OMP_NUM_THREADS build/tsan/tests/units/train/test_threads &&
+        train '1 2' 'f32 bf16' build/tsan/llava
 }
 
 # The program starts itself again to set OpenBLAS up, so its children are what is to be seen.

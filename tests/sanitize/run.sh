@@ -8,7 +8,7 @@
 #   memcheck  valgrind on what gcc made: kernels, loader, packs, pack, training
 #   helgrind  valgrind: loader and packs, training with three workers
 # Prints a line a part, and of one that failed the end of its log; logs are in build/sanitize. Exit
-# 1 if a part failed. Builds in build/asan, build/tsan and build/valgrind. Some 20 minutes on two
+# 1 if a part failed. Builds in build/asan, build/tsan and build/valgrind. Some 30 minutes on two
 # cores. Needs clang, libomp-dev, valgrind. What is passed over, and why, is in *.supp.
 set -uo pipefail
 here=$(realpath "$(dirname "$0")")

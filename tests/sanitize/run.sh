@@ -8,7 +8,7 @@
 #   memcheck  valgrind on what gcc made: kernels, loader, packs, pack, training
 #   helgrind  valgrind: loader and packs, training with three workers
 # Prints a line a part, and of one that failed the end of its log; logs are in build/sanitize. Exit
-# 1 if a part failed. Builds in build/asan, build/tsan and build/valgrind. Some 30 minutes on two
+# 1 if a part failed. Builds in build/asan, asan-vector, tsan and valgrind. Some 30 minutes on two
 # cores. Needs clang, libomp-dev, valgrind. What is passed over, and why, is in *.supp.
 set -uo pipefail
 here=$(realpath "$(dirname "$0")")
@@ -41,6 +41,13 @@ build_asan() {
         -Db_lundef=false -Dc_link_args=-fsanitize=float-cast-overflow \
         -Dc_args="-fno-sanitize-recover=all -fsanitize=float-cast-overflow $clang_flags" &&
         ninja -C build/asan
+}
+
+# UBSan's checks keep clang from making vector loops: the kernels once more under ASan alone.
+build_vector() {
+    CC=clang configure asan-vector -Dbuildtype=plain -Doptimization=3 -Db_sanitize=address \
+        -Db_lundef=false -Dc_args="$clang_flags" &&
+        ninja -C build/asan-vector tests/kernels/test_vector
 }
 
 build_tsan() {
@@ -113,6 +120,7 @@ suites() {
 
 address() {
     build_asan || return 1
+    build_vector && build/asan-vector/tests/kernels/test_vector || return 1
     suites --suite kernels --suite gradients --suite units || return 1
     env -u OMP_NUM_THREADS build/asan/tests/units/train/test_threads || return 1
     ASAN_OPTIONS=$without_leaks suites --no-suite long --suite golden --suite faults || return 1

@@ -14,6 +14,13 @@
 
 #include <cmocka.h>
 
+#if __has_include(<sanitizer/asan_interface.h>) /* its macros do nothing without the sanitizer */
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(from, bytes) ((void)(from), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(from, bytes) ((void)(from), (void)(bytes))
+#endif
+
 const int64_t vector_sizes[VECTOR_N_SIZES] = {0,  1,  2,   15,  16,  17,  31,  33,
                                               64, 65, 100, 511, 512, 513, 1100};
 const int vector_offsets[VECTOR_N_OFFSETS] = {0, 1, 3};
@@ -23,15 +30,32 @@ enum { GUARD_BYTES = 256, MAX_ARRAYS = 64, POISON = 0xff }; /* 0xff... is NaN in
 static vector_array arrays[MAX_ARRAYS];
 static int n_arrays;
 
+void vector_guard(const void *block, size_t block_bytes, const void *data, size_t bytes)
+{
+    ASAN_POISON_MEMORY_REGION(block, block_bytes);
+    ASAN_UNPOISON_MEMORY_REGION(data, bytes);
+}
+
+void vector_unguard(const void *block, size_t block_bytes)
+{
+    ASAN_UNPOISON_MEMORY_REGION(block, block_bytes);
+}
+
+static size_t bytes_with_guards(size_t bytes, size_t offset_bytes)
+{
+    return (2 * GUARD_BYTES + offset_bytes + bytes + 63) / 64 * 64;
+}
+
 static vector_array new_at(lv_dtype dtype, int64_t n, size_t offset_bytes)
 {
     size_t bytes = (size_t)n * lv_dtype_bytes(dtype);
     assert_true(n_arrays < MAX_ARRAYS);
-    size_t all = (2 * GUARD_BYTES + offset_bytes + bytes + 63) / 64 * 64;
+    size_t all = bytes_with_guards(bytes, offset_bytes);
     vector_array x = {.dtype = dtype, .n = n, .block = aligned_alloc(64, all)};
     assert_non_null(x.block);
     memset(x.block, POISON, all);
     x.data = x.block + GUARD_BYTES + offset_bytes;
+    vector_guard(x.block, all, x.data, bytes);
     arrays[n_arrays++] = x;
     return x;
 }
@@ -103,8 +127,11 @@ void vector_free_all(void)
     bool whole = true;
     while (n_arrays > 0) {
         vector_array *x = &arrays[--n_arrays];
-        const char *end = (char *)x->data + (size_t)x->n * lv_dtype_bytes(x->dtype);
-        whole = whole && poisoned(x->block, x->data) && poisoned(end, end + GUARD_BYTES - 64);
+        size_t bytes = (size_t)x->n * lv_dtype_bytes(x->dtype);
+        const char *data = x->data, *end = data + bytes;
+        size_t offset_bytes = (size_t)(data - x->block) - GUARD_BYTES;
+        vector_unguard(x->block, bytes_with_guards(bytes, offset_bytes));
+        whole = whole && poisoned(x->block, data) && poisoned(end, end + GUARD_BYTES - 64);
         free(x->block);
     }
     assert_true(whole);
@@ -134,6 +161,16 @@ void vector_fill(const vector_array *x, double value)
 {
     for (int64_t i = 0; i < x->n; i++) {
         vector_set(x, i, value);
+    }
+}
+
+void vector_extremes(const vector_array *x)
+{
+    static const double extremes[] = {NAN, INFINITY, -INFINITY, 0, -0.0, 100, -100, 1e-30};
+    for (int i = 0; i < (int)(sizeof extremes / sizeof *extremes); i++) {
+        if (x->n > 20) {
+            vector_set(x, (7 * i + 3) * 17 % x->n, extremes[i]);
+        }
     }
 }
 

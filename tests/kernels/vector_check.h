@@ -3,7 +3,7 @@
  * Cases of the vector kernels: each runs one kernel at one CPU level over sizes, alignments and
  * dtypes, and compares with a reference in double. A kernel of vector.def without a case does not
  * link. Arrays lie between guard zones of NaN, which a kernel that reads too far would spread and
- * one that writes too far would change.
+ * one that writes too far would change; under AddressSanitizer touching them is an error.
  */
 #ifndef LV_TESTS_VECTOR_CHECK_H
 #define LV_TESTS_VECTOR_CHECK_H
@@ -51,6 +51,15 @@ void vector_free_all(void);
 double vector_get(const vector_array *x, int64_t i);
 void vector_set(const vector_array *x, int64_t i, double value);
 void vector_fill(const vector_array *x, double value);
+
+/* vector_extremes: NaN, infinities, zeros and numbers of extreme size among the elements (of more
+ * than 20), at places that depend on the size. */
+void vector_extremes(const vector_array *x);
+
+/* vector_guard: under AddressSanitizer, touching what is not the data inside a block of memory is
+ * an error, until vector_unguard. For arrays that are not of vector_new. */
+void vector_guard(const void *block, size_t block_bytes, const void *data, size_t bytes);
+void vector_unguard(const void *block, size_t block_bytes);
 
 /* vector_b_at: where a packed B of depth K has its element (k,n), see bf16.h. */
 int64_t vector_b_at(int64_t k, int64_t n, int64_t K);

@@ -38,7 +38,11 @@ static void check_narrow(const lv_vector_kernels *k, lv_dtype dtype, int64_t n, 
     const int64_t size = stored_bytes(dtype);
     fill(x + offset, n);
     memset(bytes, 0x55, sizeof bytes);
+    vector_guard(x, sizeof x, x + offset, (size_t)n * sizeof *x);
+    vector_guard(bytes, sizeof bytes, bytes + offset, (size_t)(n * size));
     k->narrow(bytes + offset, dtype, x + offset, n);
+    vector_unguard(x, sizeof x);
+    vector_unguard(bytes, sizeof bytes);
     for (int64_t i = 0; i < n; i++) {
         char alone[4];
         lv_cpu_level before = lv_cpu();
@@ -60,7 +64,11 @@ static void check_widen(const lv_vector_kernels *k, lv_dtype dtype, int64_t n, i
     fill(x, n);
     k->narrow(bytes + offset, dtype, x, n);
     memset(wide, 0xff, sizeof wide);
+    vector_guard(wide, sizeof wide, wide + offset, (size_t)n * sizeof *wide);
+    vector_guard(bytes, sizeof bytes, bytes + offset, (size_t)(n * size));
     k->widen(wide + offset, bytes + offset, dtype, n);
+    vector_unguard(wide, sizeof wide);
+    vector_unguard(bytes, sizeof bytes);
     for (int64_t i = 0; i < n; i++) {
         lv_real alone;
         lv_cpu_level before = lv_cpu();

@@ -59,8 +59,15 @@ static void begin_update(update *u, int64_t n, int offset)
 static void run_update(update *u, const lv_vector_kernels *kernels, int64_t n, int offset,
                        bool working)
 {
+    lv_real *const floats[] = {u->w, u->m, u->v, u->grad};
+    for (int i = 0; i < 4; i++) {
+        vector_guard(floats[i], sizeof u->w, floats[i] + offset, (size_t)n * sizeof(lv_real));
+    }
+    vector_guard(u->working, sizeof u->working, u->working + offset,
+                 (size_t)n * sizeof *u->working);
     kernels->adamw(u->w + offset, u->m + offset, u->v + offset,
                    working ? u->working + offset : NULL, u->grad + offset, n, &factors);
+    vector_unguard(u, sizeof *u);
 }
 
 static void assert_close(lv_real found, double expected, double size)
@@ -140,12 +147,18 @@ void vector_case_sum_squares(const lv_vector_kernels *k)
     for (int s = 0; s < VECTOR_N_SIZES * VECTOR_N_OFFSETS; s++) {
         int64_t n = vector_sizes[s / VECTOR_N_OFFSETS];
         lv_real *x = array(memory, n, vector_offsets[s % VECTOR_N_OFFSETS], 5);
+        vector_guard(memory, sizeof memory, x, (size_t)n * sizeof *x);
         double expected = 0, sum = k->sum_squares(x, n);
+        vector_unguard(memory, sizeof memory);
         for (int64_t i = 0; i < n; i++) {
             expected += (double)x[i] * (double)x[i];
         }
         assert_true(fabs(sum - expected) <= 1e-13 * expected);
         assert_true(sum == vector_portable()->sum_squares(x, n));
         assert_true(isnan(k->sum_squares(x, n + 1)));
+        if (n > 0) {
+            x[n / 2] = -INFINITY;
+            assert_true(isinf(k->sum_squares(x, n)));
+        }
     }
 }

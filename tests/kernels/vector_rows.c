@@ -85,10 +85,13 @@ static void check_norm(const lv_vector_kernels *k, lv_dtype dtype, int64_t H, in
         norm_case c = new_norm(dtype, H, offset, centred);
         check_norm_of(k, &c, offset);
         vector_free_all();
-        c = new_norm(dtype, H, offset, centred); /* of one row with NaN, that row is NaN */
-        vector_set(&c.x, BEGIN * H + H / 2, NAN);
-        check_norm_of(k, &c, offset);
-        vector_free_all();
+        static const double extremes[] = {NAN, INFINITY, -INFINITY};
+        for (int i = 0; i < 3; i++) { /* a row with one of them, and one without */
+            c = new_norm(dtype, H, offset, centred);
+            vector_set(&c.x, BEGIN * H + H / 2, extremes[i]);
+            check_norm_of(k, &c, offset);
+            vector_free_all();
+        }
     }
 }
 
@@ -132,15 +135,15 @@ static void check_sums(const norm_case *c, const vector_array *dy, const vector_
         for (int64_t t = BEGIN; t < END; t++) {
             double n = with_n ? (vector_get(&c->x, t * H + h) - of[t].mean) * of[t].r : 1;
             sum += vector_get(dy, t * H + h) * n;
-            size += fabs(vector_get(dy, t * H + h)) * (8 * of[t].r + 1);
+            size += fabs(vector_get(dy, t * H + h)) * (with_n ? 8 * of[t].r + 1 : 1);
         }
         vector_near(sums, h, sum, size, 20);
     }
 }
 
-/* wanted: bits of dx, dw, db. */
+/* wanted: bits of dx, dw, db; extreme: one of dy. */
 static void check_norm_backward_of(const lv_vector_kernels *k, norm_case *c, int offset, int wanted,
-                                   bool add)
+                                   bool add, double extreme)
 {
     int64_t H = c->rows.H;
     lv_dtype dtype = c->rows.dtype;
@@ -149,6 +152,7 @@ static void check_norm_backward_of(const lv_vector_kernels *k, norm_case *c, int
         vector_set(&c->r, t, statistics_of(c, t).r);
     }
     vector_array dy = vector_new(dtype, T * H, 1, 26), dx = vector_new(dtype, T * H, offset, 27);
+    vector_set(&dy, BEGIN * H + H / 2, extreme);
     vector_array dw = vector_new(LV_F32, H, offset, 28), db = vector_new(LV_F32, H, 0, 29);
     vector_array old = vector_copy(&dx, 0), old_w = vector_copy(&dw, 0),
                  old_b = vector_copy(&db, 0);
@@ -176,8 +180,13 @@ static void check_norm_backward(const lv_vector_kernels *k, lv_dtype dtype, int6
 {
     for (int centred = 0; centred < 2 && H > 2; centred++) {
         for (int wanted = 1; wanted < 8; wanted++) {
+            static const double extremes[] = {1, NAN, INFINITY, -INFINITY};
             norm_case c = new_norm(dtype, H, offset, centred);
-            check_norm_backward_of(k, &c, offset, wanted, wanted % 3 == 1);
+            check_norm_backward_of(k, &c, offset, wanted, wanted % 3 == 1, extremes[wanted % 4]);
+            vector_free_all();
+            c = new_norm(dtype, H, offset, centred);
+            vector_set(&c.x, BEGIN * H + H / 2, NAN);
+            check_norm_backward_of(k, &c, offset, wanted, wanted % 2, 1);
             vector_free_all();
         }
     }
@@ -194,6 +203,7 @@ static void check_rotate(const lv_vector_kernels *k, lv_dtype dtype, int64_t hal
 {
     for (int n_heads = 0; n_heads < 3; n_heads++) {
         vector_array x = vector_new(dtype, n_heads * 2 * half, offset, 30);
+        vector_extremes(&x);
         vector_array before = vector_copy(&x, 0);
         vector_array c = vector_new(LV_F32, half, offset, 31), s = vector_new(LV_F32, half, 1, 32);
         double sign = n_heads == 1 ? -1 : 1;

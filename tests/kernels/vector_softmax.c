@@ -37,9 +37,9 @@ static const tile_shape tiles[] = {{1, 1, 1},    {2, 15, 15},  {3, 16, 20},   {5
                                    {64, 64, 1},  {64, 200, 77}};
 enum { N_TILES = sizeof tiles / sizeof *tiles };
 
-/* A row that has seen nothing yet, one that sees NaN, and one that sees -infinity alone; the last
- * two, if there are so many, with and without earlier keys. */
-enum { FIRST = 0, WITH_NAN = 2, NOTHING = 3, STILL_NOTHING = 4 };
+/* Row i is of kind i % N_KINDS: one that has seen nothing yet, one that sees NaN, ones that see
+ * -infinity alone, with and without earlier keys, one that sees infinity. */
+enum { FIRST = 0, WITH_NAN = 2, NOTHING = 3, STILL_NOTHING = 4, WITH_INFINITY = 5, N_KINDS = 6 };
 
 typedef struct {
     tile_shape of;
@@ -68,13 +68,17 @@ static tile new_tile(tile_shape of, int offset)
               vector_new(LV_F32, of.n_rows, 1, 5),
               vector_new(LV_F32, of.n_rows, 0, 6)};
     for (int64_t i = 0; i < of.n_rows; i++) {
-        bool first = i % 5 == FIRST || i % 5 == STILL_NOTHING;
+        const int kind = (int)(i % N_KINDS);
+        bool first = kind == FIRST || kind == STILL_NOTHING;
+        bool nothing = kind == NOTHING || kind == STILL_NOTHING;
         vector_set(&t.max, i, first ? -INFINITY : vector_get(&t.max, i));
         vector_set(&t.sum, i, first ? 0 : 1 + fabs(vector_get(&t.sum, i)));
         for (int64_t j = 0; j < ld; j++) {
             double s = vector_get(&t.s, i * ld + j) * 5;
-            bool nothing = i % 5 == NOTHING || i % 5 == STILL_NOTHING;
-            s = nothing ? -INFINITY : i % 5 == WITH_NAN && j % 7 == 2 ? NAN : s;
+            s = nothing                               ? -INFINITY
+                : kind == WITH_NAN && j % 7 == 2      ? NAN
+                : kind == WITH_INFINITY && j % 7 == 3 ? INFINITY
+                                                      : s;
             vector_set(&t.s, i * ld + j, j < of.n_keys ? s : NAN);
         }
     }
@@ -90,6 +94,12 @@ typedef struct {
     double max, keep, sum;
 } softmax_row;
 
+/* Where there is nothing but -infinity, 0 is subtracted. */
+static double shift_of(double max)
+{
+    return max == -INFINITY ? 0 : max;
+}
+
 static softmax_row row_of(const tile *t, int64_t i)
 {
     double before = vector_get(&t->max, i);
@@ -100,14 +110,14 @@ static softmax_row row_of(const tile *t, int64_t i)
     r.keep = isinf(before) ? 0 : exp(before - r.max);
     r.sum = vector_get(&t->sum, i) * r.keep;
     for (int64_t j = 0; j < seen_by(t, i); j++) {
-        r.sum += exp(score(t, i, j) - (isinf(r.max) ? 0 : r.max));
+        r.sum += exp(score(t, i, j) - shift_of(r.max));
     }
     return r;
 }
 
 static double probability(const tile *t, const softmax_row *r, int64_t i, int64_t j)
 {
-    return j < seen_by(t, i) ? exp(score(t, i, j) - (isinf(r->max) ? 0 : r->max)) : 0;
+    return j < seen_by(t, i) ? exp(score(t, i, j) - shift_of(r->max)) : 0;
 }
 
 /* before: the tile; found: max and sum after it; o (n_rows, D), o_ld apart. */
@@ -193,7 +203,7 @@ static gradient gradient_of(const tile *t, int64_t i, int64_t j)
         return (gradient){0, 0, 0};
     }
     double lse = vector_get(&t->lse, i);
-    double p = exp(score(t, i, j) - (isinf(lse) ? 0 : lse));
+    double p = exp(score(t, i, j) - shift_of(lse));
     double dp = vector_get(&t->dp, i * t->ld + j), delta = vector_get(&t->delta, i);
     double scale = (double)(float)t->scale;
     return (gradient){p, p * (dp - delta) * scale, p * (fabs(dp) + fabs(delta)) * scale};
@@ -203,8 +213,11 @@ static tile new_backward_tile(tile_shape of, int offset)
 {
     tile t = new_tile(of, offset);
     for (int64_t i = 0; i < of.n_rows; i++) {
-        bool nothing = i % 5 == STILL_NOTHING;
-        vector_set(&t.lse, i, nothing ? -INFINITY : vector_get(&t.lse, i) + 12);
+        double lse = vector_get(&t.lse, i) + 12;
+        vector_set(&t.lse, i,
+                   i % N_KINDS == STILL_NOTHING   ? -INFINITY
+                   : i % N_KINDS == WITH_INFINITY ? NAN
+                                                  : lse);
     }
     return t;
 }
@@ -302,6 +315,7 @@ static void check_softmax_finish(const lv_vector_kernels *k, lv_dtype dtype, int
     vector_array x = vector_new(LV_F32, ROWS * x_ld, offset, 2);
     vector_array max = vector_new(LV_F32, ROWS, 0, 3), sum = vector_new(LV_F32, ROWS, 1, 4);
     vector_array lse = vector_new(LV_F32, ROWS, 1, 5), lse_before = vector_copy(&lse, 0);
+    vector_extremes(&x);
     for (int i = 0; i < ROWS; i++) {
         vector_set(&sum, i, i == 1 ? NAN : 1 + fabs(vector_get(&sum, i)));
     }
@@ -345,6 +359,10 @@ static void check_softmax_query(const lv_vector_kernels *k, lv_dtype dtype, int6
     if (n_keys == 33) { /* of every number, max alone excepted */
         vector_set(&keys, 20 * ld, NAN);
     }
+    if (n_keys == 64) {
+        vector_set(&values, 20 * ld, NAN);
+        vector_set(&values, 21 * ld + D - 1, -INFINITY);
+    }
     for (int64_t j = 0; j < n_keys; j++) {
         for (int64_t d = 0; d < D; d++) {
             s[j] += scale * vector_get(&q, d) * vector_get(&keys, j * ld + d);
@@ -387,6 +405,7 @@ static void check_row_dots(const lv_vector_kernels *k, lv_dtype dtype, int64_t N
     vector_array dots = vector_new(LV_F32, T, offset, 3);
     if (N > 2) {
         vector_set(&a, ld + N / 2, NAN);
+        vector_set(&b, 2 * ld + N - 1, -INFINITY);
     }
     k->row_dots(dots.data, a.data, b.data, dtype, ld, T, N);
     for (int64_t t = 0; t < T; t++) {
@@ -412,6 +431,7 @@ static void check_add(const lv_vector_kernels *k, lv_dtype dtype, int64_t T, int
     bool add = offset != 0;
     vector_array y = vector_new(dtype, T * y_ld, offset, 1), before = vector_copy(&y, 0);
     vector_array x = vector_new(LV_F32, x_rows * x_ld, offset, 2);
+    vector_extremes(&x);
     if (transposed) {
         k->add_transposed(vector_grad(&y, add), y_ld, x.data, x_ld, T, N);
     } else {
@@ -454,20 +474,21 @@ void vector_case_add_transposed(const lv_vector_kernels *k)
 
 static void check_softmax_sums(const lv_vector_kernels *k, lv_dtype dtype, int64_t n, int offset)
 {
-    enum { PLAIN, A_NAN, NOTHING_SEEN, CASES };
+    enum { PLAIN, A_NAN, NOTHING_SEEN, INFINITE, CASES };
     for (int what = PLAIN; what < CASES && dtype == LV_F32; what++) {
         vector_array z = vector_new(LV_F32, n, offset, 1), before = vector_copy(&z, 0);
         lv_real max = offset ? 3 : -INFINITY, sum = offset ? 2 : 0;
         double new_max = (double)max, total = 0;
         for (int64_t i = 0; i < n; i++) {
             double value = what == NOTHING_SEEN ? -INFINITY : vector_get(&z, i) * 20;
-            vector_set(&z, i, what == A_NAN && i == n / 2 ? NAN : value);
+            value = i != n / 2 ? value : what == A_NAN ? NAN : what == INFINITE ? INFINITY : value;
+            vector_set(&z, i, value);
             new_max = fmax(new_max, vector_get(&z, i));
         }
         before = vector_copy(&z, 0);
         total = (double)sum * (offset ? exp(3 - new_max) : 0);
         for (int64_t i = 0; i < n; i++) {
-            total += exp(vector_get(&z, i) - (isinf(new_max) ? 0 : new_max));
+            total += exp(vector_get(&z, i) - shift_of(new_max));
         }
         k->softmax_sums(&max, &sum, z.data, n);
         assert_true((double)max == new_max);
@@ -488,11 +509,12 @@ void vector_case_softmax_sums(const lv_vector_kernels *k)
 static void check_softmax_gradient(const lv_vector_kernels *k, lv_dtype dtype, int64_t n,
                                    int offset)
 {
-    const double lse = 2.5, dloss = 0.75;
+    const double lse = offset == 3 ? INFINITY : 2.5, dloss = 0.75; /* a score may be infinite */
     vector_array z = vector_new(LV_F32, n, offset, 1);
     if (n > 2) {
         memset(z.data, 0xff, sizeof(lv_real)); /* a NaN with every bit set */
         vector_set(&z, 1, -INFINITY);
+        vector_set(&z, n - 1, offset == 3 ? INFINITY : vector_get(&z, n - 1));
     }
     vector_array before = vector_copy(&z, 0);
     vector_array dz = vector_new(dtype, n, offset, 2);

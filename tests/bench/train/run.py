@@ -160,11 +160,9 @@ def main():
     for cell in cells:
         rows.append(bench.measure(cell))
         print(report.line(rows[-1]), flush=True)
-    text = report.markdown(rows, bench)
-    print(text)
-    if str(args.report) != "none":
-        with open(args.report, "w") as file:
-            file.write(text)
+        if str(args.report) != "none":  # anew after each: a run that is cut short leaves its part
+            pathlib.Path(args.report).write_text(report.markdown(rows, bench))
+    print(report.markdown(rows, bench))
     return 1 if any(row["problems"] for row in rows) else 0
 
 

@@ -88,8 +88,11 @@ def read(pack, size, image_token):
         tokens, supervised = file["tokens"][:], file["supervised"][:]
         offsets = file["sample_offset"][:]
         assert (file["sample_image"][:] == np.arange(len(offsets) - 1)).all()
-    with h5py.File(pack / "images-00000.h5") as file:
-        levels = torch.from_numpy(file["bytes"][:].reshape(-1, size, size, 3))
+    images = []
+    for path in sorted(pack.glob("images-*.h5")):
+        with h5py.File(path) as file:
+            images.append(file["bytes"][:].reshape(-1, size, size, 3))
+    levels = torch.from_numpy(np.concatenate(images))
     ids, labels = [], []
     for begin, end in zip(offsets, offsets[1:]):
         sample, flags = tokens[begin:end], supervised[begin:end]

@@ -3,7 +3,8 @@
 """How fast llava is: its kernels beside oneDNN, OpenBLAS and the memory, and an optimizer step
 beside transformers and torch on the same cores.
 
-    run.py --out DIR [--cells NAME|GLOB,...] [--all] [--rounds 5] [--explore] [--report FILE|none]
+    run.py --out DIR [--cells NAME|GLOB,...] [--all] [--rounds 5] [--explore] [--continue]
+           [--report FILE|none]
 
 The tables of the kernels' benches come first; each checks its results before it measures. Models
 and packs are made in DIR once (8 GB). For each cell of a step (--list names them all):
@@ -13,14 +14,16 @@ and packs are made in DIR once (8 GB). For each cell of a step (--list names the
   3. the peer, warm in its process, and a run of llava, whose first step warms up, take turns,
      --rounds times: medians, and the median of the rounds' ratios.
 Without --cells: all but the cells in f32 with 16 samples, which --all adds. Needs an idle machine.
+DIR/rows.pickle has what is measured; --continue keeps it and measures the other cells.
 The report is tests/reports/<date>-speed.md. Exit status 1 if losses differ anywhere.
 """
 import argparse
 import datetime
 import fnmatch
 import os
-import signal
 import pathlib
+import pickle
+import signal
 import statistics
 import subprocess
 import sys
@@ -145,6 +148,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--micro-batch-tokens", type=int, default=4096, help="llava's")
     parser.add_argument("--explore", action="store_true", help="look for the peer's best anew")
+    parser.add_argument("--continue", action="store_true", dest="go_on")
     parser.add_argument("--report", default=ROOT / "tests/reports" /
                         f"{datetime.date.today()}-speed.md", help="none: print only")
     parser.add_argument("--list", action="store_true")
@@ -156,14 +160,18 @@ def main():
         return 0
     if not args.out:
         parser.error("--out is missing")
-    bench, rows = Bench(args), []
+    bench, kept = Bench(args), pathlib.Path(args.out) / "rows.pickle"
+    rows = pickle.loads(kept.read_bytes()) if args.go_on and kept.exists() else {}
     for cell in cells:
-        rows.append(bench.measure(cell))
-        print(report.line(rows[-1]), flush=True)
-        if str(args.report) != "none":  # anew after each: a run that is cut short leaves its part
-            pathlib.Path(args.report).write_text(report.markdown(rows, bench))
-    print(report.markdown(rows, bench))
-    return 1 if any(row["problems"] for row in rows) else 0
+        if cell in rows and not rows[cell]["problems"]:
+            continue
+        rows[cell] = bench.measure(cell)
+        print(report.line(rows[cell]), flush=True)
+        kept.write_bytes(pickle.dumps(rows))
+        if str(args.report) != "none":
+            pathlib.Path(args.report).write_text(report.markdown(list(rows.values()), bench))
+    print(report.markdown(list(rows.values()), bench))
+    return 1 if any(row["problems"] for row in rows.values()) else 0
 
 
 if __name__ == "__main__":

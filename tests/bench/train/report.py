@@ -84,8 +84,8 @@ def step_table(rows):
 
 def start_table(rows):
     out = ["## From the command to the first finished step", "",
-           "Files in the page cache; the peer reads prepared tensors. In brackets behind each: "
-           "of it the step itself.", "",
+           "Files in the page cache; the peer reads prepared tensors, without torch.compile, which "
+           "pays off later. In brackets behind each: of it the step itself.", "",
            "| cell | llava, s | (step) | peer, s | (step) | llava's share of the peer's |",
            "|---|---|---|---|---|---|"]
     for row in rows:

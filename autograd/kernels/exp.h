@@ -50,8 +50,8 @@ static inline lv_real lv_gelu_slope(lv_real x)
 
 #else
 
-/* e^x for x >= -87: 2^n goes into the exponent. */
-static inline float lv_exp_above(float x)
+/* e^x for -87 <= x <= 88.722, anything elsewhere: 2^n goes into the exponent. */
+static inline float lv_exp_within(float x)
 {
     const float ROUND = 0x1.8p23f; /* x + ROUND has the nearest integer in its last bits */
     float rounded = x * 0x1.715476p0f + ROUND;
@@ -70,7 +70,13 @@ static inline float lv_exp_above(float x)
     memcpy(&bits, &y, sizeof bits);
     bits += n << 23;
     memcpy(&y, &bits, sizeof y);
-    return x <= 88.722f ? y : x + INFINITY; /* too large, or NaN */
+    return y;
+}
+
+/* For x >= -87. */
+static inline float lv_exp_above(float x)
+{
+    return x <= 88.722f ? lv_exp_within(x) : x + INFINITY; /* too large, or NaN */
 }
 
 static inline float lv_exp(float x)

@@ -3,6 +3,7 @@
  * Rows of exponentials: the tiles of attention and the logits of cross-entropy. Work goes in blocks
  * of LANES, which is one or two registers and the width of a panel of a packed operand. */
 #include "autograd/kernels/bf16.h"
+#include "autograd/kernels/exp.h"
 #include "autograd/kernels/vector/chunk.h"
 #include "autograd/kernels/vector/level.h"
 
@@ -16,8 +17,7 @@ static inline int64_t least(int64_t a, int64_t b)
 }
 
 /* e^x for what a softmax needs, x <= 88: within 2 units in the last place, 0 below -87, NaN stays
- * NaN. x = n ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial whose largest relative error is least
- * (3e-9); 2^n added to the exponent. */
+ * NaN. */
 #ifdef LV_REAL_F64
 static inline lv_real exp_below(lv_real x)
 {
@@ -26,24 +26,7 @@ static inline lv_real exp_below(lv_real x)
 #else
 static inline float exp_below(float x)
 {
-    const float ROUND = 0x1.8p23f; /* x + ROUND has the nearest integer in its last bits */
-    float rounded = x * 0x1.715476p0f + ROUND;
-    float whole = rounded - ROUND;
-    float r = x - whole * 0x1.62ep-1f; /* ln 2 in two parts, the first with trailing zeros */
-    r = r - whole * 0x1.0bfbe8p-15f;
-    float e = 0x1.6a23d0p-10f;
-    e = e * r + 0x1.123a20p-7f;
-    e = e * r + 0x1.5558f2p-5f;
-    e = e * r + 0x1.555492p-3f;
-    e = e * r + 0x1.fffffcp-2f;
-    e = e * r + 1.0f;
-    e = e * r + 1.0f;
-    uint32_t n, bits;
-    memcpy(&n, &rounded, sizeof n);
-    memcpy(&bits, &e, sizeof bits);
-    bits += n << 23;
-    memcpy(&e, &bits, sizeof e);
-    e = x < -87.0f ? 0.0f : e;
+    float e = x < -87.0f ? 0.0f : lv_exp_within(x);
     return x != x ? x : e;
 }
 #endif

@@ -108,7 +108,8 @@ def measure_table(cell, bench):
     return {"cell": cell, "text": done.stdout.strip(), "problems": problems}
 
 
-MEASURES = {"table": measure_table, "step": measure_step, "start": measure_start, "ranks": measure_ranks}
+MEASURES = {"table": measure_table, "step": measure_step, "start": measure_start,
+            "ranks": measure_ranks}
 
 
 class Bench:

@@ -45,7 +45,7 @@ def lines(threads, load):
     return [
         f"- machine: {cpu_name()}, {level()}, {threads} of {os.cpu_count()} cores used, "
         f"{memory_gb():.0f} GB; load before the run {load:.1f}",
-        f"- llava {revision()}; torch {torch.__version__} "
+        f"- torch {torch.__version__} "
         f"({torch.backends.cpu.get_cpu_capability()}), transformers {transformers.__version__}, "
         f"Python {platform.python_version()}, Linux {platform.release()}",
     ]

@@ -39,6 +39,16 @@ def kernels(rows):
     return [f"- llava's log: {text}" for text in dict.fromkeys(said)]
 
 
+def revisions(rows):
+    """What was measured with which llava: --continue keeps rows of earlier ones."""
+    cells = {}
+    for row in rows:
+        cells.setdefault(row["revision"], []).append(row["cell"].name)
+    if len(cells) == 1:
+        return [f"- llava {revision}" for revision in cells]
+    return [f"- llava {revision}: {', '.join(names)}" for revision, names in cells.items()]
+
+
 def line(row):
     """What is printed as soon as a cell is measured."""
     cell = row["cell"]
@@ -122,7 +132,8 @@ def explored_table(tried):
 def markdown(rows, bench):
     out = ["# Speed and memory", "",
            f"`tests/bench/train/run.py`, {datetime.date.today()}, {bench.rounds} rounds.", "",
-           *machine.lines(bench.threads, bench.load), *kernels(rows), "", "## How", "", HOW, ""]
+           *machine.lines(bench.threads, bench.load), *revisions(rows),
+           *kernels(rows), "", "## How", "", HOW, ""]
     differ = [row for row in rows if row["problems"]]
     if differ:
         out += ["## Losses differ: not timed", ""]

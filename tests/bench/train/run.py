@@ -14,7 +14,8 @@ and packs are made in DIR once (8 GB). For each cell of a step (--list names the
   3. the peer, warm in its process, and a run of llava, whose first step warms up, take turns,
      --rounds times: medians, and the median of the rounds' ratios.
 Without --cells: all but the cells in f32 with 16 samples, which --all adds. Needs an idle machine.
-DIR/rows.pickle has what is measured; --continue keeps it and measures the other cells.
+DIR/rows.pickle has what is measured, and of which llava; --continue keeps it and measures the
+other cells.
 The report is tests/reports/<date>-speed.md. Exit status 1 if losses differ anywhere.
 """
 import argparse
@@ -30,6 +31,7 @@ import subprocess
 import sys
 
 import explore
+import machine
 import report
 from cells import ROOT, Inputs, all_cells, is_long
 from sides import Ours, Peer
@@ -115,7 +117,7 @@ MEASURES = {"table": measure_table, "step": measure_step, "start": measure_start
 class Bench:
     def __init__(self, args):
         self.rounds, self.threads = args.rounds, args.threads
-        self.load = os.getloadavg()[0]
+        self.load, self.revision = os.getloadavg()[0], machine.revision()
         self.build = pathlib.Path(args.llava).resolve().parent
         self.inputs = Inputs(os.path.abspath(args.out), os.path.abspath(args.llava))
         self.ours = Ours(self.inputs, args.threads, args.micro_batch_tokens)
@@ -123,9 +125,10 @@ class Bench:
 
     def measure(self, cell):
         try:
-            return MEASURES[cell.kind](cell, self)
+            row = MEASURES[cell.kind](cell, self)
         except RuntimeError as error:  # a side that ended
-            return {"cell": cell, "problems": [str(error)]}
+            row = {"cell": cell, "problems": [str(error)]}
+        return row | {"revision": self.revision}
 
 
 def chosen_cells(args):
@@ -137,6 +140,10 @@ def chosen_cells(args):
         if not fnmatch.filter(cells, glob):
             sys.exit(f"no cell is called {glob}; there are\n  " + "\n  ".join(cells))
     return [c for name, c in cells.items() if any(fnmatch.fnmatch(name, g) for g in globs)]
+
+
+def in_order(rows):
+    return [rows[cell] for cell in all_cells().values() if cell in rows]
 
 
 def main():
@@ -171,8 +178,8 @@ def main():
         print(report.line(rows[cell]), flush=True)
         kept.write_bytes(pickle.dumps(rows))
         if str(args.report) != "none":
-            pathlib.Path(args.report).write_text(report.markdown(list(rows.values()), bench))
-    print(report.markdown(list(rows.values()), bench))
+            pathlib.Path(args.report).write_text(report.markdown(in_order(rows), bench))
+    print(report.markdown(in_order(rows), bench))
     return 1 if any(row["problems"] for row in rows.values()) else 0
 
 

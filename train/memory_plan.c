@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "train/dry_batch.h"
+#include "train/exchange.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -217,8 +218,8 @@ int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
         plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
-        plan.comm_bytes =
-            lv_comm_sum_bytes(ranks_per_node, lv_params_flat_count(lv_llava_params(setup.model)));
+        plan.comm_bytes = lv_exchange_bytes(lv_params_shard(lv_llava_params(setup.model)),
+                                            config->comm.wire_bf16 ? LV_BF16 : LV_F32);
         plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
                           plan.params.working_bytes + plan.params.frozen_bytes +
                           plan.moments_bytes + plan.activation_bytes + plan.read_ahead_bytes +

@@ -335,6 +335,29 @@ static bool is_there(const fixture *f, const char *name)
     return there;
 }
 
+static void two_files_with_the_same_pieces_are_refused(void **state)
+{
+    fixture *f = *state;
+    lv_real avg[N], avg_sq[N];
+    cJSON *root = NULL;
+    char *dir = lv_checkpoint_path(f->dir, 4);
+    char *path = lv_path("%s/manifest.json", dir);
+    char *first = lv_path("%s/rank-00000.h5", dir), *second = lv_path("%s/rank-00001.h5", dir);
+    assert_int_equal(lv_file_copy(second, first), LV_OK);
+    assert_int_equal(lv_manifest_read(&root, path), LV_OK);
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "self_crc32");
+    cJSON_SetNumberValue(cJSON_GetObjectItem(root, "n_ranks"), 2);
+    assert_int_equal(lv_manifest_add_file(root, dir, "rank-00001.h5"), LV_OK);
+    assert_int_equal(lv_manifest_write(path, root), LV_OK);
+    assert_int_equal(lv_checkpoint_verify(&single, dir), LV_OK);
+    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "do not make up the 288 elements");
+    cJSON_Delete(root);
+    free(second);
+    free(first);
+    free(path);
+    free(dir);
+}
+
 /* The manifest of step 4 with the place of a parameter changed. */
 static void move_parameters(const fixture *f, double weight, double bias)
 {
@@ -438,6 +461,7 @@ int main(void)
         TEST(impossible_numbers_in_the_manifest_are_refused),
         TEST(a_file_that_the_manifest_does_not_list_is_not_whole),
         TEST(pieces_that_do_not_make_up_the_whole_are_refused),
+        TEST(two_files_with_the_same_pieces_are_refused),
         TEST(files_of_another_form_are_refused),
         TEST(parameters_that_were_saved_in_another_order_come_to_their_places),
         TEST(pruning_keeps_what_was_just_saved_and_sets_later_steps_aside),

@@ -68,9 +68,9 @@ int lv_tool_train(int argc, char **argv)
         .details =
             "Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 to any rank: a checkpoint after the step, then "
             "exit status 75;\nthe same command goes on from there. To mpirun send SIGUSR1: it "
-            "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. Exit "
-            "status: 0 done, 1 failed, 2 wrong usage or config.\nThe keys of the config are in "
-            "README.md."};
+            "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. In "
+            "a job of Slurm it stops\nso by itself before the time is over. Exit status: 0 done, 1 "
+            "failed, 2 wrong usage or config.\nThe keys of the config are in README.md."};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     if (rc == LV_OK && ranks_per_node > 0 && !dry_run) {
         rc = lv_comm_agree(&comm, lv_fail(LV_ERR_CONFIG,

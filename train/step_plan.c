@@ -12,12 +12,15 @@ static const double ADD_BYTES = 8;     /* beside what came: a float read and wri
 static const double FIXED_S = 0.002;
 static const double N_AGREEMENTS = 3;
 
-static double backward_window_s(const lv_step_mean *work, const lv_step_traffic *traffic,
-                                double rank_flop_per_s)
+/* What of some communication goes on while `share` of that work is computed. One bucket is never
+ * hidden: the one that is whole last, or wanted first. */
+static double hidden_s(double communication_s, double flop, double share,
+                       const lv_step_traffic *traffic, double flop_per_s)
 {
-    const double first_bucket = 1 / (double)traffic->n_buckets;
-    return traffic->hidden ? work->last_flop / rank_flop_per_s * BACKWARD_SHARE * (1 - first_bucket)
-                           : 0;
+    const double but_one_bucket = 1 - 1 / (double)traffic->n_buckets;
+    return traffic->hidden
+               ? fmin(communication_s * but_one_bucket, flop / flop_per_s * share * but_one_bucket)
+               : 0;
 }
 
 lv_step_plan lv_step_plan_of(const lv_step_mean *work, const lv_step_traffic *traffic,
@@ -35,23 +38,25 @@ lv_step_plan lv_step_plan_of(const lv_step_mean *work, const lv_step_traffic *tr
     p.compute_s = work->slowest_flop / rank_flop_per_s;
     if (N > L) {
         const double waits_s = K * (N - L) * machine->latency_s;
-        p.network_s = L * P * traffic->wire_bytes * to_others / machine->link_bytes_per_s + waits_s;
-        p.gather_s =
-            L * P * traffic->weight_bytes * to_others / machine->link_bytes_per_s + waits_s;
+        const double links_s = L * P * to_others / machine->link_bytes_per_s; /* a byte each */
+        p.grads_s = traffic->wire_bytes * links_s + waits_s;
+        p.weights_s = traffic->weight_bytes * links_s + waits_s;
+        p.grads_hidden_s =
+            hidden_s(p.grads_s, work->last_flop, BACKWARD_SHARE, traffic, rank_flop_per_s);
+        p.weights_hidden_s =
+            hidden_s(p.weights_s, work->first_flop, 1 - BACKWARD_SHARE, traffic, rank_flop_per_s);
         p.fixed_s = N_AGREEMENTS * machine->latency_s * log2(N);
-        p.hidden_s =
-            fmin(p.network_s * (1 - 1 / K), backward_window_s(work, traffic, rank_flop_per_s));
     }
     if (N > 1) {
         p.local_s =
-            L * P * traffic->wire_bytes * to_own / machine->local_bytes_per_s +
+            L * P * (traffic->wire_bytes + traffic->weight_bytes) * to_own /
+                machine->local_bytes_per_s +
             L * P * (traffic->wire_bytes + ADD_BYTES) * (N - 1) / N / machine->memory_bytes_per_s;
-        p.gather_s += L * P * traffic->weight_bytes * to_own / machine->local_bytes_per_s;
     }
     p.update_s = P / N * UPDATE_BYTES / rank_memory_bytes_per_s;
     p.fixed_s += FIXED_S;
-    p.step_s =
-        p.compute_s + p.network_s - p.hidden_s + p.local_s + p.gather_s + p.update_s + p.fixed_s;
+    p.step_s = p.compute_s + p.grads_s - p.grads_hidden_s + p.weights_s - p.weights_hidden_s +
+               p.local_s + p.update_s + p.fixed_s;
     p.single_s =
         work->all_flop / rank_flop_per_s + P * UPDATE_BYTES / rank_memory_bytes_per_s + FIXED_S;
     p.efficiency = p.single_s / (N * p.step_s);
@@ -79,10 +84,11 @@ void lv_step_plan_print(const lv_step_plan *p, const lv_step_mean *work, const l
              1e-12 * work->slowest_flop, 1e-12 * mean_flop, 1e-9 * machine->flop_per_s,
              machine->ranks_per_node, machine->ranks_per_node == 1 ? "" : "s");
     print_seconds("compute", p->compute_s, about);
-    snprintf(about, sizeof about, "and %.3f s hidden behind the backward pass", p->hidden_s);
-    print_seconds("gradients over the network", p->network_s - p->hidden_s, about);
-    print_seconds("gradients within a node", p->local_s, "copied and added by its cores");
-    print_seconds("new weights to all", p->gather_s, "");
+    snprintf(about, sizeof about, "and %.3f s behind the backward pass", p->grads_hidden_s);
+    print_seconds("gradients to their owners", p->grads_s - p->grads_hidden_s, about);
+    snprintf(about, sizeof about, "and %.3f s behind the forward pass", p->weights_hidden_s);
+    print_seconds("new weights to all", p->weights_s - p->weights_hidden_s, about);
+    print_seconds("within a node", p->local_s, "both, copied and added by its cores");
     print_seconds("update", p->update_s, "of the part that a rank owns");
     print_seconds("fixed", p->fixed_s, "");
     print_seconds("the step", p->step_s, "");

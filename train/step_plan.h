@@ -7,19 +7,22 @@
  * latency of a message; K buckets. Of what a rank sends, the share f = (N - L) / N goes to other
  * nodes, l = (L - 1) / N stays on its own.
  *
- *   compute   FLOP of the slowest rank / (F / L); the ranks of a node share its cores evenly
- *   window    what of the last micro-batch's backward pass comes after the first bucket is whole:
- *             2/3 (1 - 1 / K) of the micro-batch; 0 if nothing of the language model is trained,
- *             whose gradients come first, or without overlap
- *   network   L P w f / B + t K (N - L): gradients to their owners, bucket by bucket; hidden in the
- *             window but for the last bucket
- *   local     L P w l / C, and L P (w + 8) (N - 1) / N / M to add up what came: by cores that
- *             could compute, so never hidden
- *   gather    L P v (f / B + l / C) + t K (N - L): new weights to all
- *   update    34 bytes for each of P / N owned elements, / (M / L): AdamW and the gradients' norm
+ *   compute   FLOP of the slowest rank / (F / L): the ranks of a node share its cores evenly
+ *   gradients L P w f / B + t K (N - L): to their owners, bucket by bucket; hidden behind what of
+ *             the last micro-batch's backward pass comes after the first bucket is whole, 2/3
+ *             (1 - 1 / K) of its time, but for the last bucket
+ *   weights   L P v f / B + t K (N - L): the new ones, to all; hidden behind the forward pass of
+ *             the next step's first micro-batch, 1/3 (1 - 1 / K) of its time, but for the first
+ *             bucket
+ *   local     L P (w + v) l / C, and L P (w + 8) (N - 1) / N / M to add up what came: by cores
+ *             that could compute, so never hidden
+ *   update    34 bytes for each of P / N owned elements, / (M / L): AdamW, the gradients' norm
  *   fixed     2 ms and 3 t log2 N: agreeing, adding the losses, the line in the log
  *
- *   step      compute + network not hidden + local + gather + update + fixed
+ * Nothing is hidden without overlap, or if nothing of the language model is trained: what comes
+ * before it has its gradients last and needs its weights first.
+ *
+ *   step      compute + what is not hidden of gradients and weights + local + update + fixed
  *   efficiency  a step of one such rank by itself / (N step); the same global batch
  *
  * It knows nothing of waiting for data, validation, checkpoints, other jobs, or a network whose
@@ -44,13 +47,14 @@ typedef struct {
     int64_t n_params;
     int wire_bytes, weight_bytes; /* of an element: gradient, new weight */
     int64_t n_buckets;
-    bool hidden; /* gradients travel while the last micro-batch's backward pass goes on */
+    bool hidden; /* in part, behind computing; see above */
 } lv_step_traffic;
 
 typedef struct {
-    double sent_grad_bytes, sent_weight_bytes; /* by a rank */
-    double link_bytes;                         /* that leave a node */
-    double compute_s, network_s, hidden_s, local_s, gather_s, update_s, fixed_s;
+    double sent_grad_bytes, sent_weight_bytes;                              /* by a rank */
+    double link_bytes;                                                      /* that leave a node */
+    double compute_s, grads_s, grads_hidden_s, weights_s, weights_hidden_s; /* hidden: of it */
+    double local_s, update_s, fixed_s;
     double step_s, single_s; /* single: one rank by itself */
     double efficiency, tokens_per_s;
 } lv_step_plan;

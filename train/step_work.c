@@ -93,6 +93,7 @@ static void end_rank(lv_step_work *w)
 {
     if (w->now.flop > w->now.most_flop) {
         w->now.most_flop = w->now.flop;
+        w->now.most_first_flop = w->now.first_flop;
         w->now.most_last_flop = w->now.last_flop;
     }
     w->now.flop = 0;
@@ -102,8 +103,10 @@ static void end_step(lv_step_work *w)
 {
     end_rank(w);
     w->sum_most_flop += w->now.most_flop;
+    w->sum_first_flop += w->now.most_first_flop;
     w->sum_last_flop += w->now.most_last_flop;
     w->now.most_flop = 0;
+    w->now.most_first_flop = 0;
     w->now.most_last_flop = 0;
 }
 
@@ -124,6 +127,7 @@ void lv_step_work_add(lv_step_work *work, const lv_dry_place *place, const lv_dr
     const double flop = lv_flop_of(&work->costs, samples, n);
     work->n_steps += new_step;
     work->now.place = *place;
+    work->now.first_flop = work->now.flop == 0 ? flop : work->now.first_flop;
     work->now.flop += flop;
     work->now.last_flop = flop;
     work->sum_flop += flop;
@@ -140,6 +144,7 @@ lv_step_mean lv_step_work_mean(lv_step_work *work)
     end_step(work);
     const double n = (double)work->n_steps;
     return (lv_step_mean){.slowest_flop = work->sum_most_flop / n,
+                          .first_flop = work->sum_first_flop / n,
                           .last_flop = work->sum_last_flop / n,
                           .all_flop = work->sum_flop / n,
                           .rows = work->sum_rows / n};

@@ -37,10 +37,10 @@ typedef struct {
     int64_t n_steps;
     struct {
         lv_dry_place place;
-        double flop, last_flop; /* of this rank so far, and of its newest micro-batch */
-        double most_flop, most_last_flop;
+        double flop, first_flop, last_flop; /* of this rank so far; of its micro-batches */
+        double most_flop, most_first_flop, most_last_flop;
     } now;
-    double sum_most_flop, sum_last_flop, sum_flop, sum_rows;
+    double sum_most_flop, sum_first_flop, sum_last_flop, sum_flop, sum_rows;
     lv_dry_sample typical[LV_TYPICAL_SAMPLES]; /* of the first micro-batch */
     int64_t n_typical;
 } lv_step_work;
@@ -51,10 +51,10 @@ void lv_step_work_add(lv_step_work *work, const lv_dry_place *place, const lv_dr
 
 /* lv_step_mean: of the steps that were counted. The slowest rank is the one with most FLOP. */
 typedef struct {
-    double slowest_flop; /* of the slowest rank */
-    double last_flop;    /* ... of its last micro-batch */
-    double all_flop;     /* of all ranks */
-    double rows;         /* of the global batch */
+    double slowest_flop;          /* of the slowest rank */
+    double first_flop, last_flop; /* ... of its first and its last micro-batch */
+    double all_flop;              /* of all ranks */
+    double rows;                  /* of the global batch */
 } lv_step_mean;
 
 /* lv_step_work_mean: ends the count. All 0 if there was no step. */

@@ -19,9 +19,9 @@ part language_model
 # records STAGE: JSONL of 8192 records on the quickstart's photographs. Stage 1: captions of 5 to 25
 # words; stage 2: 20 to 420 words of answers, and one record of 16 text only, of 100 to 900 words.
 records() {
-    (cd "$quick/photos" && ls) | awk -v stage="$1" '
+    (cd "$quick/photos" && ls -- *.jpg) | awk -v stage="$1" '
         function words(low, high,   n, text) {
-            for (n = low + int(rand() * (high - low + 1)); n > 0; n--) text = text " photograph"
+            for (n = low + int(rand() * (high - low + 1)); n > 0; n--) text = text " the"
             return substr(text, 2)
         }
         { name[NR - 1] = $0 }
@@ -59,14 +59,15 @@ row() {
         number("over the link of a node") {
             split(rest("over the link of a node"), x, " "); link = x[1] " " x[2] }
         number("compute") { split(rest("compute"), x, " "); compute = x[1] }
-        number("gradients over the network") {
-            split(rest("gradients over the network"), x, " "); shown = x[1]; hidden = x[4] }
-        number("new weights to all") { split(rest("new weights to all"), x, " "); gather = x[1] }
+        number("gradients to their owners") {
+            split(rest("gradients to their owners"), x, " "); grads = x[1] " (" x[4] ")" }
+        number("new weights to all") {
+            split(rest("new weights to all"), x, " "); weights = x[1] " (" x[4] ")" }
         number("the step") { split(rest("the step"), x, " "); step = x[1] }
         number("tokens/s") { split(rest("tokens/s"), x, " "); tokens = x[1] }
         number("efficiency") { split(rest("efficiency"), x, " "); efficiency = x[1] }
-        END { printf "| %d | %s | %s | %s | %s (%s) | %s | %s | %s | %s |\n", ranks, memory, link,
-            compute, shown, hidden, gather, step, tokens, efficiency }' "$work/plan"
+        END { printf "| %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", ranks, memory, link,
+            compute, grads, weights, step, tokens, efficiency }' "$work/plan"
 }
 
 for stage in 1 2; do
@@ -74,7 +75,7 @@ for stage in 1 2; do
     while read -r gbps latency; do
         echo "### Stage $stage, $gbps Gbit/s, $latency us"
         echo
-        echo "| ranks | memory of a rank | out of a node, a step | compute, s | gradients, s (hidden) | weights, s | step, s | tokens/s | efficiency |"
+        echo "| ranks | memory of a rank | out of a node, a step | compute, s | gradients, s (hidden) | weights, s (hidden) | step, s | tokens/s | efficiency |"
         echo "|---|---|---|---|---|---|---|---|---|"
         for ranks in 2 4 8 16 32 64 128 256 512 1024; do
             row $ranks "$gbps" "$latency"

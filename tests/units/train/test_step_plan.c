@@ -135,6 +135,7 @@ static void the_slowest_rank_of_each_step_counts_with_its_last_micro_batch(void 
     assert_int_equal(work.typical[0].n_rows, 10);
     const lv_step_mean mean = lv_step_work_mean(&work);
     assert_near(mean.slowest_flop, (14 + 13) / 2.0);
+    assert_near(mean.first_flop, (10 + 7) / 2.0);
     assert_near(mean.last_flop, (4 + 6) / 2.0);
     assert_near(mean.all_flop, (26 + 18) / 2.0);
     assert_near(mean.rows, (26 + 18) / 2.0);
@@ -159,15 +160,18 @@ static void a_single_rank_sends_nothing_and_is_its_own_measure(void **state)
     assert_near(p.step_s, 4 + 1 + 0.002);
     assert_near(p.efficiency, 1);
     assert_near(p.tokens_per_s, 1000 / 5.002);
-    assert_true(p.sent_grad_bytes == 0 && p.link_bytes == 0 && p.network_s == 0 && p.local_s == 0);
+    assert_true(p.sent_grad_bytes == 0 && p.link_bytes == 0 && p.grads_s == 0 && p.local_s == 0);
 }
 
 /* Worked out by hand from the formulas of step_plan.h. */
 static void four_ranks_two_a_node_take_what_the_formulas_say(void **state)
 {
     (void)state;
-    const lv_step_mean work = {
-        .slowest_flop = 10e12, .last_flop = 3e12, .all_flop = 36e12, .rows = 8000};
+    const lv_step_mean work = {.slowest_flop = 10e12,
+                               .first_flop = 3.6e12,
+                               .last_flop = 3e12,
+                               .all_flop = 36e12,
+                               .rows = 8000};
     const lv_machine machine = {.n_ranks = 4,
                                 .ranks_per_node = 2,
                                 .flop_per_s = 2e12,
@@ -178,14 +182,15 @@ static void four_ranks_two_a_node_take_what_the_formulas_say(void **state)
     const lv_step_plan p = lv_step_plan_of(&work, &traffic, &machine);
     assert_near(p.compute_s, 10);
     /* to the other node: half of 4 GB from each of two ranks at 1 GB/s; 40 buckets, 2 messages */
-    assert_near(p.network_s, 4 + 40 * 2 * 1e-4);
-    assert_near(p.hidden_s, 3 * 2.0 / 3 * 39 / 40); /* 1.95 of 3.9 */
-    /* a quarter of 4 GB from each at 5 GB/s; three quarters of 12 GB for each at 100 GB/s */
-    assert_near(p.local_s, 2.0 / 5 + 18.0 / 100);
-    assert_near(p.gather_s, 2 + 40 * 2 * 1e-4 + 1.0 / 5);
+    assert_near(p.grads_s, 4 + 40 * 2 * 1e-4);
+    assert_near(p.grads_hidden_s, 3 * 2.0 / 3 * 39 / 40);
+    assert_near(p.weights_s, 2 + 40 * 2 * 1e-4);
+    assert_near(p.weights_hidden_s, 3.6 / 3 * 39 / 40);
+    /* a quarter of 6 GB from each at 5 GB/s; three quarters of 12 GB for each at 100 GB/s */
+    assert_near(p.local_s, 3.0 / 5 + 18.0 / 100);
     assert_near(p.update_s, 0.25e9 * 34 / 50e9);
     assert_near(p.fixed_s, 0.002 + 3 * 1e-4 * 2);
-    assert_near(p.step_s, 10 + 4.008 - 1.95 + 0.58 + 2.208 + 0.17 + 0.0026);
+    assert_near(p.step_s, 10 + 4.008 - 1.95 + 2.008 - 1.17 + 0.78 + 0.17 + 0.0026);
     assert_near(p.single_s, 36 + 34.0 / 50 + 0.002);
     assert_near(p.efficiency, p.single_s / (4 * p.step_s));
     assert_near(p.sent_grad_bytes, 3e9);
@@ -193,7 +198,7 @@ static void four_ranks_two_a_node_take_what_the_formulas_say(void **state)
     assert_near(p.link_bytes, 6e9);
 }
 
-static void what_is_hidden_is_neither_the_last_bucket_nor_more_than_the_window(void **state)
+static void what_is_hidden_is_neither_one_bucket_nor_more_than_the_window(void **state)
 {
     (void)state;
     lv_machine machine = {.n_ranks = 8,
@@ -202,17 +207,20 @@ static void what_is_hidden_is_neither_the_last_bucket_nor_more_than_the_window(v
                           .memory_bytes_per_s = 100e9,
                           .local_bytes_per_s = 1e9};
     const lv_step_mean work = {
-        .slowest_flop = 10e12, .last_flop = 9e12, .all_flop = 80e12, .rows = 1};
-    machine.link_bytes_per_s = 3.5e9; /* 1 s in a window of 5.85 */
+        .slowest_flop = 10e12, .first_flop = 9e12, .last_flop = 9e12, .all_flop = 80e12, .rows = 1};
+    machine.link_bytes_per_s = 3.5e9; /* 1 s in a window of 5.85, half a second in one of 2.925 */
     lv_step_plan p = lv_step_plan_of(&work, &traffic, &machine);
-    assert_near(p.network_s, 1);
-    assert_near(p.hidden_s, 39.0 / 40);
+    assert_near(p.grads_s, 1);
+    assert_near(p.grads_hidden_s, 39.0 / 40);
+    assert_near(p.weights_hidden_s, 0.5 * 39 / 40);
     machine.link_bytes_per_s = 0.35e9;
     p = lv_step_plan_of(&work, &traffic, &machine);
-    assert_near(p.hidden_s, 6 * 39.0 / 40);
+    assert_near(p.grads_hidden_s, 6 * 39.0 / 40);
+    assert_near(p.weights_hidden_s, 3 * 39.0 / 40);
     lv_step_traffic waits = traffic;
     waits.hidden = false;
-    assert_near(lv_step_plan_of(&work, &waits, &machine).hidden_s, 0);
+    p = lv_step_plan_of(&work, &waits, &machine);
+    assert_true(p.grads_hidden_s == 0 && p.weights_hidden_s == 0);
 }
 
 int main(void)
@@ -224,7 +232,7 @@ int main(void)
         cmocka_unit_test(the_slowest_rank_of_each_step_counts_with_its_last_micro_batch),
         cmocka_unit_test(a_single_rank_sends_nothing_and_is_its_own_measure),
         cmocka_unit_test(four_ranks_two_a_node_take_what_the_formulas_say),
-        cmocka_unit_test(what_is_hidden_is_neither_the_last_bucket_nor_more_than_the_window),
+        cmocka_unit_test(what_is_hidden_is_neither_one_bucket_nor_more_than_the_window),
     };
     return cmocka_run_group_tests_name("train/step_plan", tests, NULL, NULL);
 }

@@ -218,13 +218,22 @@ typedef struct {
 static int write_slice(const lv_comm *comm, const char *beside, lv_params *params,
                        const lv_real *exp_avg, const lv_real *exp_avg_sq, slice_sum *sum)
 {
-    const lv_real *buffers[LV_SLICE_BUFFERS] = {lv_params_flat_data(params), exp_avg, exp_avg_sq};
-    lv_range slice = lv_range_split(lv_params_flat_count(params), 1, comm->rank, comm->n_ranks);
+    const lv_shard *shard = lv_params_shard(params);
+    lv_real *values = malloc((size_t)shard->own_count * sizeof *values + 1);
+    LV_CHECK(values, "out of memory for a checkpoint");
+    for (int64_t k = 0; k < shard->n_buckets; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        memcpy(values + piece->at, lv_params_master(params, piece),
+               (size_t)(piece->end - piece->begin) * sizeof *values);
+    }
+    const lv_real *buffers[LV_SLICE_BUFFERS] = {values, exp_avg, exp_avg_sq};
+    lv_range slice = {0, shard->own_count};
     char *name = slice_name(comm->rank);
     char *path = lv_path("%s/%s", beside, name);
     uint32_t crc = 0;
     int64_t n_bytes = 0;
     int rc = lv_slice_write(path, buffers, slice.begin, slice.end);
+    free(values);
     rc = rc == LV_OK ? lv_file_crc32(&crc, &n_bytes, path) : rc;
     *sum = (slice_sum){.n_bytes = (double)n_bytes, .crc = crc};
     free(path);
@@ -419,7 +428,10 @@ static int compare_identity(const cJSON *manifest, const lv_run_identity *identi
 static int load_slices(const cJSON *manifest, const char *dir, lv_params *params, lv_real *exp_avg,
                        lv_real *exp_avg_sq)
 {
-    lv_real *buffers[LV_SLICE_BUFFERS] = {lv_params_flat_data(params), exp_avg, exp_avg_sq};
+    const lv_shard *shard = lv_params_shard(params);
+    lv_real *values = malloc((size_t)shard->own_count * sizeof *values + 1);
+    LV_CHECK(values, "out of memory for a checkpoint");
+    lv_real *buffers[LV_SLICE_BUFFERS] = {values, exp_avg, exp_avg_sq};
     int64_t n_ranks = 0, n_elements = 0;
     int rc = lv_json_int(manifest, "n_ranks", true, &n_ranks);
     if (rc == LV_OK && (n_ranks < 1 || n_ranks > INT_MAX)) {
@@ -432,14 +444,20 @@ static int load_slices(const cJSON *manifest, const char *dir, lv_params *params
         rc = lv_fail(LV_ERR_SHAPE, "%" PRId64 " elements, the model has %" PRId64, n_elements,
                      lv_params_flat_count(params));
     }
-    for (int64_t rank = 0; rc == LV_OK && rank < n_ranks; rank++) {
-        lv_range slice = lv_range_split(n_elements, 1, rank, n_ranks);
+    for (int64_t rank = shard->rank; rc == LV_OK && rank == shard->rank; rank++) {
+        lv_range slice = {0, shard->own_count};
         char *name = slice_name((int)rank);
         char *path = lv_path("%s/%s", dir, name);
         rc = lv_slice_read(path, buffers, slice.begin, slice.end);
         free(path);
         free(name);
     }
+    for (int64_t k = 0; rc == LV_OK && k < shard->n_buckets; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        memcpy(lv_params_master(params, piece), values + piece->at,
+               (size_t)(piece->end - piece->begin) * sizeof *values);
+    }
+    free(values);
     return rc;
 }
 

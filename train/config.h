@@ -70,6 +70,11 @@ typedef struct {
         int64_t keep;
     } checkpoint;
     struct {
+        bool wire_bf16; /* gradients between ranks; f32 */
+        bool overlap;   /* with computing */
+        double bucket_mb;
+    } comm;
+    struct {
         int64_t every_steps;
     } log;
     cJSON *json; /* every key with its value in force, paths as above */

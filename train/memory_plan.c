@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "train/dry_batch.h"
+#include "train/exchange.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TRIED = 256, MAX_ROWS = 1 << 24, BUCKET_PARAMS = 1 << 22 };
+enum { MAX_TRIED = 256, MAX_ROWS = 1 << 24 };
 
 /* Micro-batches that were run dry: another that is larger in nothing takes no more. */
 typedef struct {
@@ -242,13 +243,14 @@ static bool trains_language_model(lv_params *params)
 static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config)
 {
     lv_params *params = lv_llava_params(setup->model);
-    const bool bf16 = config->train.precision == LV_PRECISION_BF16;
-    const int64_t n_params = lv_params_flat_count(params);
-    return (lv_step_traffic){.n_params = n_params,
-                             .wire_bytes = sizeof(float),
-                             .weight_bytes = bf16 ? sizeof(uint16_t) : sizeof(float),
-                             .n_buckets = (n_params - 1) / BUCKET_PARAMS + 1,
-                             .hidden = trains_language_model(params)};
+    const lv_dtype wire = config->comm.wire_bf16 ? LV_BF16 : LV_F32;
+    const lv_dtype weight = config->train.precision == LV_PRECISION_BF16 ? LV_BF16 : LV_F32;
+    const int64_t n_buckets = lv_params_shard(params)->n_buckets;
+    return (lv_step_traffic){.n_params = lv_params_flat_count(params),
+                             .wire_bytes = (int)lv_dtype_bytes(wire),
+                             .weight_bytes = (int)lv_dtype_bytes(weight),
+                             .n_buckets = n_buckets > 0 ? n_buckets : 1,
+                             .hidden = config->comm.overlap && trains_language_model(params)};
 }
 
 static int plan_batches(search *s, const lv_config *config, const char *no_pack)
@@ -280,15 +282,16 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
     int64_t file_bytes;
-    int rc = lv_setup_open_dry(&setup, config, &no_pack);
+    int rc = lv_setup_open_dry(&setup, config, n_ranks, &no_pack);
     rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model)) : rc;
     lv_memory_now(&plan.process_bytes, &file_bytes);
     rc = rc == LV_OK ? plan_batches(&s, config, no_pack) : rc;
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
         plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
-        plan.comm_bytes =
-            lv_comm_sum_bytes(ranks_per_node, lv_params_flat_count(lv_llava_params(setup.model)));
+        plan.comm_bytes = lv_exchange_bytes(lv_params_shard(lv_llava_params(setup.model)),
+                                            config->comm.wire_bf16 ? LV_BF16 : LV_F32);
+        plan.copy_bytes = plan.moments_bytes + plan.moments_bytes / 2; /* and the values */
         plan.traffic = traffic_of(&setup, config);
         plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
                           plan.params.working_bytes + plan.params.frozen_bytes +
@@ -316,20 +319,25 @@ static void print_bytes(const char *what, int64_t bytes, const char *format, ...
 void lv_memory_plan_print(const lv_memory_plan *p)
 {
     const lv_params_memory *params = &p->params;
-    char of_rank[32];
+    char of_rank[32], share[48] = "";
+    if (p->n_ranks > 1) {
+        snprintf(share, sizeof share, ", of its share: 1/%d", p->n_ranks);
+    }
     printf("memory of a rank, at its peak\n");
-    print_bytes("trained weights", params->trained_bytes, "f32");
+    print_bytes("trained weights", params->trained_bytes, "f32%s",
+                params->working_bytes > 0 ? share : "");
     print_bytes("their gradients", params->grad_bytes, "f32");
     print_bytes("their working copies", params->working_bytes, "bf16");
-    print_bytes("their moments", p->moments_bytes, "f32");
+    print_bytes("their moments", p->moments_bytes, "f32%s", share);
     print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
     print_bytes("activations", p->activation_bytes,
                 "for %" PRId64 " rows with %" PRId64 " images, %" PRId64 " rows supervised",
                 p->n_rows, p->n_images, p->n_supervised);
     print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
-    print_bytes("sum over ranks", p->comm_bytes, "of MPI");
+    print_bytes("between ranks", p->comm_bytes, "gradients that arrive");
     print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");
     print_bytes("together", p->anon_bytes, "anonymous memory (RssAnon)");
+    print_bytes("a copy for checkpoints", p->copy_bytes, "beside it, if the node has the room");
     printf("memory of a node\n");
     print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
                 lv_bytes_text(of_rank, p->anon_bytes));

@@ -20,9 +20,10 @@ typedef struct {
     int64_t moments_bytes;    /* of Adam */
     int64_t activation_bytes; /* the step arena: activations, their gradients, scratch */
     int64_t read_ahead_bytes; /* micro-batches that wait to be used */
-    int64_t comm_bytes;       /* MPI's, for the sum of the gradients */
+    int64_t comm_bytes;       /* gradients of other ranks, as they arrive */
     int64_t process_bytes;    /* before all that: libraries, threads, packs; measured here */
     int64_t anon_bytes;       /* the sum of what is not mapped */
+    int64_t copy_bytes;       /* beside it, of what a checkpoint writes, if the node has that too */
     int64_t n_rows, n_images, n_supervised; /* of the micro-batch that takes most */
     double flop;                            /* of its matrix products, forward and backward */
     lv_step_traffic traffic;

@@ -127,7 +127,7 @@ int lv_probe_model(lv_probe *out, const lv_config *config, const lv_step_work *w
 {
     lv_setup setup = {0};
     const char *no_pack;
-    int rc = lv_setup_open_dry(&setup, config, &no_pack);
+    int rc = lv_setup_open_dry(&setup, config, 1, &no_pack);
     rc = rc < 0 ? rc : probe(out, setup.model, config, work);
     lv_setup_close(&setup);
     return rc;

@@ -13,7 +13,7 @@
 
 static const int64_t READ_AHEAD_BYTES = 256 << 20;
 
-static int open_model(lv_llava **out, const lv_config *config, bool dry)
+static int open_model(lv_llava **out, const lv_comm *comm, const lv_config *config, bool dry)
 {
     const int layer = (int)config->model.vision_select_layer;
     lv_llava_options options = {
@@ -30,13 +30,17 @@ static int open_model(lv_llava **out, const lv_config *config, bool dry)
         .recompute = config->train.recompute,
         .seed = (uint64_t)config->train.seed,
         .dry = dry,
+        .rank = comm->rank,
+        .n_ranks = comm->n_ranks,
+        .bucket_count = (int64_t)(config->comm.bucket_mb * (1 << 20)) / (int64_t)sizeof(lv_real),
     };
     return lv_llava_open(out, &options);
 }
 
 int lv_setup_model(lv_llava **out, const lv_config *config)
 {
-    return open_model(out, config, false);
+    const lv_comm single = lv_comm_single();
+    return open_model(out, &single, config, false);
 }
 
 /* A projector file alone would lose whatever else was trained. */
@@ -101,14 +105,14 @@ static int open_data(lv_setup *setup, const lv_config *config)
     return rc;
 }
 
-static int open_here(lv_setup *setup, const lv_config *config)
+static int open_here(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_adamw hyper = {.lr = config->optim.lr,
                       .beta1 = config->optim.beta1,
                       .beta2 = config->optim.beta2,
                       .eps = config->optim.eps,
                       .weight_decay = config->optim.weight_decay};
-    int rc = lv_setup_model(&setup->model, config);
+    int rc = open_model(&setup->model, comm, config, false);
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     rc = rc == LV_OK ? open_data(setup, config) : rc;
     rc = rc == LV_OK ? lv_tape_create(&setup->tape, 0) : rc;
@@ -123,7 +127,7 @@ static int open_here(lv_setup *setup, const lv_config *config)
 
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
-    return lv_comm_agree(comm, open_here(setup, config));
+    return lv_comm_agree(comm, open_here(setup, comm, config));
 }
 
 static const char *missing_pack(const lv_config_packs *wanted)
@@ -136,10 +140,11 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack)
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
-    int rc = open_model(&setup->model, config, true);
+    const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};
+    int rc = open_model(&setup->model, &first, config, true);
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     *no_pack = missing_pack(&config->data.packs);
     if (rc == LV_OK && !*no_pack) {

@@ -8,6 +8,7 @@
 #include "optim/clip.h"
 #include "train/checkpoint.h"
 #include "train/compute.h"
+#include "train/exchange.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -28,6 +29,7 @@ typedef struct {
     const lv_comm *comm;
     const lv_config *config;
     lv_setup setup;
+    lv_exchange *exchange;
     lv_loader *loader;
     lv_metrics *metrics; /* rank 0's */
     lv_schedule schedule;
@@ -41,7 +43,7 @@ typedef struct {
 /* ---- one step ---- */
 
 /* Sums over ranks, in doubles because they travel together. */
-enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, N_SUMS };
+enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, SUM_SQUARES, N_SUMS };
 /* Largest of any rank. */
 enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
 
@@ -74,6 +76,8 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
         if (rc < 0) {
             return rc;
         }
+        const lv_tape_owner owner = lv_exchange_owner(t->exchange, i == n - 1);
+        lv_tape_owner_set(t->setup.tape, &owner);
         lv_tape_reset(t->setup.tape);
         if (batch->n_supervised > 0) {
             lv_backward(t->setup.tape, lv_llava_loss(model, t->setup.tape, batch, &loss_sum));
@@ -94,18 +98,17 @@ static bool minutes_are_over(const trainer *t)
 }
 
 /* Waits for the other ranks and adds what all have; afterwards they agree about everything that
- * follows. in  rc: how this rank's part went */
+ * follows. in  rc: how this rank's part went; gradients travel in any case, others wait for them */
 static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIMA])
 {
     lv_params *params = lv_llava_params(t->setup.model);
     int64_t anon_bytes, file_bytes;
+    const int exchange_rc = lv_exchange_grads(t->exchange);
+    sums[SUM_SQUARES] = lv_optimizer_sum_squares(params);
     double begin_s = lv_clock_s();
-    rc = lv_comm_agree(t->comm, rc);
-    rc = rc == LV_OK
-             ? lv_comm_sum(t->comm, lv_params_flat_grad(params), lv_params_flat_count(params))
-             : rc;
+    rc = lv_comm_agree(t->comm, rc < 0 ? rc : exchange_rc);
     rc = rc == LV_OK ? lv_comm_sum_double(t->comm, sums, N_SUMS) : rc;
-    maxima[MAX_COMM_WAIT] = lv_clock_s() - begin_s;
+    maxima[MAX_COMM_WAIT] = lv_exchange_waited_s(t->exchange) + lv_clock_s() - begin_s;
     lv_memory_now(&anon_bytes, &file_bytes);
     maxima[MAX_RSS_ANON] = (double)anon_bytes;
     maxima[MAX_RSS_FILE] = (double)file_bytes;
@@ -115,15 +118,13 @@ static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIM
 }
 
 /* Applies the update if it is finite. out: the step's loss, norm, lr, applied. */
-static void update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
+static int update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
 {
     lv_params *params = lv_llava_params(t->setup.model);
     double n = sums[SUM_SUPERVISED];
     double lr_factor = lv_schedule_factor(&t->schedule, t->state.step);
     m->loss = n > 0 ? sums[SUM_LOSS] / n : NAN;
-    m->grad_norm =
-        n > 0 ? sqrt(lv_sum_squares(lv_params_flat_grad(params), lv_params_flat_count(params))) / n
-              : 0;
+    m->grad_norm = n > 0 ? sqrt(sums[SUM_SQUARES]) / n : 0;
     m->lr = lr_factor * t->config->optim.lr;
     m->applied = isfinite(m->loss) && isfinite(m->grad_norm);
     if (m->applied) {
@@ -134,6 +135,7 @@ static void update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
      * of divergence either. */
     t->state.n_skipped_in_a_row = m->applied || n == 0 ? 0 : t->state.n_skipped_in_a_row + 1;
     t->state.step++;
+    return m->applied ? lv_exchange_weights(t->exchange) : LV_OK;
 }
 
 /* returns 1 after a step, 0 at the end of the run. *stop, *save: what the ranks agreed on */
@@ -163,13 +165,16 @@ static int run_step(trainer *t, bool *stop, bool *save)
                          .comm_wait_s = maxima[MAX_COMM_WAIT],
                          .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
                          .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE]};
-    update(t, sums, &m);
+    rc = update(t, sums, &m);
     m.step = t->state.step;
     m.step_s = lv_clock_s() - begin_s;
     m.mfu = t->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * t->flop_per_s) : NAN;
     *stop = maxima[MAX_STOP] > 0;
     *save = maxima[MAX_SAVE] > 0;
-    rc = lv_comm_agree(t->comm, t->metrics ? lv_metrics_step(t->metrics, &m) : LV_OK);
+    if (rc == LV_OK && t->metrics) {
+        rc = lv_metrics_step(t->metrics, &m);
+    }
+    rc = lv_comm_agree(t->comm, rc);
     return rc < 0 ? rc : 1;
 }
 
@@ -213,7 +218,11 @@ static int validate(trainer *t)
     double loss = 0, begin_s = lv_clock_s();
     int64_t n_supervised = 0;
     lv_loader_options options = lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.val_packs);
-    int rc = lv_validate(&loss, &n_supervised, t->setup.model, t->setup.tape, t->comm, &options);
+    int rc = lv_comm_agree(t->comm, lv_exchange_finish(t->exchange));
+    if (rc < 0) {
+        return rc;
+    }
+    rc = lv_validate(&loss, &n_supervised, t->setup.model, t->setup.tape, t->comm, &options);
     if (rc == LV_OK && t->metrics) {
         rc = lv_metrics_validation(t->metrics, t->state.step, loss, n_supervised,
                                    lv_clock_s() - begin_s);
@@ -290,6 +299,10 @@ static int resume_from(trainer *t, const char *dir)
     if (rc < 0) {
         return rc;
     }
+    rc = lv_exchange_weights(t->exchange);
+    if (rc < 0) {
+        return rc;
+    }
     t->checkpoint_step = t->state.step;
     if (t->comm->rank == 0) {
         printf("going on from %s%s\n", dir,
@@ -336,6 +349,23 @@ static int64_t total_steps(const trainer *t)
 {
     const lv_sampler_options sampler = sampler_of(t);
     return lv_setup_n_steps(t->config, &sampler);
+}
+
+static int open_exchange(trainer *t)
+{
+    const lv_exchange_options options = {
+        .wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32,
+        .overlap = t->config->comm.overlap,
+        .begin_thread = lv_threads_leave_core,
+        .thread_context = &t->setup.threads,
+    };
+    int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
+    if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
+        !lv_exchange_overlaps(t->exchange) && t->comm->rank == 0) {
+        fprintf(stderr, "llava: comm.overlap: this MPI lets no other thread call it "
+                        "(MPI_THREAD_MULTIPLE): gradients are summed after the backward pass\n");
+    }
+    return rc;
 }
 
 static int open_loader(trainer *t)
@@ -444,7 +474,8 @@ static int begin(trainer *t, const char *how)
     if (rc < 0) {
         return rc;
     }
-    rc = resume(t, how);
+    rc = open_exchange(t);
+    rc = rc == LV_OK ? resume(t, how) : rc;
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
@@ -470,6 +501,7 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     say(&t, "writing the output");
     rc = rc == LV_OK ? lv_comm_agree(comm, write_output(&t)) : rc;
     lv_progress_end();
+    lv_exchange_destroy(&t.exchange);
     lv_setup_close(&t.setup);
     lv_run_dir_unlock(t.lock);
     return rc;

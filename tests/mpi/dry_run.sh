@@ -55,15 +55,17 @@ run_watched() {
     wait "$pid" && rm -r "$work/run"
 }
 
-# Within 10%.
+# Within 10%, with the copy for checkpoints or without.
 agrees() {
-    local n=0
+    local n=0 copy=0
     plan "$@" --set run.dir="$work/run" || return 1
     n=$(planned together)
+    copy=$(planned "a copy for checkpoints")
     run_watched "$@" --set train.max_steps=3 || return 1
     cat "$work/plan"
     echo "measured: $peak"
-    awk -v n="$n" -v peak="$peak" 'BEGIN { exit !(n > 0.9 * peak && n < 1.1 * peak) }'
+    awk -v n="$n" -v copy="$copy" -v peak="$peak" \
+        'BEGIN { exit !(peak > 0.9 * n && peak < 1.1 * (n + copy)) }'
 }
 for stage in 1 2; do
     for recompute in none layer; do
@@ -190,6 +192,7 @@ sends() {
     cat "$work/plan"
     local n
     n=$(planned "their gradients")
+    grep -q 'behind the backward pass' "$work/plan" || return 1
     near "$(planned gradients)" $((n * 3 / 4)) && near "$(planned 'new weights')" $((n * 3 / 8)) &&
         near "$(planned 'over the link of a node')" $((n * 2 * 3 / 4))
 }
@@ -218,6 +221,17 @@ idle_ranks() {
         grep -q '2 of the ranks have no sample: a step has 6' "$work/plan"
 }
 check "more ranks than samples are said to be idle" idle_ranks
+
+# One of 4 ranks owns a quarter of the moments.
+shared_out() {
+    local of_one
+    plan 2 --ranks 1 "${machine[@]}" || return 1
+    of_one=$(planned 'their moments')
+    plan 2 --ranks 4 --ranks-per-node 4 "${machine[@]}" || return 1
+    cat "$work/plan"
+    near "$(planned 'their moments')" $((of_one / 4)) && [ "$(planned 'between ranks')" -gt 0 ]
+}
+check "a rank of many keeps its share of the moments" shared_out
 
 # The micro-batches of 3 ranks are smaller than those of one.
 smaller() {

@@ -54,7 +54,7 @@ static int set_up(void **state)
     f->config = cJSON_CreateObject();
     f->identity = (lv_run_identity){.config = f->config, .frozen_fingerprint = 7};
     for (int i = 0; i < N; i++) {
-        lv_params_flat_data(f->params)[i] = (lv_real)i;
+        masters_of(f->params)[i] = (lv_real)i;
         f->exp_avg[i] = (lv_real)(100 + i);
         f->exp_avg_sq[i] = (lv_real)(200 + i);
     }
@@ -91,11 +91,11 @@ static void what_was_saved_comes_back(void **state)
     fixture *f = *state;
     lv_real avg[N] = {0}, avg_sq[N] = {0};
     lv_train_state found;
-    memset(lv_params_flat_data(f->params), 0, N * sizeof(lv_real));
+    memset(masters_of(f->params), 0, N * sizeof(lv_real));
     assert_int_equal(load(f, &found, avg, avg_sq), LV_OK);
     assert_memory_equal(&found, &STEP_4, sizeof found);
     for (int i = 0; i < N; i++) {
-        assert_true(lv_params_flat_data(f->params)[i] == (lv_real)i);
+        assert_true(masters_of(f->params)[i] == (lv_real)i);
         assert_true(avg[i] == (lv_real)(100 + i) && avg_sq[i] == (lv_real)(200 + i));
     }
 }

@@ -10,7 +10,7 @@
 #include "train/compute.h"
 #include "train/exchange.h"
 #include "train/metrics.h"
-#include "train/model/hf.h"
+#include "train/output.h"
 #include "train/progress.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
@@ -422,34 +422,14 @@ static void print_plan(const trainer *t, const char *products)
     fflush(stdout);
 }
 
+/* From the last checkpoint, which has what is shared out among the ranks; with the memory that
+ * training took given back. */
 static int write_output(const trainer *t)
 {
-    lv_params *params = lv_llava_params(t->setup.model);
-    const char *dir = t->config->run.dir;
-    bool original = false;
-    if (t->comm->rank != 0) {
-        return LV_OK;
-    }
-    lv_progress_end();
-    if (!t->config->train.output_full) {
-        int rc = lv_hf_save_projector(params, dir, "projector.safetensors");
-        if (rc == LV_OK) {
-            printf("wrote %s/projector.safetensors\n", dir);
-        }
-        return rc;
-    }
-    char *out = lv_path("%s/model", dir);
-    int rc = lv_hf_save_llava(
-        params, lv_llava_config_of(t->setup.model), lv_llava_tokenizer_dir(t->setup.model),
-        t->config->data.image_aspect == LV_ASPECT_PAD, LV_F32, out, &original);
-    if (rc == LV_OK) {
-        printf("wrote %s%s\n", out,
-               original ? " (in LLaVA's own naming: this connector has no "
-                          "Hugging Face form)"
-                        : "");
-    }
-    free(out);
-    return rc;
+    char *checkpoint = lv_checkpoint_path(t->config->run.dir, t->state.step);
+    int rc = t->comm->rank == 0 ? lv_output_write(t->config->run.dir, checkpoint) : LV_OK;
+    free(checkpoint);
+    return lv_comm_agree(t->comm, rc);
 }
 
 static int begin(trainer *t, const char *how)
@@ -498,11 +478,11 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     lv_loader_destroy(&t.loader);
     int close_rc = lv_metrics_close(&t.metrics);
     rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
-    say(&t, "writing the output");
-    rc = rc == LV_OK ? lv_comm_agree(comm, write_output(&t)) : rc;
-    lv_progress_end();
     lv_exchange_destroy(&t.exchange);
     lv_setup_close(&t.setup);
+    say(&t, "writing the output");
+    lv_progress_end();
+    rc = rc == LV_OK ? write_output(&t) : rc;
     lv_run_dir_unlock(t.lock);
     return rc;
 }

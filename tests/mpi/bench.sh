@@ -14,10 +14,11 @@ flags_of() {
 }
 
 comm() { # comm RANKS
-    mpirun -n "$1" "$LLAVA" bench comm --message-mb 0.5 >"$work/bench" && flags_of &&
+    mpirun -n "$1" "$LLAVA" bench comm --message-mb 0.5 --parameters 2000000 >"$work/bench" && flags_of &&
         grep -qE 'ranks of a host +[0-9.]+ us +[0-9.]+ GB/s' "$work/bench" &&
+        grep -qE 'exchange of 2 million .* gradients in f32 [0-9.]+ s, new weights' "$work/bench" &&
         "$LLAVA" train "$work/stage2.json" --dry-run --ranks 2 --ranks-per-node 2 --gflops 10 \
-            --memory-gb-s 5 "${flags[@]}"
+            "${flags[@]}"
 }
 for ranks in 2 3; do
     check "messages of $ranks ranks are measured once, and the dry run takes the result" comm $ranks

@@ -140,11 +140,11 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack)
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
-    const lv_comm single = lv_comm_single();
-    int rc = open_model(&setup->model, &single, config, true);
+    const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};
+    int rc = open_model(&setup->model, &first, config, true);
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     *no_pack = missing_pack(&config->data.packs);
     if (rc == LV_OK && !*no_pack) {

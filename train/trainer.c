@@ -8,6 +8,7 @@
 #include "optim/clip.h"
 #include "train/checkpoint.h"
 #include "train/compute.h"
+#include "train/job.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -426,9 +427,13 @@ static int begin(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
     lv_stop_catch_signals();
-    int rc = lv_comm_agree(
-        t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
-    rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
+    int rc = lv_threads_start(&t->setup.threads, t->comm);
+    rc = rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products, LV_F32)
+                     : rc;
+    if (rc == LV_OK && t->comm->rank == 0) {
+        rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
+    }
+    rc = lv_comm_agree(t->comm, rc);
     say(t, "loading the model and the packs");
     rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
     if (rc < 0) {

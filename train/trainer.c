@@ -434,8 +434,11 @@ static int begin(trainer *t, const char *how)
         rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
     }
     rc = lv_comm_agree(t->comm, rc);
+    if (rc < 0) {
+        return rc;
+    }
     say(t, "loading the model and the packs");
-    rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
+    rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
     }

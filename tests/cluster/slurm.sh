@@ -175,9 +175,11 @@ same_losses() {
 # Stage 1, as shipped but for its size: Slurm itself signals it before its minute is over.
 config=$work/stage1.json
 one=$(submit one configs/slurm/stage1.sbatch --time=00:01:00 --signal=B:USR1@15)
+next=$(sbatch --parsable --dependency="afterok:$one" --output=/dev/null --wrap true)
 check "stage 1 is told to stop before its time limit and requeued" becomes "$one" "PENDING 1" 120
 check "the script says so" grep -q 'told to stop: passing it on' "$work/one.log"
 check "the ranks have stopped on request" grep -q 'stopped on request' "$work/one.log"
+check "a job that is to follow it waits" becomes "$next" "PENDING 0" 1
 check "its end is set to 40 steps from there" end_soon one "$config"
 
 # While Slurm keeps that one waiting: stage 2 by mpirun, told to stop by its user.
@@ -190,9 +192,10 @@ check "its user has it save and queue again" scancel --batch --signal=USR1 "$two
 check "it is requeued" becomes "$two" "PENDING 1" 60
 check "the same of its end" end_soon two "$config"
 
-config=$work/none.json
+echo '{}' >"$work/empty.json"
+config=$work/empty.json
 wrong=$(submit wrong configs/slurm/stage1.sbatch)
-check "a job without its config fails" becomes "$wrong" "FAILED 0" 60
+check "a job with a wrong config fails" becomes "$wrong" "FAILED 0" 60
 check "and the script says that it stays so" grep -q 'failed with status 2: not requeued' \
     "$work/wrong.log"
 sed 's/"max_steps": [0-9]*/"max_steps": 10000000/' "$work/stage1.json" >"$work/long.json"
@@ -210,6 +213,7 @@ check "it is not requeued behind its user's back" stays_cancelled
 more_time() { scontrol update "JobId=$one" TimeLimit=10; }
 check "stage 1 gets the time to end" more_time
 check "stage 1 is started again and ends well" becomes "$one" "COMPLETED 1" 240
+check "the job that follows it has its turn" becomes "$next" "COMPLETED 0" 60
 check "stage 2 is started again and ends well" becomes "$two" "COMPLETED 1" 240
 for name in one two; do
     config=$work/stage1.json what='stage 1'

@@ -122,10 +122,11 @@ static int compare_config(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm, cons
 
 static void describe_build(char out[LV_JOB_TEXT_BYTES])
 {
-    uint32_t crc;
-    int64_t n_bytes;
-    if (lv_file_crc32(&crc, &n_bytes, "/proc/self/exe") == LV_OK) {
-        snprintf(out, LV_JOB_TEXT_BYTES, "%08" PRIx32, crc);
+    lv_file_map program;
+    if (lv_file_map_open(&program, "/proc/self/exe") == LV_OK) {
+        uint64_t hash = lv_hash_bytes(LV_HASH_START, program.data, program.n_bytes);
+        snprintf(out, LV_JOB_TEXT_BYTES, "%08" PRIx32, (uint32_t)(hash ^ hash >> 32));
+        lv_file_map_close(&program);
     } else {
         put_text(out, "unknown");
     }

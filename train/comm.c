@@ -190,3 +190,26 @@ int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n)
     }
     return rc;
 }
+
+int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
+{
+    if (comm->n_ranks == 1) {
+        memcpy(all, own, (size_t)n);
+        return LV_OK;
+    }
+    return checked(MPI_Gather(own, n, MPI_BYTE, all, n, MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Gather");
+}
+
+void lv_comm_library(char *out, size_t n, const lv_comm *comm)
+{
+    char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    if (comm->started) {
+        MPI_Get_library_version(text, &length);
+    }
+    /* "Open MPI v4.1.4, package: ...", "MPICH Version:\t4.0.2\nMPICH Release date: ..." */
+    text[strcspn(text, ",\n")] = '\0';
+    for (char *tab = text; (tab = strchr(tab, '\t')); *tab = ' ') {
+    }
+    snprintf(out, n, "%s", text);
+}

@@ -10,6 +10,7 @@
 #include "train/checkpoint_save.h"
 #include "train/compute.h"
 #include "train/exchange.h"
+#include "train/job.h"
 #include "train/metrics.h"
 #include "train/output.h"
 #include "train/progress.h"
@@ -475,13 +476,19 @@ static int begin(trainer *t, const char *how)
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, lv_stop_before_end(60 * (double)t->config->checkpoint.before_end_minutes));
-    rc = rc < 0 ? rc
-                : lv_comm_agree(t->comm, t->comm->rank == 0
-                                             ? lv_run_dir_lock(&t->lock, t->config->run.dir)
-                                             : LV_OK);
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
+    rc = rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products,
+                                    t->config->comm.wire_bf16 ? LV_BF16 : LV_F32)
+                     : rc;
+    if (rc == LV_OK && t->comm->rank == 0) {
+        rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
+    }
+    rc = lv_comm_agree(t->comm, rc);
+    if (rc < 0) {
+        return rc;
+    }
     say(t, "loading the model and the packs");
-    rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
+    rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
     }

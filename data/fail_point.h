@@ -24,6 +24,7 @@
     X("pack.rejects.written", "rejects.jsonl is there")                                            \
     X("pack.manifest.begin", "only the manifest is missing")                                       \
     X("pack.manifest.written", "the pack is whole, its lock still held")                           \
+    X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
     X("model.piece", "a piece of a file of weights is written")                                    \
     X("model.written", "a model's directory is complete under its temporary name")
 

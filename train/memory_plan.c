@@ -205,7 +205,7 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
 
 int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_per_node)
 {
-    lv_memory_plan plan = {.ranks_per_node = ranks_per_node};
+    lv_memory_plan plan = {.ranks_per_node = ranks_per_node, .place = config->model.weights};
     lv_setup setup = {0};
     search s = {.plan = &plan, .setup = &setup};
     const char *no_pack;
@@ -264,6 +264,11 @@ void lv_memory_plan_print(const lv_memory_plan *p)
                 lv_bytes_text(of_rank, p->anon_bytes));
     print_bytes("frozen weights, mapped", params->mapped_bytes,
                 "page cache: one copy for all ranks");
+    if (p->place != LV_WEIGHTS_MAP) {
+        print_bytes("frozen weights, copied", params->copied_bytes,
+                    "one copy for the ranks of a %s",
+                    p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
+    }
     printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
            "forward and backward", 1e-12 * p->flop);
     if (p->notes[0]) {

@@ -11,6 +11,7 @@
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
+#include "train/ranks_compare.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/stop.h"
@@ -190,14 +191,26 @@ static lv_run_identity identity_of(const trainer *t)
                              .data_fingerprint = t->setup.data_fingerprint};
 }
 
+/* Between two steps: have all ranks the same weights, to the bit? */
+static int compare_weights(const trainer *t)
+{
+    return t->comm->n_ranks == 1
+               ? LV_OK
+               : lv_ranks_compare(t->comm, lv_params_checksum(lv_llava_params(t->setup.model)),
+                                  "the trainable weights",
+                                  "a file was read wrongly there, or CPU or memory err");
+}
+
 static int save_checkpoint(trainer *t)
 {
     lv_run_identity identity = identity_of(t);
     say(t, "writing a checkpoint");
-    int rc = lv_checkpoint_save(t->comm, t->config->run.dir, t->config->checkpoint.keep, &t->state,
-                                &identity, lv_llava_params(t->setup.model),
-                                lv_optimizer_exp_avg(t->setup.optimizer),
-                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    int rc = compare_weights(t);
+    rc = rc < 0 ? rc
+                : lv_checkpoint_save(t->comm, t->config->run.dir, t->config->checkpoint.keep,
+                                     &t->state, &identity, lv_llava_params(t->setup.model),
+                                     lv_optimizer_exp_avg(t->setup.optimizer),
+                                     lv_optimizer_exp_avg_sq(t->setup.optimizer));
     if (rc == LV_OK) {
         t->checkpoint_step = t->state.step;
         t->checkpoint_s = lv_clock_s();
@@ -445,6 +458,7 @@ static int begin(trainer *t, const char *how)
         return rc;
     }
     rc = resume(t, how);
+    rc = rc == LV_OK ? compare_weights(t) : rc;
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,

@@ -40,6 +40,7 @@ typedef struct {
     bool recompute; /* keep only the inputs of layers, run layers twice */
     uint64_t seed;  /* of a fresh projector */
     bool dry;       /* for a plan: no values, see lv_params_dry_set */
+    bool copies;    /* frozen values are copied after opening, see lv_params_copy_set */
 } lv_llava_options;
 
 /* lv_llava_open: read the configurations, declare parameters, load the weights (a projector that

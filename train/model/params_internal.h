@@ -13,6 +13,7 @@ struct lv_params {
     size_t n, capacity;
     lv_dtype dtype; /* of what takes bf16 */
     bool allocated;
+    bool copies; /* see lv_params_copy_set */
     int64_t flat_count;
     lv_real *flat_data, *flat_grad;
     uint16_t *flat_working;

@@ -175,6 +175,16 @@ int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
     return rc;
 }
 
+int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
+{
+    if (comm->n_ranks == 1) {
+        memcpy(all, own, (size_t)n);
+        return LV_OK;
+    }
+    return checked(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, MPI_COMM_WORLD),
+                   "MPI_Allgather");
+}
+
 int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n)
 {
     MPI_Comm host;

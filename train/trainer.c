@@ -14,6 +14,7 @@
 #include "train/metrics.h"
 #include "train/output.h"
 #include "train/progress.h"
+#include "train/ranks_compare.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/stop.h"
@@ -199,15 +200,30 @@ static lv_run_identity identity_of(const trainer *t)
                              .data_fingerprint = t->setup.data_fingerprint};
 }
 
+/* Between two steps: have all ranks the same weights, to the bit? */
+static int compare_weights(const trainer *t)
+{
+    if (t->comm->n_ranks == 1) {
+        return LV_OK;
+    }
+    int rc = lv_comm_agree(t->comm, lv_exchange_finish(t->exchange));
+    return rc < 0 ? rc
+                  : lv_ranks_compare(t->comm, lv_params_checksum(lv_llava_params(t->setup.model)),
+                                     "the trainable weights",
+                                     "a file was read wrongly there, or CPU or memory err");
+}
+
 /* in     last: nothing follows it, and it is waited for */
 static int save_checkpoint(trainer *t, bool last)
 {
     lv_run_identity identity = identity_of(t);
     say(t, "writing a checkpoint");
     t->checkpoint_s = lv_clock_s();
-    int rc = lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
-                            lv_optimizer_exp_avg(t->setup.optimizer),
-                            lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    int rc = compare_weights(t);
+    rc = rc < 0 ? rc
+                : lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
+                                 lv_optimizer_exp_avg(t->setup.optimizer),
+                                 lv_optimizer_exp_avg_sq(t->setup.optimizer));
     return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
 
@@ -504,6 +520,7 @@ static int begin(trainer *t, const char *how)
     }
     rc = open_exchange(t);
     rc = rc == LV_OK ? resume(t, how) : rc;
+    rc = rc == LV_OK ? compare_weights(t) : rc;
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,

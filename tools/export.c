@@ -32,6 +32,7 @@ static int check_path(const char *path)
 
 int lv_tool_export(int argc, char **argv)
 {
+    const lv_comm single = lv_comm_single();
     const char *checkpoint = NULL, *out = NULL, *dtype_text = "f32";
     lv_llava *model = NULL;
     lv_config config = {0};
@@ -65,7 +66,7 @@ int lv_tool_export(int argc, char **argv)
     if (rc == LV_OK) {
         const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
         rc = check_path(checkpoint);
-        rc = rc == LV_OK ? lv_checkpoint_verify(checkpoint) : rc;
+        rc = rc == LV_OK ? lv_checkpoint_verify(&single, checkpoint) : rc;
         rc = rc == LV_OK ? lv_output_load(&model, &config, checkpoint) : rc;
         rc = rc == LV_OK ? lv_output_save(model, &config, dtype, out) : rc;
         lv_llava_close(&model);

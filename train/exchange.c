@@ -48,7 +48,7 @@ struct lv_exchange {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of what follows, and of n_landed */
     bool moving, quit;
-    int rc; /* of the moves so far */
+    _Atomic int rc; /* of the moves so far */
     char message[MESSAGE_BYTES];
 };
 

@@ -7,6 +7,7 @@
 #include "data/file.h"
 #include "optim/clip.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_save.h"
 #include "train/compute.h"
 #include "train/exchange.h"
 #include "train/metrics.h"
@@ -34,9 +35,11 @@ typedef struct {
     lv_metrics *metrics; /* rank 0's */
     lv_schedule schedule;
     lv_train_state state;
-    double flop_per_s;       /* of all ranks in bf16, as measured */
-    double checkpoint_s;     /* when the last one was written */
-    int64_t checkpoint_step; /* -1: none yet */
+    lv_saver *saver;
+    int64_t resumed_step; /* -1: none */
+    double flop_per_s;    /* of all ranks in bf16, as measured */
+    double checkpoint_s;  /* when the last one was begun */
+    double longest_step_s;
     int lock;
 } trainer;
 
@@ -195,22 +198,16 @@ static lv_run_identity identity_of(const trainer *t)
                              .data_fingerprint = t->setup.data_fingerprint};
 }
 
-static int save_checkpoint(trainer *t)
+/* in     last: nothing follows it, and it is waited for */
+static int save_checkpoint(trainer *t, bool last)
 {
     lv_run_identity identity = identity_of(t);
     say(t, "writing a checkpoint");
-    int rc = lv_checkpoint_save(t->comm, t->config->run.dir, t->config->checkpoint.keep, &t->state,
-                                &identity, lv_llava_params(t->setup.model),
-                                lv_optimizer_exp_avg(t->setup.optimizer),
-                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
-    if (rc == LV_OK) {
-        t->checkpoint_step = t->state.step;
-        t->checkpoint_s = lv_clock_s();
-    } else if (t->checkpoint_step >= 0) {
-        lv_fail(rc, "%s (the checkpoint of step %" PRId64 " is whole: the run can go on from it)",
-                lv_error_message(), t->checkpoint_step);
-    }
-    return rc;
+    t->checkpoint_s = lv_clock_s();
+    int rc = lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
+                            lv_optimizer_exp_avg(t->setup.optimizer),
+                            lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
 
 static int validate(trainer *t)
@@ -230,11 +227,13 @@ static int validate(trainer *t)
     return lv_comm_agree(t->comm, rc);
 }
 
-static int diverged(const trainer *t)
+static int diverged(trainer *t)
 {
-    char *last_good = t->checkpoint_step < 0
-                          ? lv_path("none was saved")
-                          : lv_checkpoint_path(t->config->run.dir, t->checkpoint_step);
+    /* one that is under way is good; if it fails, that is not the news */
+    lv_saver_finish(t->saver);
+    int64_t step = lv_saver_last_step(t->saver);
+    char *last_good =
+        step < 0 ? lv_path("none was saved") : lv_checkpoint_path(t->config->run.dir, step);
     int rc = lv_fail(LV_ERR_DIVERGED,
                      "loss or gradient not finite in %" PRId64
                      " steps in a row, the last of them %" PRId64
@@ -245,15 +244,47 @@ static int diverged(const trainer *t)
     return rc;
 }
 
+/* The ranks have agreed on a stop, and the checkpoint is written. returns LV_ERR_STOPPED */
+static int stopped(const trainer *t)
+{
+    double time_left_s = lv_stop_time_left_s(); /* a clock may differ: any rank's counts */
+    char why[64] = "on request", left[32];
+    int rc = lv_comm_max_double(t->comm, &time_left_s, 1);
+    if (rc < 0) {
+        return rc;
+    }
+    if (time_left_s >= 0) {
+        snprintf(why, sizeof why, "%s before the end of the job",
+                 lv_duration_text(left, time_left_s));
+    }
+    return lv_fail(LV_ERR_STOPPED,
+                   "stopped %s; the checkpoint of step %" PRId64
+                   " is in %s/checkpoints, the same command goes on from it",
+                   why, t->state.step, t->config->run.dir);
+}
+
 static bool is_every(int64_t every, int64_t step)
 {
     return every > 0 && step % every == 0;
+}
+
+/* A checkpoint if it is time for one. in  stop, save: what the ranks agreed on */
+static int save_if_due(trainer *t, bool last, bool stop, bool save)
+{
+    /* not in the middle of bad steps: what is saved is to be good */
+    bool due = save || is_every(t->config->checkpoint.every_steps, t->state.step);
+    int rc = LV_OK;
+    if (last || stop || (due && t->state.n_skipped_in_a_row == 0)) {
+        rc = save_checkpoint(t, last || stop);
+    }
+    return rc < 0 ? rc : lv_saver_poll(t->saver);
 }
 
 static int run_steps(trainer *t)
 {
     const lv_config *c = t->config;
     bool stop = false, save = false;
+    double begin_s = lv_clock_s();
     int rc;
     while ((rc = run_step(t, &stop, &save)) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
@@ -269,21 +300,16 @@ static int run_steps(trainer *t)
             (last && c->train.val_every_steps > 0)) {
             rc = validate(t);
         }
-        /* not in the middle of bad steps: what is saved is to be good */
-        if (rc == LV_OK && (last || stop ||
-                            (t->state.n_skipped_in_a_row == 0 &&
-                             (save || is_every(c->checkpoint.every_steps, t->state.step))))) {
-            rc = save_checkpoint(t);
-        }
+        rc = rc == LV_OK ? save_if_due(t, last, stop, save) : rc;
         if (rc < 0) {
             return rc;
         }
         if (stop && !last) {
-            return lv_fail(LV_ERR_STOPPED,
-                           "stopped on request; the checkpoint of step %" PRId64
-                           " is in %s/checkpoints, the same command goes on from it",
-                           t->state.step, c->run.dir);
+            return stopped(t);
         }
+        t->longest_step_s = fmax(t->longest_step_s, lv_clock_s() - begin_s);
+        begin_s = lv_clock_s();
+        lv_stop_reserve(t->longest_step_s + lv_saver_longest_s(t->saver));
     }
     return rc;
 }
@@ -303,7 +329,7 @@ static int resume_from(trainer *t, const char *dir)
     if (rc < 0) {
         return rc;
     }
-    t->checkpoint_step = t->state.step;
+    t->resumed_step = t->state.step;
     if (t->comm->rank == 0) {
         printf("going on from %s%s\n", dir,
                t->state.step == t->schedule.n_steps ? ", the end of the run" : "");
@@ -316,15 +342,13 @@ static int resume(trainer *t, const char *how)
     char *found = NULL;
     int rc = LV_OK;
     if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
-        if (t->comm->rank == 0) {
-            rc = lv_dir_exists(how)
-                     ? lv_checkpoint_verify(how)
-                     : lv_fail(LV_ERR_CONFIG,
-                               "--resume: expected auto, none or the directory of a checkpoint, "
-                               "found %s",
-                               how);
-        }
+        rc = lv_dir_exists(how) ? LV_OK
+                                : lv_fail(LV_ERR_CONFIG,
+                                          "--resume: expected auto, none or the directory of a "
+                                          "checkpoint, found %s",
+                                          how);
         rc = lv_comm_agree(t->comm, rc);
+        rc = rc == LV_OK ? lv_checkpoint_verify(t->comm, how) : rc;
         return rc == LV_OK ? resume_from(t, how) : rc;
     }
     rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);
@@ -377,6 +401,18 @@ static int open_loader(trainer *t)
     return lv_loader_create(&t->loader, &options);
 }
 
+static int open_saver(trainer *t)
+{
+    const lv_saver_options options = {.comm = t->comm,
+                                      .run_dir = t->config->run.dir,
+                                      .keep = t->config->checkpoint.keep,
+                                      .goes_on = !t->config->checkpoint.stop_on_error,
+                                      .last = t->resumed_step,
+                                      .begin_thread = lv_threads_leave_core,
+                                      .thread_context = &t->setup.threads};
+    return lv_saver_create(&t->saver, &options);
+}
+
 static int open_metrics(trainer *t)
 {
     if (t->comm->rank != 0) {
@@ -389,7 +425,8 @@ static int open_metrics(trainer *t)
     free(path);
     cJSON_free(text);
     return rc == LV_OK ? lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
-                                         t->schedule.n_steps, t->config->log.every_steps)
+                                         t->schedule.n_steps, t->config->log.every_steps,
+                                         !t->config->checkpoint.stop_on_error)
                        : rc;
 }
 
@@ -437,7 +474,11 @@ static int begin(trainer *t, const char *how)
     const char *products = lv_gemm_start();
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
-        t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+        t->comm, lv_stop_before_end(60 * (double)t->config->checkpoint.before_end_minutes));
+    rc = rc < 0 ? rc
+                : lv_comm_agree(t->comm, t->comm->rank == 0
+                                             ? lv_run_dir_lock(&t->lock, t->config->run.dir)
+                                             : LV_OK);
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
     say(t, "loading the model and the packs");
     rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
@@ -462,6 +503,7 @@ static int begin(trainer *t, const char *how)
                      t->state.step, n_steps);
     }
     rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
+    rc = rc == LV_OK ? lv_comm_agree(t->comm, open_saver(t)) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
 }
@@ -471,10 +513,11 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     trainer t = {.comm = comm,
                  .config = config,
                  .lock = -1,
-                 .checkpoint_step = -1,
+                 .resumed_step = -1,
                  .checkpoint_s = lv_clock_s()};
     int rc = begin(&t, how);
     rc = rc == LV_OK ? run_steps(&t) : rc;
+    lv_saver_destroy(&t.saver);
     lv_loader_destroy(&t.loader);
     int close_rc = lv_metrics_close(&t.metrics);
     rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;

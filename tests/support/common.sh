@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # To be sourced by the tests that are scripts. They print TAP: one line a check.
-# From meson: LLAVA (the program), METRICS_DIFF, LLAVA_TEST_SOURCE.
+# From meson: LLAVA (the program), METRICS_DIFF, WEIGHTS_DIFF, LLAVA_TEST_SOURCE.
 set -uo pipefail
 . "$LLAVA_TEST_SOURCE/tools/mpi_env.sh"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive

@@ -63,8 +63,7 @@ static void a_step_leaves_working_copies_that_are_the_rounded_masters(void **sta
         const lv_tensor have = lv_params_exact(bf16, lv_params_at(bf16, p));
         assert_int_equal(want.dtype, LV_F32);
         assert_int_equal(have.dtype, LV_F32);
-        assert_memory_equal(have.data, want.data,
-                            (size_t)lv_tensor_count(&want) * sizeof(lv_real));
+        assert_memory_equal(have.data, want.data, (size_t)lv_tensor_count(&want) * sizeof(lv_real));
     }
     uint16_t *found = malloc(n * sizeof *found);
     memcpy(found, working_of(bf16), n * sizeof *found);

@@ -98,11 +98,12 @@ int lv_tool_train(int argc, char **argv)
             "exit status 75;\nthe same command goes on from there. To mpirun send SIGUSR1: it "
             "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. In "
             "a job of Slurm it stops\nso by itself before the time is over. Exit status: 0 done, 1 "
-            "failed, 2 wrong usage or config.\nThe step that --ranks predicts: the slowest rank's "
-            "FLOP / its part of --gflops; latency x messages + bytes /\nbandwidth of gradients and "
-            "of new weights, as far as the last micro-batch's backward pass and the next\nforward "
-            "pass do not hide them; what is copied and added within a node; the update of what a "
-            "rank owns.\nREADME.md has more of it, and the keys of the config."};
+            "failed, 2 wrong usage or config.\nThe step that --ranks predicts: "
+            "the slowest rank's FLOP / its part of --gflops; latency x messages + bytes /\n"
+            "bandwidth of gradients and of new weights, as far as the last micro-batch's backward "
+            "pass and the next\nforward pass do not hide them; what is copied and added within a "
+            "node; the update of what a rank owns.\nREADME.md has more of it, and the keys of the "
+            "config."};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     rc = rc == LV_OK ? lv_comm_agree(&comm, lv_dry_run_check(&dry_run, &comm)) : rc;
     if (rc == LV_OK) {

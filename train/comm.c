@@ -175,14 +175,14 @@ int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
     return rc;
 }
 
-int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
+int lv_comm_gather_all(const lv_comm *comm, void *all, const void *own, int n)
 {
     if (comm->n_ranks == 1) {
         memcpy(all, own, (size_t)n);
         return LV_OK;
     }
-    return checked(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, MPI_COMM_WORLD),
-                   "MPI_Allgather");
+    return lv_comm_checked(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, MPI_COMM_WORLD),
+                           "MPI_Allgather");
 }
 
 int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n)
@@ -207,7 +207,8 @@ int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
         memcpy(all, own, (size_t)n);
         return LV_OK;
     }
-    return checked(MPI_Gather(own, n, MPI_BYTE, all, n, MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Gather");
+    return lv_comm_checked(MPI_Gather(own, n, MPI_BYTE, all, n, MPI_BYTE, 0, MPI_COMM_WORLD),
+                           "MPI_Gather");
 }
 
 void lv_comm_library(char *out, size_t n, const lv_comm *comm)

@@ -155,7 +155,9 @@ void lv_job_cpu(char out[LV_JOB_TEXT_BYTES], const char *path)
     if (!*model) {
         snprintf(model, sizeof model, "%s CPU", uname(&system) == 0 ? system.machine : "unknown");
     }
-    char *text = n_sockets > 1 ? lv_path("%d x %s", n_sockets, model) : lv_path("%s", model);
+    char *text = n_sockets > 0
+                     ? lv_path("%d socket%s of %s", n_sockets, n_sockets == 1 ? "" : "s", model)
+                     : lv_path("%s", model);
     put_text(out, text);
     free(text);
 }

@@ -19,7 +19,7 @@ typedef enum {
     LV_JOB_CONFIG,      /* "" on rank 0; elsewhere what is not as there, "optim.lr=0.01" */
     LV_JOB_BUILD,       /* a hash of the program's file */
     LV_JOB_MPI,         /* the library, "" without a launcher */
-    LV_JOB_CPU,         /* "2 x AMD EPYC 7763 64-Core Processor", the 2 being sockets */
+    LV_JOB_CPU,         /* "2 sockets of AMD EPYC 7763 64-Core Processor" */
     LV_JOB_COMPUTE,     /* instructions and BLAS in use */
     LV_JOB_THREADS,     /* "16" */
     LV_JOB_ENVIRONMENT, /* the variables that change how a rank computes */

@@ -20,7 +20,7 @@ static lv_job_rank *alike(void)
         strcpy(ranks[r].fact[LV_JOB_VERSION], "1.2.3");
         strcpy(ranks[r].fact[LV_JOB_BUILD], "0badcafe");
         strcpy(ranks[r].fact[LV_JOB_MPI], "An MPI 4.1");
-        strcpy(ranks[r].fact[LV_JOB_CPU], "2 x Some CPU");
+        strcpy(ranks[r].fact[LV_JOB_CPU], "2 sockets of Some CPU");
         strcpy(ranks[r].fact[LV_JOB_COMPUTE], "avx512; a BLAS");
         strcpy(ranks[r].fact[LV_JOB_THREADS], "8");
     }
@@ -42,11 +42,11 @@ static void alike_ranks_are_worth_no_word(void **state)
     assert_report(ranks, "");
     char *line = lv_job_line(ranks, N, LV_BF16);
     assert_string_equal(line, "llava 1.2.3, build 0badcafe; An MPI 4.1; on n000, n001, n002 and 61 "
-                              "more: 2 x Some CPU; gradients travel in bf16");
+                              "more: 2 sockets of Some CPU; gradients travel in bf16");
     free(line);
     *ranks[0].fact[LV_JOB_MPI] = '\0';
     line = lv_job_line(ranks, 1, LV_F32);
-    assert_string_equal(line, "llava 1.2.3, build 0badcafe; on n000: 2 x Some CPU");
+    assert_string_equal(line, "llava 1.2.3, build 0badcafe; on n000: 2 sockets of Some CPU");
     free(line);
     free(ranks);
 }
@@ -58,7 +58,7 @@ static void a_host_with_another_CPU_is_named_with_its_ranks(void **state)
     for (int r = 32; r < 48; r++) {
         strcpy(ranks[r].fact[LV_JOB_CPU], "An old CPU");
     }
-    assert_report(ranks, "llava: CPU: not the same on all ranks: 2 x Some CPU on ranks "
+    assert_report(ranks, "llava: CPU: not the same on all ranks: 2 sockets of Some CPU on ranks "
                          "0-31,48-1023 (n000, n001, n003 and 60 more), An old CPU on ranks 32-47 "
                          "(n002); the slowest decides how long a step takes\n");
     char *line = lv_job_line(ranks, N, LV_F32);
@@ -192,10 +192,10 @@ static void sockets_and_model_are_read_from_cpuinfo(void **state)
                   "processor\t: 1\nmodel name\t: A CPU @ 2 GHz\nphysical id\t: 1\n\n"
                   "processor\t: 2\nmodel name\t: A CPU @ 2 GHz\nphysical id\t: 0\n");
     lv_job_cpu(out, fixture_path(state, "two"));
-    assert_string_equal(out, "2 x A CPU @ 2 GHz");
+    assert_string_equal(out, "2 sockets of A CPU @ 2 GHz");
     fixture_write(state, "one", "model name\t: A CPU\nphysical id\t: 3\n");
     lv_job_cpu(out, fixture_path(state, "one"));
-    assert_string_equal(out, "A CPU");
+    assert_string_equal(out, "1 socket of A CPU");
     fixture_write(state, "arm", "processor\t: 0\nBogoMIPS\t: 2000.00\n");
     lv_job_cpu(out, fixture_path(state, "arm"));
     assert_non_null(strstr(out, " CPU"));

@@ -140,15 +140,21 @@ shape() {
     done
 }
 
-case "${1:-} $#" in
-"up 2") up "$2" ;;
-"down 1") down ;;
-"pids 1") pids ;;
-"cut 2") ip -n "$switch" link set "$2" nomaster ;;
-"heal 2") ip -n "$switch" link set "$2" master bridge ;;
-"shape "[!1]*) shape "${@:2}" ;;
-"run "[!1]*) run "${@:2}" ;;
-"exec "[!12]*) on "${@:2}" ;;
-"agent "[!12]*) agent "${@:2}" ;;
+needs() { # needs N ARGUMENT...: that many at least
+    [ $(($# - 1)) -ge "$1" ] || usage
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+up) needs 1 "$@" && up "$1" ;;
+down) down ;;
+pids) pids ;;
+cut) needs 1 "$@" && ip -n "$switch" link set "$1" nomaster ;;
+heal) needs 1 "$@" && ip -n "$switch" link set "$1" master bridge ;;
+shape) needs 1 "$@" && shape "$@" ;;
+run) needs 1 "$@" && run "$@" ;;
+exec) needs 2 "$@" && on "$@" ;;
+agent) needs 2 "$@" && agent "$@" ;;
 *) usage ;;
 esac

@@ -70,6 +70,10 @@ typedef struct {
         int64_t keep;
     } checkpoint;
     struct {
+        double stall_minutes; /* 0: never */
+        bool stop_on_stall;
+    } comm;
+    struct {
         int64_t every_steps;
     } log;
     cJSON *json; /* every key with its value in force, paths as above */

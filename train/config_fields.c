@@ -69,6 +69,9 @@ const lv_config_field lv_config_fields[] = {
     STORED("checkpoint.every_minutes", KIND_INT, checkpoint.every_minutes, MAY_DIFFER, "30",
            BOUNDS(0, 1e6)),
     STORED("checkpoint.keep", KIND_INT, checkpoint.keep, MAY_DIFFER, "3", BOUNDS(1, 1e6)),
+    STORED("comm.stall_minutes", KIND_REAL, comm.stall_minutes, MAY_DIFFER, "10", BOUNDS(0, 1e6)),
+    STORED("comm.on_stall", KIND_CHOICE, comm.stop_on_stall, MAY_DIFFER, "\"report\"",
+           CHOICES("report", "stop")),
     STORED("log.every_steps", KIND_INT, log.every_steps, MAY_DIFFER, "1",
            BOUNDS(1, LV_CONFIG_NO_MAX)),
 };

@@ -15,7 +15,7 @@ check "a section instead of a key" wrong \
     '--set model.projector=5: model.projector is a section; set one of its keys: type, weights$' \
     --set model.projector=5
 check "an unknown section" wrong \
-    'opt.lr: unknown key; there are: run, model, data, train, optim, checkpoint, log$' --set opt.lr=1
+    'opt.lr: unknown key; there are: run, model, data, train, optim, checkpoint, comm, log$' --set opt.lr=1
 check "an unknown key" wrong 'optim.learning_rate: unknown key; there are: lr, projector_lr,' \
     --set optim.learning_rate=1
 check "a wrong type" wrong 'optim.lr: expected a number .*, found "fast"' --set optim.lr=fast

@@ -34,6 +34,7 @@
     X("checkpoint.renamed", "the checkpoint has its name")                                         \
     X("checkpoint.prune.begin", "old checkpoints are about to be removed")                         \
     X("checkpoint.prune.renamed", "one of them has lost its name, its files are there")            \
+    X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
     X("model.piece", "a piece of a file of weights is written")                                    \
     X("model.written", "a model's directory is complete under its temporary name")
 

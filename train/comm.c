@@ -175,6 +175,16 @@ int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
     return rc;
 }
 
+int lv_comm_gather_all(const lv_comm *comm, void *all, const void *own, int n)
+{
+    if (comm->n_ranks == 1) {
+        memcpy(all, own, (size_t)n);
+        return LV_OK;
+    }
+    return lv_comm_checked(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, MPI_COMM_WORLD),
+                           "MPI_Allgather");
+}
+
 int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n)
 {
     MPI_Comm host;
@@ -189,4 +199,28 @@ int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n)
         MPI_Comm_free(&host);
     }
     return rc;
+}
+
+int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
+{
+    if (comm->n_ranks == 1) {
+        memcpy(all, own, (size_t)n);
+        return LV_OK;
+    }
+    return lv_comm_checked(MPI_Gather(own, n, MPI_BYTE, all, n, MPI_BYTE, 0, MPI_COMM_WORLD),
+                           "MPI_Gather");
+}
+
+void lv_comm_library(char *out, size_t n, const lv_comm *comm)
+{
+    char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    if (comm->started) {
+        MPI_Get_library_version(text, &length);
+    }
+    /* "Open MPI v4.1.4, package: ...", "MPICH Version:\t4.0.2\nMPICH Release date: ..." */
+    text[strcspn(text, ",\n")] = '\0';
+    for (char *tab = text; (tab = strchr(tab, '\t')); *tab = ' ') {
+    }
+    snprintf(out, n, "%s", text);
 }

@@ -10,6 +10,7 @@
 #include "autograd/real.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -50,7 +51,16 @@ int lv_comm_sum_int64(const lv_comm *comm, int64_t *x, int64_t n);
 /* lv_comm_broadcast: n bytes of rank 0 to all. */
 int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n);
 
+/* lv_comm_gather_all: all[rank] = the n bytes of each rank. */
+int lv_comm_gather_all(const lv_comm *comm, void *all, const void *own, int n);
+
 /* lv_comm_gather_host: all[local_rank] = the n bytes of each rank of this host. */
 int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n);
+
+/* lv_comm_gather: on rank 0 all[rank] = the n bytes of each rank; elsewhere all is not used. */
+int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n);
+
+/* lv_comm_library: name and version of the MPI in use, "" if it was not started. Not collective. */
+void lv_comm_library(char *out, size_t n, const lv_comm *comm);
 
 #endif

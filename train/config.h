@@ -8,6 +8,7 @@
 
 #include "data/image.h"
 #include "optim/schedule.h"
+#include "train/frozen_weights.h"
 #include "train/model/llava.h"
 
 #include <cjson/cJSON.h>
@@ -41,6 +42,7 @@ typedef struct {
         const char *projector_weights;
         int64_t vision_select_layer; /* LV_LAYER_NOT_GIVEN if null */
         lv_select_feature vision_select_feature;
+        lv_weights_place weights; /* where frozen ones are */
     } model;
     struct {
         lv_config_packs packs, val_packs; /* val_packs: weights 1 */

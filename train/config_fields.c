@@ -27,6 +27,8 @@ const lv_config_field lv_config_fields[] = {
            BOUNDS(-1000, 1000)),
     STORED("model.vision_select_feature", KIND_CHOICE, model.vision_select_feature, MUST_MATCH,
            "null", CHOICES("null", "patch", "cls_patch")),
+    STORED("model.weights", KIND_CHOICE, model.weights, MAY_DIFFER, "\"map\"",
+           CHOICES("map", "copy-per-node", "copy-per-socket")),
     STORED("data.packs", KIND_PACKS, data.packs, MUST_MATCH, NULL, BOUNDS(1e-6, 1e3)),
     STORED("data.val_packs", KIND_PACKS, data.val_packs, MAY_DIFFER, "[]"),
     STORED("data.shuffle", KIND_BOOL, data.shuffle, MUST_MATCH, "true"),

@@ -277,7 +277,8 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
 int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config *config,
                         int n_ranks, int ranks_per_node)
 {
-    lv_memory_plan plan = {.n_ranks = n_ranks, .ranks_per_node = ranks_per_node};
+    lv_memory_plan plan = {
+        .n_ranks = n_ranks, .ranks_per_node = ranks_per_node, .place = config->model.weights};
     lv_setup setup = {0};
     search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
@@ -343,6 +344,11 @@ void lv_memory_plan_print(const lv_memory_plan *p)
                 lv_bytes_text(of_rank, p->anon_bytes));
     print_bytes("frozen weights, mapped", params->mapped_bytes,
                 "page cache: one copy for all ranks");
+    if (p->place != LV_WEIGHTS_MAP) {
+        print_bytes("frozen weights, copied", params->copied_bytes,
+                    "one copy for the ranks of a %s",
+                    p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
+    }
     printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
            "forward and backward", 1e-12 * p->flop);
     if (p->notes[0]) {

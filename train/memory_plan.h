@@ -13,10 +13,11 @@
 enum { LV_PLAN_NOTE_BYTES = 4096 };
 
 /* lv_memory_plan: of the rank that takes most, when it takes most. Anonymous memory is each rank's
- * own; mapped bytes lie in the page cache, once a node. */
+ * own; mapped bytes lie in the page cache, once a node; copied ones are shared. */
 typedef struct {
     int n_ranks, ranks_per_node;
     lv_params_memory params;
+    lv_weights_place place;   /* of copied_bytes: once a node, or once a socket */
     int64_t moments_bytes;    /* of Adam */
     int64_t activation_bytes; /* the step arena: activations, their gradients, scratch */
     int64_t read_ahead_bytes; /* micro-batches that wait to be used */

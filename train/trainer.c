@@ -10,9 +10,11 @@
 #include "train/checkpoint_save.h"
 #include "train/compute.h"
 #include "train/exchange.h"
+#include "train/job.h"
 #include "train/metrics.h"
 #include "train/output.h"
 #include "train/progress.h"
+#include "train/ranks_compare.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/stop.h"
@@ -198,15 +200,30 @@ static lv_run_identity identity_of(const trainer *t)
                              .data_fingerprint = t->setup.data_fingerprint};
 }
 
+/* Between two steps: have all ranks the same weights, to the bit? */
+static int compare_weights(const trainer *t)
+{
+    if (t->comm->n_ranks == 1) {
+        return LV_OK;
+    }
+    int rc = lv_comm_agree(t->comm, lv_exchange_finish(t->exchange));
+    return rc < 0 ? rc
+                  : lv_ranks_compare(t->comm, lv_params_checksum(lv_llava_params(t->setup.model)),
+                                     "the trainable weights",
+                                     "a file was read wrongly there, or CPU or memory err");
+}
+
 /* in     last: nothing follows it, and it is waited for */
 static int save_checkpoint(trainer *t, bool last)
 {
     lv_run_identity identity = identity_of(t);
     say(t, "writing a checkpoint");
     t->checkpoint_s = lv_clock_s();
-    int rc = lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
-                            lv_optimizer_exp_avg(t->setup.optimizer),
-                            lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    int rc = compare_weights(t);
+    rc = rc < 0 ? rc
+                : lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
+                                 lv_optimizer_exp_avg(t->setup.optimizer),
+                                 lv_optimizer_exp_avg_sq(t->setup.optimizer));
     return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
 
@@ -475,13 +492,19 @@ static int begin(trainer *t, const char *how)
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
         t->comm, lv_stop_before_end(60 * (double)t->config->checkpoint.before_end_minutes));
-    rc = rc < 0 ? rc
-                : lv_comm_agree(t->comm, t->comm->rank == 0
-                                             ? lv_run_dir_lock(&t->lock, t->config->run.dir)
-                                             : LV_OK);
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
+    rc = rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products,
+                                    t->config->comm.wire_bf16 ? LV_BF16 : LV_F32)
+                     : rc;
+    if (rc == LV_OK && t->comm->rank == 0) {
+        rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
+    }
+    rc = lv_comm_agree(t->comm, rc);
+    if (rc < 0) {
+        return rc;
+    }
     say(t, "loading the model and the packs");
-    rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
+    rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
     }
@@ -497,6 +520,7 @@ static int begin(trainer *t, const char *how)
     }
     rc = open_exchange(t);
     rc = rc == LV_OK ? resume(t, how) : rc;
+    rc = rc == LV_OK ? compare_weights(t) : rc;
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,

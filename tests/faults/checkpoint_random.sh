@@ -30,14 +30,17 @@ in_peace() { # in_peace RANKS: $reference, made at its first use
 stop_job() { # stop_job NAME launcher|rank
     local pids listens status
     pids=$(ranks_of "$launcher")
-    [ -n "$pids" ] || return 0
+    [ -n "$pids" ] || {
+        end_of_job "$launcher"
+        return 0
+    }
     listens=$(grep -c 'trainable parameters' "$work/run.log")
     if [ "$2" = launcher ]; then
         kill "-$1" "$launcher"
     else
         kill "-$1" "$(shuf -n 1 --random-source=<(yes $RANDOM) <<<"$pids")"
     fi 2>/dev/null
-    wait "$launcher"
+    end_of_job "$launcher"
     status=$?
     [ "$listens" -eq 0 ] || [ $status -eq 75 ] || [ $status -eq 0 ] || {
         echo "exit status $status after a SIG$1 to a $2"
@@ -47,7 +50,7 @@ stop_job() { # stop_job NAME launcher|rank
 
 disturb() { # disturb HOW
     case $1 in
-    rank | all | launcher) kill_job "$launcher" "$1" || wait "$launcher" ;;
+    rank | all | launcher) kill_job "$launcher" "$1" || end_of_job "$launcher" ;;
     *) stop_job "${1%-*}" "${1#*-}" ;;
     esac
 }

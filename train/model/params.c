@@ -41,7 +41,7 @@ void lv_params_destroy(lv_params **params)
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
-        if (!p->items[i]->trainable && !p->items[i]->mapped && !p->dry) {
+        if (!p->items[i]->trainable && !p->items[i]->mapped && !p->items[i]->copied && !p->dry) {
             free(p->items[i]->tensor.data);
         }
         free(p->items[i]->name);
@@ -372,7 +372,9 @@ lv_params_memory lv_params_memory_of(const lv_params *params)
         if (param->trainable || !param->tensor.data) {
             continue;
         }
-        if (!param->mapped) {
+        if (param->copied) {
+            memory.copied_bytes += bytes;
+        } else if (!param->mapped) {
             memory.frozen_bytes += bytes;
         } else if (param->used) { /* what no step reads stays in its file */
             memory.mapped_bytes += bytes;

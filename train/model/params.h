@@ -28,6 +28,7 @@ typedef struct {
     bool trainable;        /* = tensor.requires_grad */
     bool takes_bf16;       /* every op that reads it takes bf16 */
     bool mapped;           /* tensor.data lies in a file that the lv_params keeps open */
+    bool copied;           /* tensor.data lies where lv_params_copy_frozen was told to put it */
     const void *file_data; /* a frozen one's values in such a file, mapped or not; NULL: in none */
     lv_dtype file_dtype;
     int64_t offset; /* first element in the flat buffers, if trainable */
@@ -83,6 +84,21 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
  * The caller gives the file to lv_params_keep. */
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight);
 
+/* lv_params_copy_set: frozen parameters that a step reads are not left in their files: what
+ * lv_params_map says of them is kept in mind, and lv_params_copy_frozen gives them their values.
+ * Before they are loaded. */
+void lv_params_copy_set(lv_params *params);
+
+/* lv_params_copy_bytes: the memory that lv_params_copy_frozen needs; 0: there is nothing to do. */
+int64_t lv_params_copy_bytes(const lv_params *params);
+
+/* lv_params_copy_frozen: read these parameters from their files to memory that n_parts processes
+ * share, each one part of them: in the dtype that the ops would read without a copy, or that of a
+ * conversion. Values are there when all processes are through.
+ * in     memory: lv_params_copy_bytes, 64-byte aligned; the caller's, for as long as params lives
+ * fails  LV_ERR_IO with the path, LV_ERR_MEMORY; no parameter has values then */
+int lv_params_copy_frozen(lv_params *params, void *memory, int part, int n_parts);
+
 /* lv_params_assume: of a dry lv_params: as if a file held the parameter in dtype. */
 int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype);
 
@@ -103,6 +119,10 @@ lv_tensor lv_params_exact(const lv_params *params, const lv_param *param);
 /* lv_params_refresh: after masters changed: the working copies of the rank's own pieces are their
  * rounded values again. */
 void lv_params_refresh(lv_params *params);
+
+/* lv_params_checksum: of the bits of all trainable parameters as the ops read them: what all ranks
+ * have in common between two steps. One pass over that memory, by all threads. */
+uint64_t lv_params_checksum(const lv_params *params);
 
 /* lv_params_grad_begin: before a step: the first gradients are written, not added.
  * lv_params_grad_end: after its last backward pass: parameters that got none have zeros. */
@@ -130,6 +150,7 @@ typedef struct {
     int64_t working_bytes; /* of what is trained */
     int64_t frozen_bytes;  /* frozen, in memory of their own */
     int64_t mapped_bytes;  /* frozen, read where they lie in their files */
+    int64_t copied_bytes;  /* frozen, in memory that ranks share */
 } lv_params_memory;
 lv_params_memory lv_params_memory_of(const lv_params *params);
 

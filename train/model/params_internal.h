@@ -13,6 +13,7 @@ struct lv_params {
     size_t n, capacity;
     lv_dtype dtype; /* of what takes bf16 */
     bool allocated;
+    bool copies;                   /* see lv_params_copy_set */
     int64_t flat_count, n_working; /* the first n_working flat elements are read in bf16 */
     int64_t n_own_working;         /* of them, the rank's own */
     lv_real *masters;              /* of what is its own and read in bf16; what is read in f32 */

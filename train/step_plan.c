@@ -66,7 +66,7 @@ lv_step_plan lv_step_plan_of(const lv_step_mean *work, const lv_step_traffic *tr
 
 static void print_seconds(const char *what, double seconds, const char *about)
 {
-    printf("  %-26s %8.3f s  %s\n", what, seconds, about);
+    printf("  %-26s %8.3f s%s%s\n", what, seconds, *about ? "  " : "", about);
 }
 
 void lv_step_plan_print(const lv_step_plan *p, const lv_step_mean *work, const lv_machine *machine)

@@ -193,7 +193,7 @@ int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n)
     return rc;
 }
 
-int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
+int lv_comm_gather_all(const lv_comm *comm, void *all, const void *own, int n)
 {
     if (comm->n_ranks == 1) {
         memcpy(all, own, (size_t)n);

@@ -55,8 +55,8 @@ int lv_comm_sum_int64(const lv_comm *comm, int64_t *x, int64_t n);
 /* lv_comm_broadcast: n bytes of rank 0 to all. */
 int lv_comm_broadcast(const lv_comm *comm, void *data, int64_t n);
 
-/* lv_comm_gather: all[rank] = the n bytes of each rank. */
-int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n);
+/* lv_comm_gather_all: all[rank] = the n bytes of each rank. */
+int lv_comm_gather_all(const lv_comm *comm, void *all, const void *own, int n);
 
 /* lv_comm_gather_host: all[local_rank] = the n bytes of each rank of this host. */
 int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n);

@@ -24,6 +24,16 @@
     X("pack.rejects.written", "rejects.jsonl is there")                                            \
     X("pack.manifest.begin", "only the manifest is missing")                                       \
     X("pack.manifest.written", "the pack is whole, its lock still held")                           \
+    X("checkpoint.begin", "the folder for a checkpoint is made, under a temporary name")           \
+    X("checkpoint.copy", "memory for a copy of what is saved is looked for; failed: not there")    \
+    X("checkpoint.dataset", "one dataset of a rank's file is written")                             \
+    X("checkpoint.file.written", "HDF5 has closed a rank's file, nothing is synced")               \
+    X("checkpoint.file.synced", "a rank's file is on the disk")                                    \
+    X("checkpoint.manifest.begin", "all ranks' files are on the disk, the manifest is not")        \
+    X("checkpoint.manifest.written", "all is on the disk under a temporary name")                  \
+    X("checkpoint.renamed", "the checkpoint has its name")                                         \
+    X("checkpoint.prune.begin", "old checkpoints are about to be removed")                         \
+    X("checkpoint.prune.renamed", "one of them has lost its name, its files are there")            \
     X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
     X("model.piece", "a piece of a file of weights is written")                                    \
     X("model.written", "a model's directory is complete under its temporary name")

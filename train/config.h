@@ -70,7 +70,14 @@ typedef struct {
     struct {
         int64_t every_steps, every_minutes; /* 0: never */
         int64_t keep;
+        int64_t before_end_minutes; /* of the job; 0: never */
+        bool stop_on_error;
     } checkpoint;
+    struct {
+        bool wire_bf16; /* gradients between ranks; f32 */
+        bool overlap;   /* with computing */
+        double bucket_mb;
+    } comm;
     struct {
         int64_t every_steps;
     } log;

@@ -71,6 +71,13 @@ const lv_config_field lv_config_fields[] = {
     STORED("checkpoint.every_minutes", KIND_INT, checkpoint.every_minutes, MAY_DIFFER, "30",
            BOUNDS(0, 1e6)),
     STORED("checkpoint.keep", KIND_INT, checkpoint.keep, MAY_DIFFER, "3", BOUNDS(1, 1e6)),
+    STORED("checkpoint.before_end_minutes", KIND_INT, checkpoint.before_end_minutes, MAY_DIFFER,
+           "5", BOUNDS(0, 1e6)),
+    STORED("checkpoint.on_error", KIND_CHOICE, checkpoint.stop_on_error, MAY_DIFFER, "\"continue\"",
+           CHOICES("continue", "stop")),
+    STORED("comm.wire", KIND_CHOICE, comm.wire_bf16, MAY_DIFFER, "\"f32\"", CHOICES("f32", "bf16")),
+    STORED("comm.overlap", KIND_BOOL, comm.overlap, MAY_DIFFER, "true"),
+    STORED("comm.bucket_mb", KIND_REAL, comm.bucket_mb, MAY_DIFFER, "8", BOUNDS(0.001, 1024)),
     STORED("log.every_steps", KIND_INT, log.every_steps, MAY_DIFFER, "1",
            BOUNDS(1, LV_CONFIG_NO_MAX)),
 };

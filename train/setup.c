@@ -14,7 +14,8 @@
 
 static const int64_t READ_AHEAD_BYTES = 256 << 20;
 
-static int open_model(lv_llava **out, const lv_config *config, bool dry, bool copies)
+static int open_model(lv_llava **out, const lv_comm *comm, const lv_config *config, bool dry,
+                      bool copies)
 {
     const int layer = (int)config->model.vision_select_layer;
     lv_llava_options options = {
@@ -31,6 +32,9 @@ static int open_model(lv_llava **out, const lv_config *config, bool dry, bool co
         .recompute = config->train.recompute,
         .seed = (uint64_t)config->train.seed,
         .dry = dry,
+        .rank = comm->rank,
+        .n_ranks = comm->n_ranks,
+        .bucket_count = (int64_t)(config->comm.bucket_mb * (1 << 20)) / (int64_t)sizeof(lv_real),
         .copies = copies,
     };
     return lv_llava_open(out, &options);
@@ -38,7 +42,8 @@ static int open_model(lv_llava **out, const lv_config *config, bool dry, bool co
 
 int lv_setup_model(lv_llava **out, const lv_config *config)
 {
-    return open_model(out, config, false, false);
+    const lv_comm single = lv_comm_single();
+    return open_model(out, &single, config, false, false);
 }
 
 /* A projector file alone would lose whatever else was trained. */
@@ -103,9 +108,10 @@ static int open_data(lv_setup *setup, const lv_config *config)
     return rc;
 }
 
-static int open_model_here(lv_setup *setup, const lv_config *config)
+static int open_model_here(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
-    int rc = open_model(&setup->model, config, false, config->model.weights != LV_WEIGHTS_MAP);
+    int rc =
+        open_model(&setup->model, comm, config, false, config->model.weights != LV_WEIGHTS_MAP);
     return rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
 }
 
@@ -130,7 +136,7 @@ static int open_rest_here(lv_setup *setup, const lv_config *config)
 
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
-    int rc = lv_comm_agree(comm, open_model_here(setup, config));
+    int rc = lv_comm_agree(comm, open_model_here(setup, comm, config));
     if (rc < 0) {
         return rc;
     }
@@ -160,10 +166,12 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack)
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
-    int rc = open_model(&setup->model, config, true, config->model.weights != LV_WEIGHTS_MAP);
+    const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};
+    int rc =
+        open_model(&setup->model, &first, config, true, config->model.weights != LV_WEIGHTS_MAP);
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     *no_pack = missing_pack(&config->data.packs);
     if (rc == LV_OK && !*no_pack) {

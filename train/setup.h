@@ -37,11 +37,11 @@ typedef struct {
  *        are others */
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config);
 
-/* lv_setup_open_dry: for a plan, on one rank: a model without values, a dry tape, no optimiser; the
- * packs if they are there.
+/* lv_setup_open_dry: for a plan, by one process as the first of n_ranks, of which none owns more: a
+ * model without values, a dry tape, no optimiser; the packs if they are there.
  * out    no_pack: the first of data.packs that is not there, NULL if all are; the config's
  * fails  LV_ERR_CONFIG, LV_ERR_FORMAT, LV_ERR_IO, LV_ERR_MEMORY, as the run would */
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack);
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack);
 
 void lv_setup_close(lv_setup *setup);
 

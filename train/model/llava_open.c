@@ -326,6 +326,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (!err && options->n_trainable > 0) {
         err = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
     }
+    if (!err && options->n_ranks > 0) {
+        lv_params_share_set(model->params, options->rank, options->n_ranks, options->bucket_count);
+    }
     if (!err) {
         err = lv_params_allocate(model->params);
     }

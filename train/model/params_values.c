@@ -30,16 +30,32 @@ static int reserve(lv_params *params, lv_param *param)
     return LV_OK;
 }
 
+/* Of the flat elements [begin, begin+n), which are read in bf16, those that the rank owns. */
+static void put_masters(const lv_params *params, int64_t begin, const lv_real *values, int64_t n)
+{
+    const lv_shard *shard = params->shard;
+    for (int64_t k = lv_shard_bucket_of(shard, begin);
+         k < shard->n_buckets && shard->buckets[k].begin < begin + n; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        const int64_t from = piece->begin > begin ? piece->begin : begin;
+        const int64_t to = piece->end < begin + n ? piece->end : begin + n;
+        if (from < to) {
+            memcpy(lv_params_master(params, piece) + (from - piece->begin), values + (from - begin),
+                   (size_t)(to - from) * sizeof *values);
+        }
+    }
+}
+
 /* Elements [i, i+n) of a parameter, wherever it is kept. */
 static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
                 int64_t n)
 {
-    if (param->trainable) {
-        memcpy(params->flat_data + param->offset + i, values, (size_t)n * sizeof *values);
-    }
     if (param->tensor.dtype == LV_BF16) {
         lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
-    } else if (!param->trainable) {
+        if (param->trainable) {
+            put_masters(params, param->offset + i, values, n);
+        }
+    } else {
         memcpy((lv_real *)param->tensor.data + i, values, (size_t)n * sizeof *values);
     }
 }
@@ -154,8 +170,9 @@ int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
 lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
 {
     lv_tensor x = param->tensor;
-    if (param->trainable) {
-        x.data = params->flat_data + param->offset;
+    if (param->trainable && x.dtype == LV_BF16) {
+        LV_CHECK(params->n_ranks == 1, "%s: its master is shared out among ranks", param->name);
+        x.data = params->masters + param->offset;
         x.dtype = LV_F32;
     } else if (param->file_data) {
         x.data = (void *)(uintptr_t)param->file_data;
@@ -166,8 +183,11 @@ lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
 
 void lv_params_refresh(lv_params *params)
 {
-    if (params->flat_working) {
-        lv_convert_from_real(params->flat_working, LV_BF16, params->flat_data, params->flat_count);
+    const lv_shard *shard = params->shard;
+    for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        lv_convert_from_real(params->working + piece->begin, LV_BF16,
+                             lv_params_master(params, piece), piece->end - piece->begin);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "train/checkpoint.h"
 #include "train/output.h"
 
@@ -27,6 +28,18 @@ static int check_path(const char *path)
     }
     free(newest);
     free(checkpoints);
+    return rc;
+}
+
+static int read_config(lv_config *config, const char *checkpoint)
+{
+    cJSON *manifest = NULL;
+    int rc = lv_checkpoint_manifest(&manifest, checkpoint);
+    if (rc == LV_OK && lv_config_from_json(config, lv_json_find(manifest, "config")) < 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s/manifest.json: its \"config\": %s", checkpoint,
+                     lv_error_message());
+    }
+    cJSON_Delete(manifest);
     return rc;
 }
 
@@ -67,6 +80,7 @@ int lv_tool_export(int argc, char **argv)
         const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
         rc = check_path(checkpoint);
         rc = rc == LV_OK ? lv_checkpoint_verify(&single, checkpoint) : rc;
+        rc = rc == LV_OK ? read_config(&config, checkpoint) : rc;
         rc = rc == LV_OK ? lv_output_load(&model, &config, checkpoint) : rc;
         rc = rc == LV_OK ? lv_output_save(model, &config, dtype, out) : rc;
         lv_llava_close(&model);

@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
-#include "data/json.h"
 #include "train/checkpoint.h"
 #include "train/model/hf.h"
 #include "train/setup.h"
@@ -11,19 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int lv_output_load(lv_llava **model, lv_config *config, const char *checkpoint)
+int lv_output_load(lv_llava **model, const lv_config *config, const char *checkpoint)
 {
     const lv_comm single = lv_comm_single();
+    lv_config exact = *config;
     lv_train_state state;
-    cJSON *manifest = NULL;
-    int rc = lv_checkpoint_manifest(&manifest, checkpoint);
-    if (rc == LV_OK && lv_config_from_json(config, lv_json_find(manifest, "config")) < 0) {
-        rc = lv_fail(LV_ERR_FORMAT, "%s/manifest.json: its \"config\": %s", checkpoint,
-                     lv_error_message());
-    }
-    cJSON_Delete(manifest);
-    config->train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
-    rc = rc == LV_OK ? lv_setup_model(model, config) : rc;
+    exact.train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
+    int rc = lv_setup_model(model, &exact);
     return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,
                                             lv_llava_params(*model), NULL, NULL)
                        : rc;
@@ -52,22 +45,20 @@ static int save_projector(lv_llava *model, const char *run_dir)
     return rc;
 }
 
-int lv_output_write(const char *run_dir, const char *checkpoint)
+int lv_output_write(const lv_config *config, const char *checkpoint)
 {
     lv_llava *model = NULL;
-    lv_config config = {0};
-    char *out = lv_path("%s/model", run_dir);
-    int rc = lv_output_load(&model, &config, checkpoint);
+    char *out = lv_path("%s/model", config->run.dir);
+    int rc = lv_output_load(&model, config, checkpoint);
     if (rc == LV_OK) {
-        rc = config.train.output_full ? lv_output_save(model, &config, LV_F32, out)
-                                      : save_projector(model, run_dir);
+        rc = config->train.output_full ? lv_output_save(model, config, LV_F32, out)
+                                       : save_projector(model, config->run.dir);
     }
     if (rc < 0) {
         rc = lv_fail(rc, "%s (the run is finished: its last checkpoint, %s, is whole)",
                      lv_error_message(), checkpoint);
     }
     lv_llava_close(&model);
-    lv_config_free(&config);
     free(out);
     return rc;
 }

@@ -41,6 +41,7 @@ typedef struct {
     lv_train_state state;
     lv_saver *saver;
     lv_watchdog *watchdog;
+    char *resumed_dir;    /* the checkpoint that it went on from; NULL: none */
     int64_t resumed_step; /* -1: none */
     double flop_per_s;    /* of all ranks in bf16, as measured */
     double checkpoint_s;  /* when the last one was begun */
@@ -357,6 +358,7 @@ static int resume_from(trainer *t, const char *dir)
         return rc;
     }
     t->resumed_step = t->state.step;
+    t->resumed_dir = lv_path("%s", dir);
     if (t->comm->rank == 0) {
         printf("going on from %s%s\n", dir,
                t->state.step == t->schedule.n_steps ? ", the end of the run" : "");
@@ -490,8 +492,10 @@ static void print_plan(const trainer *t, const char *products)
  * training took given back. */
 static int write_output(const trainer *t)
 {
-    char *checkpoint = lv_checkpoint_path(t->config->run.dir, t->state.step);
-    int rc = t->comm->rank == 0 ? lv_output_write(t->config->run.dir, checkpoint) : LV_OK;
+    char *checkpoint = t->resumed_step == t->state.step
+                           ? lv_path("%s", t->resumed_dir)
+                           : lv_checkpoint_path(t->config->run.dir, t->state.step);
+    int rc = t->comm->rank == 0 ? lv_output_write(t->config, checkpoint) : LV_OK;
     free(checkpoint);
     return lv_comm_agree(t->comm, rc);
 }
@@ -566,9 +570,12 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
     lv_exchange_destroy(&t.exchange);
     lv_setup_close(&t.setup);
-    say(&t, LV_ACTIVITY_WRITING);
-    lv_progress_end();
-    rc = rc == LV_OK ? write_output(&t) : rc;
+    if (rc == LV_OK) {
+        say(&t, LV_ACTIVITY_WRITING);
+        lv_progress_end();
+        rc = write_output(&t);
+    }
+    free(t.resumed_dir);
     lv_watchdog_stop(&t.watchdog);
     lv_run_dir_unlock(t.lock);
     return rc;

@@ -2,6 +2,7 @@
 #include "train/exchange.h"
 
 #include "autograd/error.h"
+#include "data/thread.h"
 #include "train/activity.h"
 #include "train/comm_internal.h"
 #include "train/exchange_flight.h"
@@ -416,10 +417,9 @@ static int create_buffers(lv_exchange *x)
 
 static int start_thread(lv_exchange *x)
 {
-    int rc = pthread_create(&x->thread, NULL, thread_main, x);
-    x->threaded = rc == 0;
-    return rc == 0 ? LV_OK
-                   : lv_fail(LV_ERR_MEMORY, "no thread for communication: %s", strerror(rc));
+    int rc = lv_thread_start(&x->thread, thread_main, x);
+    x->threaded = rc == LV_OK;
+    return rc;
 }
 
 int lv_exchange_create(lv_exchange **out, const lv_comm *comm, lv_params *params,

@@ -49,21 +49,16 @@ while
 do :; done
 trap '' USR1
 
-case $status in
-0)
+# Not every launcher hands on the 75 of ranks that were told to stop: MPICH's mpirun ends with 0, srun
+# with how it killed the last of them. If the run was in fact done, the next turn finds that out.
+if [ "$status" -eq 0 ] && ! $told_to_stop; then
     say "done"
     rm -f "$notes"
     exit 0
-    ;;
-75) ;;
-*)
-    # Of ranks that end one after the other the launcher may report how it ended the last.
-    if ! $told_to_stop || [ "$status" -le 128 ]; then
-        say "failed with status $status: not requeued; the same sbatch goes on from the last checkpoint"
-        exit "$status"
-    fi
-    ;;
-esac
+elif [ "$status" -ne 75 ] && ! { $told_to_stop && { [ "$status" -eq 0 ] || [ "$status" -gt 128 ]; }; }; then
+    say "failed with status $status: not requeued; the same sbatch goes on from the last checkpoint"
+    exit "$status"
+fi
 
 after=$(newest_checkpoint)
 fruitless=0

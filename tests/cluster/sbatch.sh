@@ -46,7 +46,8 @@ case $ENDS in
 stopped) checkpoint && exit 75 ;;
 stuck) exit 75 ;;
 stopped-killed) checkpoint && kill -KILL $$ ;;
-finished) exit 0 ;;
+stopped-0) checkpoint && exit 0 ;;
+failed) exit 1 ;;
 esac
 SCRIPT
 export STAND_IN_DIR=$work PATH=$work/bin:$PATH SLURM_SUBMIT_DIR=$LLAVA_TEST_SOURCE \
@@ -79,11 +80,12 @@ check "a wrong config is not requeued" turn 2 2 ''
 check "a run that is killed unasked is not requeued" turn killed 137 ''
 check "a run that stops with a checkpoint is requeued" turn stopped 0 'requeue 7'
 check "also if the launcher kills what is left of it" turn stopped-killed 0 'requeue 7'
+check "also if the launcher ends with 0" turn stopped-0 0 'requeue 7'
 check "a turn without a new checkpoint is requeued once" turn stuck 0 'requeue 7'
 check "but not twice in a row" turn stuck 1 ''
 check "a turn that gets on" turn stopped 0 'requeue 7'
 check "begins the count anew" turn stuck 0 'requeue 7'
-check "a run that is done although it was told to stop ends the job" turn finished 0 ''
+check "a run that fails when it is told to stop is not requeued" turn failed 1 ''
 no_requeue() { SCONTROL_STATUS=1 turn stopped 75 'requeue 7'; }
 check "where Slurm does not requeue the job ends with 75" no_requeue
 

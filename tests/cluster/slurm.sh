@@ -21,22 +21,20 @@ slurm=$work/slurm
 export SLURM_CONF=$slurm/slurm.conf
 node=$(uname -n | cut -d. -f1)
 node=${node:-localhost}
-daemons=()
 
-# Daemons by the ids that they wrote, and a job's processes by the run directories in their words.
+# Jobs first, then the daemons by the ids that they wrote.
 stop_slurm() {
     scancel --user root 2>/dev/null
     for _ in $(seq 100); do
         [ -z "$(squeue --noheader 2>/dev/null)" ] && break
         sleep 0.1
     done
-    local name
-    for name in "${daemons[@]}"; do
-        kill "$(cat "$slurm/$name.pid" 2>/dev/null)" 2>/dev/null
-    done
-    for name in "${daemons[@]}"; do
+    local name pid
+    for name in slurmd slurmctld munged; do
+        pid=$(cat "$slurm/$name.pid" 2>/dev/null) || continue # it was not started
+        kill "$pid"
         for _ in $(seq 100); do
-            kill -0 "$(cat "$slurm/$name.pid" 2>/dev/null)" 2>/dev/null || break
+            kill -0 "$pid" 2>/dev/null || break
             sleep 0.1
         done
     done
@@ -87,12 +85,7 @@ PartitionName=test Nodes=$node Default=YES MaxTime=INFINITE State=UP
 END
     munged --force --socket="$slurm/munge.socket" --key-file="$slurm/munge.key" \
         --pid-file="$slurm/munged.pid" --log-file="$slurm/munged.log" \
-        --seed-file="$slurm/munge.seed" || return 1
-    daemons+=(munged)
-    slurmctld -c || return 1
-    daemons+=(slurmctld)
-    slurmd || return 1
-    daemons+=(slurmd)
+        --seed-file="$slurm/munge.seed" && slurmctld -c && slurmd || return 1
     for _ in $(seq 100); do
         [ "$(sinfo --noheader -o %T 2>/dev/null)" = idle ] && return 0
         sleep 0.2

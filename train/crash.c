@@ -147,9 +147,12 @@ void lv_crash_catch(void)
     const stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_sigaction = last_words, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     struct sigaction before;
+    stack_t stack_before;
     sigemptyset(&action.sa_mask);
     preload();
-    sigaltstack(&alternate, NULL);
+    if (sigaltstack(NULL, &stack_before) == 0 && stack_before.ss_flags & SS_DISABLE) {
+        sigaltstack(&alternate, NULL);
+    }
     for (size_t i = 0; i < N_FATAL; i++) {
         if (sigaction(fatal[i].number, NULL, &before) == 0 && before.sa_handler == SIG_DFL) {
             sigaction(fatal[i].number, &action, NULL);

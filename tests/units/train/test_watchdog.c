@@ -470,7 +470,6 @@ static void *sleep_on(void *context)
 {
     int *end = context;
     char byte;
-    lv_crash_catch();
     return read(*end, &byte, 1) < 0 ? context : NULL;
 }
 

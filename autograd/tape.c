@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/pointwise.h"
+#include "autograd/pulse.h"
 #include "autograd/tape_internal.h"
 
 #include <stdlib.h>
@@ -130,6 +131,7 @@ lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64
     lv_tensor *x = lv_tape_view(tape, NULL, dtype, n_dims, shape);
     x->data = take_block(tape, data_bytes(x));
     x->data_owned = true;
+    lv_pulse_beat();
     return x;
 }
 
@@ -299,6 +301,7 @@ void lv_tape_backward_to(lv_tape *tape, lv_record *last)
         lv_tensor *out = record->node.out;
         if (out->grad_begun) { /* if not, nothing that was asked for depends on it */
             record->node.op->backward(tape, &record->node);
+            lv_pulse_beat();
         }
         count_uses(tape, record, -1);
         if (tape_owns_grad(out) && out->grad) {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Named moments at which a test can have the program killed or an operation fail. They do nothing
- * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full, which is about the n-th
- * passing (from 1, the default; every process counts its own):
- *   kill   the process ends by SIGKILL, with nothing flushed
- *   error  the operation that the point stands for fails as on an I/O error
- *   full   the same as on a full disk
+ * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full|stall, which is about the
+ * n-th passing (from 1, the default; every process counts its own): kill   the process ends by
+ * SIGKILL, with nothing flushed error  the operation that the point stands for fails as on an I/O
+ * error full   the same as on a full disk stall  nothing goes on from there
  */
 #ifndef LV_DATA_FAIL_POINT_H
 #define LV_DATA_FAIL_POINT_H
@@ -35,6 +34,7 @@
     X("checkpoint.prune.begin", "old checkpoints are about to be removed")                         \
     X("checkpoint.prune.renamed", "one of them has lost its name, its files are there")            \
     X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
+    X("batch.begin", "a micro-batch is about to be read")                                          \
     X("model.piece", "a piece of a file of weights is written")                                    \
     X("model.written", "a model's directory is complete under its temporary name")
 

@@ -29,17 +29,19 @@ static inline lv_comm lv_comm_single(void)
  * ranks? It leaves variables in the environment. */
 bool lv_comm_launched(void);
 
-/* lv_comm_start: MPI_Init, and from here on LV_CHECK ends the job on all ranks; without a launcher
- * a single rank, which needs no MPI and is spared the time that it takes to start. */
+/* lv_comm_start: MPI_Init, and from here on LV_CHECK ends the job on all ranks, and a fatal signal
+ * is told of (train/crash.h); without a launcher a single rank, which needs no MPI and is spared
+ * the time that it takes to start. */
 int lv_comm_start(lv_comm *comm);
 void lv_comm_stop(lv_comm *comm);
 
-/* lv_comm_abort: end the job on all ranks at once, with exit status 1; for when MPI itself failed
- * and the others may be waiting. */
+/* lv_comm_abort: end the job on all ranks at once, with exit status 1; for when MPI itself failed,
+ * or one rank alone, and the others may be waiting. Told is what happened before. */
 _Noreturn void lv_comm_abort(void);
 
 /* lv_comm_agree: the end of a phase that may have failed on some ranks. If all pass LV_OK, LV_OK;
- * otherwise every rank gets the code and the message of the lowest rank that failed. */
+ * otherwise every rank gets the code and the message of the lowest rank that failed, "rank 3 on
+ * node07: ..." unless all of them did. */
 int lv_comm_agree(const lv_comm *comm, int rc);
 
 /* Sums and largest values over ranks, in place; the same bits on all. */

@@ -77,6 +77,8 @@ typedef struct {
         bool wire_bf16; /* gradients between ranks; f32 */
         bool overlap;   /* with computing */
         double bucket_mb;
+        double stall_minutes; /* 0: never */
+        bool stop_on_stall;
     } comm;
     struct {
         int64_t every_steps;

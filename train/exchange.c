@@ -2,6 +2,7 @@
 #include "train/exchange.h"
 
 #include "autograd/error.h"
+#include "train/activity.h"
 #include "train/comm_internal.h"
 #include "train/exchange_flight.h"
 #include "train/progress.h"
@@ -118,6 +119,9 @@ static int move_all(lv_exchange *x)
     int rc = LV_OK;
     while (rc == LV_OK && !is_over(x)) {
         rc = move_on(x, &happened);
+        if (happened) {
+            lv_activity_progress();
+        }
     }
     return rc;
 }
@@ -202,11 +206,13 @@ static int wait_for(lv_exchange *x, int64_t n)
     }
     const double begin_s = lv_clock_s();
     int rc = LV_OK;
+    lv_activity_wait_begin();
     if (x->threaded) {
         pthread_mutex_lock(&x->lock);
         atomic_store(&x->awaited, true);
         while (x->moving && atomic_load(&x->n_landed) < n) {
             pthread_cond_wait(&x->changed, &x->lock);
+            lv_activity_progress();
         }
         atomic_store(&x->awaited, false);
         rc = x->rc < 0 ? lv_fail(x->rc, "%s", x->message) : LV_OK;
@@ -214,6 +220,7 @@ static int wait_for(lv_exchange *x, int64_t n)
     } else {
         rc = move_all(x);
     }
+    lv_activity_wait_end();
     x->waited_s += lv_clock_s() - begin_s;
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "autograd/kernels/parallel.h"
 #include "data/file.h"
 #include "optim/clip.h"
+#include "train/activity.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_save.h"
 #include "train/compute.h"
@@ -19,6 +20,7 @@
 #include "train/setup.h"
 #include "train/stop.h"
 #include "train/validate.h"
+#include "train/watchdog.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -38,6 +40,7 @@ typedef struct {
     lv_schedule schedule;
     lv_train_state state;
     lv_saver *saver;
+    lv_watchdog *watchdog;
     int64_t resumed_step; /* -1: none */
     double flop_per_s;    /* of all ranks in bf16, as measured */
     double checkpoint_s;  /* when the last one was begun */
@@ -73,7 +76,9 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
         double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(t->setup.tape);
+        lv_activity_begin(LV_ACTIVITY_READING);
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
+        lv_activity_begin(LV_ACTIVITY_COMPUTING);
         *wait_s += waited_s;
         rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
                                               lv_llava_config_of(model)->text.vocab_size)
@@ -150,10 +155,13 @@ static int run_step(trainer *t, bool *stop, bool *save)
     double sums[N_SUMS] = {0}, maxima[N_MAXIMA] = {0};
     lv_step_head head;
     double begin_s = lv_clock_s();
+    lv_activity_step_set(t->state.step + 1);
+    lv_activity_begin(LV_ACTIVITY_READING);
     int rc = lv_comm_agree(t->comm, lv_loader_next_step(t->loader, &head));
     if (rc < 0 || t->state.step == t->schedule.n_steps) {
         return rc;
     }
+    lv_activity_begin(LV_ACTIVITY_COMPUTING);
     lv_params_grad_begin(params);
     rc = run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]);
     lv_params_grad_end(params);
@@ -186,10 +194,11 @@ static int run_step(trainer *t, bool *stop, bool *save)
 /* ---- between steps ---- */
 
 /* What may take more than a moment is said before it is done. */
-static void say(const trainer *t, const char *what)
+static void say(const trainer *t, lv_activity what)
 {
+    lv_activity_begin(what);
     if (t->comm->rank == 0) {
-        lv_progress_show(false, "%s", what);
+        lv_progress_show(false, "%s", lv_activity_words(&(lv_activity_state){.what = what}));
     }
 }
 
@@ -217,7 +226,7 @@ static int compare_weights(const trainer *t)
 static int save_checkpoint(trainer *t, bool last)
 {
     lv_run_identity identity = identity_of(t);
-    say(t, "writing a checkpoint");
+    say(t, LV_ACTIVITY_SAVING);
     t->checkpoint_s = lv_clock_s();
     int rc = compare_weights(t);
     rc = rc < 0 ? rc
@@ -236,6 +245,7 @@ static int validate(trainer *t)
     if (rc < 0) {
         return rc;
     }
+    lv_activity_begin(LV_ACTIVITY_VALIDATING);
     rc = lv_validate(&loss, &n_supervised, t->setup.model, t->setup.tape, t->comm, &options);
     if (rc == LV_OK && t->metrics) {
         rc = lv_metrics_validation(t->metrics, t->state.step, loss, n_supervised,
@@ -486,6 +496,14 @@ static int write_output(const trainer *t)
     return lv_comm_agree(t->comm, rc);
 }
 
+static int start_watchdog(trainer *t)
+{
+    const lv_watchdog_options options = {.run_dir = t->config->run.dir,
+                                         .limit_s = 60 * t->config->comm.stall_minutes,
+                                         .stop = t->config->comm.stop_on_stall};
+    return lv_watchdog_start(&t->watchdog, t->comm, &options);
+}
+
 static int begin(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
@@ -500,10 +518,11 @@ static int begin(trainer *t, const char *how)
         rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
     }
     rc = lv_comm_agree(t->comm, rc);
+    rc = rc == LV_OK ? start_watchdog(t) : rc;
     if (rc < 0) {
         return rc;
     }
-    say(t, "loading the model and the packs");
+    say(t, LV_ACTIVITY_LOADING);
     rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
@@ -547,9 +566,10 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
     lv_exchange_destroy(&t.exchange);
     lv_setup_close(&t.setup);
-    say(&t, "writing the output");
+    say(&t, LV_ACTIVITY_WRITING);
     lv_progress_end();
     rc = rc == LV_OK ? write_output(&t) : rc;
+    lv_watchdog_stop(&t.watchdog);
     lv_run_dir_unlock(t.lock);
     return rc;
 }

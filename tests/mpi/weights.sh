@@ -149,10 +149,12 @@ files_are_cut() { # in the middle of a run that has copied them
         --set model.vision_tower="$work/cut/vision_tower" \
         --set model.language_model="$work/cut/language_model"
     truncate -s 5000 "$work"/cut/*/model.safetensors
-    ! grep "$last" "$work/through/metrics.jsonl" && wait "$launcher" &&
-        grep "$last" "$work/through/metrics.jsonl"
+    grep "$last" "$work/through/metrics.jsonl" && return 1 # too late
+    wait "$launcher" # the output is written from the files
+    tail -n 5 "$work/through.log"
+    grep "$last" "$work/through/metrics.jsonl"
 }
-check "a run that has copies does not miss the files" files_are_cut
+check "the steps of a run that has copies do not miss the files" files_are_cut
 
 # ---- failures ----
 # One of two ranks fails while it copies: both end, and the failure is told once.
@@ -165,7 +167,7 @@ fails_together() {
 check "a rank that cannot read ends the job with its message" fails_together
 
 # ---- ranks that agree ----
-# Two directories, the same names: a rank works in each.
+# Two directories with the same names: a rank works in each, and finds other files by the same path.
 mkdir -p "$work/here" "$work/there"
 for dir in here there; do
     cp -r "$work/init" "$work/captions" "$work/questions" "$work/$dir/"
@@ -180,8 +182,9 @@ host=$(hostname)
 # in_both STAGE: on two ranks, each with the files of its directory.
 in_both() {
     local command=("$LLAVA" train "$work/stage$1.json" --set run.dir="$work/both"
-        --set model.vision_tower=init/vision_tower --set model.language_model=init/language_model
-        --set "data.packs=[\"$([ "$1" = 1 ] && echo captions || echo questions)\"]"
+        --set model.vision_tower=/proc/self/cwd/init/vision_tower
+        --set model.language_model=/proc/self/cwd/init/language_model
+        --set "data.packs=[\"/proc/self/cwd/$([ "$1" = 1 ] && echo captions || echo questions)\"]"
         --set train.max_steps=2)
     rm -rf "$work/both"
     mpirun -n 1 -wdir "$work/here" "${command[@]}" : -n 1 -wdir "$work/there" "${command[@]}"

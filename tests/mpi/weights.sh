@@ -159,7 +159,7 @@ check "the steps of a run that has copies do not miss the files" files_are_cut
 # ---- failures ----
 # One of two ranks fails while it copies: both end, and the failure is told once.
 fails_together() {
-    refused 1 'llava train: rank 1: fail point weights.piece' mpirun -n 1 "$LLAVA" train \
+    refused 1 'llava train: rank 1 on [^:]*: fail point weights.piece' mpirun -n 1 "$LLAVA" train \
         "$work/stage1.json" --set run.dir="$work/failed" --set model.weights=copy-per-node : \
         -n 1 env LLAVA_FAIL_POINT=weights.piece:2=error "$LLAVA" train "$work/stage1.json" \
         --set run.dir="$work/failed" --set model.weights=copy-per-node

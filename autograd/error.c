@@ -63,6 +63,11 @@ void lv_rank_label_set(const char *label)
     snprintf(rank_label, sizeof rank_label, "%s", label);
 }
 
+const char *lv_rank_label(void)
+{
+    return rank_label;
+}
+
 _Noreturn void lv_check_failed(const char *file, int line, const char *cond, const char *fmt, ...)
 {
     va_list args;

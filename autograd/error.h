@@ -39,8 +39,10 @@ const char *lv_error_message(void);
 
 /* lv_abort_hook_set: what LV_CHECK calls after printing (MPI_Abort in a job); default abort(). */
 void lv_abort_hook_set(void (*hook)(void));
-/* lv_rank_label_set: shown before a message of LV_CHECK, "rank 3 on host n07"; copied. */
+/* lv_rank_label_set: shown before a message of LV_CHECK, "rank 3 on node07"; copied.
+ * lv_rank_label: what was set, "" if nothing was; safe in a signal handler. */
 void lv_rank_label_set(const char *label);
+const char *lv_rank_label(void);
 
 _Noreturn void lv_check_failed(const char *file, int line, const char *cond, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

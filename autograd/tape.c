@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/pointwise.h"
+#include "autograd/pulse.h"
 #include "autograd/tape_internal.h"
 
 #include <stdlib.h>
@@ -25,8 +26,9 @@ struct lv_tape {
     lv_record *last;
     lv_free_block *blocks;
     lv_dtype dtype;
-    bool recording, dry;
+    bool recording, dry, counting;
     double flop;
+    lv_tape_owner owner;
 };
 
 int lv_tape_create(lv_tape **out, size_t limit_bytes)
@@ -41,7 +43,7 @@ int lv_tape_create(lv_tape **out, size_t limit_bytes)
         return status;
     }
     tape->base = lv_arena_alloc(tape->arena, 0);
-    tape->recording = true;
+    tape->recording = tape->counting = true;
     *out = tape;
     return 0;
 }
@@ -129,6 +131,7 @@ lv_tensor *lv_tape_tensor(lv_tape *tape, lv_dtype dtype, int n_dims, const int64
     lv_tensor *x = lv_tape_view(tape, NULL, dtype, n_dims, shape);
     x->data = take_block(tape, data_bytes(x));
     x->data_owned = true;
+    lv_pulse_beat();
     return x;
 }
 
@@ -160,6 +163,32 @@ bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in)
     return false;
 }
 
+/* Of parameters: how many records are left that will add to their gradients. */
+static void count_uses(const lv_tape *tape, const lv_record *record, int by)
+{
+    for (int i = 0; tape->counting && i < record->node.n_in; i++) {
+        lv_tensor *x = record->node.in[i];
+        if (x && x->is_param && x->requires_grad) {
+            x->n_uses += by;
+            if (x->n_uses == 0 && tape->owner.grad_done) {
+                tape->owner.grad_done(tape->owner.context, x);
+            }
+        }
+    }
+}
+
+void lv_tape_owner_set(lv_tape *tape, const lv_tape_owner *owner)
+{
+    tape->owner = *owner;
+}
+
+void lv_tape_await(const lv_tape *tape, const lv_tensor *x)
+{
+    if (x && x->is_param && x->requires_grad && tape->owner.await) {
+        tape->owner.await(tape->owner.context, x);
+    }
+}
+
 void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in,
                            lv_tensor *const *in, const void *saved)
 {
@@ -168,6 +197,7 @@ void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n
     *record = (lv_record){.node = {.op = op, .out = out, .n_in = n_in, .saved = saved},
                           .previous = tape->last};
     memcpy(record->node.in, in, (size_t)n_in * sizeof *in);
+    count_uses(tape, record, 1);
     unsigned needs = op->needs ? op->needs(&record->node) : ~0u;
     for (int i = 0; i < n_in; i++) {
         if (in[i] && (needs & LV_NEEDS_IN(i))) {
@@ -271,7 +301,9 @@ void lv_tape_backward_to(lv_tape *tape, lv_record *last)
         lv_tensor *out = record->node.out;
         if (out->grad_begun) { /* if not, nothing that was asked for depends on it */
             record->node.op->backward(tape, &record->node);
+            lv_pulse_beat();
         }
+        count_uses(tape, record, -1);
         if (tape_owns_grad(out) && out->grad) {
             give_grad_back(tape, out);
         }
@@ -283,6 +315,9 @@ void lv_backward(lv_tape *tape, lv_tensor *loss)
     LV_CHECK(lv_tensor_count(loss) == 1, "backward from %lld elements, not from one",
              (long long)lv_tensor_count(loss));
     if (!loss->requires_grad) {
+        for (const lv_record *record = tape->last; record; record = record->previous) {
+            count_uses(tape, record, -1);
+        }
         lv_tape_forget(tape, NULL);
         return;
     }
@@ -352,6 +387,13 @@ lv_record *lv_tape_last(const lv_tape *tape)
 void lv_tape_forget(lv_tape *tape, lv_record *last)
 {
     tape->last = last;
+}
+
+bool lv_tape_counting_set(lv_tape *tape, bool counting)
+{
+    bool before = tape->counting;
+    tape->counting = counting;
+    return before;
 }
 
 lv_dtype lv_tape_dtype(const lv_tape *tape)

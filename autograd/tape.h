@@ -118,6 +118,20 @@ bool lv_tape_is_dry(const lv_tape *tape);
 void lv_tape_count_flop(lv_tape *tape, double flop);
 double lv_tape_flop(const lv_tape *tape);
 
+/* What the owner of a tape's parameters, who shares them with others, wants to know of them. */
+typedef struct {
+    /* x is about to be read: returns when its values are there; may be NULL */
+    void (*await)(void *context, const lv_tensor *x);
+    /* the gradient of x will not change any more in this backward pass; may be NULL */
+    void (*grad_done)(void *context, const lv_tensor *x);
+    void *context;
+} lv_tape_owner;
+void lv_tape_owner_set(lv_tape *tape, const lv_tape_owner *owner);
+
+/* lv_tape_await: the data of x, which may be a parameter, are about to be read. Every op that reads
+ * a parameter says so. */
+void lv_tape_await(const lv_tape *tape, const lv_tensor *x);
+
 /* lv_backward: gradients of everything that loss depends on, from dloss/dloss = 1. May be called
  * once for what was recorded; a parameter's gradient is added to, or written if it has not begun.
  * in     loss: one element */

@@ -21,7 +21,8 @@ lv_tensor *lv_tape_move_down(lv_tape *tape, size_t mark, lv_tensor *x);
 typedef struct lv_record lv_record;
 lv_record *lv_tape_last(const lv_tape *tape);
 
-/* lv_tape_forget: drop what was recorded after last. */
+/* lv_tape_forget: drop what was recorded after last. It is to be recorded once more, and counts as
+ * a use of its parameters until then. */
 void lv_tape_forget(lv_tape *tape, lv_record *last);
 
 /* lv_tape_overwrite: a new activation in the memory of x, whose data are not to be read afterwards:
@@ -33,6 +34,10 @@ lv_tensor *lv_tape_overwrite(lv_tape *tape, lv_tensor *x);
  * value before */
 typedef struct lv_free_block lv_free_block;
 lv_free_block *lv_tape_blocks_set(lv_tape *tape, lv_free_block *blocks);
+
+/* lv_tape_counting_set: false while what was forgotten is recorded again. returns the value before
+ */
+bool lv_tape_counting_set(lv_tape *tape, bool counting);
 
 /* lv_tape_backward_to: run and drop what was recorded after last, from the newest on. */
 void lv_tape_backward_to(lv_tape *tape, lv_record *last);

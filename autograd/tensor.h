@@ -33,6 +33,7 @@ typedef struct {
     bool grad_lent;   /* grad belongs to someone else's walk: never taken back by this one */
     bool data_owned;  /* data is the tape's alone: it may be used again */
     bool data_needed; /* a backward pass reads data */
+    int n_uses;       /* of a parameter: inputs of records whose backward pass is to come */
 } lv_tensor;
 
 size_t lv_dtype_bytes(lv_dtype dtype);

@@ -9,10 +9,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char VARIABLE[] = "LLAVA_FAIL_POINT";
 
-typedef enum { INVALID, KILL, ERROR, FULL } action;
+typedef enum { INVALID, KILL, ERROR, FULL, STALL } action;
 
 typedef struct {
     const char *name; /* NULL: none is wanted */
@@ -55,6 +56,7 @@ static void read_environment(void)
     wanted.what = strcmp(rest, "=kill") == 0    ? KILL
                   : strcmp(rest, "=error") == 0 ? ERROR
                   : strcmp(rest, "=full") == 0  ? FULL
+                  : strcmp(rest, "=stall") == 0 ? STALL
                                                 : INVALID;
     if (!wanted.name || wanted.nth < 1) {
         wanted = (wish){.name = text, .what = INVALID};
@@ -70,7 +72,7 @@ int lv_fail_point(const char *name)
     LV_CHECK(find(name, strlen(name)), "%s is not in the list of fail points", name);
     if (wanted.what == INVALID) {
         return lv_fail(LV_ERR_CONFIG,
-                       "%s=%s: expected name[:n]=kill|error|full, the name one of those in "
+                       "%s=%s: expected name[:n]=kill|error|full|stall, the name one of those in "
                        "data/fail_point.h",
                        VARIABLE, getenv(VARIABLE));
     }
@@ -85,6 +87,9 @@ int lv_fail_point(const char *name)
     }
     if (wanted.what == KILL) {
         raise(SIGKILL);
+    }
+    while (wanted.what == STALL) {
+        pause();
     }
     errno = wanted.what == FULL ? ENOSPC : EIO;
     return lv_fail_errno(LV_ERR_IO, "fail point %s", name);

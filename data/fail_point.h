@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Named moments at which a test can have the program killed or an operation fail. They do nothing
- * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full, which is about the n-th
- * passing (from 1, the default; every process counts its own):
- *   kill   the process ends by SIGKILL, with nothing flushed
- *   error  the operation that the point stands for fails as on an I/O error
- *   full   the same as on a full disk
+ * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full|stall, which is about the
+ * n-th passing (from 1, the default; every process counts its own): kill   the process ends by
+ * SIGKILL, with nothing flushed error  the operation that the point stands for fails as on an I/O
+ * error full   the same as on a full disk stall  nothing goes on from there
  */
 #ifndef LV_DATA_FAIL_POINT_H
 #define LV_DATA_FAIL_POINT_H
@@ -24,6 +23,18 @@
     X("pack.rejects.written", "rejects.jsonl is there")                                            \
     X("pack.manifest.begin", "only the manifest is missing")                                       \
     X("pack.manifest.written", "the pack is whole, its lock still held")                           \
+    X("checkpoint.begin", "the folder for a checkpoint is made, under a temporary name")           \
+    X("checkpoint.copy", "memory for a copy of what is saved is looked for; failed: not there")    \
+    X("checkpoint.dataset", "one dataset of a rank's file is written")                             \
+    X("checkpoint.file.written", "HDF5 has closed a rank's file, nothing is synced")               \
+    X("checkpoint.file.synced", "a rank's file is on the disk")                                    \
+    X("checkpoint.manifest.begin", "all ranks' files are on the disk, the manifest is not")        \
+    X("checkpoint.manifest.written", "all is on the disk under a temporary name")                  \
+    X("checkpoint.renamed", "the checkpoint has its name")                                         \
+    X("checkpoint.prune.begin", "old checkpoints are about to be removed")                         \
+    X("checkpoint.prune.renamed", "one of them has lost its name, its files are there")            \
+    X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
+    X("batch.begin", "a micro-batch is about to be read")                                          \
     X("model.piece", "a piece of a file of weights is written")                                    \
     X("model.written", "a model's directory is complete under its temporary name")
 

@@ -308,11 +308,35 @@ int lv_file_map_open(lv_file_map *out, const char *path)
         return lv_fail(LV_ERR_IO, "%s: an empty file", path);
     }
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    close(fd);
     if (data == MAP_FAILED) {
-        return lv_fail_errno(LV_ERR_IO, "%s: mapping", path);
+        int rc = lv_fail_errno(LV_ERR_IO, "%s: mapping", path);
+        close(fd);
+        return rc;
     }
-    *out = (lv_file_map){.data = data, .n_bytes = (size_t)st.st_size};
+    *out = (lv_file_map){.data = data, .n_bytes = (size_t)st.st_size, .fd = fd};
+    return LV_OK;
+}
+
+int lv_file_map_read(const lv_file_map *map, void *out, const void *data, size_t n,
+                     const char *path)
+{
+    off_t at = (off_t)((const uint8_t *)data - map->data);
+    LV_CHECK((size_t)at <= map->n_bytes && n <= map->n_bytes - (size_t)at,
+             "%zu bytes at %lld of %s", n, (long long)at, path);
+    for (size_t got = 0; got < n;) {
+        ssize_t done = pread(map->fd, (char *)out + got, n - got, at + (off_t)got);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
+            return lv_fail_errno(LV_ERR_IO, "%s: reading", path);
+        }
+        if (done == 0) {
+            return lv_fail(LV_ERR_IO, "%s: it had %zu bytes, and was cut short while in use", path,
+                           map->n_bytes);
+        }
+        got += (size_t)done;
+    }
     return LV_OK;
 }
 
@@ -320,6 +344,7 @@ void lv_file_map_close(lv_file_map *map)
 {
     if (map->data) {
         munmap((void *)(uintptr_t)map->data, map->n_bytes);
+        close(map->fd);
     }
     *map = (lv_file_map){0};
 }

@@ -66,8 +66,14 @@ int lv_dir_remove(const char *path);
 typedef struct {
     const uint8_t *data; /* read-only, shared with every process that maps the file */
     size_t n_bytes;
+    int fd;
 } lv_file_map;
 int lv_file_map_open(lv_file_map *out, const char *path);
+
+/* lv_file_map_read: the n bytes at data, which lies in the map, read from the file: where a page of
+ * the map that cannot be read ends the process, this is a failure. */
+int lv_file_map_read(const lv_file_map *map, void *out, const void *data, size_t n,
+                     const char *path);
 void lv_file_map_close(lv_file_map *map);
 
 /* lv_path: printf into a new string; free() it. Ends the job when memory is out. */

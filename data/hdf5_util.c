@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int n_waiting; /* threads, for the lock */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* Set once a file could not be written: HDF5 may have kept it open, would flush it at exit, and can
@@ -36,7 +38,9 @@ static void begin(void)
 void lv_h5_lock(void)
 {
     pthread_once(&once, begin);
+    atomic_fetch_add(&n_waiting, 1);
     LV_CHECK(pthread_mutex_lock(&lock) == 0, "the HDF5 lock");
+    atomic_fetch_sub(&n_waiting, 1);
     /* HDF5 prints its error stack unless told otherwise, in each thread that uses it. */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
@@ -44,6 +48,16 @@ void lv_h5_lock(void)
 void lv_h5_unlock(void)
 {
     LV_CHECK(pthread_mutex_unlock(&lock) == 0, "the HDF5 lock");
+}
+
+void lv_h5_pause(void)
+{
+    static const struct timespec a_moment = {.tv_nsec = 200000}; /* to wake up in */
+    lv_h5_unlock();
+    if (atomic_load(&n_waiting) > 0) {
+        nanosleep(&a_moment, NULL);
+    }
+    lv_h5_lock();
 }
 
 enum { REASON_BYTES = 256 };

@@ -15,6 +15,10 @@
 void lv_h5_lock(void);
 void lv_h5_unlock(void);
 
+/* lv_h5_pause: between two of many long calls: threads that wait for the lock get it meanwhile. (A
+ * mutex alone would mostly go back to the thread that has just let it go.) */
+void lv_h5_pause(void);
+
 /* lv_h5_fail: as lv_fail, with HDF5's innermost reason behind the text. returns code. */
 int lv_h5_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

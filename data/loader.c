@@ -7,9 +7,9 @@
 #include "data/loader.h"
 
 #include "autograd/error.h"
+#include "data/thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -231,25 +231,14 @@ static void *work(void *context)
     return NULL;
 }
 
-/* Signals are the main thread's, but for those that a thread's own mistake raises. */
 static int start_threads(lv_loader *loader)
 {
-    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    sigset_t blocked, before;
-    sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        sigdelset(&blocked, own[i]);
-    }
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    int error = 0;
-    while (error == 0 && loader->n_threads < loader->options.n_workers) {
-        error = pthread_create(&loader->threads[loader->n_threads], NULL, work, loader);
-        loader->n_threads += error == 0;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) {
-        return lv_fail(LV_ERR_MEMORY, "cannot start %d loader threads (data.workers): %s",
-                       loader->options.n_workers, strerror(error));
+    while (loader->n_threads < loader->options.n_workers) {
+        int rc = lv_thread_start(&loader->threads[loader->n_threads], work, loader);
+        if (rc < 0) {
+            return lv_fail_within("%d loader threads (data.workers)", loader->options.n_workers);
+        }
+        loader->n_threads++;
     }
     return LV_OK;
 }

@@ -82,13 +82,14 @@ int lv_manifest_add_file(cJSON *root, const char *directory, const char *name)
     return rc < 0 ? rc : lv_manifest_add_entry(root, name, n_bytes, crc);
 }
 
-static int check_file(const cJSON *entry, const char *directory, int64_t want_bytes)
+static int check_file(const cJSON *entry, const char *directory)
 {
-    int64_t n_bytes = 0;
+    int64_t n_bytes = 0, want_bytes = 0;
     uint32_t crc = 0;
     const char *want_crc = NULL;
     char crc_text[CRC_TEXT_BYTES];
-    if (lv_json_string(entry, "crc32", true, &want_crc) < 0) {
+    if (lv_json_int(entry, "bytes", true, &want_bytes) < 0 ||
+        lv_json_string(entry, "crc32", true, &want_crc) < 0) {
         return lv_fail_within("%s: manifest entry \"%s\"", directory, entry->string);
     }
     char *path = lv_path("%s/%s", directory, entry->string);
@@ -103,6 +104,13 @@ static int check_file(const cJSON *entry, const char *directory, int64_t want_by
     }
     free(path);
     return rc;
+}
+
+int lv_manifest_check_file(const cJSON *root, const char *directory, const char *name)
+{
+    const cJSON *entry = lv_json_find(lv_json_find(root, "files"), name);
+    return entry ? check_file(entry, directory)
+                 : lv_fail(LV_ERR_FORMAT, "%s: the manifest does not list %s", directory, name);
 }
 
 int lv_manifest_check_files(const cJSON *root, const char *directory,
@@ -124,11 +132,11 @@ int lv_manifest_check_files(const cJSON *root, const char *directory,
     }
     cJSON_ArrayForEach (entry, files) {
         int64_t n_bytes = 0;
-        lv_json_int(entry, "bytes", true, &n_bytes);
-        int rc = check_file(entry, directory, n_bytes);
+        int rc = check_file(entry, directory);
         if (rc < 0) {
             return rc;
         }
+        lv_json_int(entry, "bytes", true, &n_bytes);
         done_bytes += n_bytes;
         if (progress) {
             progress(done_bytes, all_bytes);

@@ -33,4 +33,7 @@ int lv_manifest_add_entry(cJSON *root, const char *name, int64_t n_bytes, uint32
 int lv_manifest_check_files(const cJSON *root, const char *directory,
                             void (*progress)(int64_t done_bytes, int64_t all_bytes));
 
+/* lv_manifest_check_file: the same of one that is listed under that name. */
+int lv_manifest_check_file(const cJSON *root, const char *directory, const char *name);
+
 #endif

@@ -240,7 +240,7 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
 int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
 {
     if (rc == LV_ERR_COMM && comm && comm->started) {
-        fprintf(stderr, "llava %s: rank %d: %s\n", cli->name, comm->rank, lv_error_message());
+        fprintf(stderr, "llava %s: %s: %s\n", cli->name, lv_rank_label(), lv_error_message());
         lv_comm_abort();
     }
     bool speaks = !comm || comm->rank == 0;

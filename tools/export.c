@@ -6,8 +6,7 @@
 #include "data/file.h"
 #include "data/json.h"
 #include "train/checkpoint.h"
-#include "train/model/hf.h"
-#include "train/setup.h"
+#include "train/output.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,41 +31,21 @@ static int check_path(const char *path)
     return rc;
 }
 
-static int load(lv_llava **model, lv_config *config, const char *checkpoint)
+static int read_config(lv_config *config, const char *checkpoint)
 {
-    const lv_comm single = lv_comm_single();
-    lv_train_state state;
     cJSON *manifest = NULL;
-    int rc = check_path(checkpoint);
-    rc = rc < 0 ? rc : lv_checkpoint_verify(checkpoint);
-    rc = rc == LV_OK ? lv_checkpoint_manifest(&manifest, checkpoint) : rc;
+    int rc = lv_checkpoint_manifest(&manifest, checkpoint);
     if (rc == LV_OK && lv_config_from_json(config, lv_json_find(manifest, "config")) < 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s/manifest.json: its \"config\": %s", checkpoint,
                      lv_error_message());
     }
     cJSON_Delete(manifest);
-    config->train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
-    rc = rc == LV_OK ? lv_setup_model(model, config) : rc;
-    return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,
-                                            lv_llava_params(*model), NULL, NULL)
-                       : rc;
-}
-
-static int save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out)
-{
-    bool original = false;
-    int rc = lv_hf_save_llava(lv_llava_params(model), lv_llava_config_of(model),
-                              lv_llava_tokenizer_dir(model),
-                              config->data.image_aspect == LV_ASPECT_PAD, dtype, out, &original);
-    if (rc == LV_OK) {
-        printf("wrote %s%s\n", out,
-               original ? " in LLaVA's own naming: this connector has no Hugging Face form" : "");
-    }
     return rc;
 }
 
 int lv_tool_export(int argc, char **argv)
 {
+    const lv_comm single = lv_comm_single();
     const char *checkpoint = NULL, *out = NULL, *dtype_text = "f32";
     lv_llava *model = NULL;
     lv_config config = {0};
@@ -99,8 +78,11 @@ int lv_tool_export(int argc, char **argv)
     int rc = lv_cli_start(&cli, NULL, argc, argv);
     if (rc == LV_OK) {
         const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
-        rc = load(&model, &config, checkpoint);
-        rc = rc == LV_OK ? save(model, &config, dtype, out) : rc;
+        rc = check_path(checkpoint);
+        rc = rc == LV_OK ? lv_checkpoint_verify(&single, checkpoint) : rc;
+        rc = rc == LV_OK ? read_config(&config, checkpoint) : rc;
+        rc = rc == LV_OK ? lv_output_load(&model, &config, checkpoint) : rc;
+        rc = rc == LV_OK ? lv_output_save(model, &config, dtype, out) : rc;
         lv_llava_close(&model);
         lv_config_free(&config);
     }

@@ -26,6 +26,7 @@ static void print_member(const cJSON *object, const char *key, const char *label
 
 int lv_inspect_checkpoint(const char *dir)
 {
+    const lv_comm single = lv_comm_single();
     cJSON *manifest = NULL;
     int rc = lv_checkpoint_manifest(&manifest, dir);
     if (rc < 0) {
@@ -38,12 +39,13 @@ int lv_inspect_checkpoint(const char *dir)
     print_member(manifest, "n_elements", "trained elements");
     lv_inspect_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
     cJSON_Delete(manifest);
-    return lv_inspect_verdict(lv_checkpoint_verify(dir));
+    return lv_inspect_verdict(lv_checkpoint_verify(&single, dir));
 }
 
 /* One line a checkpoint; *damaged counts those that are not whole. */
 static int inspect_checkpoints(const char *dir, int *damaged)
 {
+    const lv_comm single = lv_comm_single();
     char *pattern = lv_path("%s/checkpoints/step-*", dir);
     glob_t found;
     int status = glob(pattern, 0, NULL, &found);
@@ -56,7 +58,7 @@ static int inspect_checkpoints(const char *dir, int *damaged)
         const char *name = strrchr(found.gl_pathv[i], '/') + 1;
         if (strchr(name, '.')) {
             printf("  %-20s not in use\n", name);
-        } else if (lv_checkpoint_verify(found.gl_pathv[i]) == LV_OK) {
+        } else if (lv_checkpoint_verify(&single, found.gl_pathv[i]) == LV_OK) {
             printf("  %-20s whole\n", name);
         } else {
             printf("  %-20s %s\n", name, lv_error_message());

@@ -1,33 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/cli.h"
+#include "tools/dry_run.h"
 #include "tools/tools.h"
-#include "train/memory_plan.h"
 #include "train/trainer.h"
 
 #include "autograd/error.h"
-#include "autograd/kernels/gemm.h"
-
-/* ranks_per_node: 0: as they were started */
-static int print_plan(const lv_comm *comm, const lv_config *config, int ranks_per_node)
-{
-    lv_memory_plan plan;
-    if (comm->rank != 0) {
-        return LV_OK;
-    }
-    lv_blas_start();
-    int rc = lv_memory_plan_make(&plan, config,
-                                 ranks_per_node > 0 ? ranks_per_node : comm->n_local_ranks);
-    if (rc == LV_OK) {
-        lv_memory_plan_print(&plan);
-    }
-    return rc;
-}
 
 int lv_tool_train(int argc, char **argv)
 {
     const char *config_path = NULL, *resume = "auto";
-    bool dry_run = false;
-    int64_t ranks_per_node = 0;
+    lv_dry_run dry_run = {.latency_us = -1};
     lv_texts sets = {0};
     lv_config config = {0};
     lv_comm comm;
@@ -45,16 +27,62 @@ int lv_tool_train(int argc, char **argv)
                  "none: begin; DIR: from that checkpoint, later ones being set aside"},
         {.name = "--dry-run",
          .kind = LV_FLAG_SWITCH,
-         .value = &dry_run,
+         .value = &dry_run.wanted,
          .help = "print the memory that the run would take and end; nothing is written"},
         {.name = "--ranks-per-node",
          .kind = LV_FLAG_INT,
-         .value = &ranks_per_node,
+         .value = &dry_run.ranks_per_node,
          .placeholder = "N",
          .min = 1,
          .max = 4096,
          .help =
              "with --dry-run: ranks that share a node (default: as many as are started on one)"},
+        {.name = "--ranks",
+         .kind = LV_FLAG_INT,
+         .value = &dry_run.ranks,
+         .placeholder = "N",
+         .min = 1,
+         .max = 65536,
+         .help = "with --dry-run: ranks in all, a multiple of --ranks-per-node; what a step sends, "
+                 "how long it takes, and how well it scales are printed too"},
+        {.name = "--gflops",
+         .kind = LV_FLAG_REAL,
+         .value = &dry_run.gflops,
+         .placeholder = "X",
+         .min = 1e-3,
+         .max = 1e9,
+         .help = "with --ranks: GFLOP/s that training attains on all cores of a node (default: "
+                 "measured here on a slice of the model; llava bench compute prints it)"},
+        {.name = "--memory-gb-s",
+         .kind = LV_FLAG_REAL,
+         .value = &dry_run.memory_gb_s,
+         .placeholder = "X",
+         .min = 1e-3,
+         .max = 1e6,
+         .help = "with --ranks: GB/s of a node's memory (default: measured here)"},
+        {.name = "--gbps",
+         .kind = LV_FLAG_REAL,
+         .value = &dry_run.gbps,
+         .placeholder = "X",
+         .min = 1e-3,
+         .max = 1e6,
+         .help = "with --ranks: Gbit/s of a node's link, each way; needed for several nodes "
+                 "(llava bench comm prints it)"},
+        {.name = "--latency-us",
+         .kind = LV_FLAG_REAL,
+         .value = &dry_run.latency_us,
+         .placeholder = "X",
+         .min = 0,
+         .max = 1e7,
+         .help = "with --ranks: microseconds of a message between nodes; as --gbps"},
+        {.name = "--local-gb-s",
+         .kind = LV_FLAG_REAL,
+         .value = &dry_run.local_gb_s,
+         .placeholder = "X",
+         .min = 1e-3,
+         .max = 1e6,
+         .help = "with --ranks: GB/s that the ranks of a node send each other, all together "
+                 "(default: a quarter of the memory's)"},
     };
     const lv_cli cli = {
         .name = "train",
@@ -68,18 +96,20 @@ int lv_tool_train(int argc, char **argv)
         .details =
             "Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 to any rank: a checkpoint after the step, then "
             "exit status 75;\nthe same command goes on from there. To mpirun send SIGUSR1: it "
-            "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. Exit "
-            "status: 0 done, 1 failed, 2 wrong usage or config.\nThe keys of the config are in "
-            "README.md."};
+            "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. In "
+            "a job of Slurm it stops\nso by itself before the time is over. Exit status: 0 done, 1 "
+            "failed, 2 wrong usage or config.\nThe step that --ranks predicts: "
+            "the slowest rank's FLOP / its part of --gflops; latency x messages + bytes /\n"
+            "bandwidth of gradients and of new weights, as far as the last micro-batch's backward "
+            "pass and the next\nforward pass do not hide them; what is copied and added within a "
+            "node; the update of what a rank owns.\nREADME.md has more of it, and the keys of the "
+            "config."};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
-    if (rc == LV_OK && ranks_per_node > 0 && !dry_run) {
-        rc = lv_comm_agree(&comm, lv_fail(LV_ERR_CONFIG,
-                                          "--ranks-per-node is for --dry-run; a run has as many as "
-                                          "mpirun or srun starts"));
-    } else if (rc == LV_OK) {
+    rc = rc == LV_OK ? lv_comm_agree(&comm, lv_dry_run_check(&dry_run, &comm)) : rc;
+    if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));
-        if (rc == LV_OK && dry_run) {
-            rc = lv_comm_agree(&comm, print_plan(&comm, &config, (int)ranks_per_node));
+        if (rc == LV_OK && dry_run.wanted) {
+            rc = lv_comm_agree(&comm, lv_dry_run_print(&dry_run, &comm, &config));
         } else if (rc == LV_OK) {
             rc = lv_train(&comm, &config, resume);
         }

@@ -8,6 +8,7 @@
 
 #include "data/image.h"
 #include "optim/schedule.h"
+#include "train/frozen_weights.h"
 #include "train/model/llava.h"
 
 #include <cjson/cJSON.h>
@@ -41,6 +42,7 @@ typedef struct {
         const char *projector_weights;
         int64_t vision_select_layer; /* LV_LAYER_NOT_GIVEN if null */
         lv_select_feature vision_select_feature;
+        lv_weights_place weights; /* where frozen ones are */
     } model;
     struct {
         lv_config_packs packs, val_packs; /* val_packs: weights 1 */
@@ -68,7 +70,16 @@ typedef struct {
     struct {
         int64_t every_steps, every_minutes; /* 0: never */
         int64_t keep;
+        int64_t before_end_minutes; /* of the job; 0: never */
+        bool stop_on_error;
     } checkpoint;
+    struct {
+        bool wire_bf16; /* gradients between ranks; f32 */
+        bool overlap;   /* with computing */
+        double bucket_mb;
+        double stall_minutes; /* 0: never */
+        bool stop_on_stall;
+    } comm;
     struct {
         int64_t every_steps;
     } log;

@@ -61,18 +61,32 @@ static bool read_list(lv_cpu_set *out, char *path)
     return found;
 }
 
+/* The number in the file at path, which is freed; 0 if there is none, or it is not known (-1). */
+static int16_t read_number(char *path)
+{
+    char text[TEXT_BYTES];
+    int n = read_text(text, path) ? atoi(text) : 0;
+    free(path);
+    return n > 0 && n <= INT16_MAX ? (int16_t)n : 0;
+}
+
 void lv_topology_read(lv_topology *out, const char *sys)
 {
     lv_cpu_set all = {{0}}, set;
     for (int cpu = 0; cpu < LV_MAX_CPUS; cpu++) {
         out->core[cpu] = (int16_t)cpu;
         out->node[cpu] = 0;
+        out->socket[cpu] = 0;
     }
     read_list(&all, lv_path("%s/cpu/online", sys));
     for (int cpu = 0; cpu < LV_MAX_CPUS; cpu++) {
         int lowest = 0;
-        if (!lv_cpu_set_has(&all, cpu) ||
-            !read_list(&set, lv_path("%s/cpu/cpu%d/topology/thread_siblings_list", sys, cpu))) {
+        if (!lv_cpu_set_has(&all, cpu)) {
+            continue;
+        }
+        out->socket[cpu] =
+            read_number(lv_path("%s/cpu/cpu%d/topology/physical_package_id", sys, cpu));
+        if (!read_list(&set, lv_path("%s/cpu/cpu%d/topology/thread_siblings_list", sys, cpu))) {
             continue;
         }
         while (lowest < cpu && !lv_cpu_set_has(&set, lowest)) {
@@ -91,6 +105,20 @@ void lv_topology_read(lv_topology *out, const char *sys)
             out->node[cpu] = lv_cpu_set_has(&set, cpu) ? (int16_t)node : out->node[cpu];
         }
     }
+}
+
+int lv_socket_of(const lv_cpu_set *cpus, const lv_topology *topology)
+{
+    int socket = -1;
+    for (int cpu = 0; cpu < LV_MAX_CPUS; cpu++) {
+        if (lv_cpu_set_has(cpus, cpu)) {
+            if (socket >= 0 && socket != topology->socket[cpu]) {
+                return -1;
+            }
+            socket = topology->socket[cpu];
+        }
+    }
+    return socket;
 }
 
 /* Takes over what the group at dir says, if that is less. */

@@ -33,14 +33,18 @@ bool lv_cpu_list_parse(lv_cpu_set *out, const char *text);
 typedef struct {
     int16_t core[LV_MAX_CPUS]; /* the lowest CPU of the same core */
     int16_t node[LV_MAX_CPUS]; /* of memory */
+    int16_t socket[LV_MAX_CPUS];
 } lv_topology;
 
 /* lv_topology_read: from sys, which is "/sys/devices/system" but for tests. Of what is not told
- * there each CPU is a core, and all memory is one node. */
+ * there each CPU is a core, and all memory is one node of one socket. */
 void lv_topology_read(lv_topology *out, const char *sys);
 
 /* lv_core_count: the cores that have a CPU in the set. */
 int lv_core_count(const lv_cpu_set *cpus, const lv_topology *topology);
+
+/* lv_socket_of: the socket that has all CPUs of the set; -1 if there are several. */
+int lv_socket_of(const lv_cpu_set *cpus, const lv_topology *topology);
 
 /* lv_cpu_quota: how many CPUs' time the control group (version 2) of this process and those above
  * it allow; infinity if they do not say.

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static const int64_t MAX_SAMPLES = 1 << 22; /* that a walk looks at, counted once a rank */
+static const int64_t MAX_LOOKS = 1 << 21; /* at samples and ranks, of a walk */
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -92,6 +92,7 @@ typedef struct {
     void *context;
     int64_t *ids, *length; /* of a global batch */
     lv_dry_sample *samples;
+    lv_dry_sample *batch;                           /* of a micro-batch */
     int64_t most_of_step, most_of_batch, all_bytes; /* of a rank's batches */
 } walk;
 
@@ -102,19 +103,22 @@ static lv_dry_sample sample_at(const lv_loader_options *options, int64_t id)
     return lv_dry_sample_of(&lv_pack_counts(pack)[index], options);
 }
 
-static int walk_plan(walk *w, const lv_plan *plan)
+static int walk_rank(walk *w, const lv_shares *shares, int64_t step, int rank)
 {
+    const int64_t end = shares->rank_start[rank + 1];
     int64_t step_bytes = 0;
     int rc = LV_OK;
-    for (int64_t b = 0; rc == LV_OK && b < plan->n_micro_batches; b++) {
-        int64_t begin = plan->micro_start[b], n = plan->micro_start[b + 1] - begin;
-        for (int64_t i = 0; i < n; i++) {
-            w->samples[i] = sample_at(w->options, plan->sample_ids[begin + i]);
+    for (int64_t begin = shares->rank_start[rank]; rc == LV_OK && begin < end;) {
+        int64_t next = lv_shares_cut(shares, w->length, begin, end, w->options->micro_batch_tokens);
+        for (int64_t i = begin; i < next; i++) {
+            w->batch[i - begin] = w->samples[shares->place[i]];
         }
-        int64_t bytes = lv_dry_bytes(w->samples, n, &w->options->vision);
+        int64_t bytes = lv_dry_bytes(w->batch, next - begin, &w->options->vision);
         w->most_of_batch = bytes > w->most_of_batch ? bytes : w->most_of_batch;
         step_bytes += bytes;
-        rc = w->visit(w->context, w->samples, n);
+        const lv_dry_place place = {.step = step, .rank = rank};
+        rc = w->visit(w->context, &place, w->batch, next - begin);
+        begin = next;
     }
     w->most_of_step = step_bytes > w->most_of_step ? step_bytes : w->most_of_step;
     w->all_bytes += step_bytes;
@@ -126,16 +130,16 @@ static int walk_step(walk *w, int64_t s, int n_ranks)
     const lv_loader_options *o = w->options;
     const int64_t per_epoch = lv_sampler_steps_per_epoch(&o->sampler);
     int64_t n = lv_sampler_batch(w->sampler, s / per_epoch, s % per_epoch, w->ids);
-    int rc = LV_OK;
+    lv_shares shares = {0};
     for (int64_t i = 0; i < n; i++) {
-        w->length[i] = sample_at(o, w->ids[i]).n_rows;
+        w->samples[i] = sample_at(o, w->ids[i]);
+        w->length[i] = w->samples[i].n_rows;
     }
+    int rc = lv_shares_make(&shares, w->length, n, n_ranks);
     for (int rank = 0; rc == LV_OK && rank < n_ranks; rank++) {
-        lv_plan plan = {0};
-        rc = lv_plan_make(&plan, w->ids, w->length, n, rank, n_ranks, o->micro_batch_tokens);
-        rc = rc == LV_OK ? walk_plan(w, &plan) : rc;
-        lv_plan_free(&plan);
+        rc = walk_rank(w, &shares, s, rank);
     }
+    lv_shares_free(&shares);
     return rc;
 }
 
@@ -157,11 +161,12 @@ int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int
               .context = context,
               .ids = calloc((size_t)most + 1, sizeof *w.ids),
               .length = calloc((size_t)most + 1, sizeof *w.length),
-              .samples = calloc((size_t)most + 1, sizeof *w.samples)};
-    int rc = w.ids && w.length && w.samples
+              .samples = calloc((size_t)most + 1, sizeof *w.samples),
+              .batch = calloc((size_t)most + 1, sizeof *w.batch)};
+    int rc = w.ids && w.length && w.samples && w.batch
                  ? lv_sampler_create(&w.sampler, &options->sampler)
                  : lv_fail(LV_ERR_MEMORY, "no memory for global batches of %lld", (long long)most);
-    const int64_t n_looked_at = MAX_SAMPLES / (most * n_ranks) + 1;
+    const int64_t n_looked_at = MAX_LOOKS / (most + n_ranks) + 1;
     const int64_t stride = (n_steps - 1) / n_looked_at + 1;
     for (int64_t s = 0; rc == LV_OK && s < n_steps; s += stride) {
         rc = walk_step(&w, s, n_ranks);
@@ -174,5 +179,6 @@ int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int
     free(w.ids);
     free(w.length);
     free(w.samples);
+    free(w.batch);
     return rc;
 }

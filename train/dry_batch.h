@@ -31,11 +31,19 @@ int64_t lv_dry_read_ahead(const lv_loader_options *options, int64_t step_bytes,
 int lv_dry_batch(lv_batch *out, const lv_dry_sample *samples, int64_t n,
                  const lv_vision_input *vision);
 
-/* lv_dry_visit: told of one micro-batch. returns LV_OK, or an error that ends the walk. */
-typedef int lv_dry_visit(void *context, const lv_dry_sample *samples, int64_t n);
+/* lv_dry_place: of a micro-batch: the step of the run, and the rank. */
+typedef struct {
+    int64_t step;
+    int rank;
+} lv_dry_place;
 
-/* lv_dry_walk: every micro-batch of steps [0, n_steps) of all ranks; of a long run only those of
- * steps at equal distances, a few millions of samples in all.
+/* lv_dry_visit: told of one micro-batch. returns LV_OK, or an error that ends the walk. */
+typedef int lv_dry_visit(void *context, const lv_dry_place *place, const lv_dry_sample *samples,
+                         int64_t n);
+
+/* lv_dry_walk: every micro-batch of steps [0, n_steps), step by step, rank by rank, in the order of
+ * the run; of a long run only those of steps at equal distances, some two millions of samples and
+ * ranks in all, which takes about a second.
  * in     options: of the loader, for any rank; n_ranks in all
  * out    read_ahead_bytes: the most that a rank's loader may hold
  * fails  LV_ERR_MEMORY; as visit does */

@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "train/dry_batch.h"
+#include "train/exchange.h"
 #include "train/metrics.h"
 #include "train/model/hf.h"
 #include "train/progress.h"
@@ -24,6 +25,7 @@ typedef struct {
 
 typedef struct {
     lv_memory_plan *plan;
+    lv_step_work *work; /* NULL if that is not asked for */
     lv_setup *setup;
     lv_vision_input vision;
     extent tried[MAX_TRIED];
@@ -60,10 +62,8 @@ static bool is_covered(const search *s, const extent *e)
     return false;
 }
 
-/* A lv_dry_visit. */
-static int run_dry(void *context, const lv_dry_sample *samples, int64_t n)
+static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
 {
-    search *s = context;
     lv_tape *tape = s->setup->tape;
     extent e = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -99,6 +99,16 @@ static int run_dry(void *context, const lv_dry_sample *samples, int64_t n)
     return LV_OK;
 }
 
+/* A lv_dry_visit. */
+static int visit(void *context, const lv_dry_place *place, const lv_dry_sample *samples, int64_t n)
+{
+    search *s = context;
+    if (s->work) {
+        lv_step_work_add(s->work, place, samples, n);
+    }
+    return run_dry(s, samples, n);
+}
+
 /* n samples that share n_rows, each with an image or none, all of their text supervised. */
 static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
                      const lv_loader_options *options)
@@ -116,7 +126,7 @@ static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
                                      .n_supervised = rows - image_rows - 1};
     }
     const int64_t batch_size = options->sampler.global_batch_size;
-    const int64_t n_batches = (batch_size - 1) / n / s->plan->ranks_per_node + 1;
+    const int64_t n_batches = (batch_size - 1) / n / s->plan->n_ranks + 1;
     const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
     const int64_t ahead = lv_dry_read_ahead(options, n_batches * bytes, bytes);
     s->plan->read_ahead_bytes =
@@ -144,6 +154,35 @@ static int run_worst_case(search *s, const lv_config *config, const lv_loader_op
     }
     int rc = n_images > 0 ? run_alike(s, n_images, n_rows, true, options) : LV_OK;
     return rc == LV_OK ? run_alike(s, (n_rows - 1) / max_length + 1, n_rows, false, options) : rc;
+}
+
+/* A step of samples that are as long as they may be, each with an image if that has room. */
+static int count_worst_case(search *s, const lv_config *config)
+{
+    const int64_t size = config->train.global_batch_size, N = s->plan->n_ranks;
+    const int64_t rows = s->vision.rows_per_image, length = config->data.max_length;
+    const bool image = rows + 2 <= length;
+    const int64_t fit = config->train.micro_batch_tokens / length, most = least(size, 256);
+    const int64_t in_batch = fit < 1 ? 1 : least(fit, most);
+    lv_dry_sample *samples = calloc((size_t)in_batch, sizeof *samples);
+    if (!samples) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", in_batch);
+    }
+    for (int64_t i = 0; i < in_batch; i++) {
+        samples[i] = (lv_dry_sample){.n_rows = length,
+                                     .n_image_rows = image ? rows : 0,
+                                     .n_images = image,
+                                     .n_supervised = length - (image ? rows : 0) - 1};
+    }
+    for (int64_t rank = 0; rank < N && rank < size; rank++) {
+        int64_t left = size / N + (rank < size % N);
+        for (; left > 0; left -= in_batch) {
+            lv_step_work_add(s->work, &(lv_dry_place){.rank = (int)rank}, samples,
+                             least(left, in_batch));
+        }
+    }
+    free(samples);
+    return LV_OK;
 }
 
 /* ---- the rest ---- */
@@ -188,37 +227,73 @@ static void note_weights(lv_memory_plan *plan, const lv_config *config, const lv
     }
 }
 
+/* Gradients of the language model are whole before the backward pass ends; those of what comes
+ * before it are not. */
+static bool trains_language_model(lv_params *params)
+{
+    for (size_t i = 0; i < lv_params_count(params); i++) {
+        const lv_param *param = lv_params_at(params, i);
+        if (param->trainable && strncmp(param->name, "language_model.", 15) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config)
+{
+    lv_params *params = lv_llava_params(setup->model);
+    const lv_dtype wire = config->comm.wire_bf16 ? LV_BF16 : LV_F32;
+    const lv_dtype weight = config->train.precision == LV_PRECISION_BF16 ? LV_BF16 : LV_F32;
+    const int64_t n_buckets = lv_params_shard(params)->n_buckets;
+    return (lv_step_traffic){.n_params = lv_params_flat_count(params),
+                             .wire_bytes = (int)lv_dtype_bytes(wire),
+                             .weight_bytes = (int)lv_dtype_bytes(weight),
+                             .n_buckets = n_buckets > 0 ? n_buckets : 1,
+                             .hidden = config->comm.overlap && trains_language_model(params)};
+}
+
 static int plan_batches(search *s, const lv_config *config, const char *no_pack)
 {
     const lv_comm comm = lv_comm_single();
     const lv_loader_options options =
         lv_setup_loader(s->setup, &comm, config, &s->setup->train_packs);
     s->vision = options.vision;
-    if (!no_pack) {
-        return lv_dry_walk(&s->plan->read_ahead_bytes, &options, s->plan->ranks_per_node,
-                           lv_setup_n_steps(config, &options.sampler), run_dry, s);
+    int rc = s->work ? lv_flop_costs_find(&s->work->costs, s->setup->model, &s->vision) : LV_OK;
+    if (rc == LV_OK && !no_pack) {
+        return lv_dry_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
+                           lv_setup_n_steps(config, &options.sampler), visit, s);
     }
     note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
          no_pack);
-    return run_worst_case(s, config, &options);
+    if (s->work) {
+        note(s->plan, "  and for the time of a step that all samples are of %" PRId64 " rows\n",
+             config->data.max_length);
+        rc = rc < 0 ? rc : count_worst_case(s, config);
+    }
+    return rc < 0 ? rc : run_worst_case(s, config, &options);
 }
 
-int lv_memory_plan_make(lv_memory_plan *out, const lv_config *config, int ranks_per_node)
+int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config *config,
+                        int n_ranks, int ranks_per_node)
 {
-    lv_memory_plan plan = {.ranks_per_node = ranks_per_node};
+    lv_memory_plan plan = {
+        .n_ranks = n_ranks, .ranks_per_node = ranks_per_node, .place = config->model.weights};
     lv_setup setup = {0};
-    search s = {.plan = &plan, .setup = &setup};
+    search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
     int64_t file_bytes;
-    int rc = lv_setup_open_dry(&setup, config, &no_pack);
+    int rc = lv_setup_open_dry(&setup, config, n_ranks, &no_pack);
     rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model)) : rc;
     lv_memory_now(&plan.process_bytes, &file_bytes);
     rc = rc == LV_OK ? plan_batches(&s, config, no_pack) : rc;
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
         plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
-        plan.comm_bytes =
-            lv_comm_sum_bytes(ranks_per_node, lv_params_flat_count(lv_llava_params(setup.model)));
+        plan.comm_bytes = lv_exchange_bytes(lv_params_shard(lv_llava_params(setup.model)),
+                                            config->comm.wire_bf16 ? LV_BF16 : LV_F32);
+        plan.copy_bytes = plan.moments_bytes + plan.moments_bytes / 2; /* and the values */
+        plan.traffic = traffic_of(&setup, config);
         plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
                           plan.params.working_bytes + plan.params.frozen_bytes +
                           plan.moments_bytes + plan.activation_bytes + plan.read_ahead_bytes +
@@ -245,25 +320,35 @@ static void print_bytes(const char *what, int64_t bytes, const char *format, ...
 void lv_memory_plan_print(const lv_memory_plan *p)
 {
     const lv_params_memory *params = &p->params;
-    char of_rank[32];
+    char of_rank[32], share[48] = "";
+    if (p->n_ranks > 1) {
+        snprintf(share, sizeof share, ", of its share: 1/%d", p->n_ranks);
+    }
     printf("memory of a rank, at its peak\n");
-    print_bytes("trained weights", params->trained_bytes, "f32");
+    print_bytes("trained weights", params->trained_bytes, "f32%s",
+                params->working_bytes > 0 ? share : "");
     print_bytes("their gradients", params->grad_bytes, "f32");
     print_bytes("their working copies", params->working_bytes, "bf16");
-    print_bytes("their moments", p->moments_bytes, "f32");
+    print_bytes("their moments", p->moments_bytes, "f32%s", share);
     print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
     print_bytes("activations", p->activation_bytes,
                 "for %" PRId64 " rows with %" PRId64 " images, %" PRId64 " rows supervised",
                 p->n_rows, p->n_images, p->n_supervised);
     print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
-    print_bytes("sum over ranks", p->comm_bytes, "of MPI");
+    print_bytes("between ranks", p->comm_bytes, "gradients that arrive");
     print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");
     print_bytes("together", p->anon_bytes, "anonymous memory (RssAnon)");
+    print_bytes("a copy for checkpoints", p->copy_bytes, "beside it, if the node has the room");
     printf("memory of a node\n");
     print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
                 lv_bytes_text(of_rank, p->anon_bytes));
     print_bytes("frozen weights, mapped", params->mapped_bytes,
                 "page cache: one copy for all ranks");
+    if (p->place != LV_WEIGHTS_MAP) {
+        print_bytes("frozen weights, copied", params->copied_bytes,
+                    "one copy for the ranks of a %s",
+                    p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
+    }
     printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
            "forward and backward", 1e-12 * p->flop);
     if (p->notes[0]) {

@@ -6,6 +6,8 @@
 #include "data/json.h"
 #include "train/progress.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,9 +15,15 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MAX_KEPT_BYTES = 1 << 26 }; /* some 100,000 lines */
+
 struct lv_metrics {
-    FILE *file;
+    int fd;
     char *path;
+    int64_t n_bytes; /* of whole lines in the file */
+    char *kept;      /* lines that are still to be written */
+    size_t n_kept;
+    bool goes_on, failing;
     int64_t first_step, n_steps, log_every_steps;
     double started_s;
 };
@@ -96,20 +104,26 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
 }
 
 int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, int64_t n_steps,
-                    int64_t log_every_steps)
+                    int64_t log_every_steps, bool goes_on)
 {
     char *path = lv_path("%s/metrics.jsonl", run_dir);
     int rc = lv_file_exists(path) ? drop_lines_after(run_dir, path, steps_done) : LV_OK;
-    FILE *file = rc == LV_OK ? fopen(path, "a") : NULL;
-    if (!file) {
+    int fd = rc == LV_OK ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666) : -1;
+    off_t n_bytes = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    if (n_bytes < 0) {
         rc = rc == LV_OK ? lv_fail_errno(LV_ERR_IO, "%s: opening", path) : rc;
+        if (fd >= 0) {
+            close(fd);
+        }
         free(path);
         return rc;
     }
     lv_metrics *metrics = malloc(sizeof *metrics);
     LV_CHECK(metrics, "out of memory");
-    *metrics = (lv_metrics){.file = file,
+    *metrics = (lv_metrics){.fd = fd,
                             .path = path,
+                            .n_bytes = n_bytes,
+                            .goes_on = goes_on,
                             .first_step = steps_done,
                             .n_steps = n_steps,
                             .log_every_steps = log_every_steps,
@@ -118,16 +132,37 @@ int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, i
     return LV_OK;
 }
 
+/* A part of a line is taken back, so that the file has whole lines only. */
+static int write_kept(lv_metrics *metrics)
+{
+    size_t done = 0;
+    while (done < metrics->n_kept) {
+        ssize_t n = write(metrics->fd, metrics->kept + done, metrics->n_kept - done);
+        if (n < 0 && errno != EINTR) {
+            int error = errno;
+            (void)!ftruncate(metrics->fd, metrics->n_bytes);
+            errno = error;
+            return lv_fail_errno(LV_ERR_IO, "%s: writing", metrics->path);
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    metrics->n_bytes += (int64_t)done;
+    metrics->n_kept = 0;
+    metrics->failing = false;
+    return LV_OK;
+}
+
 int lv_metrics_close(lv_metrics **metrics)
 {
-    int rc = LV_OK;
     if (!*metrics) {
         return LV_OK;
     }
     lv_progress_end();
-    if (fclose((*metrics)->file) != 0) {
+    int rc = write_kept(*metrics);
+    if (close((*metrics)->fd) < 0 && rc == LV_OK) {
         rc = lv_fail_errno(LV_ERR_IO, "%s: writing", (*metrics)->path);
     }
+    free((*metrics)->kept);
     free((*metrics)->path);
     free(*metrics);
     *metrics = NULL;
@@ -141,13 +176,36 @@ static void add_number(cJSON *line, const char *key, double value)
                           isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
 }
 
-static int write_line(lv_metrics *metrics, cJSON *line)
+static void keep_line(lv_metrics *metrics, cJSON *line)
 {
     char *text = cJSON_PrintUnformatted(line);
     cJSON_Delete(line);
-    bool done = text && fprintf(metrics->file, "%s\n", text) > 0 && fflush(metrics->file) == 0;
+    LV_CHECK(text, "out of memory for a line of %s", metrics->path);
+    size_t n = strlen(text);
+    metrics->kept = realloc(metrics->kept, metrics->n_kept + n + 1);
+    LV_CHECK(metrics->kept, "out of memory for a line of %s", metrics->path);
+    memcpy(metrics->kept + metrics->n_kept, text, n);
+    metrics->kept[metrics->n_kept + n] = '\n';
+    metrics->n_kept += n + 1;
     cJSON_free(text);
-    return done ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: writing", metrics->path);
+}
+
+static int write_line(lv_metrics *metrics, cJSON *line)
+{
+    keep_line(metrics, line);
+    int rc = write_kept(metrics);
+    if (rc == LV_OK || !metrics->goes_on || metrics->n_kept > MAX_KEPT_BYTES) {
+        return rc;
+    }
+    if (!metrics->failing) {
+        lv_progress_end();
+        fprintf(stderr,
+                "llava: WARNING: %s. The run goes on; the lines are kept in memory until they can "
+                "be written\n",
+                lv_error_message());
+        metrics->failing = true;
+    }
+    return LV_OK;
 }
 
 int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)

@@ -25,10 +25,13 @@ typedef struct lv_metrics lv_metrics;
 /* lv_metrics_open: append to run_dir/metrics.jsonl. Lines of steps after `steps_done` (left by a
  * run that went further than its last checkpoint) are moved to metrics.dropped.jsonl.
  * in     n_steps: of the whole run, for the ETA; log_every_steps: for the log when it is not a
- *        terminal
+ *        terminal; goes_on: lines that cannot be written (a full disk) are kept in memory, with a
+ *        warning, and written as soon as that is possible; otherwise they are a failure
  * fails  LV_ERR_IO */
 int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, int64_t n_steps,
-                    int64_t log_every_steps);
+                    int64_t log_every_steps, bool goes_on);
+
+/* lv_metrics_close: fails  LV_ERR_IO if lines are still to be written, and cannot be */
 int lv_metrics_close(lv_metrics **metrics);
 
 /* Write a line and show it. fails  LV_ERR_IO */

@@ -2,6 +2,7 @@
 #include "train/optimizer.h"
 
 #include "autograd/error.h"
+#include "autograd/kernels/parallel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static void add_param(lv_optimizer *optimizer, const lv_param *param, lv_adamw h
 int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *hyper,
                         double projector_lr)
 {
-    size_t n = (size_t)lv_params_flat_count(params);
+    size_t n = (size_t)lv_params_shard(params)->own_count;
     lv_optimizer *optimizer = calloc(1, sizeof *optimizer);
     if (optimizer) {
         optimizer->exp_avg = calloc(n + 1, sizeof(lv_real));
@@ -57,10 +58,13 @@ int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *h
         return lv_fail(LV_ERR_MEMORY, "no memory for the optimiser's %zu bytes",
                        2 * n * sizeof(lv_real));
     }
-    for (size_t i = 0; i < lv_params_count(params); i++) {
-        const lv_param *param = lv_params_at(params, i);
-        if (param->trainable) {
-            add_param(optimizer, param, *hyper, projector_lr);
+    static const lv_dtype in_order[] = {LV_BF16, LV_F32}; /* of the flat elements */
+    for (size_t d = 0; d < sizeof in_order / sizeof *in_order; d++) {
+        for (size_t i = 0; i < lv_params_count(params); i++) {
+            const lv_param *param = lv_params_at(params, i);
+            if (param->trainable && param->tensor.dtype == in_order[d]) {
+                add_param(optimizer, param, *hyper, projector_lr);
+            }
         }
     }
     *out = optimizer;
@@ -80,7 +84,7 @@ void lv_optimizer_destroy(lv_optimizer **optimizer)
 
 int64_t lv_optimizer_bytes(const lv_params *params)
 {
-    return 2 * lv_params_flat_count(params) * (int64_t)sizeof(lv_real);
+    return 2 * lv_params_shard(params)->own_count * (int64_t)sizeof(lv_real);
 }
 
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer)
@@ -93,18 +97,48 @@ lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer)
     return optimizer->exp_avg_sq;
 }
 
+double lv_optimizer_sum_squares(lv_params *params)
+{
+    const lv_shard *shard = lv_params_shard(params);
+    const lv_real *grad = lv_params_flat_grad(params);
+    double sum = 0;
+    for (int64_t k = 0; k < shard->n_buckets; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        sum += lv_sum_squares(grad + piece->begin, piece->end - piece->begin);
+    }
+    return sum;
+}
+
+static void update(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
+                   const stretch *s, const lv_adamw *hyper, double grad_scale, int64_t t)
+{
+    const int64_t begin = s->begin > piece->begin ? s->begin : piece->begin;
+    const int64_t end = s->end < piece->end ? s->end : piece->end;
+    const int64_t in_piece = begin - piece->begin;
+    lv_dtype dtype;
+    void *read = lv_params_read_at(params, begin, &dtype);
+    lv_adamw_step(lv_params_master(params, piece) + in_piece,
+                  optimizer->exp_avg + piece->at + in_piece,
+                  optimizer->exp_avg_sq + piece->at + in_piece, dtype == LV_BF16 ? read : NULL,
+                  lv_params_flat_grad(params) + begin, end - begin, hyper, grad_scale, t);
+}
+
 void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
                        double grad_scale, int64_t t)
 {
-    lv_real *data = lv_params_flat_data(params);
-    const lv_real *grad = lv_params_flat_grad(params);
-    uint16_t *working = lv_params_flat_working(params);
+    const lv_shard *shard = lv_params_shard(params);
+    int64_t k = 0;
     for (size_t i = 0; i < optimizer->n_stretches; i++) {
         const stretch *s = &optimizer->stretches[i];
         lv_adamw hyper = s->hyper;
         hyper.lr *= lr_factor;
-        lv_adamw_step(data + s->begin, optimizer->exp_avg + s->begin,
-                      optimizer->exp_avg_sq + s->begin, working ? working + s->begin : NULL,
-                      grad + s->begin, s->end - s->begin, &hyper, grad_scale, t);
+        while (k < shard->n_buckets && shard->pieces[k].end <= s->begin) {
+            k++;
+        }
+        for (int64_t at = k; at < shard->n_buckets && shard->pieces[at].begin < s->end; at++) {
+            if (shard->pieces[at].begin < shard->pieces[at].end) {
+                update(optimizer, params, &shard->pieces[at], s, &hyper, grad_scale, t);
+            }
+        }
     }
 }

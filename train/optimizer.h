@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * AdamW over a model's flat buffers: moments, and the stretches of parameters that share a learning
- * rate and a weight decay.
+ * AdamW over what a rank owns of a model's trainable parameters (see shard.h): its moments, and the
+ * stretches of parameters that share a learning rate and a weight decay.
  */
 #ifndef LV_TRAIN_OPTIMIZER_H
 #define LV_TRAIN_OPTIMIZER_H
@@ -11,7 +11,7 @@
 
 typedef struct lv_optimizer lv_optimizer;
 
-/* lv_optimizer_create: moments of zero for everything that is trainable.
+/* lv_optimizer_create: moments of zero for all that the rank owns.
  * in     hyper: with the peak lr; projector_lr: of parameters under "projector", -1: hyper's.
  *        Biases and the weights of norms get no weight decay.
  * fails  LV_ERR_MEMORY */
@@ -22,10 +22,14 @@ void lv_optimizer_destroy(lv_optimizer **optimizer);
 /* lv_optimizer_bytes: what the moments of these parameters take. */
 int64_t lv_optimizer_bytes(const lv_params *params);
 
+/* The moments: [own_count] of the shard, piece after piece. */
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer);
 lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer);
 
-/* lv_optimizer_step: one update of all trainable parameters, working copies included.
+/* lv_optimizer_sum_squares: of the gradients of what the rank owns. */
+double lv_optimizer_sum_squares(lv_params *params);
+
+/* lv_optimizer_step: one update of what the rank owns, working copies included.
  * in     lr_factor: of the peak lr; grad_scale: multiplies the gradients; t: from 1 */
 void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
                        double grad_scale, int64_t t);

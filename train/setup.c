@@ -6,6 +6,7 @@
 #include "data/hash.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
+#include "train/ranks_compare.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 
 static const int64_t READ_AHEAD_BYTES = 256 << 20;
 
-static int open_model(lv_llava **out, const lv_config *config, bool dry)
+static int open_model(lv_llava **out, const lv_comm *comm, const lv_config *config, bool dry,
+                      bool copies)
 {
     const int layer = (int)config->model.vision_select_layer;
     lv_llava_options options = {
@@ -30,13 +32,18 @@ static int open_model(lv_llava **out, const lv_config *config, bool dry)
         .recompute = config->train.recompute,
         .seed = (uint64_t)config->train.seed,
         .dry = dry,
+        .rank = comm->rank,
+        .n_ranks = comm->n_ranks,
+        .bucket_count = (int64_t)(config->comm.bucket_mb * (1 << 20)) / (int64_t)sizeof(lv_real),
+        .copies = copies,
     };
     return lv_llava_open(out, &options);
 }
 
 int lv_setup_model(lv_llava **out, const lv_config *config)
 {
-    return open_model(out, config, false);
+    const lv_comm single = lv_comm_single();
+    return open_model(out, &single, config, false, false);
 }
 
 /* A projector file alone would lose whatever else was trained. */
@@ -101,16 +108,22 @@ static int open_data(lv_setup *setup, const lv_config *config)
     return rc;
 }
 
-static int open_here(lv_setup *setup, const lv_config *config)
+static int open_model_here(lv_setup *setup, const lv_comm *comm, const lv_config *config)
+{
+    int rc =
+        open_model(&setup->model, comm, config, false, config->model.weights != LV_WEIGHTS_MAP);
+    return rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
+}
+
+/* The packs, and what a step needs beside the model. */
+static int open_rest_here(lv_setup *setup, const lv_config *config)
 {
     lv_adamw hyper = {.lr = config->optim.lr,
                       .beta1 = config->optim.beta1,
                       .beta2 = config->optim.beta2,
                       .eps = config->optim.eps,
                       .weight_decay = config->optim.weight_decay};
-    int rc = lv_setup_model(&setup->model, config);
-    rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
-    rc = rc == LV_OK ? open_data(setup, config) : rc;
+    int rc = open_data(setup, config);
     rc = rc == LV_OK ? lv_tape_create(&setup->tape, 0) : rc;
     if (rc == LV_OK) {
         lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
@@ -123,7 +136,24 @@ static int open_here(lv_setup *setup, const lv_config *config)
 
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
-    return lv_comm_agree(comm, open_here(setup, config));
+    int rc = lv_comm_agree(comm, open_model_here(setup, comm, config));
+    if (rc < 0) {
+        return rc;
+    }
+    lv_params *params = lv_llava_params(setup->model);
+    const uint64_t model =
+        lv_hash_uint64(lv_llava_fingerprint(setup->model), (uint64_t)lv_params_flat_count(params));
+    rc = lv_ranks_compare(comm, model,
+                          "the models (files of frozen weights, shapes of trained ones)",
+                          "is there an old copy, or another file, behind the same path?");
+    rc = rc < 0 ? rc
+                : lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
+                                          &setup->threads.slice, params);
+    rc = rc < 0 ? rc : lv_comm_agree(comm, open_rest_here(setup, config));
+    return rc < 0
+               ? rc
+               : lv_ranks_compare(comm, setup->data_fingerprint, "the packs",
+                                  "is there an old copy, or another pack, behind the same path?");
 }
 
 static const char *missing_pack(const lv_config_packs *wanted)
@@ -136,10 +166,12 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack)
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
-    int rc = open_model(&setup->model, config, true);
+    const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};
+    int rc =
+        open_model(&setup->model, &first, config, true, config->model.weights != LV_WEIGHTS_MAP);
     rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
     *no_pack = missing_pack(&config->data.packs);
     if (rc == LV_OK && !*no_pack) {
@@ -213,6 +245,7 @@ void lv_setup_close(lv_setup *setup)
     close_packs(&setup->train_packs);
     close_packs(&setup->val_packs);
     lv_llava_close(&setup->model);
+    lv_shared_copy_destroy(&setup->frozen);
 }
 
 lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,

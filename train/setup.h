@@ -8,6 +8,7 @@
 #include "data/loader.h"
 #include "train/comm.h"
 #include "train/config.h"
+#include "train/frozen_weights.h"
 #include "train/model/llava.h"
 #include "train/optimizer.h"
 #include "train/threads.h"
@@ -23,6 +24,7 @@ typedef struct {
 typedef struct {
     lv_threads threads; /* lv_threads_start comes before lv_setup_open */
     lv_llava *model;
+    lv_shared_copy frozen; /* the model's, if config->model.weights is not LV_WEIGHTS_MAP */
     lv_tape *tape;
     lv_optimizer *optimizer;
     lv_pack_list train_packs, val_packs;
@@ -30,14 +32,16 @@ typedef struct {
 } lv_setup;
 
 /* lv_setup_open: collective; start it with {0}, end it with lv_setup_close, also after a failure.
- * fails  on all ranks with the message of the first that failed */
+ * All ranks have the same frozen weights, trainable parameters and packs.
+ * fails  on all ranks with the message of the first that failed, or the names of hosts whose files
+ *        are others */
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config);
 
-/* lv_setup_open_dry: for a plan, on one rank: a model without values, a dry tape, no optimiser; the
- * packs if they are there.
+/* lv_setup_open_dry: for a plan, by one process as the first of n_ranks, of which none owns more: a
+ * model without values, a dry tape, no optimiser; the packs if they are there.
  * out    no_pack: the first of data.packs that is not there, NULL if all are; the config's
  * fails  LV_ERR_CONFIG, LV_ERR_FORMAT, LV_ERR_IO, LV_ERR_MEMORY, as the run would */
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, const char **no_pack);
+int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack);
 
 void lv_setup_close(lv_setup *setup);
 

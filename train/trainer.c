@@ -6,15 +6,21 @@
 #include "autograd/kernels/parallel.h"
 #include "data/file.h"
 #include "optim/clip.h"
+#include "train/activity.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_save.h"
 #include "train/compute.h"
+#include "train/exchange.h"
+#include "train/job.h"
 #include "train/metrics.h"
-#include "train/model/hf.h"
+#include "train/output.h"
 #include "train/progress.h"
+#include "train/ranks_compare.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/stop.h"
 #include "train/validate.h"
+#include "train/watchdog.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -28,20 +34,25 @@ typedef struct {
     const lv_comm *comm;
     const lv_config *config;
     lv_setup setup;
+    lv_exchange *exchange;
     lv_loader *loader;
     lv_metrics *metrics; /* rank 0's */
     lv_schedule schedule;
     lv_train_state state;
-    double flop_per_s;       /* of all ranks in bf16, as measured */
-    double checkpoint_s;     /* when the last one was written */
-    int64_t checkpoint_step; /* -1: none yet */
+    lv_saver *saver;
+    lv_watchdog *watchdog;
+    char *resumed_dir;    /* the checkpoint that it went on from; NULL: none */
+    int64_t resumed_step; /* -1: none */
+    double flop_per_s;    /* of all ranks in bf16, as measured */
+    double checkpoint_s;  /* when the last one was begun */
+    double longest_step_s;
     int lock;
 } trainer;
 
 /* ---- one step ---- */
 
 /* Sums over ranks, in doubles because they travel together. */
-enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, N_SUMS };
+enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, SUM_SQUARES, N_SUMS };
 /* Largest of any rank. */
 enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
 
@@ -66,7 +77,9 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
     for (int64_t i = 0; i < n; i++) {
         const lv_batch *batch;
         double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(t->setup.tape);
+        lv_activity_begin(LV_ACTIVITY_READING);
         int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
+        lv_activity_begin(LV_ACTIVITY_COMPUTING);
         *wait_s += waited_s;
         rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
                                               lv_llava_config_of(model)->text.vocab_size)
@@ -74,6 +87,8 @@ static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double 
         if (rc < 0) {
             return rc;
         }
+        const lv_tape_owner owner = lv_exchange_owner(t->exchange, i == n - 1);
+        lv_tape_owner_set(t->setup.tape, &owner);
         lv_tape_reset(t->setup.tape);
         if (batch->n_supervised > 0) {
             lv_backward(t->setup.tape, lv_llava_loss(model, t->setup.tape, batch, &loss_sum));
@@ -94,18 +109,17 @@ static bool minutes_are_over(const trainer *t)
 }
 
 /* Waits for the other ranks and adds what all have; afterwards they agree about everything that
- * follows. in  rc: how this rank's part went */
+ * follows. in  rc: how this rank's part went; gradients travel in any case, others wait for them */
 static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIMA])
 {
     lv_params *params = lv_llava_params(t->setup.model);
     int64_t anon_bytes, file_bytes;
+    const int exchange_rc = lv_exchange_grads(t->exchange);
+    sums[SUM_SQUARES] = lv_optimizer_sum_squares(params);
     double begin_s = lv_clock_s();
-    rc = lv_comm_agree(t->comm, rc);
-    rc = rc == LV_OK
-             ? lv_comm_sum(t->comm, lv_params_flat_grad(params), lv_params_flat_count(params))
-             : rc;
+    rc = lv_comm_agree(t->comm, rc < 0 ? rc : exchange_rc);
     rc = rc == LV_OK ? lv_comm_sum_double(t->comm, sums, N_SUMS) : rc;
-    maxima[MAX_COMM_WAIT] = lv_clock_s() - begin_s;
+    maxima[MAX_COMM_WAIT] = lv_exchange_waited_s(t->exchange) + lv_clock_s() - begin_s;
     lv_memory_now(&anon_bytes, &file_bytes);
     maxima[MAX_RSS_ANON] = (double)anon_bytes;
     maxima[MAX_RSS_FILE] = (double)file_bytes;
@@ -115,15 +129,13 @@ static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIM
 }
 
 /* Applies the update if it is finite. out: the step's loss, norm, lr, applied. */
-static void update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
+static int update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
 {
     lv_params *params = lv_llava_params(t->setup.model);
     double n = sums[SUM_SUPERVISED];
     double lr_factor = lv_schedule_factor(&t->schedule, t->state.step);
     m->loss = n > 0 ? sums[SUM_LOSS] / n : NAN;
-    m->grad_norm =
-        n > 0 ? sqrt(lv_sum_squares(lv_params_flat_grad(params), lv_params_flat_count(params))) / n
-              : 0;
+    m->grad_norm = n > 0 ? sqrt(sums[SUM_SQUARES]) / n : 0;
     m->lr = lr_factor * t->config->optim.lr;
     m->applied = isfinite(m->loss) && isfinite(m->grad_norm);
     if (m->applied) {
@@ -134,6 +146,7 @@ static void update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
      * of divergence either. */
     t->state.n_skipped_in_a_row = m->applied || n == 0 ? 0 : t->state.n_skipped_in_a_row + 1;
     t->state.step++;
+    return m->applied ? lv_exchange_weights(t->exchange) : LV_OK;
 }
 
 /* returns 1 after a step, 0 at the end of the run. *stop, *save: what the ranks agreed on */
@@ -143,10 +156,13 @@ static int run_step(trainer *t, bool *stop, bool *save)
     double sums[N_SUMS] = {0}, maxima[N_MAXIMA] = {0};
     lv_step_head head;
     double begin_s = lv_clock_s();
+    lv_activity_step_set(t->state.step + 1);
+    lv_activity_begin(LV_ACTIVITY_READING);
     int rc = lv_comm_agree(t->comm, lv_loader_next_step(t->loader, &head));
     if (rc < 0 || t->state.step == t->schedule.n_steps) {
         return rc;
     }
+    lv_activity_begin(LV_ACTIVITY_COMPUTING);
     lv_params_grad_begin(params);
     rc = run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]);
     lv_params_grad_end(params);
@@ -163,23 +179,27 @@ static int run_step(trainer *t, bool *stop, bool *save)
                          .comm_wait_s = maxima[MAX_COMM_WAIT],
                          .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
                          .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE]};
-    update(t, sums, &m);
+    rc = update(t, sums, &m);
     m.step = t->state.step;
     m.step_s = lv_clock_s() - begin_s;
     m.mfu = t->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * t->flop_per_s) : NAN;
     *stop = maxima[MAX_STOP] > 0;
     *save = maxima[MAX_SAVE] > 0;
-    rc = lv_comm_agree(t->comm, t->metrics ? lv_metrics_step(t->metrics, &m) : LV_OK);
+    if (rc == LV_OK && t->metrics) {
+        rc = lv_metrics_step(t->metrics, &m);
+    }
+    rc = lv_comm_agree(t->comm, rc);
     return rc < 0 ? rc : 1;
 }
 
 /* ---- between steps ---- */
 
 /* What may take more than a moment is said before it is done. */
-static void say(const trainer *t, const char *what)
+static void say(const trainer *t, lv_activity what)
 {
+    lv_activity_begin(what);
     if (t->comm->rank == 0) {
-        lv_progress_show(false, "%s", what);
+        lv_progress_show(false, "%s", lv_activity_words(&(lv_activity_state){.what = what}));
     }
 }
 
@@ -190,22 +210,31 @@ static lv_run_identity identity_of(const trainer *t)
                              .data_fingerprint = t->setup.data_fingerprint};
 }
 
-static int save_checkpoint(trainer *t)
+/* Between two steps: have all ranks the same weights, to the bit? */
+static int compare_weights(const trainer *t)
+{
+    if (t->comm->n_ranks == 1) {
+        return LV_OK;
+    }
+    int rc = lv_comm_agree(t->comm, lv_exchange_finish(t->exchange));
+    return rc < 0 ? rc
+                  : lv_ranks_compare(t->comm, lv_params_checksum(lv_llava_params(t->setup.model)),
+                                     "the trainable weights",
+                                     "a file was read wrongly there, or CPU or memory err");
+}
+
+/* in     last: nothing follows it, and it is waited for */
+static int save_checkpoint(trainer *t, bool last)
 {
     lv_run_identity identity = identity_of(t);
-    say(t, "writing a checkpoint");
-    int rc = lv_checkpoint_save(t->comm, t->config->run.dir, t->config->checkpoint.keep, &t->state,
-                                &identity, lv_llava_params(t->setup.model),
-                                lv_optimizer_exp_avg(t->setup.optimizer),
-                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
-    if (rc == LV_OK) {
-        t->checkpoint_step = t->state.step;
-        t->checkpoint_s = lv_clock_s();
-    } else if (t->checkpoint_step >= 0) {
-        lv_fail(rc, "%s (the checkpoint of step %" PRId64 " is whole: the run can go on from it)",
-                lv_error_message(), t->checkpoint_step);
-    }
-    return rc;
+    say(t, LV_ACTIVITY_SAVING);
+    t->checkpoint_s = lv_clock_s();
+    int rc = compare_weights(t);
+    rc = rc < 0 ? rc
+                : lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
+                                 lv_optimizer_exp_avg(t->setup.optimizer),
+                                 lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
 
 static int validate(trainer *t)
@@ -213,7 +242,12 @@ static int validate(trainer *t)
     double loss = 0, begin_s = lv_clock_s();
     int64_t n_supervised = 0;
     lv_loader_options options = lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.val_packs);
-    int rc = lv_validate(&loss, &n_supervised, t->setup.model, t->setup.tape, t->comm, &options);
+    int rc = lv_comm_agree(t->comm, lv_exchange_finish(t->exchange));
+    if (rc < 0) {
+        return rc;
+    }
+    lv_activity_begin(LV_ACTIVITY_VALIDATING);
+    rc = lv_validate(&loss, &n_supervised, t->setup.model, t->setup.tape, t->comm, &options);
     if (rc == LV_OK && t->metrics) {
         rc = lv_metrics_validation(t->metrics, t->state.step, loss, n_supervised,
                                    lv_clock_s() - begin_s);
@@ -221,11 +255,13 @@ static int validate(trainer *t)
     return lv_comm_agree(t->comm, rc);
 }
 
-static int diverged(const trainer *t)
+static int diverged(trainer *t)
 {
-    char *last_good = t->checkpoint_step < 0
-                          ? lv_path("none was saved")
-                          : lv_checkpoint_path(t->config->run.dir, t->checkpoint_step);
+    /* one that is under way is good; if it fails, that is not the news */
+    lv_saver_finish(t->saver);
+    int64_t step = lv_saver_last_step(t->saver);
+    char *last_good =
+        step < 0 ? lv_path("none was saved") : lv_checkpoint_path(t->config->run.dir, step);
     int rc = lv_fail(LV_ERR_DIVERGED,
                      "loss or gradient not finite in %" PRId64
                      " steps in a row, the last of them %" PRId64
@@ -236,15 +272,47 @@ static int diverged(const trainer *t)
     return rc;
 }
 
+/* The ranks have agreed on a stop, and the checkpoint is written. returns LV_ERR_STOPPED */
+static int stopped(const trainer *t)
+{
+    double time_left_s = lv_stop_time_left_s(); /* a clock may differ: any rank's counts */
+    char why[64] = "on request", left[32];
+    int rc = lv_comm_max_double(t->comm, &time_left_s, 1);
+    if (rc < 0) {
+        return rc;
+    }
+    if (time_left_s >= 0) {
+        snprintf(why, sizeof why, "%s before the end of the job",
+                 lv_duration_text(left, time_left_s));
+    }
+    return lv_fail(LV_ERR_STOPPED,
+                   "stopped %s; the checkpoint of step %" PRId64
+                   " is in %s/checkpoints, the same command goes on from it",
+                   why, t->state.step, t->config->run.dir);
+}
+
 static bool is_every(int64_t every, int64_t step)
 {
     return every > 0 && step % every == 0;
+}
+
+/* A checkpoint if it is time for one. in  stop, save: what the ranks agreed on */
+static int save_if_due(trainer *t, bool last, bool stop, bool save)
+{
+    /* not in the middle of bad steps: what is saved is to be good */
+    bool due = save || is_every(t->config->checkpoint.every_steps, t->state.step);
+    int rc = LV_OK;
+    if (last || stop || (due && t->state.n_skipped_in_a_row == 0)) {
+        rc = save_checkpoint(t, last || stop);
+    }
+    return rc < 0 ? rc : lv_saver_poll(t->saver);
 }
 
 static int run_steps(trainer *t)
 {
     const lv_config *c = t->config;
     bool stop = false, save = false;
+    double begin_s = lv_clock_s();
     int rc;
     while ((rc = run_step(t, &stop, &save)) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
@@ -260,21 +328,16 @@ static int run_steps(trainer *t)
             (last && c->train.val_every_steps > 0)) {
             rc = validate(t);
         }
-        /* not in the middle of bad steps: what is saved is to be good */
-        if (rc == LV_OK && (last || stop ||
-                            (t->state.n_skipped_in_a_row == 0 &&
-                             (save || is_every(c->checkpoint.every_steps, t->state.step))))) {
-            rc = save_checkpoint(t);
-        }
+        rc = rc == LV_OK ? save_if_due(t, last, stop, save) : rc;
         if (rc < 0) {
             return rc;
         }
         if (stop && !last) {
-            return lv_fail(LV_ERR_STOPPED,
-                           "stopped on request; the checkpoint of step %" PRId64
-                           " is in %s/checkpoints, the same command goes on from it",
-                           t->state.step, c->run.dir);
+            return stopped(t);
         }
+        t->longest_step_s = fmax(t->longest_step_s, lv_clock_s() - begin_s);
+        begin_s = lv_clock_s();
+        lv_stop_reserve(t->longest_step_s + lv_saver_longest_s(t->saver));
     }
     return rc;
 }
@@ -290,7 +353,12 @@ static int resume_from(trainer *t, const char *dir)
     if (rc < 0) {
         return rc;
     }
-    t->checkpoint_step = t->state.step;
+    rc = lv_exchange_weights(t->exchange);
+    if (rc < 0) {
+        return rc;
+    }
+    t->resumed_step = t->state.step;
+    t->resumed_dir = lv_path("%s", dir);
     if (t->comm->rank == 0) {
         printf("going on from %s%s\n", dir,
                t->state.step == t->schedule.n_steps ? ", the end of the run" : "");
@@ -303,15 +371,13 @@ static int resume(trainer *t, const char *how)
     char *found = NULL;
     int rc = LV_OK;
     if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
-        if (t->comm->rank == 0) {
-            rc = lv_dir_exists(how)
-                     ? lv_checkpoint_verify(how)
-                     : lv_fail(LV_ERR_CONFIG,
-                               "--resume: expected auto, none or the directory of a checkpoint, "
-                               "found %s",
-                               how);
-        }
+        rc = lv_dir_exists(how) ? LV_OK
+                                : lv_fail(LV_ERR_CONFIG,
+                                          "--resume: expected auto, none or the directory of a "
+                                          "checkpoint, found %s",
+                                          how);
         rc = lv_comm_agree(t->comm, rc);
+        rc = rc == LV_OK ? lv_checkpoint_verify(t->comm, how) : rc;
         return rc == LV_OK ? resume_from(t, how) : rc;
     }
     rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);
@@ -338,6 +404,23 @@ static int64_t total_steps(const trainer *t)
     return lv_setup_n_steps(t->config, &sampler);
 }
 
+static int open_exchange(trainer *t)
+{
+    const lv_exchange_options options = {
+        .wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32,
+        .overlap = t->config->comm.overlap,
+        .begin_thread = lv_threads_leave_core,
+        .thread_context = &t->setup.threads,
+    };
+    int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
+    if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
+        !lv_exchange_overlaps(t->exchange) && t->comm->rank == 0) {
+        fprintf(stderr, "llava: comm.overlap: this MPI lets no other thread call it "
+                        "(MPI_THREAD_MULTIPLE): gradients are summed after the backward pass\n");
+    }
+    return rc;
+}
+
 static int open_loader(trainer *t)
 {
     lv_loader_options options =
@@ -345,6 +428,18 @@ static int open_loader(trainer *t)
     options.first_step = t->state.step;
     options.n_steps = t->schedule.n_steps;
     return lv_loader_create(&t->loader, &options);
+}
+
+static int open_saver(trainer *t)
+{
+    const lv_saver_options options = {.comm = t->comm,
+                                      .run_dir = t->config->run.dir,
+                                      .keep = t->config->checkpoint.keep,
+                                      .goes_on = !t->config->checkpoint.stop_on_error,
+                                      .last = t->resumed_step,
+                                      .begin_thread = lv_threads_leave_core,
+                                      .thread_context = &t->setup.threads};
+    return lv_saver_create(&t->saver, &options);
 }
 
 static int open_metrics(trainer *t)
@@ -359,7 +454,8 @@ static int open_metrics(trainer *t)
     free(path);
     cJSON_free(text);
     return rc == LV_OK ? lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
-                                         t->schedule.n_steps, t->config->log.every_steps)
+                                         t->schedule.n_steps, t->config->log.every_steps,
+                                         !t->config->checkpoint.stop_on_error)
                        : rc;
 }
 
@@ -392,34 +488,24 @@ static void print_plan(const trainer *t, const char *products)
     fflush(stdout);
 }
 
+/* From the last checkpoint, which has what is shared out among the ranks; with the memory that
+ * training took given back. */
 static int write_output(const trainer *t)
 {
-    lv_params *params = lv_llava_params(t->setup.model);
-    const char *dir = t->config->run.dir;
-    bool original = false;
-    if (t->comm->rank != 0) {
-        return LV_OK;
-    }
-    lv_progress_end();
-    if (!t->config->train.output_full) {
-        int rc = lv_hf_save_projector(params, dir, "projector.safetensors");
-        if (rc == LV_OK) {
-            printf("wrote %s/projector.safetensors\n", dir);
-        }
-        return rc;
-    }
-    char *out = lv_path("%s/model", dir);
-    int rc = lv_hf_save_llava(
-        params, lv_llava_config_of(t->setup.model), lv_llava_tokenizer_dir(t->setup.model),
-        t->config->data.image_aspect == LV_ASPECT_PAD, LV_F32, out, &original);
-    if (rc == LV_OK) {
-        printf("wrote %s%s\n", out,
-               original ? " (in LLaVA's own naming: this connector has no "
-                          "Hugging Face form)"
-                        : "");
-    }
-    free(out);
-    return rc;
+    char *checkpoint = t->resumed_step == t->state.step
+                           ? lv_path("%s", t->resumed_dir)
+                           : lv_checkpoint_path(t->config->run.dir, t->state.step);
+    int rc = t->comm->rank == 0 ? lv_output_write(t->config, checkpoint) : LV_OK;
+    free(checkpoint);
+    return lv_comm_agree(t->comm, rc);
+}
+
+static int start_watchdog(trainer *t)
+{
+    const lv_watchdog_options options = {.run_dir = t->config->run.dir,
+                                         .limit_s = 60 * t->config->comm.stall_minutes,
+                                         .stop = t->config->comm.stop_on_stall};
+    return lv_watchdog_start(&t->watchdog, t->comm, &options);
 }
 
 static int begin(trainer *t, const char *how)
@@ -427,10 +513,21 @@ static int begin(trainer *t, const char *how)
     const char *products = lv_gemm_start();
     lv_stop_catch_signals();
     int rc = lv_comm_agree(
-        t->comm, t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : LV_OK);
+        t->comm, lv_stop_before_end(60 * (double)t->config->checkpoint.before_end_minutes));
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
-    say(t, "loading the model and the packs");
-    rc = rc == LV_OK ? lv_setup_open(&t->setup, t->comm, t->config) : rc;
+    rc = rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products,
+                                    t->config->comm.wire_bf16 ? LV_BF16 : LV_F32)
+                     : rc;
+    if (rc == LV_OK && t->comm->rank == 0) {
+        rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
+    }
+    rc = lv_comm_agree(t->comm, rc);
+    rc = rc == LV_OK ? start_watchdog(t) : rc;
+    if (rc < 0) {
+        return rc;
+    }
+    say(t, LV_ACTIVITY_LOADING);
+    rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
     }
@@ -444,13 +541,16 @@ static int begin(trainer *t, const char *how)
     if (rc < 0) {
         return rc;
     }
-    rc = resume(t, how);
+    rc = open_exchange(t);
+    rc = rc == LV_OK ? resume(t, how) : rc;
+    rc = rc == LV_OK ? compare_weights(t) : rc;
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,
                      "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
                      t->state.step, n_steps);
     }
     rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
+    rc = rc == LV_OK ? lv_comm_agree(t->comm, open_saver(t)) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
 }
@@ -460,17 +560,23 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     trainer t = {.comm = comm,
                  .config = config,
                  .lock = -1,
-                 .checkpoint_step = -1,
+                 .resumed_step = -1,
                  .checkpoint_s = lv_clock_s()};
     int rc = begin(&t, how);
     rc = rc == LV_OK ? run_steps(&t) : rc;
+    lv_saver_destroy(&t.saver);
     lv_loader_destroy(&t.loader);
     int close_rc = lv_metrics_close(&t.metrics);
     rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
-    say(&t, "writing the output");
-    rc = rc == LV_OK ? lv_comm_agree(comm, write_output(&t)) : rc;
-    lv_progress_end();
+    lv_exchange_destroy(&t.exchange);
     lv_setup_close(&t.setup);
+    if (rc == LV_OK) {
+        say(&t, LV_ACTIVITY_WRITING);
+        lv_progress_end();
+        rc = write_output(&t);
+    }
+    free(t.resumed_dir);
+    lv_watchdog_stop(&t.watchdog);
     lv_run_dir_unlock(t.lock);
     return rc;
 }

@@ -30,6 +30,8 @@ lv_tensor *lv_layernorm(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b,
     lv_op_expect_activation("layernorm", "x", x, 2, (int64_t[]){-1, -1});
     lv_op_expect("layernorm", "w", w, 1, &x->shape[1]);
     lv_op_expect("layernorm", "b", b, 1, &x->shape[1]);
+    lv_tape_await(tape, w);
+    lv_tape_await(tape, b);
     lv_tensor *out = lv_tape_tensor(tape, x->dtype, 2, x->shape);
     saved_layernorm *saved = lv_tape_alloc(tape, sizeof *saved);
     saved->mean = lv_tape_alloc(tape, (size_t)x->shape[0] * sizeof(lv_real));

@@ -17,6 +17,8 @@ lv_tensor *lv_linear(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b, lv
     if (b) {
         lv_op_expect("linear", "b", b, 1, &N);
     }
+    lv_tape_await(tape, w);
+    lv_tape_await(tape, b);
     lv_tensor *out = lv_tape_tensor(tape, x->dtype, 2, (int64_t[]){T, N});
     if (residual) {
         lv_op_expect_like("linear", "residual", residual, out);

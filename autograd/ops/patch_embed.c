@@ -135,6 +135,9 @@ lv_tensor *lv_patch_embed(lv_tape *tape, lv_tensor *pixels, lv_tensor *w,
     lv_op_expect("patch_embed", "position", position, 2, (int64_t[]){d.L, d.H});
     lv_tensor *out = lv_tape_tensor(tape, lv_tape_dtype(tape), 2, (int64_t[]){d.I * d.L, d.H});
     lv_tensor *in[] = {pixels, w, class_embedding, position};
+    for (int i = 1; i < 4; i++) {
+        lv_tape_await(tape, in[i]);
+    }
     lv_tape_count_flop(tape, product_flop(&d));
     forward(tape, out, pixels, w, class_embedding, position, &d);
     lv_tape_record(tape, &lv_op_patch_embed, out, 4, in, NULL);

@@ -45,6 +45,7 @@ static void backward(lv_tape *tape, const lv_node *node)
     input.grad_lent = true;
     input.data_owned = false;
     bool recording = lv_tape_recording_set(tape, true);
+    bool counting = lv_tape_counting_set(tape, false);
     double flop = lv_tape_flop(tape);
     lv_free_block *blocks = lv_tape_blocks_set(tape, NULL);
     size_t mark = lv_tape_mark(tape);
@@ -52,6 +53,7 @@ static void backward(lv_tape *tape, const lv_node *node)
     /* y = segment(x), and all its inverses */
     lv_tensor *y = saved->segment(tape, saved->context, &input);
     lv_tape_count_flop(tape, flop - lv_tape_flop(tape)); /* was counted in the forward pass */
+    lv_tape_counting_set(tape, counting);
     y->grad = node->out->grad;
     y->grad_begun = y->grad_lent = true;
     lv_tape_backward_to(tape, last);

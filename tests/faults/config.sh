@@ -15,7 +15,7 @@ check "a section instead of a key" wrong \
     '--set model.projector=5: model.projector is a section; set one of its keys: type, weights$' \
     --set model.projector=5
 check "an unknown section" wrong \
-    'opt.lr: unknown key; there are: run, model, data, train, optim, checkpoint, log$' --set opt.lr=1
+    'opt.lr: unknown key; there are: run, model, data, train, optim, checkpoint, comm, log$' --set opt.lr=1
 check "an unknown key" wrong 'optim.learning_rate: unknown key; there are: lr, projector_lr,' \
     --set optim.learning_rate=1
 check "a wrong type" wrong 'optim.lr: expected a number .*, found "fast"' --set optim.lr=fast
@@ -82,7 +82,7 @@ check "a list instead of an object" given '[]' 'expected an object'
 check "a section that is a number" given '{"run":3}' 'run: expected an object, found a number; its keys: dir$'
 check "a dotted name" given '{"train.epochs":3}' 'train.epochs: unknown key; a section is an object'
 check "an unknown key of a section with a long name" given '{"checkpoint":{"kepp":3}}' \
-    'checkpoint.kepp: unknown key; there are: every_steps, every_minutes, keep$'
+    'checkpoint.kepp: unknown key; there are: every_steps, every_minutes, keep, before_end_minutes, on_error$'
 check "nothing at all" given '{}' 'run.dir: must be given'
 check "no such file" refused 1 'nowhere.json: opening: No such file' "$LLAVA" train \
     "$work/nowhere.json"

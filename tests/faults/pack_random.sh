@@ -4,6 +4,7 @@
 # launcher) at random moments until one call gets through: the bytes are those of a pack left in
 # peace. With a fixed seed: PACK_SEED, PACK_ROUNDS.
 . "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
+. "$LLAVA_TEST_SOURCE/tests/support/kill.sh"
 coco=${LLAVA_TEST_DATA:-}/coco
 seed=${PACK_SEED:-1}
 rounds=${PACK_ROUNDS:-50}
@@ -23,34 +24,6 @@ peace_ms=$((($(date +%s%N) - begin) / 1000000))
 sums() { (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2); }
 sums "$work/peace" >"$work/peace.sums"
 
-ranks_of() { # the processes of the launcher's ranks
-    pgrep -P "$1" -x "$(basename "$LLAVA")"
-}
-
-# kill_one LAUNCHER WHOM: gone are the ranks when it returns
-kill_one() {
-    local launcher=$1 pids
-    pids=$(ranks_of "$launcher")
-    [ -n "$pids" ] || return 1
-    case $2 in
-    rank) kill -9 "$(shuf -n 1 --random-source=<(yes $RANDOM) <<<"$pids")" ;;
-    all) kill -9 $pids ;;
-    launcher) kill -9 "$launcher" ;;
-    esac 2>/dev/null
-    # OpenMPI's launcher now and then waits for ever for ranks that are gone
-    for _ in $(seq 100); do
-        kill -0 "$launcher" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -9 "$launcher" 2>/dev/null
-    wait "$launcher" 2>/dev/null
-    for pid in $pids; do
-        while [ -e "/proc/$pid" ] && [ "$(cut -d ' ' -f 3 "/proc/$pid/stat" 2>/dev/null)" != Z ]; do
-            sleep 0.02
-        done
-    done
-}
-
 one_round() {
     local out=$work/out whom launcher attempt
     rm -rf "$out"
@@ -59,7 +32,7 @@ one_round() {
         launcher=$!
         sleep "$(awk -v ms=$peace_ms -v r=$RANDOM 'BEGIN { print 0.001 * ms * r / 32768 }')"
         whom=$(sed -n "$((1 + RANDOM % 3))p" <<<$'rank\nall\nlauncher')
-        kill_one $launcher $whom && echo $whom >>"$work/kills"
+        kill_job $launcher $whom && echo $whom >>"$work/kills"
         wait $launcher 2>/dev/null
         echo "attempt $attempt: $whom; $(ls "$out" 2>/dev/null | wc -l) files"
     done

@@ -147,7 +147,7 @@ in_the_middle() {
 damage_image() { flip "$work/victim/images-00000.h5" $(($(stat -c %s "$work/victim/images-00000.h5") / 2)); }
 cut_images() { truncate -s 3000 "$work/victim/images-00000.h5"; }
 cut_samples() { truncate -s 3000 "$work/victim/samples-00000.h5"; }
-where="llava train: (rank [0-9]+: )?pack $work/victim, sample [0-9]+: $work/victim"
+where="llava train: (rank [0-9]+ on [^ ]+: )?pack $work/victim, sample [0-9]+: $work/victim"
 check "an image is damaged: pack, sample, shard and image are named" refused 1 \
     "$where/images-00000.h5: image [0-9]+ \"[0-9]+.jpg\": damaged" in_the_middle damage_image
 check "the last checkpoint is whole" sh -c \

@@ -55,15 +55,17 @@ run_watched() {
     wait "$pid" && rm -r "$work/run"
 }
 
-# Within 10%.
+# Within 10%, with the copy for checkpoints or without.
 agrees() {
-    local n=0
+    local n=0 copy=0
     plan "$@" --set run.dir="$work/run" || return 1
     n=$(planned together)
+    copy=$(planned "a copy for checkpoints")
     run_watched "$@" --set train.max_steps=3 || return 1
     cat "$work/plan"
     echo "measured: $peak"
-    awk -v n="$n" -v peak="$peak" 'BEGIN { exit !(n > 0.9 * peak && n < 1.1 * peak) }'
+    awk -v n="$n" -v copy="$copy" -v peak="$peak" \
+        'BEGIN { exit !(peak > 0.9 * n && peak < 1.1 * (n + copy)) }'
 }
 for stage in 1 2; do
     for recompute in none layer; do
@@ -167,6 +169,107 @@ check "what is no pack is refused" refused 1 "not a pack" "$LLAVA" train "$work/
     --dry-run --set "data.packs=[\"$work/init\"]"
 check "no rank on a node is refused" refused 2 "ranks-per-node" "$LLAVA" train \
     "$work/stage1.json" --dry-run --ranks-per-node 0
+# ---- a step's time ----
+
+machine=(--gflops 100 --memory-gb-s 10 --local-gb-s 2)
+network=(--gbps 10 --latency-us 20)
+
+# seconds LINE: of the plan's step.
+seconds() {
+    awk -v line="  $1 " 'index($0, line) == 1 { $0 = substr($0, length(line)); print $1 }' \
+        "$work/plan"
+}
+
+# near A B: within 1%.
+near() {
+    awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > 0.99 * b && a < 1.01 * b) }'
+}
+
+# What a rank sends: three quarters of its gradients in f32, and of its weights in bf16.
+sends() {
+    plan 2 --set train.precision=bf16 --ranks 4 --ranks-per-node 2 "${machine[@]}" \
+        "${network[@]}" || return 1
+    cat "$work/plan"
+    local n
+    n=$(planned "their gradients")
+    grep -q 'behind the backward pass' "$work/plan" || return 1
+    near "$(planned gradients)" $((n * 3 / 4)) && near "$(planned 'new weights')" $((n * 3 / 8)) &&
+        near "$(planned 'over the link of a node')" $((n * 2 * 3 / 4))
+}
+check "a plan says what travels" sends
+
+twice_as_fast() {
+    local slow
+    plan 2 --ranks 1 --memory-gb-s 10 --gflops 1 || return 1
+    slow=$(seconds compute)
+    plan 2 --ranks 1 --memory-gb-s 10 --gflops 2 || return 1
+    cat "$work/plan"
+    near "$(seconds compute)" "$(awk -v s="$slow" 'BEGIN { print s / 2 }')" &&
+        grep -qE 'efficiency +100%' "$work/plan"
+}
+check "twice the rate computes in half the time; one rank is 100% efficient" twice_as_fast
+
+measured() {
+    plan 1 --ranks 2 --ranks-per-node 2 && cat "$work/plan" &&
+        grep -qE 'measured here.*--gflops [0-9.]+ .*--memory-gb-s [0-9.]+' "$work/plan"
+}
+check "what is not given is measured" measured
+
+# Steps of 6 samples.
+idle_ranks() {
+    plan 1 --ranks 8 --ranks-per-node 8 "${machine[@]}" && cat "$work/plan" &&
+        grep -q '2 of the ranks have no sample: a step has 6' "$work/plan"
+}
+check "more ranks than samples are said to be idle" idle_ranks
+
+# One of 4 ranks owns a quarter of the moments.
+shared_out() {
+    local of_one
+    plan 2 --ranks 1 "${machine[@]}" || return 1
+    of_one=$(planned 'their moments')
+    plan 2 --ranks 4 --ranks-per-node 4 "${machine[@]}" || return 1
+    cat "$work/plan"
+    near "$(planned 'their moments')" $((of_one / 4)) && [ "$(planned 'between ranks')" -gt 0 ]
+}
+check "a rank of many keeps its share of the moments" shared_out
+
+# The micro-batches of 3 ranks are smaller than those of one.
+smaller() {
+    local of_one
+    plan 2 --ranks 1 "${machine[@]}" || return 1
+    of_one=$(planned activations)
+    plan 2 --ranks 3 --ranks-per-node 3 "${machine[@]}" || return 1
+    cat "$work/plan"
+    [ "$(planned activations)" -lt "$of_one" ]
+}
+check "a rank of many needs less memory for its micro-batches" smaller
+
+many_ranks() {
+    plan 2 --ranks 4096 --ranks-per-node 2 --set train.max_steps=1000000 "${machine[@]}" \
+        "${network[@]}" && plan 2 --ranks 64 --ranks-per-node 2 "${machine[@]}" "${network[@]}" \
+        --set 'data.packs=["not-there"]' && cat "$work/plan" &&
+        grep -q 'all samples are of 256 rows' "$work/plan"
+}
+check "thousands of ranks, a million steps, and no pack can be planned" many_ranks
+
+refuses() { # refuses PATTERN OPTION...
+    local pattern=$1
+    shift
+    refused 2 "$pattern" "$LLAVA" train "$work/stage1.json" "$@"
+}
+check "no rank is refused" refuses '--ranks: 0 is not between' --dry-run --ranks 0
+check "ranks that do not fill their nodes are refused" \
+    refuses '3 is not a multiple of --ranks-per-node, 2' --dry-run --ranks 3 --ranks-per-node 2
+check "several nodes need a network" refuses '--gbps is missing: 4 ranks, 2 to a node' --dry-run \
+    --ranks 4 --ranks-per-node 2
+check "and its latency" refuses '--latency-us is missing' --dry-run --ranks 4 --gbps 10
+check "a network without --ranks is refused" refuses '--gbps is of no use without --ranks' \
+    --dry-run --gbps 10
+check "--ranks of a run is refused" refuses '--ranks is for --dry-run' --ranks 2 \
+    --set run.dir="$work/never"
+check "--ranks under mpirun is refused" refused 2 'leave mpirun or srun out' mpirun -n 2 \
+    "$LLAVA" train "$work/stage1.json" --dry-run --ranks 2 --ranks-per-node 2
+
 check "--ranks-per-node of a run is refused" refused 2 "is for --dry-run" "$LLAVA" train \
     "$work/stage1.json" --set run.dir="$work/never" --ranks-per-node 2
 finish

@@ -54,7 +54,7 @@ check "every flag in README.md is one" flags_are_real
 keys_are_listed() { # every key of a run's config stands in README.md by its last name
     local key
     for key in $(grep -oE '"[a-z_]+":' "$clone/runs/quickstart/stage2/config.json" | tr -d '":'); do
-        case $key in run | model | data | train | optim | checkpoint | log | projector) continue ;; esac
+        case $key in run | model | data | train | optim | checkpoint | comm | log | projector) continue ;; esac
         grep -qE "\`([a-z_]+\.)*$key\`" "$readme" || { echo "$key" && return 1; }
     done
 }

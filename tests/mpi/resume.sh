@@ -43,11 +43,20 @@ check "on 3 ranks the losses agree" "$METRICS_DIFF" "$work/whole/metrics.jsonl" 
 check "on 3 ranks the samples are the same" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
     "$work/elastic/metrics.jsonl" samples_hash 0
 
-# A job in the background: $launcher is mpirun itself, its output is in $work/DIR.log.
+# Flat buffers have another order in a bf16 run; the first step's learning rate is 0.
+other_order() {
+    train 2 bf16 --set train.max_steps=1 --set train.precision=bf16 &&
+        train 1 f32 --set train.max_steps=1 &&
+        "$WEIGHTS_DIFF" "$work/f32/model" "$work/bf16/model" 0
+}
+check "what a bf16 run saved comes out under the right names" other_order
+
+# begin_job RANKS DIR OPTION...: in the background: $launcher is mpirun itself, its output is in
+# $work/DIR.log.
 begin_job() {
-    local dir=$1
-    shift
-    mpirun -n 2 "$LLAVA" train "$work/config.json" --set run.dir="$work/$dir" "$@" \
+    local ranks=$1 dir=$2
+    shift 2
+    mpirun -n "$ranks" "$LLAVA" train "$work/config.json" --set run.dir="$work/$dir" "$@" \
         >"$work/$dir.log" 2>&1 &
     launcher=$!
 }
@@ -71,8 +80,9 @@ ranks_of() {
 }
 
 kill_in_the_middle() {
-    begin_job killed --set train.max_steps=2000 --set checkpoint.keep=1000
-    wait_for '"step":12,' "$work/killed/metrics.jsonl" || return 1
+    begin_job 2 killed --set train.max_steps=2000 --set checkpoint.keep=1000
+    # by then the checkpoint of step 20 is begun, and so that of step 10 is written
+    wait_for '"step":21,' "$work/killed/metrics.jsonl" || return 1
     kill -9 "$launcher"
     wait "$launcher"
     [ -e "$work/killed/checkpoints/step-000010/manifest.json" ] && [ ! -e "$work/killed/model" ]
@@ -91,18 +101,40 @@ rm -rf "$work"/killed/checkpoints/step-0000[2-9]* "$work"/killed/checkpoints/ste
 check "the killed job goes on" train 2 killed --set train.max_steps=30
 check "and ends at its last step" grep -q '"step":30,' "$work/killed/metrics.jsonl"
 
+# stop_on_request RANKS SIGNAL launcher|rank: a checkpoint, exit status 75, and the way to go on.
 stop_on_request() {
-    local status
-    begin_job stopped --set train.max_steps=5000
-    wait_for '"step":3,' "$work/stopped/metrics.jsonl" || return 1
-    kill -TERM "$(ranks_of stopped | head -n 1)"
+    local status dir=stopped-$1-$2-$3 steps
+    begin_job "$1" "$dir" --set train.max_steps=5000
+    wait_for '"step":3,' "$work/$dir/metrics.jsonl" || return 1
+    if [ "$3" = launcher ]; then
+        kill "-$2" "$launcher"
+    else
+        kill "-$2" "$(ranks_of "$dir" | shuf -n 1)"
+    fi
     wait "$launcher"
     status=$?
-    cat "$work/stopped.log"
-    [ "$status" -eq 75 ] && grep -q 'stopped on request' "$work/stopped.log" &&
-        ls "$work"/stopped/checkpoints/step-*/manifest.json
+    cat "$work/$dir.log"
+    steps=$(grep -c '"loss"' "$work/$dir/metrics.jsonl")
+    [ "$status" -eq 75 ] && grep -q "stopped on request; the checkpoint of step $steps" \
+        "$work/$dir.log" && [ -e "$work/$dir/checkpoints/$(printf step-%06d "$steps")" ]
 }
-check "SIGTERM to one rank: a checkpoint, then exit status 75" stop_on_request
+for how in '2 TERM rank' '3 TERM rank' '1 TERM rank' '4 USR1 launcher' '2 USR2 launcher' \
+    '3 USR2 rank' '4 USR1 rank'; do
+    check "ranks, signal, to: $how: a checkpoint of that step, then exit status 75" \
+        stop_on_request $how
+done
+
+# A job of 4 s, as Slurm tells it: of such a short one a quarter is kept.
+stop_before_end() {
+    SLURM_JOB_END_TIME=$(($(date +%s) + 4)) train 2 ended --set train.max_steps=100000
+}
+check "before the end of the job: a checkpoint, then exit status 75" refused 75 \
+    'stopped 0:0[0-4] before the end of the job; the checkpoint of step' stop_before_end
+no_time() {
+    SLURM_JOB_END_TIME=soon "$LLAVA" train "$work/config.json" --set run.dir="$work/ended"
+}
+check "an end of the job that is no time" refused 2 \
+    'SLURM_JOB_END_TIME=soon in the environment: expected seconds since 1970' no_time
 
 damage() {
     flip "$work/again/checkpoints/step-000020/rank-00001.h5" 3000

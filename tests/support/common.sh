@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # To be sourced by the tests that are scripts. They print TAP: one line a check.
-# From meson: LLAVA (the program), METRICS_DIFF, LLAVA_TEST_SOURCE.
+# From meson: LLAVA (the program), METRICS_DIFF, WEIGHTS_DIFF, LLAVA_TEST_SOURCE; with MPICH
+# LLAVA_TEST_MPIRUN.
 set -uo pipefail
 . "$LLAVA_TEST_SOURCE/tools/mpi_env.sh"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
@@ -8,6 +9,14 @@ quick=$LLAVA_TEST_SOURCE/configs/quickstart
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 checks=0
+
+# The launcher of the MPI that the program was built with, under the name that all have.
+if [ -n "${LLAVA_TEST_MPIRUN:-}" ]; then
+    mkdir "$work/launcher"
+    printf '#!/bin/sh\nexec "%s" "$@"\n' "$LLAVA_TEST_MPIRUN" >"$work/launcher/mpirun"
+    chmod +x "$work/launcher/mpirun"
+    PATH=$work/launcher:$PATH
+fi
 
 # check NAME COMMAND...: one line of TAP; the command's output is shown if it fails.
 check() {

@@ -37,9 +37,12 @@ typedef struct {
     const char *const *trainable; /* globs; n_trainable 0: nothing, for generation */
     size_t n_trainable;
     lv_precision precision;
-    bool recompute; /* keep only the inputs of layers, run layers twice */
-    uint64_t seed;  /* of a fresh projector */
-    bool dry;       /* for a plan: no values, see lv_params_dry_set */
+    bool recompute;    /* keep only the inputs of layers, run layers twice */
+    uint64_t seed;     /* of a fresh projector */
+    int rank, n_ranks; /* who shares what is trained, see lv_params_share_set; n_ranks 0: nobody */
+    int64_t bucket_count;
+    bool dry;    /* for a plan: no values, see lv_params_dry_set */
+    bool copies; /* frozen values are copied after opening, see lv_params_copy_set */
 } lv_llava_options;
 
 /* lv_llava_open: read the configurations, declare parameters, load the weights (a projector that

@@ -195,7 +195,8 @@ static int load(lv_llava *model, const sources *from, uint64_t seed)
     return err;
 }
 
-/* Bytes of frozen weights of a part that are bf16 in memory of their own, but not in the file. */
+/* Bytes of frozen weights of a part that are bf16 in memory of this rank alone, but not in the
+ * file. */
 static int64_t narrowed_bytes(const lv_llava *model, int part)
 {
     const size_t n = strlen(part_names[part]);
@@ -203,7 +204,8 @@ static int64_t narrowed_bytes(const lv_llava *model, int part)
     for (size_t i = 0; i < lv_params_count(model->params); i++) {
         const lv_param *param = lv_params_at(model->params, i);
         if (strncmp(param->name, part_names[part], n) == 0 && param->name[n] == '.' &&
-            param->file_data && param->file_dtype != LV_BF16 && param->tensor.dtype == LV_BF16) {
+            param->file_data && param->file_dtype != LV_BF16 && param->tensor.dtype == LV_BF16 &&
+            !param->copied) {
             n_bytes += lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(LV_BF16);
         }
     }
@@ -312,6 +314,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (!err && options->dry) {
         err = lv_params_dry_set(model->params);
     }
+    if (!err && options->copies) {
+        lv_params_copy_set(model->params);
+    }
     if (!err) {
         err = declare(model);
     }
@@ -320,6 +325,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     }
     if (!err && options->n_trainable > 0) {
         err = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
+    }
+    if (!err && options->n_ranks > 0) {
+        lv_params_share_set(model->params, options->rank, options->n_ranks, options->bucket_count);
     }
     if (!err) {
         err = lv_params_allocate(model->params);

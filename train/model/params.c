@@ -11,7 +11,17 @@
 
 enum { ALIGNMENT = 64, LIST_BYTES = 512 };
 
+static const int64_t ONE_BUCKET = INT64_MAX; /* of a single rank, from which nothing travels */
+
 static const size_t DRY_ADDRESS_BYTES = (size_t)1 << 42; /* more than any node's memory */
+
+void lv_params_share_set(lv_params *params, int rank, int n_ranks, int64_t bucket_count)
+{
+    LV_CHECK(!params->allocated, "shared out after the memory was given");
+    params->rank = rank;
+    params->n_ranks = n_ranks;
+    params->bucket_count = bucket_count;
+}
 
 int lv_params_create(lv_params **out)
 {
@@ -19,6 +29,7 @@ int lv_params_create(lv_params **out)
     if (!params) {
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
+    lv_params_share_set(params, 0, 1, ONE_BUCKET);
     *out = params;
     return LV_OK;
 }
@@ -30,7 +41,7 @@ void lv_params_destroy(lv_params **params)
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
-        if (!p->items[i]->trainable && !p->items[i]->mapped && !p->dry) {
+        if (!p->items[i]->trainable && !p->items[i]->mapped && !p->items[i]->copied && !p->dry) {
             free(p->items[i]->tensor.data);
         }
         free(p->items[i]->name);
@@ -42,10 +53,11 @@ void lv_params_destroy(lv_params **params)
     free(p->kept);
     free(p->items);
     if (!p->dry) {
-        free(p->flat_data);
+        free(p->masters);
         free(p->flat_grad);
-        free(p->flat_working);
+        free(p->working);
     }
+    lv_shard_destroy(&p->shard);
     lv_arena_destroy(&p->dry);
     free(p);
     *params = NULL;
@@ -223,52 +235,70 @@ void *lv_params_place(const lv_params *params, const lv_param *param, lv_dtype d
     return allocate(params, count, dtype, param->name);
 }
 
-static int allocate_flat(lv_params *params, int64_t count)
+/* Masters, and what is read in f32. */
+static int64_t n_f32_values(const lv_params *params)
 {
-    const bool working = params->dtype == LV_BF16;
-    params->flat_data = allocate(params, count, LV_F32, "the trainable parameters");
-    params->flat_grad = params->flat_data ? allocate(params, count, LV_F32, "the gradients") : NULL;
-    params->flat_working = params->flat_grad && working
-                               ? allocate(params, count, LV_BF16, "the working weights")
-                               : NULL;
-    if (!params->flat_grad || (working && !params->flat_working)) {
+    return params->n_own_working + params->flat_count - params->n_working;
+}
+
+static int allocate_flat(lv_params *params)
+{
+    const lv_shard *shard = params->shard;
+    for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
+        params->n_own_working += shard->pieces[k].end - shard->pieces[k].begin;
+    }
+    params->flat_grad = allocate(params, params->flat_count, LV_F32, "the gradients");
+    params->masters = allocate(params, n_f32_values(params), LV_F32, "the trainable parameters");
+    if (params->n_working > 0) {
+        params->working = allocate(params, params->n_working, LV_BF16, "the working weights");
+    }
+    if (!params->flat_grad || !params->masters || (params->n_working > 0 && !params->working)) {
         return LV_ERR_MEMORY; /* lv_params_destroy frees what there is */
     }
     if (!params->dry) {
-        memset(params->flat_grad, 0, (size_t)count * sizeof(lv_real));
+        memset(params->flat_grad, 0, (size_t)params->flat_count * sizeof(lv_real));
+    }
+    return LV_OK;
+}
+
+/* Places in the flat buffers for what is trainable and read in bf16, or else in f32. */
+static int place_flat(lv_params *params, bool bf16)
+{
+    int64_t count;
+    for (size_t i = 0; i < params->n; i++) {
+        lv_param *param = params->items[i];
+        if (!param->trainable || lv_params_is_bf16(params, param) != bf16) {
+            continue;
+        }
+        param->offset = params->flat_count;
+        if (!count_of(&param->tensor, &count) ||
+            __builtin_add_overflow(params->flat_count, count, &params->flat_count)) {
+            return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
+        }
     }
     return LV_OK;
 }
 
 int lv_params_allocate(lv_params *params)
 {
-    int64_t total = 0, count;
     LV_CHECK(!params->allocated, "parameters are allocated once");
-    for (size_t i = 0; i < params->n; i++) {
-        lv_param *param = params->items[i];
-        if (!param->trainable) {
-            continue;
-        }
-        param->offset = total;
-        if (!count_of(&param->tensor, &count) || __builtin_add_overflow(total, count, &total)) {
-            return lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
-        }
-    }
-    int rc = total > 0 ? allocate_flat(params, total) : LV_OK;
+    int rc = place_flat(params, true);
+    params->n_working = params->flat_count;
+    rc = rc == LV_OK ? place_flat(params, false) : rc;
+    rc = rc == LV_OK ? lv_shard_create(&params->shard, params->flat_count, params->n_working,
+                                       params->bucket_count, params->rank, params->n_ranks)
+                     : rc;
+    rc = rc == LV_OK && params->flat_count > 0 ? allocate_flat(params) : rc;
     if (rc < 0) {
         return rc;
     }
     for (size_t i = 0; i < params->n; i++) {
         lv_param *param = params->items[i];
         if (param->trainable) {
-            bool bf16 = lv_params_is_bf16(params, param);
-            param->tensor.dtype = bf16 ? LV_BF16 : LV_F32;
-            param->tensor.data = bf16 ? (void *)(params->flat_working + param->offset)
-                                      : (void *)(params->flat_data + param->offset);
+            param->tensor.data = lv_params_read_at(params, param->offset, &param->tensor.dtype);
             param->tensor.grad = params->flat_grad + param->offset;
         }
     }
-    params->flat_count = total;
     params->allocated = true;
     return LV_OK;
 }
@@ -287,19 +317,27 @@ int64_t lv_params_flat_count(const lv_params *params)
     return params->flat_count;
 }
 
-lv_real *lv_params_flat_data(lv_params *params)
-{
-    return params->flat_data;
-}
-
 lv_real *lv_params_flat_grad(lv_params *params)
 {
     return params->flat_grad;
 }
 
-uint16_t *lv_params_flat_working(lv_params *params)
+const lv_shard *lv_params_shard(const lv_params *params)
 {
-    return params->flat_working;
+    return params->shard;
+}
+
+lv_real *lv_params_master(const lv_params *params, const lv_piece *piece)
+{
+    return piece->begin < params->n_working ? params->masters + piece->at
+                                            : lv_params_f32_at(params, piece->begin);
+}
+
+void *lv_params_read_at(const lv_params *params, int64_t i, lv_dtype *dtype)
+{
+    *dtype = i < params->n_working ? LV_BF16 : LV_F32;
+    return i < params->n_working ? (void *)(params->working + i)
+                                 : (void *)lv_params_f32_at(params, i);
 }
 
 void lv_params_grad_begin(lv_params *params)
@@ -322,11 +360,11 @@ void lv_params_grad_end(lv_params *params)
 
 lv_params_memory lv_params_memory_of(const lv_params *params)
 {
-    const int64_t n = params->flat_count;
-    lv_params_memory memory = {.trained_bytes = n * (int64_t)sizeof(lv_real),
-                               .grad_bytes = n * (int64_t)sizeof(lv_real),
-                               .working_bytes =
-                                   params->flat_working ? n * (int64_t)sizeof(uint16_t) : 0};
+    lv_params_memory memory = {
+        .trained_bytes = n_f32_values(params) * (int64_t)sizeof(lv_real),
+        .grad_bytes = params->flat_count * (int64_t)sizeof(lv_real),
+        .working_bytes = params->n_working * (int64_t)sizeof(uint16_t),
+    };
     for (size_t i = 0; i < params->n; i++) {
         const lv_param *param = params->items[i];
         int64_t bytes =
@@ -334,7 +372,9 @@ lv_params_memory lv_params_memory_of(const lv_params *params)
         if (param->trainable || !param->tensor.data) {
             continue;
         }
-        if (!param->mapped) {
+        if (param->copied) {
+            memory.copied_bytes += bytes;
+        } else if (!param->mapped) {
             memory.frozen_bytes += bytes;
         } else if (param->used) { /* what no step reads stays in its file */
             memory.mapped_bytes += bytes;

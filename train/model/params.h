@@ -2,16 +2,22 @@
  *
  * lv_params: a model's parameters by name. A model declares them, the configuration says which are
  * trained, then memory is given: trainable ones lie end to end in flat buffers (values, gradients)
- * in the order of declaration, frozen ones each by itself or in the mapped file they came from.
+ * (those that ops read in bf16, then those that they read in f32, each in the order of
+ * declaration), frozen ones each by itself or in the mapped file they came from.
  *
  * In a bf16 run every parameter that takes bf16 is bf16 where the ops read it (lv_param.tensor). Of
  * a trained one that is the working copy: the flat values are its f32 master, which the optimiser
  * updates and which is saved. A frozen one has no f32 values in memory.
+ *
+ * Ranks share the masters (see shard.h): each has those of its own pieces, and the working copies
+ * of all. What ops read in f32 is its own master: all ranks have all of it, and each its pieces to
+ * update.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_H
 #define LV_TRAIN_MODEL_PARAMS_H
 
 #include "autograd/tensor.h"
+#include "train/model/shard.h"
 #include "train/model/weights.h"
 
 typedef struct {
@@ -22,6 +28,7 @@ typedef struct {
     bool trainable;        /* = tensor.requires_grad */
     bool takes_bf16;       /* every op that reads it takes bf16 */
     bool mapped;           /* tensor.data lies in a file that the lv_params keeps open */
+    bool copied;           /* tensor.data lies where lv_params_copy_frozen was told to put it */
     const void *file_data; /* a frozen one's values in such a file, mapped or not; NULL: in none */
     lv_dtype file_dtype;
     int64_t offset; /* first element in the flat buffers, if trainable */
@@ -51,6 +58,10 @@ lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor); /* that decl
  * fails  LV_ERR_CONFIG naming a glob that fits nothing that can be trained, with what there is */
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
 
+/* lv_params_share_set: what is trainable is shared out among n_ranks, in buckets of at most
+ * bucket_count elements; without it a single rank has all. Before lv_params_allocate. */
+void lv_params_share_set(lv_params *params, int rank, int n_ranks, int64_t bucket_count);
+
 /* lv_params_dry_set: for a plan: what is allocated takes addresses but no memory, and no value is
  * read or written. Before lv_params_allocate.
  * fails  LV_ERR_MEMORY */
@@ -73,6 +84,21 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
  * The caller gives the file to lv_params_keep. */
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight);
 
+/* lv_params_copy_set: frozen parameters that a step reads are not left in their files: what
+ * lv_params_map says of them is kept in mind, and lv_params_copy_frozen gives them their values.
+ * Before they are loaded. */
+void lv_params_copy_set(lv_params *params);
+
+/* lv_params_copy_bytes: the memory that lv_params_copy_frozen needs; 0: there is nothing to do. */
+int64_t lv_params_copy_bytes(const lv_params *params);
+
+/* lv_params_copy_frozen: read these parameters from their files to memory that n_parts processes
+ * share, each one part of them: in the dtype that the ops would read without a copy, or that of a
+ * conversion. Values are there when all processes are through.
+ * in     memory: lv_params_copy_bytes, 64-byte aligned; the caller's, for as long as params lives
+ * fails  LV_ERR_IO with the path, LV_ERR_MEMORY; no parameter has values then */
+int lv_params_copy_frozen(lv_params *params, void *memory, int part, int n_parts);
+
 /* lv_params_assume: of a dry lv_params: as if a file held the parameter in dtype. */
 int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype);
 
@@ -87,24 +113,35 @@ typedef double lv_params_value(const void *context, int64_t i);
 int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context);
 
 /* lv_params_exact: a parameter as it is to be saved: a trained one's f32 master, a frozen one as
- * its file has it, whatever the ops read. Borrowed. */
+ * its file has it, whatever the ops read. Borrowed. On a single rank: others have parts alone. */
 lv_tensor lv_params_exact(const lv_params *params, const lv_param *param);
 
-/* lv_params_refresh: after the flat values changed: the working copies are their rounded values
- * again. */
+/* lv_params_refresh: after masters changed: the working copies of the rank's own pieces are their
+ * rounded values again. */
 void lv_params_refresh(lv_params *params);
+
+/* lv_params_checksum: of the bits of all trainable parameters as the ops read them: what all ranks
+ * have in common between two steps. One pass over that memory, by all threads. */
+uint64_t lv_params_checksum(const lv_params *params);
 
 /* lv_params_grad_begin: before a step: the first gradients are written, not added.
  * lv_params_grad_end: after its last backward pass: parameters that got none have zeros. */
 void lv_params_grad_begin(lv_params *params);
 void lv_params_grad_end(lv_params *params);
 
-/* The flat buffers: count elements; NULL if nothing is trainable. working: bf16, NULL in an f32
- * run; of a parameter that does not take bf16 nothing reads it. */
+/* lv_params_shard: who owns which of the flat elements; none, if nothing is trainable. */
+const lv_shard *lv_params_shard(const lv_params *params);
+
+/* lv_params_master: the f32 values of one of the rank's own pieces. */
+lv_real *lv_params_master(const lv_params *params, const lv_piece *piece);
+
+/* lv_params_read_at: flat elements as the ops read them, from i on; of one bucket they are all of
+ * one dtype. */
+void *lv_params_read_at(const lv_params *params, int64_t i, lv_dtype *dtype);
+
+/* The gradients: count elements; NULL if nothing is trainable. */
 int64_t lv_params_flat_count(const lv_params *params);
-lv_real *lv_params_flat_data(lv_params *params);
 lv_real *lv_params_flat_grad(lv_params *params);
-uint16_t *lv_params_flat_working(lv_params *params);
 
 /* lv_params_memory: what the parameters take. */
 typedef struct {
@@ -113,6 +150,7 @@ typedef struct {
     int64_t working_bytes; /* of what is trained */
     int64_t frozen_bytes;  /* frozen, in memory of their own */
     int64_t mapped_bytes;  /* frozen, read where they lie in their files */
+    int64_t copied_bytes;  /* frozen, in memory that ranks share */
 } lv_params_memory;
 lv_params_memory lv_params_memory_of(const lv_params *params);
 

@@ -15,7 +15,7 @@ enum { PIECE_VALUES = 4096 };
 static int reserve(lv_params *params, lv_param *param)
 {
     LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
-    if (!param->tensor.data || param->mapped) {
+    if (!param->tensor.data || param->mapped || param->copied) {
         lv_dtype dtype = lv_params_is_bf16(params, param) ? LV_BF16 : LV_F32;
         void *data = lv_params_place(params, param, dtype);
         if (!data) {
@@ -24,21 +24,38 @@ static int reserve(lv_params *params, lv_param *param)
         param->tensor.data = data;
         param->tensor.dtype = dtype;
         param->mapped = false;
+        param->copied = false;
     }
     param->file_data = NULL;
     return LV_OK;
+}
+
+/* Of the flat elements [begin, begin+n), which are read in bf16, those that the rank owns. */
+static void put_masters(const lv_params *params, int64_t begin, const lv_real *values, int64_t n)
+{
+    const lv_shard *shard = params->shard;
+    for (int64_t k = lv_shard_bucket_of(shard, begin);
+         k < shard->n_buckets && shard->buckets[k].begin < begin + n; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        const int64_t from = piece->begin > begin ? piece->begin : begin;
+        const int64_t to = piece->end < begin + n ? piece->end : begin + n;
+        if (from < to) {
+            memcpy(lv_params_master(params, piece) + (from - piece->begin), values + (from - begin),
+                   (size_t)(to - from) * sizeof *values);
+        }
+    }
 }
 
 /* Elements [i, i+n) of a parameter, wherever it is kept. */
 static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
                 int64_t n)
 {
-    if (param->trainable) {
-        memcpy(params->flat_data + param->offset + i, values, (size_t)n * sizeof *values);
-    }
     if (param->tensor.dtype == LV_BF16) {
         lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
-    } else if (!param->trainable) {
+        if (param->trainable) {
+            put_masters(params, param->offset + i, values, n);
+        }
+    } else {
         memcpy((lv_real *)param->tensor.data + i, values, (size_t)n * sizeof *values);
     }
 }
@@ -102,10 +119,30 @@ static bool can_be_mapped(const lv_params *params, const lv_param *param, const 
            (!param->used || f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
 }
 
+static bool is_to_be_copied(const lv_params *params, const lv_param *param)
+{
+    return params->copies && !param->trainable && param->used &&
+           (!param->tensor.data || param->mapped || param->copied);
+}
+
+/* The dtype is known from here on; in a plan, an address too. */
+static int leave_to_copy(const lv_params *params, lv_param *param, const lv_weight *weight)
+{
+    const bool bf16 =
+        lv_params_is_bf16(params, param) || (weight->dtype == LV_BF16 && param->takes_bf16);
+    param->tensor.dtype = bf16 ? LV_BF16 : LV_F32;
+    param->tensor.data = params->dry ? lv_params_place(params, param, param->tensor.dtype) : NULL;
+    param->mapped = false;
+    param->copied = true;
+    return params->dry && !param->tensor.data ? LV_ERR_MEMORY : LV_OK;
+}
+
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
 {
     int rc = check_shape(param, weight->n_dims, weight->shape);
-    if (rc == LV_OK && can_be_mapped(params, param, weight)) {
+    if (rc == LV_OK && is_to_be_copied(params, param)) {
+        rc = leave_to_copy(params, param, weight);
+    } else if (rc == LV_OK && can_be_mapped(params, param, weight)) {
         /* read-only: nothing writes to it */
         param->tensor.data = (void *)(uintptr_t)weight->data;
         param->tensor.dtype = weight->dtype;
@@ -133,8 +170,9 @@ int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
 lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
 {
     lv_tensor x = param->tensor;
-    if (param->trainable) {
-        x.data = params->flat_data + param->offset;
+    if (param->trainable && x.dtype == LV_BF16) {
+        LV_CHECK(params->n_ranks == 1, "%s: its master is shared out among ranks", param->name);
+        x.data = params->masters + param->offset;
         x.dtype = LV_F32;
     } else if (param->file_data) {
         x.data = (void *)(uintptr_t)param->file_data;
@@ -145,7 +183,55 @@ lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
 
 void lv_params_refresh(lv_params *params)
 {
-    if (params->flat_working) {
-        lv_convert_from_real(params->flat_working, LV_BF16, params->flat_data, params->flat_count);
+    const lv_shard *shard = params->shard;
+    for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        lv_convert_from_real(params->working + piece->begin, LV_BF16,
+                             lv_params_master(params, piece), piece->end - piece->begin);
     }
+}
+
+/* Each word changes its lane whatever the others are: the step is a bijection of both. */
+static uint64_t hash_piece(const uint8_t *data, size_t n, uint64_t seed)
+{
+    enum { N_LANES = 4 }; /* the products of one lane wait for each other */
+    static const uint64_t FACTOR = 0x9e3779b97f4a7c15u;
+    uint64_t lane[N_LANES] = {seed, ~seed, seed ^ FACTOR, ~seed ^ FACTOR}, word[N_LANES];
+    for (size_t i = 0; i < n; i += sizeof word) {
+        if (n - i < sizeof word) {
+            memset(word, 0, sizeof word);
+        }
+        memcpy(word, data + i, n - i < sizeof word ? n - i : sizeof word);
+        for (int k = 0; k < N_LANES; k++) {
+            lane[k] = (lane[k] ^ word[k]) * FACTOR;
+            lane[k] ^= lane[k] >> 29;
+        }
+    }
+    uint64_t hash = n;
+    for (int k = 0; k < N_LANES; k++) {
+        hash = (hash ^ lane[k]) * FACTOR;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+uint64_t lv_params_checksum(const lv_params *params)
+{
+    enum { PIECE_BYTES = 1 << 16 };
+    uint64_t sum = 0; /* of integers: the same in any order */
+    for (size_t i = 0; i < params->n; i++) {
+        const lv_param *param = params->items[i];
+        if (!param->trainable) {
+            continue;
+        }
+        const uint8_t *data = param->tensor.data;
+        const int64_t n_bytes =
+            lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(param->tensor.dtype);
+#pragma omp parallel for schedule(static) reduction(+ : sum)
+        for (int64_t at = 0; at < n_bytes; at += PIECE_BYTES) {
+            const int64_t n = n_bytes - at < PIECE_BYTES ? n_bytes - at : PIECE_BYTES;
+            sum += hash_piece(data + at, (size_t)n, ((uint64_t)i << 48) + (uint64_t)at);
+        }
+    }
+    return sum;
 }

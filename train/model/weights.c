@@ -366,6 +366,20 @@ void lv_weights_forget(const lv_weight *weight)
     }
 }
 
+int lv_weights_read(const lv_weights *weights, void *out, const void *data, int64_t n)
+{
+    const uintptr_t at = (uintptr_t)data;
+    for (size_t i = 0; i < weights->n_files; i++) {
+        const weights_file *file = &weights->files[i];
+        const uintptr_t begin = (uintptr_t)file->map.data;
+        if (at >= begin && at < begin + file->map.n_bytes) {
+            int rc = lv_file_map_read(&file->map, out, data, (size_t)n, file->path);
+            return rc < 0 ? rc : 1;
+        }
+    }
+    return 0;
+}
+
 /* Begin, middle and end of every tensor: a sample that meets each of them, however small. */
 static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
 {

@@ -46,6 +46,11 @@ const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i); /
  * in     weight: of weights that are open */
 void lv_weights_forget(const lv_weight *weight);
 
+/* lv_weights_read: the n bytes at data, if that lies in one of the files, by reading it.
+ * returns 1; 0 if it lies in none
+ * fails  LV_ERR_IO with the path, also if the file has become shorter */
+int lv_weights_read(const lv_weights *weights, void *out, const void *data, int64_t n);
+
 /* lv_weights_fingerprint: of sizes, headers and a fixed sample of the data of all files; cheap also
  * for a large model. */
 int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out);

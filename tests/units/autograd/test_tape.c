@@ -411,6 +411,121 @@ static void no_rows_cost_nothing(void **state)
     param_free(&head);
 }
 
+/* What an owner of five parameters hears of them. */
+enum { N_OWNED = 5 };
+typedef struct {
+    lv_tensor w[N_OWNED];        /* three layers, an embedding that is the head, a norm */
+    lv_real *values[N_OWNED];    /* NaN is in their place until they are awaited */
+    lv_real *when_done[N_OWNED]; /* the gradient when it was said to be done */
+    int n_done[N_OWNED], n_awaited[N_OWNED];
+} owned;
+
+static int owned_index(const owned *o, const lv_tensor *x)
+{
+    for (int i = 0; i < N_OWNED; i++) {
+        if (x == &o->w[i]) {
+            return i;
+        }
+    }
+    fail_msg("a tensor that is none of the parameters");
+    return -1;
+}
+
+static size_t owned_bytes(const owned *o, int i)
+{
+    return (size_t)lv_tensor_count(&o->w[i]) * sizeof(lv_real);
+}
+
+static void owned_await(void *context, const lv_tensor *x)
+{
+    owned *o = context;
+    const int i = owned_index(o, x);
+    o->n_awaited[i]++;
+    memcpy(o->w[i].data, o->values[i], owned_bytes(o, i));
+}
+
+static void owned_grad_done(void *context, const lv_tensor *x)
+{
+    owned *o = context;
+    const int i = owned_index(o, x);
+    o->n_done[i]++;
+    memcpy(o->when_done[i], x->grad, owned_bytes(o, i));
+}
+
+static void owned_open(owned *o)
+{
+    *o = (owned){0};
+    for (int i = 0; i < N_OWNED; i++) {
+        o->w[i] = param(i == 3 ? VOCAB : i == 4 ? 1 : H, H, true, (uint64_t)i + 40);
+        if (i == 4) {
+            o->w[i].n_dims = 1;
+            o->w[i].shape[0] = H;
+            o->w[i].shape[1] = 1;
+        }
+        o->values[i] = malloc(owned_bytes(o, i));
+        o->when_done[i] = calloc(1, owned_bytes(o, i));
+        assert_true(o->values[i] && o->when_done[i]);
+        memcpy(o->values[i], o->w[i].data, owned_bytes(o, i));
+        memset(o->w[i].data, 0xff, owned_bytes(o, i));
+    }
+}
+
+static void owned_close(owned *o)
+{
+    for (int i = 0; i < N_OWNED; i++) {
+        param_free(&o->w[i]);
+        free(o->values[i]);
+        free(o->when_done[i]);
+    }
+}
+
+/* The first layer is used twice, the embedding is the head too. */
+static lv_real owned_step(owned *o, const lv_tape_owner *owner, bool recompute)
+{
+    static int32_t ids[T], labels[T];
+    const int uses[] = {0, 1, 0, 2};
+    layer_context of[4];
+    lv_tape *on;
+    for (int t = 0; t < T; t++) {
+        ids[t] = t * 7 % VOCAB;
+        labels[t] = t * 13 % VOCAB;
+    }
+    assert_int_equal(lv_tape_create(&on, (size_t)1 << 28), 0);
+    lv_tape_owner_set(on, owner);
+    lv_tensor *x = lv_embedding(on, &o->w[3], ids, T);
+    for (int i = 0; i < 4; i++) {
+        of[i] = (layer_context){&o->w[uses[i]]};
+        x = recompute ? lv_recompute(on, layer, &of[i], x) : layer(on, &of[i], x);
+    }
+    x = lv_rmsnorm(on, x, &o->w[4], 1e-6);
+    lv_tensor *loss = lv_cross_entropy(on, x, &o->w[3], labels, NULL);
+    const lv_real value = *lv_tensor_real(loss);
+    lv_backward(on, loss);
+    lv_tape_destroy(&on);
+    return value;
+}
+
+static void an_owner_hears_before_reading_and_once_when_a_gradient_is_done(void **state)
+{
+    (void)state;
+    for (int recompute = 0; recompute < 2; recompute++) {
+        owned o;
+        owned_open(&o);
+        const lv_tape_owner owner = {owned_await, owned_grad_done, &o};
+        for (int step = 1; step <= 2; step++) {
+            const lv_real loss = owned_step(&o, &owner, recompute);
+            assert_true(loss > 0 && loss < 1000); /* no NaN was read */
+            for (int i = 0; i < N_OWNED; i++) {
+                assert_int_equal(o.n_done[i], step);
+                assert_true(o.n_awaited[i] >= step);
+                assert_true(o.when_done[i][3] != 0);
+                assert_memory_equal(o.when_done[i], o.w[i].grad, owned_bytes(&o, i));
+            }
+        }
+        owned_close(&o);
+    }
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -447,6 +562,8 @@ int main(void)
         cmocka_unit_test_setup(a_segment_takes_nothing_that_outlives_it, reset),
         cmocka_unit_test_setup(what_is_needed_or_not_the_tapes_stays, reset),
         cmocka_unit_test_setup(no_rows_cost_nothing, reset),
+        cmocka_unit_test_setup(an_owner_hears_before_reading_and_once_when_a_gradient_is_done,
+                               reset),
     };
     return cmocka_run_group_tests_name("tape", tests, start, stop);
 }

@@ -152,6 +152,39 @@ static void a_rank_may_have_no_sample(void **state)
     lv_plan_free(&plan);
 }
 
+/* What is planned for all ranks at once is what each of them plans for itself. */
+static void shares_are_the_plans_of_all_ranks_also_of_more_than_there_are_samples(void **state)
+{
+    (void)state;
+    int64_t ids[PLAN_N], length[PLAN_N];
+    for (int64_t i = 0; i < PLAN_N; i++) {
+        ids[i] = i;
+        length[i] = plan_length(PLAN_N, i);
+    }
+    for (int n_ranks = 1; n_ranks <= 2 * PLAN_N; n_ranks += 3) {
+        lv_shares shares;
+        assert_int_equal(lv_shares_make(&shares, length, PLAN_N, n_ranks), 0);
+        assert_int_equal(shares.rank_start[0], 0);
+        assert_int_equal(shares.rank_start[n_ranks], PLAN_N);
+        for (int rank = 0; rank < n_ranks; rank++) {
+            lv_plan plan;
+            assert_int_equal(lv_plan_make(&plan, ids, length, PLAN_N, rank, n_ranks, 50), 0);
+            int64_t begin = shares.rank_start[rank], end = shares.rank_start[rank + 1];
+            assert_int_equal(plan.n_samples, end - begin);
+            for (int64_t m = 0; m < plan.n_micro_batches; m++) {
+                assert_int_equal(
+                    lv_shares_cut(&shares, length, begin + plan.micro_start[m], end, 50),
+                    begin + plan.micro_start[m + 1]);
+            }
+            for (int64_t i = 0; i < plan.n_samples; i++) {
+                assert_int_equal(plan.sample_ids[i], shares.place[begin + i]);
+            }
+            lv_plan_free(&plan);
+        }
+        lv_shares_free(&shares);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +193,7 @@ int main(void)
         cmocka_unit_test(micro_batches_keep_the_budget_or_hold_one_sample),
         cmocka_unit_test(plan_breaks_ties_by_position_and_lowest_rank),
         cmocka_unit_test(a_rank_may_have_no_sample),
+        cmocka_unit_test(shares_are_the_plans_of_all_ranks_also_of_more_than_there_are_samples),
     };
     return cmocka_run_group_tests_name("data/plan", tests, NULL, NULL);
 }

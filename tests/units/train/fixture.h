@@ -15,6 +15,21 @@
 
 #include <cmocka.h>
 
+/* The masters and the working copies of a single rank, from the first flat element on; NULL if
+ * there are none. */
+static inline lv_real *masters_of(const lv_params *params)
+{
+    const lv_shard *shard = lv_params_shard(params);
+    return shard->count > 0 ? lv_params_master(params, &shard->pieces[0]) : NULL;
+}
+
+static inline uint16_t *working_of(const lv_params *params)
+{
+    lv_dtype dtype = LV_F32;
+    void *data = lv_params_shard(params)->count > 0 ? lv_params_read_at(params, 0, &dtype) : NULL;
+    return dtype == LV_BF16 ? data : NULL;
+}
+
 /* A fresh folder for one test, removed by fixture_close (cmocka set-up and tear-down). */
 int fixture_open(void **state);
 int fixture_close(void **state);

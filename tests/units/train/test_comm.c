@@ -76,7 +76,7 @@ static void without_a_launcher_there_is_one_rank_and_no_MPI(void **state)
     assert_int_equal(comm.rank, 0);
     assert_int_equal(comm.n_ranks, 1);
     assert_int_equal(comm.n_local_ranks, 1);
-    assert_int_equal(lv_comm_sum(&comm, x, 2), LV_OK);
+    assert_int_equal(lv_comm_sum_double(&comm, &y, 1), LV_OK);
     assert_int_equal(lv_comm_max_double(&comm, &y, 1), LV_OK);
     assert_int_equal(lv_comm_broadcast(&comm, x, sizeof x), LV_OK);
     assert_true(x[0] == 1 && x[1] == -2 && y == 3);

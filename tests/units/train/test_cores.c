@@ -239,6 +239,22 @@ static void cores_and_nodes_are_read_from_the_system(void **state)
     assert_int_equal(t.node[3], 0);
 }
 
+static void a_set_of_CPUs_is_on_one_socket_or_on_several(void **state)
+{
+    const host h = {.cpus = "0-3\n", .nodes = "0\n", .of_node = {"0-3\n"}};
+    write_in(state, "sys/cpu/cpu1/topology", "physical_package_id", "0\n");
+    write_in(state, "sys/cpu/cpu2/topology", "physical_package_id", "36\n");
+    write_in(state, "sys/cpu/cpu3/topology", "physical_package_id", "-1\n");
+    lv_topology t = topology_of(state, &h);
+    lv_cpu_set set;
+    assert_true(lv_cpu_list_parse(&set, "2"));
+    assert_int_equal(lv_socket_of(&set, &t), 36);
+    assert_true(lv_cpu_list_parse(&set, "0-1,3")); /* what is not known counts as the first */
+    assert_int_equal(lv_socket_of(&set, &t), 0);
+    assert_true(lv_cpu_list_parse(&set, "1-2"));
+    assert_int_equal(lv_socket_of(&set, &t), -1);
+}
+
 static void a_core_that_is_off_does_not_hide_those_behind_it(void **state)
 {
     const host h = {.cpus = "0,2-3\n",
@@ -286,6 +302,8 @@ int main(void)
         cmocka_unit_test(the_users_number_of_threads_wins_and_is_bound_only_if_it_fills_the_cores),
         cmocka_unit_test(a_quota_is_shared_by_the_ranks_under_it),
         cmocka_unit_test_setup_teardown(cores_and_nodes_are_read_from_the_system, fixture_open,
+                                        fixture_close),
+        cmocka_unit_test_setup_teardown(a_set_of_CPUs_is_on_one_socket_or_on_several, fixture_open,
                                         fixture_close),
         cmocka_unit_test_setup_teardown(a_core_that_is_off_does_not_hide_those_behind_it,
                                         fixture_open, fixture_close),

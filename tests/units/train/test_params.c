@@ -40,9 +40,9 @@ static void trainable_ones_lie_end_to_end_in_order(void **state)
     assert_int_equal(lv_params_flat_count(params), 20);
     assert_int_equal(w->offset, 0);
     assert_int_equal(b->offset, 15);
-    assert_ptr_equal(b->tensor.data, lv_params_flat_data(params) + 15);
+    assert_ptr_equal(b->tensor.data, masters_of(params) + 15);
     assert_ptr_equal(b->tensor.grad, lv_params_flat_grad(params) + 15);
-    assert_int_equal((uintptr_t)lv_params_flat_data(params) % 64, 0);
+    assert_int_equal((uintptr_t)masters_of(params) % 64, 0);
     assert_int_equal((uintptr_t)lv_params_flat_grad(params) % 64, 0);
     for (int i = 0; i < 20; i++) {
         assert_true(lv_params_flat_grad(params)[i] == 0);
@@ -60,7 +60,7 @@ static void nothing_trainable_gives_no_flat_buffers(void **state)
     assert_int_equal(lv_params_set_trainable(params, NULL, 0), LV_OK);
     assert_int_equal(lv_params_allocate(params), LV_OK);
     assert_int_equal(lv_params_flat_count(params), 0);
-    assert_null(lv_params_flat_data(params));
+    assert_null(masters_of(params));
     lv_params_destroy(&params);
 }
 
@@ -116,7 +116,7 @@ static void set_converts_unaligned_values_and_refuses_another_shape(void **state
     const uint8_t f16[] = {9, 0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b};
     assert_int_equal(lv_params_set(params, bias, bf16 + 1, LV_BF16, 1, (int64_t[]){5}), LV_OK);
     assert_int_equal(lv_params_set(params, frozen, f16 + 1, LV_F16, 1, (int64_t[]){3}), LV_OK);
-    const lv_real *x = lv_params_flat_data(params), *y = lv_tensor_real(&frozen->tensor);
+    const lv_real *x = masters_of(params), *y = lv_tensor_real(&frozen->tensor);
     assert_true(x[0] == 1 && x[1] == -2 && x[2] == 0.5f && isnan(x[3]) && x[4] == 3);
     assert_true(y[0] == 1 && y[1] == -2 && y[2] == 65504);
     assert_fails(lv_params_set(params, bias, bf16, LV_BF16, 1, (int64_t[]){4}), LV_ERR_SHAPE,
@@ -178,8 +178,8 @@ static void what_is_trained_is_never_mapped(void **state)
     assert_int_equal(lv_params_allocate(params), LV_OK);
     assert_int_equal(lv_params_map(params, lv_params_find(params, "vision_tower.a.weight"), &f32),
                      LV_OK);
-    assert_true(lv_params_flat_data(params)[5] == 6);
-    assert_ptr_not_equal(lv_params_flat_data(params), values);
+    assert_true(masters_of(params)[5] == 6);
+    assert_ptr_not_equal(masters_of(params), values);
     lv_params_destroy(&params);
 }
 
@@ -204,8 +204,8 @@ static void what_is_trained_in_bf16_has_an_f32_master_and_a_working_copy(void **
     lv_params *params = declare_bf16_run("projector");
     lv_param *w = lv_params_find(params, "projector.0.weight");
     lv_param *b = lv_params_find(params, "projector.0.bias");
-    const lv_real *master = lv_params_flat_data(params);
-    const uint16_t *working = lv_params_flat_working(params);
+    const lv_real *master = masters_of(params);
+    const uint16_t *working = working_of(params);
     float values[15] = {1, 1.00390625f, 1.01171875f, 1.005f, -3.0e38f}; /* 1 + 2^-8: half a step */
     assert_int_equal((uintptr_t)working % 64, 0);
     assert_int_equal(lv_params_set(params, w, values, LV_F32, 2, (int64_t[]){5, 3}), LV_OK);
@@ -227,7 +227,7 @@ static void what_is_trained_in_bf16_has_an_f32_master_and_a_working_copy(void **
     assert_int_equal(exact.dtype, LV_F32);
     assert_ptr_equal(exact.data, master);
 
-    lv_params_flat_data(params)[14] = -2; /* as a checkpoint's values come */
+    masters_of(params)[14] = -2; /* as a checkpoint's values come */
     lv_params_refresh(params);
     assert_int_equal(working[14], 0xc000);
     assert_memory_equal(working, rounded, sizeof rounded);
@@ -255,9 +255,9 @@ static void bf16_values_are_the_same_bits_in_the_working_copy(void **state)
     const int64_t shape = N;
     assert_int_equal(lv_params_set(params, lv_params_at(params, 0), bytes + 1, LV_BF16, 1, &shape),
                      LV_OK);
-    assert_memory_equal(lv_params_flat_working(params), bytes + 1, 2 * N);
+    assert_memory_equal(working_of(params), bytes + 1, 2 * N);
     lv_params_refresh(params);
-    assert_memory_equal(lv_params_flat_working(params), bytes + 1, 2 * N);
+    assert_memory_equal(working_of(params), bytes + 1, 2 * N);
     free(bytes);
     lv_params_destroy(&params);
 }
@@ -312,7 +312,7 @@ static void memory_that_is_not_there_is_an_error(void **state)
 #ifndef __SANITIZE_ADDRESS__ /* it ends the program instead of refusing */
     assert_int_equal(train(params, "a"), LV_OK);
     assert_fails(lv_params_allocate(params), LV_ERR_MEMORY, "4611686018427387904 bytes");
-    assert_null(lv_params_flat_data(params));
+    assert_null(masters_of(params));
 #endif
     assert_int_equal(train(params, "b"), LV_OK);
     assert_fails(lv_params_allocate(params), LV_ERR_MEMORY, "b.huge");

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/dry_run.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+#include "train/memory_plan.h"
+#include "train/probe.h"
+#include "train/step_plan.h"
+#include "train/threads.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Of the memory's rate: what ranks of a node pass each other is read and written twice. */
+static const double LOCAL_SHARE = 0.25;
+
+static int64_t ranks_per_node_of(const lv_dry_run *asked, const lv_comm *comm)
+{
+    return asked->ranks_per_node > 0 ? asked->ranks_per_node : comm->n_local_ranks;
+}
+
+/* The first flag that is of no use without --ranks; NULL if none is given. */
+static const char *machine_flag(const lv_dry_run *asked)
+{
+    return asked->gflops > 0        ? "--gflops"
+           : asked->memory_gb_s > 0 ? "--memory-gb-s"
+           : asked->gbps > 0        ? "--gbps"
+           : asked->latency_us >= 0 ? "--latency-us"
+           : asked->local_gb_s > 0  ? "--local-gb-s"
+                                    : NULL;
+}
+
+int lv_dry_run_check(const lv_dry_run *asked, const lv_comm *comm)
+{
+    const char *flag = asked->ranks > 0            ? "--ranks"
+                       : asked->ranks_per_node > 0 ? "--ranks-per-node"
+                                                   : machine_flag(asked);
+    if (!asked->wanted) {
+        return !flag ? LV_OK
+                     : lv_fail(LV_ERR_CONFIG,
+                               "%s is for --dry-run; a run has as many ranks as mpirun or srun "
+                               "starts, on the machines that there are",
+                               flag);
+    }
+    if (asked->ranks == 0) {
+        flag = machine_flag(asked);
+        return !flag ? LV_OK
+                     : lv_fail(LV_ERR_CONFIG,
+                               "%s is of no use without --ranks: memory alone is planned", flag);
+    }
+    const int64_t per_node = ranks_per_node_of(asked, comm);
+    if (comm->n_ranks > 1) {
+        return lv_fail(LV_ERR_CONFIG, "--ranks is planned by one process: leave mpirun or srun "
+                                      "out");
+    }
+    if (asked->ranks % per_node != 0) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "--ranks: %" PRId64 " is not a multiple of --ranks-per-node, %" PRId64,
+                       asked->ranks, per_node);
+    }
+    if (asked->ranks > per_node && (asked->gbps == 0 || asked->latency_us < 0)) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "%s is missing: %" PRId64 " ranks, %" PRId64 " to a node "
+                       "(--ranks-per-node), are on %" PRId64 " nodes; llava bench comm measures "
+                       "the network",
+                       asked->gbps == 0 ? "--gbps" : "--latency-us", asked->ranks, per_node,
+                       asked->ranks / per_node);
+    }
+    return LV_OK;
+}
+
+/* What was not given. out: measured: a line for the user, "" if nothing was */
+static int measure(lv_machine *machine, char measured[160], const lv_config *config,
+                   const lv_step_work *work)
+{
+    const lv_comm alone = lv_comm_single();
+    lv_threads threads;
+    lv_probe probe;
+    size_t at = 0;
+    measured[0] = '\0';
+    if (machine->flop_per_s > 0 && machine->memory_bytes_per_s > 0) {
+        return LV_OK;
+    }
+    int rc = lv_threads_start(&threads, &alone);
+    if (rc == LV_OK && machine->flop_per_s == 0) {
+        rc = lv_probe_model(&probe, config, work);
+        machine->flop_per_s = rc < 0 ? 0 : probe.flop_per_s;
+        at += rc < 0 ? 0
+                     : (size_t)snprintf(measured, 160,
+                                        "--gflops %.4g (%" PRId64 " layers and %" PRId64
+                                        " of the tower, %" PRId64 " rows)",
+                                        1e-9 * probe.flop_per_s, probe.n_layers,
+                                        probe.n_vision_layers, probe.n_rows);
+    }
+    if (rc == LV_OK && machine->memory_bytes_per_s == 0) {
+        rc = lv_probe_memory(&machine->memory_bytes_per_s);
+        at += (size_t)snprintf(measured + at, 160 - at, "%s--memory-gb-s %.3g", at ? ", " : "",
+                               1e-9 * machine->memory_bytes_per_s);
+    }
+    if (rc == LV_OK) {
+        snprintf(measured + at, 160 - at, "; %d threads", threads.n_threads);
+    }
+    return rc;
+}
+
+static int print_step(const lv_dry_run *asked, const lv_comm *comm, const lv_config *config,
+                      const lv_memory_plan *plan, lv_step_work *work)
+{
+    char measured[160];
+    lv_machine machine = {.n_ranks = (int)asked->ranks,
+                          .ranks_per_node = (int)ranks_per_node_of(asked, comm),
+                          .flop_per_s = 1e9 * asked->gflops,
+                          .memory_bytes_per_s = 1e9 * asked->memory_gb_s,
+                          .link_bytes_per_s = 1e9 / 8 * asked->gbps,
+                          .latency_s = asked->latency_us < 0 ? 0 : 1e-6 * asked->latency_us,
+                          .local_bytes_per_s = 1e9 * asked->local_gb_s};
+    int rc = measure(&machine, measured, config, work);
+    if (rc < 0) {
+        return rc;
+    }
+    if (machine.local_bytes_per_s == 0) {
+        machine.local_bytes_per_s = LOCAL_SHARE * machine.memory_bytes_per_s;
+    }
+    const lv_step_mean mean = lv_step_work_mean(work);
+    const lv_step_plan step = lv_step_plan_of(&mean, &plan->traffic, &machine);
+    lv_step_plan_print(&step, &mean, &machine);
+    if (measured[0]) {
+        printf("  measured here, of a node: %s\n", measured);
+    }
+    if (asked->ranks > config->train.global_batch_size) {
+        printf("  %" PRId64 " of the ranks have no sample: a step has %" PRId64 "\n",
+               asked->ranks - config->train.global_batch_size, config->train.global_batch_size);
+    }
+    return LV_OK;
+}
+
+int lv_dry_run_print(const lv_dry_run *asked, const lv_comm *comm, const lv_config *config)
+{
+    const int64_t per_node = ranks_per_node_of(asked, comm);
+    const bool timed = asked->ranks > 0;
+    const int64_t n_ranks = timed                       ? asked->ranks
+                            : asked->ranks_per_node > 0 ? per_node
+                                                        : comm->n_ranks;
+    lv_memory_plan plan;
+    lv_step_work work = {0};
+    if (comm->rank != 0) {
+        return LV_OK;
+    }
+    lv_blas_start();
+    int rc = lv_memory_plan_make(&plan, timed ? &work : NULL, config, (int)n_ranks, (int)per_node);
+    if (rc == LV_OK) {
+        lv_memory_plan_print(&plan);
+        rc = timed ? print_step(asked, comm, config, &plan, &work) : LV_OK;
+    }
+    return rc;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One bucket on its way between all ranks: what lv_exchange is made of. MPI calls that do not wait.
+ */
+#ifndef LV_TRAIN_EXCHANGE_FLIGHT_H
+#define LV_TRAIN_EXCHANGE_FLIGHT_H
+
+#include "train/model/params.h"
+
+#include <mpi.h>
+
+typedef enum { LV_MOVE_GRADS, LV_MOVE_WEIGHTS } lv_move;
+
+typedef struct {
+    lv_params *params;
+    const lv_shard *shard;
+    MPI_Comm comm;
+    lv_dtype wire;
+} lv_route;
+
+typedef struct {
+    bool flying;
+    lv_move move;
+    int64_t bucket;
+    MPI_Request *requests; /* [2 n_ranks] */
+    int n_requests;
+    char *received; /* n_ranks times the largest piece, in the wire's dtype */
+    char *rounded;  /* a bucket in bf16; NULL if the wire is f32 */
+} lv_flight;
+
+/* lv_flight_create: room for any bucket of the shard.
+ * fails  LV_ERR_MEMORY; destroy it all the same */
+int lv_flight_create(lv_flight *flight, const lv_route *route);
+void lv_flight_destroy(lv_flight *flight);
+int64_t lv_flight_bytes(const lv_shard *shard, lv_dtype wire);
+
+/* lv_flight_start: send and receive a bucket. Every rank starts the same ones in the same order. */
+int lv_flight_start(lv_flight *flight, const lv_route *route, lv_move move, int64_t bucket);
+
+/* lv_flight_test: move on; *landed if that was all: gradients are added up, weights in their place.
+ */
+int lv_flight_test(lv_flight *flight, const lv_route *route, bool *landed);
+
+#endif

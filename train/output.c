@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/output.h"
+
+#include "autograd/error.h"
+#include "data/file.h"
+#include "train/checkpoint.h"
+#include "train/model/hf.h"
+#include "train/setup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int lv_output_load(lv_llava **model, const lv_config *config, const char *checkpoint)
+{
+    const lv_comm single = lv_comm_single();
+    lv_config exact = *config;
+    lv_train_state state;
+    exact.train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
+    int rc = lv_setup_model(model, &exact);
+    return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,
+                                            lv_llava_params(*model), NULL, NULL)
+                       : rc;
+}
+
+int lv_output_save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out)
+{
+    bool original = false;
+    int rc = lv_hf_save_llava(lv_llava_params(model), lv_llava_config_of(model),
+                              lv_llava_tokenizer_dir(model),
+                              config->data.image_aspect == LV_ASPECT_PAD, dtype, out, &original);
+    if (rc == LV_OK) {
+        printf("wrote %s%s\n", out,
+               original ? " in LLaVA's own naming: this connector has no Hugging Face form" : "");
+    }
+    return rc;
+}
+
+static int save_projector(lv_llava *model, const char *run_dir)
+{
+    static const char name[] = "projector.safetensors";
+    int rc = lv_hf_save_projector(lv_llava_params(model), run_dir, name);
+    if (rc == LV_OK) {
+        printf("wrote %s/%s\n", run_dir, name);
+    }
+    return rc;
+}
+
+int lv_output_write(const lv_config *config, const char *checkpoint)
+{
+    lv_llava *model = NULL;
+    char *out = lv_path("%s/model", config->run.dir);
+    int rc = lv_output_load(&model, config, checkpoint);
+    if (rc == LV_OK) {
+        rc = config->train.output_full ? lv_output_save(model, config, LV_F32, out)
+                                       : save_projector(model, config->run.dir);
+    }
+    if (rc < 0) {
+        rc = lv_fail(rc, "%s (the run is finished: its last checkpoint, %s, is whole)",
+                     lv_error_message(), checkpoint);
+    }
+    lv_llava_close(&model);
+    free(out);
+    return rc;
+}

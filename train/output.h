@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run leaves behind: from a checkpoint to the files of a model. One rank does it, alone.
+ */
+#ifndef LV_TRAIN_OUTPUT_H
+#define LV_TRAIN_OUTPUT_H
+
+#include "train/config.h"
+
+/* lv_output_load: the model of a checkpoint that is whole, trained weights in f32.
+ * in     config: of a run that may go on from it
+ * out    *model: the caller's, also after a failure
+ * fails  LV_ERR_FORMAT, LV_ERR_SHAPE, LV_ERR_IO, LV_ERR_MEMORY */
+int lv_output_load(lv_llava **model, const lv_config *config, const char *checkpoint);
+
+/* lv_output_save: a model directory in dtype (see lv_hf_save_llava), and a line on stdout. */
+int lv_output_save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out);
+
+/* lv_output_write: what the config asks for in train.output, into its run.dir.
+ * fails  as both, with the checkpoint that it can be done from again */
+int lv_output_write(const lv_config *config, const char *checkpoint);
+
+#endif

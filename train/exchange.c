@@ -16,8 +16,8 @@
 #include <time.h>
 
 enum {
-    N_FLIGHTS = 4,       /* buckets under way at once */
-    NAP_NS = 200 * 1000, /* between two looks while the main thread computes */
+    N_FLIGHTS = 4,        /* buckets under way at once */
+    NAP_NS = 1000 * 1000, /* between two looks while the main thread computes: its time, too */
     MESSAGE_BYTES = 512,
 };
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # overlap.sh [RATE [ROUNDS [OPTION...]]]: how much of the communication hides behind the computing.
-# Stage 2 of a 110M LLaMA, 16 samples a step, two ranks of one thread on two hosts (netns_env.sh) with
+# Stage 2 of a 110M LLaMA, 8 samples a step, two ranks of one thread on two hosts (netns_env.sh) with
 # RATE (2gbit) between them, for each wire format: steps with comm.overlap and without take turns,
 # ROUNDS (5) times. Prints medians, and
 #   overlap = (step without - step with) / communication of the step without
@@ -31,9 +31,9 @@ cat >"$work/stage2.json" <<END
 { "run": { "dir": "run" },
   "model": { "vision_tower": "init/vision_tower", "language_model": "init/language_model",
              "projector": { "type": "mlp2x_gelu" } },
-  "data": { "packs": [{ "path": "questions", "weight": 8 }], "workers": 1 },
+  "data": { "packs": [{ "path": "questions", "weight": 8 }], "workers": 1, "shuffle": false },
   "train": { "trainable": ["projector", "language_model"], "max_steps": 5, "precision": "bf16",
-             "global_batch_size": 16, "output": "full" },
+             "global_batch_size": 8, "output": "full" },
   "optim": { "lr": 1e-4 }, "checkpoint": { "every_steps": 0, "every_minutes": 0 } }
 END
 

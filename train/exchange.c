@@ -171,7 +171,7 @@ static void *thread_main(void *argument)
         x->options.begin_thread(x->options.thread_context);
     }
     pthread_mutex_lock(&x->lock);
-    while (!x->quit) {
+    while (x->moving || !x->quit) { /* others wait for what has begun */
         if (!x->moving) {
             pthread_cond_wait(&x->changed, &x->lock);
             continue;
@@ -279,10 +279,19 @@ static void close_param(lv_exchange *x, const lv_tensor *tensor)
     }
 }
 
-/* All gradients of the step may still change. */
-static void open_buckets(lv_exchange *x)
+/* The first of the step to travel; all may still change. */
+static int begin_grads(lv_exchange *x)
 {
-    memcpy(x->n_open, x->n_params, (size_t)x->n_buckets * sizeof *x->n_open);
+    if (x->grads_begun) {
+        return LV_OK;
+    }
+    int rc = wait_for_all(x);
+    if (rc == LV_OK) {
+        memcpy(x->n_open, x->n_params, (size_t)x->n_buckets * sizeof *x->n_open);
+        begin_move(x, LV_MOVE_GRADS, 0);
+        x->grads_begun = true;
+    }
+    return rc;
 }
 
 /* A lv_tape_owner's grad_done. One that got no gradient is cleared later, in lv_params_grad_end. */
@@ -292,15 +301,9 @@ static void grad_done(void *context, const lv_tensor *tensor)
     if (!tensor->grad_begun) {
         return;
     }
-    if (!x->grads_begun) {
-        if (wait_for_all(x) < 0) {
-            return; /* lv_exchange_grads fails with the same */
-        }
-        open_buckets(x);
-        begin_move(x, LV_MOVE_GRADS, 0);
-        x->grads_begun = true;
+    if (begin_grads(x) == LV_OK) { /* if not, lv_exchange_grads fails with the same */
+        close_param(x, tensor);
     }
-    close_param(x, tensor);
 }
 
 lv_tape_owner lv_exchange_owner(lv_exchange *exchange, bool last)
@@ -317,13 +320,7 @@ int lv_exchange_grads(lv_exchange *x)
     if (x->route.shard->n_ranks == 1) {
         return LV_OK;
     }
-    int rc = LV_OK;
-    if (!x->grads_begun) {
-        rc = wait_for_all(x);
-        if (rc == LV_OK) {
-            begin_move(x, LV_MOVE_GRADS, 0);
-        }
-    }
+    int rc = begin_grads(x);
     x->grads_begun = false;
     atomic_store(&x->n_ready, x->n_buckets);
     return rc == LV_OK ? wait_for_all(x) : rc;

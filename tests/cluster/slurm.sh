@@ -135,13 +135,8 @@ becomes() {
     tail -n 20 "$work"/*.log
     return 1
 }
-wait_for() { # wait_for PATTERN FILE SECONDS
-    local _
-    for _ in $(seq $(($3 * 10))); do
-        grep -q "$1" "$2" 2>/dev/null && return 0
-        sleep 0.1
-    done
-    echo "no /$1/ in $2"
+wait_and_tell() { # wait_for, and of what does not come the logs
+    wait_for "$@" && return 0
     tail -n 20 "$work"/*.log
     return 1
 }
@@ -180,7 +175,7 @@ sed 's/^launch=/# &/; s/^# launch=(mpirun/launch=(mpirun/' \
     "$LLAVA_TEST_SOURCE/configs/slurm/stage2.sbatch" >"$work/stage2.sbatch"
 config=$work/stage2.json
 two=$(submit two "$work/stage2.sbatch" --time=10)
-check "stage 2 runs by mpirun" wait_for '"step":12,' "$work/two/metrics.jsonl" 60
+check "stage 2 runs by mpirun" wait_and_tell '"step":12,' "$work/two/metrics.jsonl" 60
 check "its user has it save and queue again" scancel --batch --signal=USR1 "$two"
 check "it is requeued" becomes "$two" "PENDING 1" 60
 check "the same of its end" end_soon two "$config"
@@ -194,7 +189,7 @@ check "and the script says that it stays so" grep -q 'failed with status 2: not 
 sed 's/"max_steps": [0-9]*/"max_steps": 10000000/' "$work/stage1.json" >"$work/long.json"
 config=$work/long.json
 cancelled=$(submit cancelled configs/slurm/stage1.sbatch)
-check "another job runs" wait_for '"step":12,' "$work/cancelled/metrics.jsonl" 60
+check "another job runs" wait_and_tell '"step":12,' "$work/cancelled/metrics.jsonl" 60
 check "and is cancelled" scancel "$cancelled"
 check "it stays cancelled" becomes "$cancelled" "CANCELLED 0" 60
 stays_cancelled() {

@@ -30,22 +30,11 @@ begin_job() {
     launcher=$!
 }
 
-# wait_for PATTERN FILE: until the file has such a line.
-wait_for() {
-    for _ in $(seq $((20 * BOUND_S))); do
-        grep -q "$1" "$2" 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "no /$1/ in $2"
-    return 1
-}
-
 # The process of rank N of the job that runs in DIR.
 rank_of() {
     local pid
-    for pid in $(pgrep -f "run.dir=$work/$1"); do
-        if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llava ] &&
-            tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null |
+    for pid in $(ranks_in "$1"); do
+        if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null |
             grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK)=$2"; then
             echo "$pid"
         fi
@@ -98,7 +87,7 @@ resumes() {
 
 # signal DIR RANK SIGNAL: to that rank in the middle of the run.
 signal() {
-    wait_for '"step":7,' "$work/$1/metrics.jsonl" && kill "-$3" "$(rank_of "$1" "$2")"
+    wait_for '"step":7,' "$work/$1/metrics.jsonl" "$BOUND_S" && kill "-$3" "$(rank_of "$1" "$2")"
 }
 
 # ---- a rank that is gone ----
@@ -161,9 +150,9 @@ check "stalled: it goes on" resumes stalled
 # Only told of, a rank that goes on again does no harm; the run is then ended by a request.
 patient() {
     begin_job 2 patient --set comm.stall_minutes=0.1 && signal patient 1 STOP &&
-        wait_for 'rank 1 on .*: no sign of life' "$work/patient.log" &&
+        wait_for 'rank 1 on .*: no sign of life' "$work/patient.log" "$BOUND_S" &&
         kill -CONT "$(rank_of patient 1)" &&
-        wait_for 'waits no more, after' "$work/patient.log" &&
+        wait_for 'waits no more, after' "$work/patient.log" "$BOUND_S" &&
         kill -TERM "$(rank_of patient 1)"
 }
 check "a stopped rank is told of, goes on again, and so does the run" ends patient patient \

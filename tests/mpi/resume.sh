@@ -61,28 +61,10 @@ begin_job() {
     launcher=$!
 }
 
-# wait_for PATTERN FILE: until the file has such a line, 30 s at the most.
-wait_for() {
-    for _ in $(seq 600); do
-        grep -q "$1" "$2" 2>/dev/null && return 0
-        sleep 0.05
-    done
-    echo "no /$1/ in $2"
-    return 1
-}
-
-# Process ids of the ranks of the job that runs in DIR.
-ranks_of() {
-    local pid
-    for pid in $(pgrep -f "run.dir=$work/$1"); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llava ] && echo "$pid"
-    done
-}
-
 kill_in_the_middle() {
     begin_job 2 killed --set train.max_steps=2000 --set checkpoint.keep=1000
     # by then the checkpoint of step 20 is begun, and so that of step 10 is written
-    wait_for '"step":21,' "$work/killed/metrics.jsonl" || return 1
+    wait_for '"step":21,' "$work/killed/metrics.jsonl" 30 || return 1
     kill -9 "$launcher"
     wait "$launcher"
     [ -e "$work/killed/checkpoints/step-000010/manifest.json" ] && [ ! -e "$work/killed/model" ]
@@ -90,7 +72,7 @@ kill_in_the_middle() {
 check "the launcher of a running job is killed" kill_in_the_middle
 ranks_are_gone() {
     for _ in $(seq 100); do
-        [ -z "$(ranks_of killed)" ] && return 0
+        [ -z "$(ranks_in killed)" ] && return 0
         sleep 0.1
     done
     return 1
@@ -105,11 +87,11 @@ check "and ends at its last step" grep -q '"step":30,' "$work/killed/metrics.jso
 stop_on_request() {
     local status dir=stopped-$1-$2-$3 steps
     begin_job "$1" "$dir" --set train.max_steps=5000
-    wait_for '"step":3,' "$work/$dir/metrics.jsonl" || return 1
+    wait_for '"step":3,' "$work/$dir/metrics.jsonl" 30 || return 1
     if [ "$3" = launcher ]; then
         kill "-$2" "$launcher"
     else
-        kill "-$2" "$(ranks_of "$dir" | shuf -n 1)"
+        kill "-$2" "$(ranks_in "$dir" | shuf -n 1)"
     fi
     wait "$launcher"
     status=$?

@@ -107,16 +107,9 @@ begin_job() { # begin_job DIR OPTION...: $launcher, and $ranks: the processes of
     mpirun -n 2 "$LLAVA" train "$work/stage1.json" --set run.dir="$work/$1" \
         --set train.max_steps=100000 --set log.every_steps=1000 "${@:2}" >"$work/$1.log" 2>&1 &
     launcher=$!
-    local pid
-    for _ in $(seq 600); do
-        grep -q '"step":2,' "$work/$1/metrics.jsonl" 2>/dev/null && break
-        sleep 0.05
-    done
+    wait_for '"step":2,' "$work/$1/metrics.jsonl" 30
     cat "$work/$1.log"
-    ranks=()
-    for pid in $(pgrep -f "run.dir=$work/$1"); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llava ] && ranks+=("$pid")
-    done
+    mapfile -t ranks < <(ranks_in "$1")
 }
 memory_of() { # memory_of PID: the device and inode of what it shares and cannot write
     awk '/ r--s .*memfd:llava-frozen-weights \(deleted\)/ { print $4, $5 }' "/proc/$1/maps"

@@ -87,6 +87,24 @@ run_stage() {
         --set run.dir="$work/s$stage-$name" "$@"
 }
 
+# wait_for PATTERN FILE SECONDS: until the file has such a line.
+wait_for() {
+    for _ in $(seq $((20 * $3))); do
+        grep -q "$1" "$2" 2>/dev/null && return 0
+        sleep 0.05
+    done
+    echo "no /$1/ in $2"
+    return 1
+}
+
+# ranks_in DIR: the processes that train in $work/DIR.
+ranks_in() {
+    local pid
+    for pid in $(pgrep -f "run.dir=$work/$1"); do
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llava ] && echo "$pid"
+    done
+}
+
 # flip FILE OFFSET: change one byte.
 flip() {
     local byte

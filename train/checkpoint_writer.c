@@ -4,10 +4,10 @@
 #include "autograd/error.h"
 #include "data/fail_point.h"
 #include "data/file.h"
-#include "train/memory_available.h"
+#include "data/thread.h"
+#include "train/host_memory.h"
 #include "train/progress.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,21 +49,6 @@ static void *write_on_thread(void *context)
     }
     write_now(writer);
     return NULL;
-}
-
-/* Signals are the main thread's, but for those that a thread's own mistake raises. */
-static bool start_thread(lv_rank_writer *writer)
-{
-    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    sigset_t blocked, before;
-    sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        sigdelset(&blocked, own[i]);
-    }
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    writer->has_thread = pthread_create(&writer->thread, NULL, write_on_thread, writer) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return writer->has_thread;
 }
 
 /* ---- the copy ---- */
@@ -131,7 +116,9 @@ int lv_rank_writer_start(lv_rank_writer *writer, const lv_comm *comm, const char
     if (writer->copy) {
         copy_values(writer, shard);
     }
-    if (!writer->copy || !start_thread(writer)) {
+    writer->has_thread =
+        writer->copy && lv_thread_start(&writer->thread, write_on_thread, writer) == LV_OK;
+    if (!writer->has_thread) {
         write_now(writer);
     }
     return LV_OK;

@@ -2,6 +2,7 @@
 #include "train/cores.h"
 
 #include "data/file.h"
+#include "train/cgroup.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -121,39 +122,34 @@ int lv_socket_of(const lv_cpu_set *cpus, const lv_topology *topology)
     return socket;
 }
 
-/* Takes over what the group at dir says, if that is less. */
-static void lower_quota(double *cpus, uint64_t *id, const char *dir)
+typedef struct {
+    double cpus;
+    uint64_t id;
+} quota;
+
+/* A lv_cgroup_visit: takes over what the group at dir says, if that is less. */
+static void lower_quota(void *context, const char *dir)
 {
+    quota *least = context;
     char text[TEXT_BYTES];
     double quota_us, period_us;
     struct stat st;
     char *path = lv_path("%s/cpu.max", dir);
     if (read_text(text, path) && sscanf(text, "%lf %lf", &quota_us, &period_us) == 2 &&
-        quota_us > 0 && period_us > 0 && quota_us / period_us < *cpus && stat(dir, &st) == 0) {
-        *cpus = quota_us / period_us;
-        *id = (uint64_t)st.st_ino + ((uint64_t)st.st_dev << 32);
+        quota_us > 0 && period_us > 0 && quota_us / period_us < least->cpus &&
+        stat(dir, &st) == 0) {
+        least->cpus = quota_us / period_us;
+        least->id = (uint64_t)st.st_ino + ((uint64_t)st.st_dev << 32);
     }
     free(path);
 }
 
 double lv_cpu_quota(uint64_t *id, const char *list, const char *mount)
 {
-    char text[TEXT_BYTES];
-    double cpus = INFINITY;
-    *id = 0;
-    read_text(text, list);
-    /* in a container the path may be the host's: then only the mount itself is there */
-    char *line = strncmp(text, "0::/", 4) == 0 ? text : strstr(text, "\n0::/");
-    char *path = line ? strstr(line, "::/") + 2 : text + strlen(text);
-    path[strcspn(path, "\n")] = '\0';
-    while (*path) {
-        char *dir = lv_path("%s%s", mount, path);
-        lower_quota(&cpus, id, dir);
-        free(dir);
-        *strrchr(path, '/') = '\0';
-    }
-    lower_quota(&cpus, id, mount);
-    return cpus;
+    quota least = {.cpus = INFINITY};
+    lv_cgroup_walk(list, mount, NULL, lower_quota, &least);
+    *id = least.id;
+    return least.cpus;
 }
 
 /* ---- the split ---- */

@@ -2,6 +2,7 @@
 #include "train/host_memory.h"
 
 #include "data/file.h"
+#include "train/cgroup.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -9,11 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LINE_BYTES = 4096 };
+
+/* The files of a group, by the version of control groups. */
+typedef struct {
+    const char *controller, *limit, *used, *inactive, *active;
+} version;
+static const version VERSIONS[] = {
+    {NULL, "memory.max", "memory.current", "inactive_file ", "active_file "},
+    {"memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ",
+     "total_active_file "},
+};
+
+typedef struct {
+    const version *of;
+    bool active_too; /* caches that are read count as left */
+    int64_t left;
+} room;
+
 /* The number behind `name` in a file with such a line; of a file that is only a number, name is "".
  * returns false if there is none ("max") */
 static bool find_number(int64_t *out, const char *path, const char *name)
 {
-    char line[4096];
+    char line[LINE_BYTES];
     const size_t n = strlen(name);
     bool found = false;
     FILE *file = fopen(path, "re");
@@ -34,50 +53,46 @@ static bool find_in_dir(int64_t *out, const char *dir, const char *file, const c
     return found;
 }
 
-/* Lowers *left to what the group at dir allows. */
-static void lower(int64_t *left, const char *dir)
+/* A lv_cgroup_visit: lowers what is left to what the group at dir allows. */
+static void lower(void *context, const char *dir)
 {
-    int64_t most, used, active = 0, inactive = 0;
-    if (find_in_dir(&most, dir, "memory.max", "") &&
-        find_in_dir(&used, dir, "memory.current", "")) {
-        find_in_dir(&active, dir, "memory.stat", "active_file ");
-        find_in_dir(&inactive, dir, "memory.stat", "inactive_file ");
-        int64_t own = most - used + active + inactive;
-        *left = own < 0 ? 0 : own < *left ? own : *left;
+    room *r = context;
+    int64_t most, used, inactive = 0, active = 0;
+    if (find_in_dir(&most, dir, r->of->limit, "") && find_in_dir(&used, dir, r->of->used, "")) {
+        find_in_dir(&inactive, dir, "memory.stat", r->of->inactive);
+        if (r->active_too) {
+            find_in_dir(&active, dir, "memory.stat", r->of->active);
+        }
+        const int64_t taken = used - inactive - active;
+        const int64_t own = most > taken ? most - taken : 0;
+        r->left = own < r->left ? own : r->left;
     }
 }
 
-/* "0::/a/b" of a list of groups: "/a/b" in text, "" if there is none. */
-static void find_group(char text[4096], const char *list)
+static int64_t within_groups(int64_t left, bool active_too, const char *list, const char *mount)
 {
-    char line[4096];
-    FILE *file = fopen(list, "re");
-    text[0] = '\0';
-    while (file && fgets(line, sizeof line, file)) {
-        if (strncmp(line, "0::/", 4) == 0) {
-            line[strcspn(line, "\n")] = '\0';
-            strcpy(text, line + 3);
-        }
+    room r = {.active_too = active_too, .left = left};
+    for (size_t i = 0; i < sizeof VERSIONS / sizeof *VERSIONS; i++) {
+        r.of = &VERSIONS[i];
+        lv_cgroup_walk(list, mount, r.of->controller, lower, &r);
     }
-    if (file) {
-        fclose(file);
-    }
+    return r.left;
 }
 
 int64_t lv_memory_left(const char *meminfo, const char *list, const char *mount)
 {
-    char group[4096];
-    int64_t left = INT64_MAX, kb;
-    if (find_number(&kb, meminfo, "MemAvailable:")) {
-        left = kb * 1024;
-    }
-    find_group(group, list);
-    while (*group) { /* in a container the path may be the host's: then only the mount is there */
-        char *dir = lv_path("%s%s", mount, group);
-        lower(&left, dir);
-        free(dir);
-        *strrchr(group, '/') = '\0';
-    }
-    lower(&left, mount);
-    return left;
+    int64_t kb;
+    const bool said = find_number(&kb, meminfo, "MemAvailable:");
+    return within_groups(said ? kb * 1024 : INT64_MAX, true, list, mount);
+}
+
+int64_t lv_memory_available(const char *proc, const char *mount)
+{
+    int64_t kb = 0;
+    char *meminfo = lv_path("%s/meminfo", proc), *list = lv_path("%s/self/cgroup", proc);
+    find_number(&kb, meminfo, "MemAvailable:");
+    const int64_t available = within_groups(kb * 1024, false, list, mount);
+    free(meminfo);
+    free(list);
+    return available;
 }

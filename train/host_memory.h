@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The memory that a host has left.
+ * The memory that a host has left: what the system says is available, or what the control groups of
+ * this process and those above it (version 1 or 2) leave, if that is less.
  */
 #ifndef LV_TRAIN_HOST_MEMORY_H
 #define LV_TRAIN_HOST_MEMORY_H
 
 #include <stdint.h>
 
-/* lv_memory_left: what can be taken before something is killed: what the system says is available,
- * or what the control groups (version 2) of this process leave, if that is less. File caches, which
+/* lv_memory_left: what can be taken before something is killed: all file caches of a group, which
  * give way, count as left. INT64_MAX if nothing is said.
  * in     meminfo, list, mount: "/proc/meminfo", "/proc/self/cgroup", "/sys/fs/cgroup" but for tests
  * unit   bytes */
 int64_t lv_memory_left(const char *meminfo, const char *list, const char *mount);
+
+/* lv_memory_available: what can be taken and nothing gets slower: of a group's file caches only
+ * what nobody has read for long counts as left. 0 if the system does not say what is available.
+ * in     proc, mount: "/proc", "/sys/fs/cgroup" but for tests
+ * unit   bytes */
+int64_t lv_memory_available(const char *proc, const char *mount);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * train/memory_available.h, on copies of what Linux tells.
+ * lv_memory_available of train/host_memory.h, on copies of what Linux tells.
  */
-#include "train/memory_available.h"
+#include "train/host_memory.h"
 
 #include "autograd/error.h"
 #include "data/file.h"

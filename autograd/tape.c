@@ -189,6 +189,13 @@ void lv_tape_await(const lv_tape *tape, const lv_tensor *x)
     }
 }
 
+void lv_tape_grad_rows(const lv_tape *tape, const lv_tensor *x, const int32_t *ids, int64_t n)
+{
+    if (x->is_param && tape->owner.grad_rows) {
+        tape->owner.grad_rows(tape->owner.context, x, ids, n);
+    }
+}
+
 void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in,
                            lv_tensor *const *in, const void *saved)
 {

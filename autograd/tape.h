@@ -122,6 +122,8 @@ double lv_tape_flop(const lv_tape *tape);
 typedef struct {
     /* x is about to be read: returns when its values are there; may be NULL */
     void (*await)(void *context, const lv_tensor *x);
+    /* an op that reaches rows ids[n] of x alone adds to the gradient of x; may be NULL */
+    void (*grad_rows)(void *context, const lv_tensor *x, const int32_t *ids, int64_t n);
     /* the gradient of x will not change any more in this backward pass; may be NULL */
     void (*grad_done)(void *context, const lv_tensor *x);
     void *context;
@@ -131,6 +133,9 @@ void lv_tape_owner_set(lv_tape *tape, const lv_tape_owner *owner);
 /* lv_tape_await: the data of x, which may be a parameter, are about to be read. Every op that reads
  * a parameter says so. */
 void lv_tape_await(const lv_tape *tape, const lv_tensor *x);
+
+/* lv_tape_grad_rows: what is added to the gradient of x, a parameter, reaches rows ids[n] alone. */
+void lv_tape_grad_rows(const lv_tape *tape, const lv_tensor *x, const int32_t *ids, int64_t n);
 
 /* lv_backward: gradients of everything that loss depends on, from dloss/dloss = 1. May be called
  * once for what was recorded; a parameter's gradient is added to, or written if it has not begun.

@@ -32,6 +32,7 @@ struct lv_exchange {
     int *n_open;       /* [n_buckets]: parameters whose gradients may still change */
     int *n_params;     /* [n_buckets]: of which it has elements */
     bool *landed;      /* [n_buckets], by position in the move */
+    lv_touched_rows rows;
     lv_flight flights[N_FLIGHTS];
     int64_t n_buckets;
     double waited_s;
@@ -42,6 +43,7 @@ struct lv_exchange {
     lv_move move;
     int64_t n_started;
     _Atomic int64_t n_ready;  /* positions that may start */
+    _Atomic bool rows_final;  /* no more are touched: a move of gradients may unite them */
     _Atomic int64_t n_landed; /* positions below it have landed */
     _Atomic bool awaited;     /* the main thread does nothing but wait */
 
@@ -67,11 +69,21 @@ static int64_t position_of(const lv_exchange *x, int64_t bucket)
     return x->move == LV_MOVE_GRADS ? p : x->n_buckets - 1 - p;
 }
 
+static bool may_start(const lv_exchange *x)
+{
+    return x->n_started < atomic_load(&x->n_ready) &&
+           (x->move == LV_MOVE_WEIGHTS || x->rows.known ||
+            !lv_touched_rows_concern(&x->rows,
+                                     x->route.shard->buckets[bucket_at(x, x->n_started)]));
+}
+
 static int start_what_is_ready(lv_exchange *x, bool *happened)
 {
-    const int64_t n_ready = atomic_load(&x->n_ready);
     int rc = LV_OK;
-    for (int f = 0; rc == LV_OK && f < N_FLIGHTS && x->n_started < n_ready; f++) {
+    if (x->move == LV_MOVE_GRADS && atomic_load(&x->rows_final)) {
+        rc = lv_touched_rows_unite(&x->rows, x->route.comm);
+    }
+    for (int f = 0; rc == LV_OK && f < N_FLIGHTS && may_start(x); f++) {
         if (!x->flights[f].flying) {
             rc = lv_flight_start(&x->flights[f], &x->route, x->move, bucket_at(x, x->n_started++));
             *happened = true;
@@ -306,13 +318,24 @@ static void grad_done(void *context, const lv_tensor *tensor)
     }
 }
 
+/* A lv_tape_owner's grad_rows. */
+static void grad_rows(void *context, const lv_tensor *tensor, const int32_t *ids, int64_t n)
+{
+    lv_exchange *x = context;
+    lv_touched_rows_mark(&x->rows, tensor, ids, n);
+}
+
 lv_tape_owner lv_exchange_owner(lv_exchange *exchange, bool last)
 {
-    if (exchange->route.shard->n_ranks == 1 || !exchange->threaded) {
-        return (lv_tape_owner){.context = exchange};
+    lv_tape_owner owner = {.context = exchange};
+    if (exchange->route.shard->n_ranks > 1) {
+        owner.grad_rows = grad_rows;
     }
-    return (lv_tape_owner){
-        .await = await_weights, .grad_done = last ? grad_done : NULL, .context = exchange};
+    if (exchange->threaded) {
+        owner.await = await_weights;
+        owner.grad_done = last ? grad_done : NULL;
+    }
+    return owner;
 }
 
 int lv_exchange_grads(lv_exchange *x)
@@ -322,8 +345,12 @@ int lv_exchange_grads(lv_exchange *x)
     }
     int rc = begin_grads(x);
     x->grads_begun = false;
+    atomic_store(&x->rows_final, true);
     atomic_store(&x->n_ready, x->n_buckets);
-    return rc == LV_OK ? wait_for_all(x) : rc;
+    rc = rc == LV_OK ? wait_for_all(x) : rc;
+    atomic_store(&x->rows_final, false);
+    lv_touched_rows_clear(&x->rows);
+    return rc;
 }
 
 int lv_exchange_weights(lv_exchange *x)
@@ -354,10 +381,13 @@ bool lv_exchange_overlaps(const lv_exchange *x)
     return x->threaded;
 }
 
-int64_t lv_exchange_bytes(const lv_shard *shard, lv_dtype wire)
+int64_t lv_exchange_bytes(lv_params *params, lv_dtype wire)
 {
+    const lv_shard *shard = lv_params_shard(params);
     const int64_t n = shard->n_buckets < N_FLIGHTS ? shard->n_buckets : N_FLIGHTS;
-    return shard->n_ranks > 1 ? n * lv_flight_bytes(shard, wire) : 0;
+    return shard->n_ranks > 1
+               ? n * lv_flight_bytes(shard, wire, lv_touched_rows_param(params) != NULL)
+               : 0;
 }
 
 static void put_in_order(lv_exchange *x)
@@ -405,7 +435,7 @@ static int create_buffers(lv_exchange *x)
     if (!x->order || !x->position || !x->n_open || !x->n_params || !x->landed) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a list of %zu buckets", n);
     }
-    int rc = LV_OK;
+    int rc = lv_touched_rows_create(&x->rows, x->route.params);
     for (int f = 0; rc == LV_OK && f < N_FLIGHTS && f < x->n_buckets; f++) {
         rc = lv_flight_create(&x->flights[f], &x->route);
     }
@@ -429,6 +459,7 @@ int lv_exchange_create(lv_exchange **out, const lv_comm *comm, lv_params *params
     x->options = *options;
     x->route = (lv_route){.params = params,
                           .shard = lv_params_shard(params),
+                          .rows = &x->rows,
                           .comm = MPI_COMM_NULL,
                           .wire = options->wire};
     x->move = LV_MOVE_WEIGHTS; /* all of which have arrived */
@@ -471,6 +502,7 @@ void lv_exchange_destroy(lv_exchange **exchange)
     for (int f = 0; f < N_FLIGHTS; f++) {
         lv_flight_destroy(&x->flights[f]);
     }
+    lv_touched_rows_destroy(&x->rows);
     if (x->route.comm != MPI_COMM_NULL) {
         MPI_Comm_free(&x->route.comm);
     }

@@ -9,7 +9,7 @@
  * forward pass comes to need them. Without, the main thread waits for both.
  *
  * A rank sends (n_ranks - 1) / n_ranks of all trainable elements twice a step, in the wire's dtype
- * and in that of the working weights.
+ * and in that of the working weights; of an embedding's gradient the touched rows (touched_rows.h).
  */
 #ifndef LV_TRAIN_EXCHANGE_H
 #define LV_TRAIN_EXCHANGE_H
@@ -39,11 +39,12 @@ void lv_exchange_destroy(lv_exchange **exchange);
 
 bool lv_exchange_overlaps(const lv_exchange *exchange);
 
-/* lv_exchange_bytes: the memory that it takes: buffers for what arrives and what is rounded. */
-int64_t lv_exchange_bytes(const lv_shard *shard, lv_dtype wire);
+/* lv_exchange_bytes: the memory that it takes: buffers for what arrives and what is packed. */
+int64_t lv_exchange_bytes(lv_params *params, lv_dtype wire);
 
-/* lv_exchange_owner: what a tape tells it; for the forward passes, which wait for weights, and with
- * last true for the backward pass of the rank's last micro-batch, which finishes gradients. */
+/* lv_exchange_owner: what a tape tells it; for the forward passes, which wait for weights, the
+ * backward passes, which touch rows, and with last true for the backward pass of the rank's last
+ * micro-batch, which finishes gradients. */
 lv_tape_owner lv_exchange_owner(lv_exchange *exchange, bool last);
 
 /* lv_exchange_grads: collective: when all gradients of the step are there (lv_params_grad_end):

@@ -35,35 +35,35 @@ static size_t received_bytes(const lv_shard *shard, lv_dtype wire)
     return (size_t)shard->n_ranks * (size_t)largest_piece(shard) * lv_dtype_bytes(wire);
 }
 
-static size_t rounded_bytes(const lv_shard *shard, lv_dtype wire)
+static size_t packed_bytes(const lv_shard *shard, lv_dtype wire, bool by_rows)
 {
-    return wire == LV_BF16 ? (size_t)largest_bucket(shard) * lv_dtype_bytes(wire) : 0;
+    return wire == LV_BF16 || by_rows ? (size_t)largest_bucket(shard) * lv_dtype_bytes(wire) : 0;
 }
 
-int64_t lv_flight_bytes(const lv_shard *shard, lv_dtype wire)
+int64_t lv_flight_bytes(const lv_shard *shard, lv_dtype wire, bool by_rows)
 {
-    return (int64_t)(received_bytes(shard, wire) + rounded_bytes(shard, wire));
+    return (int64_t)(received_bytes(shard, wire) + packed_bytes(shard, wire, by_rows));
 }
 
 int lv_flight_create(lv_flight *flight, const lv_route *route)
 {
     const size_t n_received = received_bytes(route->shard, route->wire);
-    const size_t n_rounded = rounded_bytes(route->shard, route->wire);
+    const size_t n_packed = packed_bytes(route->shard, route->wire, route->rows->tensor != NULL);
     *flight =
         (lv_flight){.requests = calloc(2 * (size_t)route->shard->n_ranks, sizeof(MPI_Request)),
                     .received = malloc(n_received + 1),
-                    .rounded = n_rounded > 0 ? malloc(n_rounded) : NULL};
-    return flight->requests && flight->received && (flight->rounded || n_rounded == 0)
+                    .packed = n_packed > 0 ? malloc(n_packed) : NULL};
+    return flight->requests && flight->received && (flight->packed || n_packed == 0)
                ? LV_OK
                : lv_fail(LV_ERR_MEMORY, "no memory for %zu bytes of gradients on their way",
-                         n_received + n_rounded);
+                         n_received + n_packed);
 }
 
 void lv_flight_destroy(lv_flight *flight)
 {
     free(flight->requests);
     free(flight->received);
-    free(flight->rounded);
+    free(flight->packed);
 }
 
 static MPI_Datatype type_of(lv_dtype dtype)
@@ -94,36 +94,51 @@ static int receive(lv_flight *flight, const lv_route *route, void *data, int64_t
 /* Where what a rank sends of the own piece is put. */
 static char *received_from(const lv_flight *flight, const lv_route *route, int rank)
 {
-    const lv_piece *own = &route->shard->pieces[flight->bucket];
-    return flight->received +
-           (size_t)rank * (size_t)(own->end - own->begin) * lv_dtype_bytes(route->wire);
+    return flight->received + (size_t)rank * (size_t)flight->n_own * lv_dtype_bytes(route->wire);
 }
 
-/* Gradients [begin, end) as they travel. Rounded in pieces, by this thread alone. */
-static const void *on_the_wire(const lv_flight *flight, const lv_route *route, lv_range part)
+/* Some gradients in the wire's dtype; rounded in pieces, by this thread alone. */
+static void pack(char *to, lv_dtype wire, const lv_real *grad, int64_t n)
+{
+    if (wire != LV_BF16) {
+        memcpy(to, grad, (size_t)n * sizeof *grad);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        lv_convert_from_real(lv_element(to, wire, i), wire, grad + i,
+                             n - i < BLOCK ? n - i : BLOCK);
+    }
+}
+
+/* Those gradients of a part that travel, *n of them, as they travel. */
+static const void *on_the_wire(int64_t *n, const lv_flight *flight, const lv_route *route,
+                               lv_range part)
 {
     const lv_real *grad = lv_params_flat_grad(route->params);
-    if (route->wire != LV_BF16) {
+    lv_range s = lv_touched_rows_next(route->rows, part.begin, part.end);
+    *n = s.end - s.begin;
+    if (route->wire != LV_BF16 && *n == part.end - part.begin) {
         return grad + part.begin;
     }
-    uint16_t *to = (uint16_t *)(void *)flight->rounded +
-                   (part.begin - route->shard->buckets[flight->bucket].begin);
-    for (int64_t i = part.begin; i < part.end; i += BLOCK) {
-        const int64_t n = part.end - i < BLOCK ? part.end - i : BLOCK;
-        lv_convert_from_real(to + (i - part.begin), LV_BF16, grad + i, n);
+    char *to = lv_element(flight->packed, route->wire,
+                          part.begin - route->shard->buckets[flight->bucket].begin);
+    *n = 0;
+    while (s.begin < s.end) {
+        pack(lv_element(to, route->wire, *n), route->wire, grad + s.begin, s.end - s.begin);
+        *n += s.end - s.begin;
+        s = lv_touched_rows_next(route->rows, s.end, part.end);
     }
     return to;
 }
 
 static int start_grads(lv_flight *flight, const lv_route *route, int peer)
 {
-    const lv_piece *own = &route->shard->pieces[flight->bucket];
-    const lv_range theirs = lv_shard_part(route->shard, flight->bucket, peer);
-    int rc = receive(flight, route, received_from(flight, route, peer), own->end - own->begin,
-                     route->wire, peer);
-    return rc == LV_OK ? send(flight, route, on_the_wire(flight, route, theirs),
-                              theirs.end - theirs.begin, route->wire, peer)
-                       : rc;
+    int64_t n;
+    int rc = receive(flight, route, received_from(flight, route, peer), flight->n_own, route->wire,
+                     peer);
+    const void *data =
+        on_the_wire(&n, flight, route, lv_shard_part(route->shard, flight->bucket, peer));
+    return rc == LV_OK ? send(flight, route, data, n, route->wire, peer) : rc;
 }
 
 static int start_weights(lv_flight *flight, const lv_route *route, int peer)
@@ -140,11 +155,15 @@ static int start_weights(lv_flight *flight, const lv_route *route, int peer)
 int lv_flight_start(lv_flight *flight, const lv_route *route, lv_move move, int64_t bucket)
 {
     const int rank = route->shard->rank, n_ranks = route->shard->n_ranks;
+    const lv_piece *own = &route->shard->pieces[bucket];
     int rc = LV_OK;
     flight->flying = true;
     flight->move = move;
     flight->bucket = bucket;
     flight->n_requests = 0;
+    flight->n_own = move == LV_MOVE_GRADS
+                        ? lv_touched_rows_count(route->rows, (lv_range){own->begin, own->end})
+                        : 0;
     for (int i = 1; rc == LV_OK && i < n_ranks; i++) {
         const int peer = (rank + i) % n_ranks; /* not all ranks to the same one first */
         rc = move == LV_MOVE_GRADS ? start_grads(flight, route, peer)
@@ -153,21 +172,20 @@ int lv_flight_start(lv_flight *flight, const lv_route *route, lv_move move, int6
     return rc;
 }
 
-/* Own gradients = the sum over ranks, from rank 0 on. */
-static void add_up(const lv_flight *flight, const lv_route *route)
+/* Some own gradients = the sum over ranks, from rank 0 on; what came begins with element `at`. */
+static void add_stretch(const lv_flight *flight, const lv_route *route, lv_range stretch,
+                        int64_t at)
 {
-    const lv_piece *own = &route->shard->pieces[flight->bucket];
-    const size_t element = lv_dtype_bytes(route->wire);
     lv_real sum[BLOCK], one[BLOCK];
-    for (int64_t i = own->begin; i < own->end; i += BLOCK) {
-        const int64_t n = own->end - i < BLOCK ? own->end - i : BLOCK;
+    for (int64_t i = stretch.begin; i < stretch.end; i += BLOCK) {
+        const int64_t n = stretch.end - i < BLOCK ? stretch.end - i : BLOCK;
         lv_real *grad = lv_params_flat_grad(route->params) + i;
-        memset(sum, 0, sizeof sum);
+        memset(sum, 0, (size_t)n * sizeof *sum);
         for (int rank = 0; rank < route->shard->n_ranks; rank++) {
             const lv_real *part = grad;
             if (rank != route->shard->rank) {
-                const char *from =
-                    received_from(flight, route, rank) + (size_t)(i - own->begin) * element;
+                const char *from = lv_element(received_from(flight, route, rank), route->wire,
+                                              at + i - stretch.begin);
                 if (route->wire == LV_BF16) {
                     lv_convert_to_real(one, from, LV_BF16, n);
                 } else {
@@ -180,6 +198,18 @@ static void add_up(const lv_flight *flight, const lv_route *route)
             }
         }
         memcpy(grad, sum, (size_t)n * sizeof *sum);
+    }
+}
+
+static void add_up(const lv_flight *flight, const lv_route *route)
+{
+    const lv_piece *own = &route->shard->pieces[flight->bucket];
+    int64_t at = 0;
+    lv_range s = lv_touched_rows_next(route->rows, own->begin, own->end);
+    while (s.begin < s.end) {
+        add_stretch(flight, route, s, at);
+        at += s.end - s.begin;
+        s = lv_touched_rows_next(route->rows, s.end, own->end);
     }
 }
 

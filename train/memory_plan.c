@@ -290,7 +290,7 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
         plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
-        plan.comm_bytes = lv_exchange_bytes(lv_params_shard(lv_llava_params(setup.model)),
+        plan.comm_bytes = lv_exchange_bytes(lv_llava_params(setup.model),
                                             config->comm.wire_bf16 ? LV_BF16 : LV_F32);
         plan.copy_bytes = plan.moments_bytes + plan.moments_bytes / 2; /* and the values */
         plan.traffic = traffic_of(&setup, config);

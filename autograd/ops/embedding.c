@@ -29,6 +29,7 @@ static void backward(lv_tape *tape, const lv_node *node)
     size_t mark = lv_tape_mark(tape);
     int64_t n = lv_rows_scatter_count(w->shape[0], y->shape[0]);
     int32_t *scratch = lv_tape_alloc(tape, (size_t)n * sizeof *scratch);
+    lv_tape_grad_rows(tape, w, node->saved, y->shape[0]);
     if (!lv_tape_is_dry(tape)) { /* y[t] = W[ids[t]] */
         lv_rows_scatter(dw, w->shape[0], node->saved, y->grad, y->dtype, y->shape[0], y->shape[1],
                         scratch);

@@ -13,6 +13,15 @@ same_run() {
     cmp "$a/model/model.safetensors" "$b/model/model.safetensors"
 }
 
+for ranks in 1 2 3 5; do
+    for wire in f32 bf16; do
+        for overlap in 0 1; do
+            check "$ranks ranks, $wire, overlap $overlap: sums, what was sent for them, weights" \
+                timeout 60 mpirun -n "$ranks" "${EXCHANGE_SUMS:?}" "$wire" "$overlap"
+        done
+    done
+done
+
 check "inputs are made" make_inputs
 write_config "$work/stage2.json" 2
 for precision in f32 bf16; do
@@ -47,4 +56,16 @@ for precision in f32 bf16; do
             "$work/s2-$precision-$ranks-wire/metrics.jsonl" loss 2e-3
     done
 done
+
+# An embedding that is the head as well: all of its rows have gradients.
+sed 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' \
+    "$LLAVA_TEST_SOURCE/tests/support/shape.json" >"$work/tied.json"
+check "a model with a tied embedding" "$LLAVA" init --shape "$work/tied.json" --seed 3 \
+    --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/tied"
+for ranks in 1 2; do
+    check "tied: $ranks ranks" run_stage "tied-$ranks" "$ranks" \
+        --set model.language_model="$work/tied/language_model"
+done
+check "tied: losses agree" "$METRICS_DIFF" "$work/s2-tied-1/metrics.jsonl" \
+    "$work/s2-tied-2/metrics.jsonl" loss 1e-6
 finish

@@ -134,6 +134,7 @@ int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *pa
     llama->embed_tokens = lv_dense_declare(params, "language_model.model.embed_tokens",
                                            config->vocab_size, config->hidden_size, false, true)
                               .w;
+    lv_params_of(params, llama->embed_tokens)->by_rows = !config->tied;
     for (int64_t l = 0; l < config->n_layers; l++) {
         declare_layer(&llama->layers[l], config, params, l);
     }

@@ -27,6 +27,7 @@ typedef struct {
     bool used;             /* false: in the files, but no part of the computation */
     bool trainable;        /* = tensor.requires_grad */
     bool takes_bf16;       /* every op that reads it takes bf16 */
+    bool by_rows;          /* all that reads it is lv_embedding */
     bool mapped;           /* tensor.data lies in a file that the lv_params keeps open */
     bool copied;           /* tensor.data lies where lv_params_copy_frozen was told to put it */
     const void *file_data; /* a frozen one's values in such a file, mapped or not; NULL: in none */

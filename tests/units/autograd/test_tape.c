@@ -418,6 +418,7 @@ typedef struct {
     lv_real *values[N_OWNED];    /* NaN is in their place until they are awaited */
     lv_real *when_done[N_OWNED]; /* the gradient when it was said to be done */
     int n_done[N_OWNED], n_awaited[N_OWNED];
+    bool reached[VOCAB]; /* rows of the embedding, by lv_embedding */
 } owned;
 
 static int owned_index(const owned *o, const lv_tensor *x)
@@ -479,6 +480,15 @@ static void owned_close(owned *o)
     }
 }
 
+static void owned_grad_rows(void *context, const lv_tensor *x, const int32_t *ids, int64_t n)
+{
+    owned *o = context;
+    assert_ptr_equal(x, &o->w[3]);
+    for (int64_t i = 0; i < n; i++) {
+        o->reached[ids[i]] = true;
+    }
+}
+
 /* The first layer is used twice, the embedding is the head too. */
 static lv_real owned_step(owned *o, const lv_tape_owner *owner, bool recompute)
 {
@@ -511,7 +521,7 @@ static void an_owner_hears_before_reading_and_once_when_a_gradient_is_done(void 
     for (int recompute = 0; recompute < 2; recompute++) {
         owned o;
         owned_open(&o);
-        const lv_tape_owner owner = {owned_await, owned_grad_done, &o};
+        const lv_tape_owner owner = {owned_await, owned_grad_rows, owned_grad_done, &o};
         for (int step = 1; step <= 2; step++) {
             const lv_real loss = owned_step(&o, &owner, recompute);
             assert_true(loss > 0 && loss < 1000); /* no NaN was read */
@@ -522,6 +532,11 @@ static void an_owner_hears_before_reading_and_once_when_a_gradient_is_done(void 
                 assert_memory_equal(o.when_done[i], o.w[i].grad, owned_bytes(&o, i));
             }
         }
+        bool read[VOCAB] = {false};
+        for (int t = 0; t < T; t++) {
+            read[t * 7 % VOCAB] = true;
+        }
+        assert_memory_equal(o.reached, read, sizeof read);
         owned_close(&o);
     }
 }

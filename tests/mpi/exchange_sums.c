@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * exchange_sums f32|bf16 OVERLAP: to be run by mpirun. Steps of an exchange with gradients of which
+ * every rank knows all: the sums, what was sent for them, and the new weights are as they must be.
+ * Each step touches other rows of an embedding, some of them on one rank alone, the last rank none.
+ * It ends while weights are under way.
+ */
+#include "train/exchange.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/convert.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BEFORE = 700, ROWS = 150, WIDTH = 37, BEHIND = 900, NORM = 41, BUCKET = 512, STEPS = 6 };
+enum { EMBED_END = BEFORE + ROWS * WIDTH, COUNT = EMBED_END + BEHIND + NORM };
+
+static int64_t n_sent;
+
+/* What the exchange calls; only gradients and weights travel so. */
+int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_Comm comm,
+              MPI_Request *request)
+{
+    n_sent += n;
+    return PMPI_Isend(data, n, type, to, tag, comm, request);
+}
+
+static bool touches(int rank, int n_ranks, int step, int64_t row)
+{
+    const bool all = step == 2 && rank == 0,
+               none = step == 3 || (n_ranks > 1 && rank == n_ranks - 1);
+    return all || (!none && (row * 7 + step * 5) % (11 + 3 * rank) < 3);
+}
+
+static bool touched(int n_ranks, int step, int64_t row)
+{
+    for (int rank = 0; rank < n_ranks; rank++) {
+        if (touches(rank, n_ranks, step, row)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool in_embedding(int64_t i)
+{
+    return i >= BEFORE && i < EMBED_END;
+}
+
+/* A rank's gradient; exact in bf16. */
+static lv_real grad_of(int rank, int n_ranks, int step, int64_t i)
+{
+    const bool zero = in_embedding(i) && !touches(rank, n_ranks, step, (i - BEFORE) / WIDTH);
+    return zero ? 0 : (lv_real)((i * 31 + step * 17 + rank * 5) % 127 - 63) / 8;
+}
+
+static lv_real weight_of(int step, int64_t i)
+{
+    return (lv_real)((i * 13 + step * 7) % 101 - 50) / 4;
+}
+
+static int open_params(lv_params **out, const lv_comm *comm)
+{
+    static const char *const all[] = {"a", "b", "c", "norm"};
+    const int64_t shapes[][2] = {
+        {BEFORE / 100, 100}, {ROWS, WIDTH}, {BEHIND / 100, 100}, {NORM, 0}};
+    int rc = lv_params_create(out);
+    if (rc < 0) {
+        return rc;
+    }
+    for (int i = 0; i < 4; i++) {
+        lv_tensor *t = lv_params_declare(*out, all[i], i < 3 ? 2 : 1, shapes[i], true, true);
+        lv_param *param = lv_params_of(*out, t);
+        param->takes_bf16 = i < 3;
+        param->by_rows = i == 1;
+    }
+    lv_params_dtype_set(*out, LV_BF16);
+    lv_params_share_set(*out, comm->rank, comm->n_ranks, BUCKET);
+    rc = lv_params_set_trainable(*out, all, 4);
+    return rc < 0 ? rc : lv_params_allocate(*out);
+}
+
+/* As a backward pass does it: the last layer first, then rows of the embedding. */
+static void compute_grads(lv_params *params, const lv_comm *comm, const lv_tape_owner *owner,
+                          int step)
+{
+    static const char *const order[] = {"norm", "c", "b", "a"};
+    int32_t ids[ROWS];
+    int64_t n = 0;
+    for (int32_t row = 0; row < ROWS; row++) {
+        if (touches(comm->rank, comm->n_ranks, step, row)) {
+            ids[n++] = row;
+        }
+    }
+    for (int p = 0; p < 4; p++) {
+        lv_param *param = lv_params_find(params, order[p]);
+        for (int64_t i = 0; i < lv_tensor_count(&param->tensor); i++) {
+            lv_params_flat_grad(params)[param->offset + i] =
+                grad_of(comm->rank, comm->n_ranks, step, param->offset + i);
+        }
+        if (p == 2 && owner->grad_rows) { /* in two parts, as of two micro-batches */
+            owner->grad_rows(owner->context, &param->tensor, ids, n / 2);
+            owner->grad_rows(owner->context, &param->tensor, ids + n / 2, n - n / 2);
+        }
+        param->tensor.grad_begun = p != 2 || n > 0;
+        if (owner->grad_done) {
+            owner->grad_done(owner->context, &param->tensor);
+        }
+    }
+}
+
+static int check_grads(lv_params *params, const lv_comm *comm, int step)
+{
+    const lv_shard *shard = lv_params_shard(params);
+    int64_t n_theirs = 0;
+    for (int64_t k = 0; k < shard->n_buckets; k++) {
+        for (int64_t i = shard->buckets[k].begin; i < shard->buckets[k].end; i++) {
+            if (i < shard->pieces[k].begin || i >= shard->pieces[k].end) {
+                n_theirs += !in_embedding(i) || touched(comm->n_ranks, step, (i - BEFORE) / WIDTH);
+                continue;
+            }
+            lv_real sum = 0;
+            for (int rank = 0; rank < comm->n_ranks; rank++) {
+                sum += grad_of(rank, comm->n_ranks, step, i);
+            }
+            if (lv_params_flat_grad(params)[i] != sum) {
+                return lv_fail(LV_ERR_FORMAT, "step %d: gradient %lld is %g, not %g", step,
+                               (long long)i, (double)lv_params_flat_grad(params)[i], (double)sum);
+            }
+        }
+    }
+    return n_sent == n_theirs ? LV_OK
+                              : lv_fail(LV_ERR_FORMAT, "step %d: %lld elements sent, not %lld",
+                                        step, (long long)n_sent, (long long)n_theirs);
+}
+
+static void set_own_weights(lv_params *params, int step)
+{
+    const lv_shard *shard = lv_params_shard(params);
+    for (int64_t k = 0; k < shard->n_buckets; k++) {
+        const lv_piece *own = &shard->pieces[k];
+        for (int64_t i = own->begin; i < own->end; i++) {
+            lv_dtype dtype;
+            void *to = lv_params_read_at(params, i, &dtype);
+            lv_convert_from_real(to, dtype, &(lv_real){weight_of(step, i)}, 1);
+        }
+    }
+}
+
+static int check_weights(lv_params *params, int step)
+{
+    for (int64_t i = 0; i < COUNT; i++) {
+        lv_dtype dtype;
+        lv_real value;
+        const void *at = lv_params_read_at(params, i, &dtype);
+        lv_convert_to_real(&value, at, dtype, 1);
+        if (value != weight_of(step, i)) {
+            return lv_fail(LV_ERR_FORMAT, "step %d: weight %lld is %g, not %g", step, (long long)i,
+                           (double)value, (double)weight_of(step, i));
+        }
+    }
+    return LV_OK;
+}
+
+static int run_step(lv_exchange *exchange, lv_params *params, const lv_comm *comm, int step)
+{
+    const lv_tape_owner owner = lv_exchange_owner(exchange, true);
+    n_sent = 0;
+    lv_params_grad_begin(params);
+    compute_grads(params, comm, &owner, step);
+    int rc = lv_exchange_grads(exchange);
+    rc = rc < 0 ? rc : check_grads(params, comm, step);
+    set_own_weights(params, step);
+    const int weights_rc = lv_exchange_weights(exchange);
+    rc = rc < 0 ? rc : weights_rc;
+    if (step == STEPS - 1) {
+        return rc; /* on their way at the end */
+    }
+    const int finish_rc = lv_exchange_finish(exchange);
+    rc = rc < 0 ? rc : finish_rc;
+    return rc < 0 ? rc : check_weights(params, step);
+}
+
+/* A thread that is slow to begin. */
+static void oversleep(const void *context)
+{
+    (void)context;
+    nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
+}
+
+static int end_before_the_thread_looks(lv_params *params, const lv_comm *comm,
+                                       const lv_exchange_options *options)
+{
+    lv_exchange *exchange;
+    int rc = lv_exchange_create(&exchange, comm, params, options);
+    if (rc < 0) {
+        return rc;
+    }
+    set_own_weights(params, STEPS);
+    rc = lv_exchange_weights(exchange);
+    lv_exchange_destroy(&exchange);
+    return lv_comm_agree(comm, rc < 0 ? rc : check_weights(params, STEPS));
+}
+
+int main(int argc, char **argv)
+{
+    lv_comm comm;
+    lv_params *params = NULL;
+    lv_exchange *exchange = NULL;
+    int rc = lv_comm_start(&comm);
+    if (rc < 0 || argc != 3) {
+        fprintf(stderr, "exchange_sums: %s\n", rc < 0 ? lv_error_message() : "f32|bf16 0|1");
+        return 2;
+    }
+    const lv_exchange_options options = {.wire = strcmp(argv[1], "bf16") == 0 ? LV_BF16 : LV_F32,
+                                         .overlap = atoi(argv[2]) != 0,
+                                         .begin_thread = oversleep};
+    rc = lv_comm_agree(&comm, open_params(&params, &comm));
+    rc = rc < 0 ? rc : lv_exchange_create(&exchange, &comm, params, &options);
+    for (int step = 0; rc == LV_OK && step < STEPS; step++) {
+        rc = lv_comm_agree(&comm, run_step(exchange, params, &comm, step));
+    }
+    lv_exchange_destroy(&exchange);
+    rc = rc < 0 ? rc : lv_comm_agree(&comm, check_weights(params, STEPS - 1));
+    rc = rc < 0 ? rc : end_before_the_thread_looks(params, &comm, &options);
+    if (rc < 0) {
+        fprintf(stderr, "exchange_sums: rank %d: %s\n", comm.rank, lv_error_message());
+    }
+    lv_params_destroy(&params);
+    lv_comm_stop(&comm);
+    return rc < 0;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * train/touched_rows.h on one process, against a list of all elements; united over ranks in
+ * tests/mpi/exchange_sums.c.
+ */
+#include "train/touched_rows.h"
+
+#include "autograd/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { BEFORE = 60, ROWS = 200, WIDTH = 5, BEHIND = 70, END = BEFORE + ROWS * WIDTH };
+enum { COUNT = END + BEHIND };
+
+static lv_params *open_params(bool by_rows)
+{
+    static const char *const all[] = {"a", "b", "c"};
+    const int64_t shapes[][2] = {{BEFORE, 0}, {ROWS, WIDTH}, {BEHIND, 0}};
+    lv_params *params;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    for (int i = 0; i < 3; i++) {
+        lv_tensor *t = lv_params_declare(params, all[i], i == 1 ? 2 : 1, shapes[i], true, true);
+        lv_params_of(params, t)->by_rows = by_rows && i == 1;
+    }
+    assert_int_equal(lv_params_set_trainable(params, all, 3), LV_OK);
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    return params;
+}
+
+/* All stretches of [begin, end): ascending, apart or touching, and together what travels. */
+static void check_stretches(const lv_touched_rows *rows, const bool *travels, int64_t begin,
+                            int64_t end)
+{
+    int64_t at = begin, n = 0;
+    lv_range s = lv_touched_rows_next(rows, begin, end);
+    while (s.begin < s.end) {
+        assert_true(s.begin >= at && s.end <= end);
+        for (; at < s.end; at++) {
+            assert_int_equal(travels[at], at >= s.begin);
+        }
+        n += s.end - s.begin;
+        s = lv_touched_rows_next(rows, at, end);
+    }
+    for (; at < end; at++) {
+        assert_false(travels[at]);
+    }
+    assert_int_equal(lv_touched_rows_count(rows, (lv_range){begin, end}), n);
+}
+
+static void stretches_are_the_touched_rows_and_all_that_is_no_row(void **state)
+{
+    (void)state;
+    lv_params *params = open_params(true);
+    lv_touched_rows rows;
+    assert_int_equal(lv_touched_rows_create(&rows, params), LV_OK);
+    srand(7);
+    for (int round = 0; round < 200; round++) {
+        bool travels[COUNT];
+        int32_t ids[ROWS];
+        int64_t n = 0;
+        const int in_a_hundred = round % 5 * 25;
+        lv_touched_rows_clear(&rows);
+        memset(travels, true, sizeof travels);
+        for (int32_t row = 0; row < ROWS; row++) {
+            const bool touched = rand() % 100 < in_a_hundred;
+            memset(travels + BEFORE + row * WIDTH, touched, WIDTH);
+            if (touched) {
+                ids[n++] = row;
+            }
+        }
+        lv_touched_rows_mark(&rows, rows.tensor, ids, n);
+        lv_touched_rows_mark(&rows, rows.tensor, ids, n / 2);
+        check_stretches(&rows, travels, 0, COUNT);
+        for (int i = 0; i < 50; i++) {
+            const int64_t begin = rand() % COUNT;
+            check_stretches(&rows, travels, begin, begin + rand() % (COUNT - begin + 1));
+        }
+    }
+    lv_touched_rows_destroy(&rows);
+    lv_params_destroy(&params);
+}
+
+static void only_ranges_with_elements_of_it_are_concerned(void **state)
+{
+    (void)state;
+    lv_params *params = open_params(true);
+    lv_touched_rows rows;
+    assert_int_equal(lv_touched_rows_create(&rows, params), LV_OK);
+    assert_false(lv_touched_rows_concern(&rows, (lv_range){0, BEFORE}));
+    assert_true(lv_touched_rows_concern(&rows, (lv_range){0, BEFORE + 1}));
+    assert_true(lv_touched_rows_concern(&rows, (lv_range){BEFORE + 1, BEFORE + 2}));
+    assert_true(lv_touched_rows_concern(&rows, (lv_range){END - 1, COUNT}));
+    assert_false(lv_touched_rows_concern(&rows, (lv_range){END, COUNT}));
+    lv_touched_rows_destroy(&rows);
+    lv_params_destroy(&params);
+}
+
+static void without_such_a_parameter_everything_travels(void **state)
+{
+    (void)state;
+    lv_params *params = open_params(false);
+    lv_touched_rows rows;
+    assert_int_equal(lv_touched_rows_create(&rows, params), LV_OK);
+    assert_null(lv_touched_rows_param(params));
+    lv_touched_rows_mark(&rows, &lv_params_find(params, "b")->tensor, (int32_t[]){1}, 1);
+    assert_false(lv_touched_rows_concern(&rows, (lv_range){0, COUNT}));
+    assert_int_equal(lv_touched_rows_count(&rows, (lv_range){3, COUNT}), COUNT - 3);
+    lv_touched_rows_clear(&rows);
+    lv_touched_rows_destroy(&rows);
+    lv_params_destroy(&params);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stretches_are_the_touched_rows_and_all_that_is_no_row),
+        cmocka_unit_test(only_ranges_with_elements_of_it_are_concerned),
+        cmocka_unit_test(without_such_a_parameter_everything_travels),
+    };
+    return cmocka_run_group_tests_name("touched_rows", tests, NULL, NULL);
+}

@@ -23,24 +23,31 @@ static double hidden_s(double communication_s, double flop, double share,
                : 0;
 }
 
+/* Elements of an embedding that no token of a step reaches, if all of them differ. */
+static double untouched(const lv_step_mean *work, const lv_step_traffic *traffic)
+{
+    return fmax(0, (double)traffic->n_rows - work->text_rows) * (double)traffic->row_params;
+}
+
 lv_step_plan lv_step_plan_of(const lv_step_mean *work, const lv_step_traffic *traffic,
                              const lv_machine *machine)
 {
     const double N = machine->n_ranks, L = machine->ranks_per_node;
-    const double P = (double)traffic->n_params, K = (double)traffic->n_buckets;
+    const double P = (double)traffic->n_params, G = P - untouched(work, traffic),
+                 K = (double)traffic->n_buckets;
     const double rank_flop_per_s = machine->flop_per_s / L;
     const double rank_memory_bytes_per_s = machine->memory_bytes_per_s / L;
     const double to_others = (N - L) / N, to_own = (L - 1) / N;
-    lv_step_plan p = {.sent_grad_bytes = P * traffic->wire_bytes * (to_others + to_own),
+    lv_step_plan p = {.sent_grad_bytes = G * traffic->wire_bytes * (to_others + to_own),
                       .sent_weight_bytes = P * traffic->weight_bytes * (to_others + to_own),
                       .link_bytes =
-                          L * P * (traffic->wire_bytes + traffic->weight_bytes) * to_others};
+                          L * (G * traffic->wire_bytes + P * traffic->weight_bytes) * to_others};
     p.compute_s = work->slowest_flop / rank_flop_per_s;
     if (N > L) {
         const double waits_s = K * (N - L) * machine->latency_s;
-        const double links_s = L * P * to_others / machine->link_bytes_per_s; /* a byte each */
-        p.grads_s = traffic->wire_bytes * links_s + waits_s;
-        p.weights_s = traffic->weight_bytes * links_s + waits_s;
+        const double links_s = L * to_others / machine->link_bytes_per_s; /* a byte of each rank */
+        p.grads_s = G * traffic->wire_bytes * links_s + waits_s;
+        p.weights_s = P * traffic->weight_bytes * links_s + waits_s;
         p.grads_hidden_s =
             hidden_s(p.grads_s, work->last_flop, BACKWARD_SHARE, traffic, rank_flop_per_s);
         p.weights_hidden_s =
@@ -49,9 +56,9 @@ lv_step_plan lv_step_plan_of(const lv_step_mean *work, const lv_step_traffic *tr
     }
     if (N > 1) {
         p.local_s =
-            L * P * (traffic->wire_bytes + traffic->weight_bytes) * to_own /
+            L * (G * traffic->wire_bytes + P * traffic->weight_bytes) * to_own /
                 machine->local_bytes_per_s +
-            L * P * (traffic->wire_bytes + ADD_BYTES) * (N - 1) / N / machine->memory_bytes_per_s;
+            L * G * (traffic->wire_bytes + ADD_BYTES) * (N - 1) / N / machine->memory_bytes_per_s;
     }
     p.update_s = P / N * UPDATE_BYTES / rank_memory_bytes_per_s;
     p.fixed_s += FIXED_S;

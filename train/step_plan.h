@@ -2,19 +2,20 @@
  *
  * How long a step takes on a cluster, by a model that fits on this page. N ranks, L of them on each
  * node; P trainable parameters, each w bytes as a gradient on the wire and v bytes as a new weight;
- * F and M: floating-point operations and bytes of memory a second, of a node; B: bytes a second of
- * a node's link, each way; C: bytes a second that ranks of a node pass each other, all together; t:
- * latency of a message; K buckets. Of what a rank sends, the share f = (N - L) / N goes to other
- * nodes, l = (L - 1) / N stays on its own.
+ * G of them with a gradient that travels: of an embedding a row for each text token of a step, all
+ * of them at most; F and M: floating-point operations and bytes of memory a second, of a node; B:
+ * bytes a second of a node's link, each way; C: bytes a second that ranks of a node pass each
+ * other, all together; t: latency of a message; K buckets. Of what a rank sends, the share f =
+ * (N - L) / N goes to other nodes, l = (L - 1) / N stays on its own.
  *
  *   compute   FLOP of the slowest rank / (F / L): the ranks of a node share its cores evenly
- *   gradients L P w f / B + t K (N - L): to their owners, bucket by bucket; hidden behind what of
+ *   gradients L G w f / B + t K (N - L): to their owners, bucket by bucket; hidden behind what of
  *             the last micro-batch's backward pass comes after the first bucket is whole, 2/3
  *             (1 - 1 / K) of its time, but for the last bucket
  *   weights   L P v f / B + t K (N - L): the new ones, to all; hidden behind the forward pass of
  *             the next step's first micro-batch, 1/3 (1 - 1 / K) of its time, but for the first
  *             bucket
- *   local     L P (w + v) l / C, and L P (w + 8) (N - 1) / N / M to add up what came: by cores
+ *   local     L (G w + P v) l / C, and L G (w + 8) (N - 1) / N / M to add up what came: by cores
  *             that could compute, so never hidden
  *   update    34 bytes for each of P / N owned elements, / (M / L): AdamW, the gradients' norm
  *   fixed     2 ms and 3 t log2 N: agreeing, adding the losses, the line in the log
@@ -45,6 +46,7 @@ typedef struct {
 /* lv_step_traffic: what travels. */
 typedef struct {
     int64_t n_params;
+    int64_t n_rows, row_params; /* of an embedding whose rows travel one by one; 0: there is none */
     int wire_bytes, weight_bytes; /* of an element: gradient, new weight */
     int64_t n_buckets;
     bool hidden; /* in part, behind computing; see above */

@@ -133,6 +133,7 @@ void lv_step_work_add(lv_step_work *work, const lv_dry_place *place, const lv_dr
     work->sum_flop += flop;
     for (int64_t i = 0; i < n; i++) {
         work->sum_rows += (double)samples[i].n_rows;
+        work->sum_text_rows += (double)(samples[i].n_rows - samples[i].n_image_rows);
     }
 }
 
@@ -147,5 +148,6 @@ lv_step_mean lv_step_work_mean(lv_step_work *work)
                           .first_flop = work->sum_first_flop / n,
                           .last_flop = work->sum_last_flop / n,
                           .all_flop = work->sum_flop / n,
-                          .rows = work->sum_rows / n};
+                          .rows = work->sum_rows / n,
+                          .text_rows = work->sum_text_rows / n};
 }

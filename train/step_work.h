@@ -40,7 +40,7 @@ typedef struct {
         double flop, first_flop, last_flop; /* of this rank so far; of its micro-batches */
         double most_flop, most_first_flop, most_last_flop;
     } now;
-    double sum_most_flop, sum_first_flop, sum_last_flop, sum_flop, sum_rows;
+    double sum_most_flop, sum_first_flop, sum_last_flop, sum_flop, sum_rows, sum_text_rows;
     lv_dry_sample typical[LV_TYPICAL_SAMPLES]; /* of the first micro-batch */
     int64_t n_typical;
 } lv_step_work;
@@ -54,7 +54,7 @@ typedef struct {
     double slowest_flop;          /* of the slowest rank */
     double first_flop, last_flop; /* ... of its first and its last micro-batch */
     double all_flop;              /* of all ranks */
-    double rows;                  /* of the global batch */
+    double rows, text_rows;       /* of the global batch; text: not of images */
 } lv_step_mean;
 
 /* lv_step_work_mean: ends the count. All 0 if there was no step. */

@@ -198,6 +198,30 @@ static void four_ranks_two_a_node_take_what_the_formulas_say(void **state)
     assert_near(p.link_bytes, 6e9);
 }
 
+static void of_an_embedding_as_many_rows_travel_as_the_step_has_tokens(void **state)
+{
+    (void)state;
+    const lv_machine machine = {.n_ranks = 2,
+                                .ranks_per_node = 1,
+                                .flop_per_s = 1e12,
+                                .memory_bytes_per_s = 100e9,
+                                .link_bytes_per_s = 1e9,
+                                .local_bytes_per_s = 1e9};
+    lv_step_mean work = {.slowest_flop = 1e12, .all_flop = 2e12, .rows = 9000, .text_rows = 2000};
+    lv_step_traffic by_rows = traffic;
+    by_rows.n_rows = 52000;
+    by_rows.row_params = 4000;
+    lv_step_plan p = lv_step_plan_of(&work, &by_rows, &machine);
+    assert_near(p.grads_s, 0.8e9 * 4 / 2 / 1e9); /* 50000 rows of 4000 stay */
+    assert_near(p.weights_s, 1e9 * 2 / 2 / 1e9);
+    assert_near(p.sent_grad_bytes, 1.6e9);
+    assert_near(p.link_bytes, 2.6e9);
+    assert_near(p.local_s, 0.8e9 * 12 / 2 / 100e9);
+    work.text_rows = 60000;
+    p = lv_step_plan_of(&work, &by_rows, &machine);
+    assert_near(p.grads_s, 2);
+}
+
 static void what_is_hidden_is_neither_one_bucket_nor_more_than_the_window(void **state)
 {
     (void)state;
@@ -232,6 +256,7 @@ int main(void)
         cmocka_unit_test(the_slowest_rank_of_each_step_counts_with_its_last_micro_batch),
         cmocka_unit_test(a_single_rank_sends_nothing_and_is_its_own_measure),
         cmocka_unit_test(four_ranks_two_a_node_take_what_the_formulas_say),
+        cmocka_unit_test(of_an_embedding_as_many_rows_travel_as_the_step_has_tokens),
         cmocka_unit_test(what_is_hidden_is_neither_one_bucket_nor_more_than_the_window),
     };
     return cmocka_run_group_tests_name("train/step_plan", tests, NULL, NULL);

@@ -6,8 +6,10 @@
 #include "data/hash.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
+#include "train/compute.h"
 #include "train/ranks_compare.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,4 +279,31 @@ int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *samp
 {
     return config->train.max_steps > 0 ? config->train.max_steps
                                        : config->train.epochs * lv_sampler_steps_per_epoch(sampler);
+}
+
+void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config *config,
+                    const char *products)
+{
+    const lv_sampler_options sampler =
+        lv_setup_loader(setup, comm, config, &setup->train_packs).sampler;
+    const int64_t n_samples = setup->train_packs.n_samples;
+    const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
+    const int64_t n_steps = lv_setup_n_steps(config, &sampler);
+    char *compute = lv_compute_text(lv_llava_dtype(setup->model), products);
+    printf("%s; %s\n", setup->threads.line, compute);
+    free(compute);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        const char *note = lv_llava_note(setup->model, i);
+        if (note) {
+            fprintf(stderr, "llava: %s\n", note);
+        }
+    }
+    printf("%" PRId64 " samples, ", n_samples);
+    if (n_epoch != n_samples) {
+        printf("%" PRId64 " an epoch by the weights of their packs, ", n_epoch);
+    }
+    printf("%" PRId64 " step%s of %" PRId64 ", %" PRId64 " trainable parameters; %s\n", n_steps,
+           n_steps == 1 ? "" : "s", config->train.global_batch_size,
+           lv_params_flat_count(lv_llava_params(setup->model)), config->run.dir);
+    fflush(stdout);
 }

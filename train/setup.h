@@ -62,4 +62,9 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
 /* lv_setup_n_steps: of the whole run. */
 int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *sampler);
 
+/* lv_setup_print: what will be trained, on what and with what, for the log.
+ * in     products: what computes matrix products (lv_gemm_start) */
+void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config *config,
+                    const char *products);
+
 #endif

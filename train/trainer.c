@@ -5,7 +5,6 @@
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"
 #include "data/file.h"
-#include "optim/clip.h"
 #include "train/activity.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_save.h"
@@ -18,6 +17,7 @@
 #include "train/ranks_compare.h"
 #include "train/run_dir.h"
 #include "train/setup.h"
+#include "train/step.h"
 #include "train/stop.h"
 #include "train/validate.h"
 #include "train/watchdog.h"
@@ -48,149 +48,6 @@ typedef struct {
     double longest_step_s;
     int lock;
 } trainer;
-
-/* ---- one step ---- */
-
-/* Sums over ranks, in doubles because they travel together. */
-enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, SUM_SQUARES, N_SUMS };
-/* Largest of any rank. */
-enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
-
-static int64_t count_unlabelled(const lv_batch *batch)
-{
-    int64_t n = 0;
-    for (int i = 0; i < batch->n_samples; i++) {
-        bool labelled = false;
-        for (int64_t t = batch->seq_start[i]; t < batch->seq_start[i + 1]; t++) {
-            labelled = labelled || batch->label[t] != LV_NO_LABEL;
-        }
-        n += !labelled;
-    }
-    return n;
-}
-
-/* This rank's micro-batches: gradients and sums. */
-static int run_micro_batches(trainer *t, int64_t n, double sums[N_SUMS], double *wait_s)
-{
-    lv_llava *model = t->setup.model;
-    const lv_pack_list *packs = &t->setup.train_packs;
-    for (int64_t i = 0; i < n; i++) {
-        const lv_batch *batch;
-        double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(t->setup.tape);
-        lv_activity_begin(LV_ACTIVITY_READING);
-        int rc = lv_loader_next_batch(t->loader, &batch, &waited_s);
-        lv_activity_begin(LV_ACTIVITY_COMPUTING);
-        *wait_s += waited_s;
-        rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
-                                              lv_llava_config_of(model)->text.vocab_size)
-                         : rc;
-        if (rc < 0) {
-            return rc;
-        }
-        const lv_tape_owner owner = lv_exchange_owner(t->exchange, i == n - 1);
-        lv_tape_owner_set(t->setup.tape, &owner);
-        lv_tape_reset(t->setup.tape);
-        if (batch->n_supervised > 0) {
-            lv_backward(t->setup.tape, lv_llava_loss(model, t->setup.tape, batch, &loss_sum));
-        }
-        sums[SUM_LOSS] += loss_sum;
-        sums[SUM_SUPERVISED] += (double)batch->n_supervised;
-        sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
-        sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
-        sums[SUM_FLOP] += lv_tape_flop(t->setup.tape) - flop;
-    }
-    return LV_OK;
-}
-
-static bool minutes_are_over(const trainer *t)
-{
-    int64_t minutes = t->config->checkpoint.every_minutes;
-    return minutes > 0 && lv_clock_s() - t->checkpoint_s >= 60.0 * (double)minutes;
-}
-
-/* Waits for the other ranks and adds what all have; afterwards they agree about everything that
- * follows. in  rc: how this rank's part went; gradients travel in any case, others wait for them */
-static int reduce(trainer *t, int rc, double sums[N_SUMS], double maxima[N_MAXIMA])
-{
-    lv_params *params = lv_llava_params(t->setup.model);
-    int64_t anon_bytes, file_bytes;
-    const int exchange_rc = lv_exchange_grads(t->exchange);
-    sums[SUM_SQUARES] = lv_optimizer_sum_squares(params);
-    double begin_s = lv_clock_s();
-    rc = lv_comm_agree(t->comm, rc < 0 ? rc : exchange_rc);
-    rc = rc == LV_OK ? lv_comm_sum_double(t->comm, sums, N_SUMS) : rc;
-    maxima[MAX_COMM_WAIT] = lv_exchange_waited_s(t->exchange) + lv_clock_s() - begin_s;
-    lv_memory_now(&anon_bytes, &file_bytes);
-    maxima[MAX_RSS_ANON] = (double)anon_bytes;
-    maxima[MAX_RSS_FILE] = (double)file_bytes;
-    maxima[MAX_STOP] = lv_stop_requested();
-    maxima[MAX_SAVE] = minutes_are_over(t);
-    return rc == LV_OK ? lv_comm_max_double(t->comm, maxima, N_MAXIMA) : rc;
-}
-
-/* Applies the update if it is finite. out: the step's loss, norm, lr, applied. */
-static int update(trainer *t, const double sums[N_SUMS], lv_step_metrics *m)
-{
-    lv_params *params = lv_llava_params(t->setup.model);
-    double n = sums[SUM_SUPERVISED];
-    double lr_factor = lv_schedule_factor(&t->schedule, t->state.step);
-    m->loss = n > 0 ? sums[SUM_LOSS] / n : NAN;
-    m->grad_norm = n > 0 ? sqrt(sums[SUM_SQUARES]) / n : 0;
-    m->lr = lr_factor * t->config->optim.lr;
-    m->applied = isfinite(m->loss) && isfinite(m->grad_norm);
-    if (m->applied) {
-        double clip = lv_clip_factor(m->grad_norm, t->config->optim.max_grad_norm);
-        lv_optimizer_step(t->setup.optimizer, params, lr_factor, clip / n, ++t->state.n_updates);
-    }
-    /* A batch that the length limit left without any label is nothing to learn from, but no sign
-     * of divergence either. */
-    t->state.n_skipped_in_a_row = m->applied || n == 0 ? 0 : t->state.n_skipped_in_a_row + 1;
-    t->state.step++;
-    return m->applied ? lv_exchange_weights(t->exchange) : LV_OK;
-}
-
-/* returns 1 after a step, 0 at the end of the run. *stop, *save: what the ranks agreed on */
-static int run_step(trainer *t, bool *stop, bool *save)
-{
-    lv_params *params = lv_llava_params(t->setup.model);
-    double sums[N_SUMS] = {0}, maxima[N_MAXIMA] = {0};
-    lv_step_head head;
-    double begin_s = lv_clock_s();
-    lv_activity_step_set(t->state.step + 1);
-    lv_activity_begin(LV_ACTIVITY_READING);
-    int rc = lv_comm_agree(t->comm, lv_loader_next_step(t->loader, &head));
-    if (rc < 0 || t->state.step == t->schedule.n_steps) {
-        return rc;
-    }
-    lv_activity_begin(LV_ACTIVITY_COMPUTING);
-    lv_params_grad_begin(params);
-    rc = run_micro_batches(t, head.n_micro_batches, sums, &maxima[MAX_DATA_WAIT]);
-    lv_params_grad_end(params);
-    rc = reduce(t, rc, sums, maxima);
-    if (rc < 0) {
-        return rc;
-    }
-    lv_step_metrics m = {.epoch = head.epoch,
-                         .tokens = (int64_t)sums[SUM_TOKENS],
-                         .supervised_tokens = (int64_t)sums[SUM_SUPERVISED],
-                         .unlabelled_samples = (int64_t)sums[SUM_UNLABELLED],
-                         .samples_hash = head.samples_hash,
-                         .data_wait_s = maxima[MAX_DATA_WAIT],
-                         .comm_wait_s = maxima[MAX_COMM_WAIT],
-                         .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
-                         .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE]};
-    rc = update(t, sums, &m);
-    m.step = t->state.step;
-    m.step_s = lv_clock_s() - begin_s;
-    m.mfu = t->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * t->flop_per_s) : NAN;
-    *stop = maxima[MAX_STOP] > 0;
-    *save = maxima[MAX_SAVE] > 0;
-    if (rc == LV_OK && t->metrics) {
-        rc = lv_metrics_step(t->metrics, &m);
-    }
-    rc = lv_comm_agree(t->comm, rc);
-    return rc < 0 ? rc : 1;
-}
 
 /* ---- between steps ---- */
 
@@ -291,19 +148,26 @@ static int stopped(const trainer *t)
                    why, t->state.step, t->config->run.dir);
 }
 
+/* By the clock; INFINITY: never. */
+static double save_at_s(const trainer *t)
+{
+    const int64_t minutes = t->config->checkpoint.every_minutes;
+    return minutes > 0 ? t->checkpoint_s + 60.0 * (double)minutes : INFINITY;
+}
+
 static bool is_every(int64_t every, int64_t step)
 {
     return every > 0 && step % every == 0;
 }
 
-/* A checkpoint if it is time for one. in  stop, save: what the ranks agreed on */
-static int save_if_due(trainer *t, bool last, bool stop, bool save)
+/* A checkpoint if it is time for one. */
+static int save_if_due(trainer *t, bool last, const lv_step_wishes *wishes)
 {
     /* not in the middle of bad steps: what is saved is to be good */
-    bool due = save || is_every(t->config->checkpoint.every_steps, t->state.step);
+    bool due = wishes->save || is_every(t->config->checkpoint.every_steps, t->state.step);
     int rc = LV_OK;
-    if (last || stop || (due && t->state.n_skipped_in_a_row == 0)) {
-        rc = save_checkpoint(t, last || stop);
+    if (last || wishes->stop || (due && t->state.n_skipped_in_a_row == 0)) {
+        rc = save_checkpoint(t, last || wishes->stop);
     }
     return rc < 0 ? rc : lv_saver_poll(t->saver);
 }
@@ -311,10 +175,18 @@ static int save_if_due(trainer *t, bool last, bool stop, bool save)
 static int run_steps(trainer *t)
 {
     const lv_config *c = t->config;
-    bool stop = false, save = false;
+    const lv_step_parts parts = {.comm = t->comm,
+                                 .config = c,
+                                 .setup = &t->setup,
+                                 .exchange = t->exchange,
+                                 .loader = t->loader,
+                                 .metrics = t->metrics,
+                                 .schedule = t->schedule,
+                                 .flop_per_s = t->flop_per_s};
+    lv_step_wishes wishes;
     double begin_s = lv_clock_s();
     int rc;
-    while ((rc = run_step(t, &stop, &save)) > 0) {
+    while ((rc = lv_step_run(&t->state, &wishes, &parts, save_at_s(t))) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
         rc = LV_OK;
         if (last) {
@@ -328,11 +200,11 @@ static int run_steps(trainer *t)
             (last && c->train.val_every_steps > 0)) {
             rc = validate(t);
         }
-        rc = rc == LV_OK ? save_if_due(t, last, stop, save) : rc;
+        rc = rc == LV_OK ? save_if_due(t, last, &wishes) : rc;
         if (rc < 0) {
             return rc;
         }
-        if (stop && !last) {
+        if (wishes.stop && !last) {
             return stopped(t);
         }
         t->longest_step_s = fmax(t->longest_step_s, lv_clock_s() - begin_s);
@@ -393,15 +265,11 @@ static int resume(trainer *t, const char *how)
     return rc;
 }
 
-static lv_sampler_options sampler_of(const trainer *t)
-{
-    return lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs).sampler;
-}
-
 static int64_t total_steps(const trainer *t)
 {
-    const lv_sampler_options sampler = sampler_of(t);
-    return lv_setup_n_steps(t->config, &sampler);
+    const lv_loader_options options =
+        lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
+    return lv_setup_n_steps(t->config, &options.sampler);
 }
 
 static int open_exchange(trainer *t)
@@ -459,35 +327,6 @@ static int open_metrics(trainer *t)
                        : rc;
 }
 
-static void print_plan(const trainer *t, const char *products)
-{
-    lv_params *params = lv_llava_params(t->setup.model);
-    if (t->comm->rank != 0) {
-        return;
-    }
-    lv_progress_end();
-    char *compute = lv_compute_text(lv_llava_dtype(t->setup.model), products);
-    printf("%s; %s\n", t->setup.threads.line, compute);
-    free(compute);
-    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
-        const char *note = lv_llava_note(t->setup.model, i);
-        if (note) {
-            fprintf(stderr, "llava: %s\n", note);
-        }
-    }
-    const lv_sampler_options sampler = sampler_of(t);
-    const int64_t n_samples = t->setup.train_packs.n_samples;
-    const int64_t n_epoch = lv_sampler_epoch_samples(&sampler);
-    printf("%" PRId64 " samples, ", n_samples);
-    if (n_epoch != n_samples) {
-        printf("%" PRId64 " an epoch by the weights of their packs, ", n_epoch);
-    }
-    printf("%" PRId64 " step%s of %" PRId64 ", %" PRId64 " trainable parameters; %s\n",
-           t->schedule.n_steps, t->schedule.n_steps == 1 ? "" : "s",
-           t->config->train.global_batch_size, lv_params_flat_count(params), t->config->run.dir);
-    fflush(stdout);
-}
-
 /* From the last checkpoint, which has what is shared out among the ranks; with the memory that
  * training took given back. */
 static int write_output(const trainer *t)
@@ -536,7 +375,10 @@ static int begin(trainer *t, const char *how)
         .kind = t->config->optim.schedule,
         .n_steps = n_steps,
         .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
-    print_plan(t, products);
+    if (t->comm->rank == 0) {
+        lv_progress_end();
+        lv_setup_print(&t->setup, t->comm, t->config, products);
+    }
     rc = lv_setup_check_length(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;

@@ -52,7 +52,7 @@ static int begin_grads(lv_exchange *x)
     if (rc == LV_OK) {
         memcpy(x->n_open, x->n_params, (size_t)x->shard->n_buckets * sizeof *x->n_open);
         x->n_ready = 0;
-        lv_mover_begin(x->mover, LV_MOVE_GRADS, 0);
+        lv_mover_begin(x->mover, LV_MOVE_GRADS);
         x->grads_begun = true;
     }
     return rc;
@@ -117,12 +117,22 @@ int lv_exchange_grads(lv_exchange *x)
     return rc;
 }
 
-int lv_exchange_weights(lv_exchange *x)
+int lv_exchange_weights(lv_exchange *x, lv_exchange_update *update, void *context)
 {
+    const int64_t n = x->shard ? x->shard->n_buckets : 0;
+    if (x->mover) {
+        lv_mover_begin(x->mover, LV_MOVE_WEIGHTS);
+    }
+    for (int64_t p = 0; update && p < n; p++) {
+        update(context, x->mover ? lv_mover_bucket(x->mover, LV_MOVE_WEIGHTS, p) : p);
+        if (x->mover) {
+            lv_mover_ready_set(x->mover, p + 1);
+        }
+    }
     if (!x->mover) {
         return LV_OK;
     }
-    lv_mover_begin(x->mover, LV_MOVE_WEIGHTS, x->shard->n_buckets);
+    lv_mover_ready_set(x->mover, n);
     return lv_exchange_overlaps(x) ? LV_OK : lv_mover_wait_all(x->mover);
 }
 

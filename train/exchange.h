@@ -52,9 +52,12 @@ lv_tape_owner lv_exchange_owner(lv_exchange *exchange, bool last);
  */
 int lv_exchange_grads(lv_exchange *exchange);
 
-/* lv_exchange_weights: collective: each rank's own pieces have new values, which all ranks get.
- * With overlap it returns at once, and the tape's ops wait for what they read. */
-int lv_exchange_weights(lv_exchange *exchange);
+/* lv_exchange_weights: collective: all ranks get the new values of each rank's own pieces. Bucket
+ * by bucket update gives the rank's piece of it the new value, then that may travel while it gives
+ * others theirs; NULL: they have them. With overlap it returns without waiting, and the tape's ops
+ * wait for what they read. */
+typedef void lv_exchange_update(void *context, int64_t bucket);
+int lv_exchange_weights(lv_exchange *exchange, lv_exchange_update *update, void *context);
 
 /* lv_exchange_finish: until all weights have arrived.
  * fails  LV_ERR_COMM, also of what failed since lv_exchange_weights */

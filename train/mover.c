@@ -52,9 +52,9 @@ struct lv_mover {
 
 /* ---- moving ---- */
 
-static int64_t bucket_at(const lv_mover *m, int64_t position)
+int64_t lv_mover_bucket(const lv_mover *m, lv_move move, int64_t position)
 {
-    return m->order[m->move == LV_MOVE_GRADS ? position : m->n_buckets - 1 - position];
+    return m->order[move == LV_MOVE_GRADS ? position : m->n_buckets - 1 - position];
 }
 
 int64_t lv_mover_position(const lv_mover *m, lv_move move, int64_t bucket)
@@ -67,8 +67,8 @@ static bool may_start(const lv_mover *m)
 {
     return m->n_started < atomic_load(&m->n_ready) &&
            (m->move == LV_MOVE_WEIGHTS || m->rows.known ||
-            !lv_touched_rows_concern(&m->rows,
-                                     m->route.shard->buckets[bucket_at(m, m->n_started)]));
+            !lv_touched_rows_concern(
+                &m->rows, m->route.shard->buckets[lv_mover_bucket(m, m->move, m->n_started)]));
 }
 
 static int start_what_is_ready(lv_mover *m, bool *happened)
@@ -79,7 +79,8 @@ static int start_what_is_ready(lv_mover *m, bool *happened)
     }
     for (int f = 0; rc == LV_OK && f < N_FLIGHTS && may_start(m); f++) {
         if (!m->flights[f].flying) {
-            rc = lv_flight_start(&m->flights[f], &m->route, m->move, bucket_at(m, m->n_started++));
+            rc = lv_flight_start(&m->flights[f], &m->route, m->move,
+                                 lv_mover_bucket(m, m->move, m->n_started++));
             *happened = true;
         }
     }
@@ -192,13 +193,13 @@ static void *thread_main(void *argument)
 
 /* ---- the main thread's side ---- */
 
-void lv_mover_begin(lv_mover *m, lv_move move, int64_t n_ready)
+void lv_mover_begin(lv_mover *m, lv_move move)
 {
     LV_CHECK(is_over(m), "a move begins while another is under way");
     m->move = move;
     m->n_started = 0;
     memset(m->landed, 0, (size_t)m->n_buckets * sizeof *m->landed);
-    atomic_store(&m->n_ready, n_ready);
+    atomic_store(&m->n_ready, 0);
     atomic_store(&m->n_landed, 0);
     if (m->threaded) {
         tell(m, LV_OK, true);

@@ -29,16 +29,17 @@ int64_t lv_mover_bytes(lv_params *params, lv_dtype wire);
 
 bool lv_mover_is_threaded(const lv_mover *mover);
 
-/* lv_mover_position: of a bucket in such a move. */
+/* lv_mover_position: of a bucket in such a move. lv_mover_bucket: the one at a position. */
 int64_t lv_mover_position(const lv_mover *mover, lv_move move, int64_t bucket);
+int64_t lv_mover_bucket(const lv_mover *mover, lv_move move, int64_t position);
 
 /* lv_mover_move: the present one, or the last. */
 lv_move lv_mover_move(const lv_mover *mover);
 
-/* lv_mover_begin: a move, when the one before is over; all ranks begin the same. The buckets of the
- * first n_ready positions may travel.
- * lv_mover_ready_set: now these may. */
-void lv_mover_begin(lv_mover *mover, lv_move move, int64_t n_ready);
+/* lv_mover_begin: a move, when the one before is over; all ranks begin the same. No bucket may
+ * travel.
+ * lv_mover_ready_set: those of the first n_ready positions may. */
+void lv_mover_begin(lv_mover *mover, lv_move move);
 void lv_mover_ready_set(lv_mover *mover, int64_t n_ready);
 
 /* lv_mover_rows_mark: a gradient of tensor reaches rows ids[n] (touched_rows.h).

@@ -109,36 +109,31 @@ double lv_optimizer_sum_squares(lv_params *params)
     return sum;
 }
 
+/* What a piece and a stretch have in common. */
 static void update(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
-                   const stretch *s, const lv_adamw *hyper, double grad_scale, int64_t t)
+                   const stretch *s, const lv_update *how)
 {
     const int64_t begin = s->begin > piece->begin ? s->begin : piece->begin;
     const int64_t end = s->end < piece->end ? s->end : piece->end;
     const int64_t in_piece = begin - piece->begin;
+    lv_adamw hyper = s->hyper;
     lv_dtype dtype;
+    if (begin >= end) {
+        return;
+    }
+    hyper.lr *= how->lr_factor;
     void *read = lv_params_read_at(params, begin, &dtype);
-    lv_adamw_step(lv_params_master(params, piece) + in_piece,
-                  optimizer->exp_avg + piece->at + in_piece,
-                  optimizer->exp_avg_sq + piece->at + in_piece, dtype == LV_BF16 ? read : NULL,
-                  lv_params_flat_grad(params) + begin, end - begin, hyper, grad_scale, t);
+    lv_adamw_step(
+        lv_params_master(params, piece) + in_piece, optimizer->exp_avg + piece->at + in_piece,
+        optimizer->exp_avg_sq + piece->at + in_piece, dtype == LV_BF16 ? read : NULL,
+        lv_params_flat_grad(params) + begin, end - begin, &hyper, how->grad_scale, how->t);
 }
 
-void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
-                       double grad_scale, int64_t t)
+void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucket,
+                       const lv_update *how)
 {
-    const lv_shard *shard = lv_params_shard(params);
-    int64_t k = 0;
+    const lv_piece *piece = &lv_params_shard(params)->pieces[bucket];
     for (size_t i = 0; i < optimizer->n_stretches; i++) {
-        const stretch *s = &optimizer->stretches[i];
-        lv_adamw hyper = s->hyper;
-        hyper.lr *= lr_factor;
-        while (k < shard->n_buckets && shard->pieces[k].end <= s->begin) {
-            k++;
-        }
-        for (int64_t at = k; at < shard->n_buckets && shard->pieces[at].begin < s->end; at++) {
-            if (shard->pieces[at].begin < shard->pieces[at].end) {
-                update(optimizer, params, &shard->pieces[at], s, &hyper, grad_scale, t);
-            }
-        }
+        update(optimizer, params, piece, &optimizer->stretches[i], how);
     }
 }

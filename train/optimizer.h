@@ -29,9 +29,14 @@ lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer);
 /* lv_optimizer_sum_squares: of the gradients of what the rank owns. */
 double lv_optimizer_sum_squares(lv_params *params);
 
-/* lv_optimizer_step: one update of what the rank owns, working copies included.
- * in     lr_factor: of the peak lr; grad_scale: multiplies the gradients; t: from 1 */
-void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, double lr_factor,
-                       double grad_scale, int64_t t);
+/* lv_optimizer_step: one update of what the rank owns of a bucket, working copy included. A step is
+ * that of all buckets, in any order. */
+typedef struct {
+    double lr_factor;  /* of the peak lr */
+    double grad_scale; /* multiplies the gradients */
+    int64_t t;         /* from 1 */
+} lv_update;
+void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucket,
+                       const lv_update *how);
 
 #endif

@@ -82,11 +82,23 @@ static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[
     return rc == LV_OK ? lv_comm_max_double(p->comm, maxima, N_MAXIMA) : rc;
 }
 
+typedef struct {
+    const lv_setup *setup;
+    lv_update how;
+} bucket_update;
+
+/* A lv_exchange_update. */
+static void update_bucket(void *context, int64_t bucket)
+{
+    const bucket_update *u = context;
+    lv_optimizer_step(u->setup->optimizer, lv_llava_params(u->setup->model), bucket, &u->how);
+}
+
 /* Applies the update if it is finite. out: the step's loss, norm, lr, applied. */
 static int update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts *p,
                   const double sums[N_SUMS])
 {
-    lv_params *params = lv_llava_params(p->setup->model);
+    int rc = LV_OK;
     double n = sums[SUM_SUPERVISED];
     double lr_factor = lv_schedule_factor(&p->schedule, state->step);
     m->loss = n > 0 ? sums[SUM_LOSS] / n : NAN;
@@ -95,13 +107,14 @@ static int update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts
     m->applied = isfinite(m->loss) && isfinite(m->grad_norm);
     if (m->applied) {
         double clip = lv_clip_factor(m->grad_norm, p->config->optim.max_grad_norm);
-        lv_optimizer_step(p->setup->optimizer, params, lr_factor, clip / n, ++state->n_updates);
+        bucket_update u = {p->setup, {lr_factor, clip / n, ++state->n_updates}};
+        rc = lv_exchange_weights(p->exchange, update_bucket, &u);
     }
     /* A batch that the length limit left without any label is nothing to learn from, but no sign
      * of divergence either. */
     state->n_skipped_in_a_row = m->applied || n == 0 ? 0 : state->n_skipped_in_a_row + 1;
     state->step++;
-    return m->applied ? lv_exchange_weights(p->exchange) : LV_OK;
+    return rc;
 }
 
 int lv_step_run(lv_train_state *state, lv_step_wishes *wishes, const lv_step_parts *p,

@@ -225,7 +225,7 @@ static int resume_from(trainer *t, const char *dir)
     if (rc < 0) {
         return rc;
     }
-    rc = lv_exchange_weights(t->exchange);
+    rc = lv_exchange_weights(t->exchange, NULL, NULL);
     if (rc < 0) {
         return rc;
     }

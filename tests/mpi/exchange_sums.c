@@ -138,16 +138,20 @@ static int check_grads(lv_params *params, const lv_comm *comm, int step)
                                         step, (long long)n_sent, (long long)n_theirs);
 }
 
-static void set_own_weights(lv_params *params, int step)
+typedef struct {
+    lv_params *params;
+    int step;
+} new_weights;
+
+/* A lv_exchange_update. */
+static void set_own_weights(void *context, int64_t bucket)
 {
-    const lv_shard *shard = lv_params_shard(params);
-    for (int64_t k = 0; k < shard->n_buckets; k++) {
-        const lv_piece *own = &shard->pieces[k];
-        for (int64_t i = own->begin; i < own->end; i++) {
-            lv_dtype dtype;
-            void *to = lv_params_read_at(params, i, &dtype);
-            lv_convert_from_real(to, dtype, &(lv_real){weight_of(step, i)}, 1);
-        }
+    const new_weights *to_be = context;
+    const lv_piece *own = &lv_params_shard(to_be->params)->pieces[bucket];
+    for (int64_t i = own->begin; i < own->end; i++) {
+        lv_dtype dtype;
+        void *to = lv_params_read_at(to_be->params, i, &dtype);
+        lv_convert_from_real(to, dtype, &(lv_real){weight_of(to_be->step, i)}, 1);
     }
 }
 
@@ -174,8 +178,8 @@ static int run_step(lv_exchange *exchange, lv_params *params, const lv_comm *com
     compute_grads(params, comm, &owner, step);
     int rc = lv_exchange_grads(exchange);
     rc = rc < 0 ? rc : check_grads(params, comm, step);
-    set_own_weights(params, step);
-    const int weights_rc = lv_exchange_weights(exchange);
+    new_weights to_be = {params, step};
+    const int weights_rc = lv_exchange_weights(exchange, set_own_weights, &to_be);
     rc = rc < 0 ? rc : weights_rc;
     if (step == STEPS - 1) {
         return rc; /* on their way at the end */
@@ -200,8 +204,11 @@ static int end_before_the_thread_looks(lv_params *params, const lv_comm *comm,
     if (rc < 0) {
         return rc;
     }
-    set_own_weights(params, STEPS);
-    rc = lv_exchange_weights(exchange);
+    new_weights to_be = {params, STEPS};
+    for (int64_t k = 0; k < lv_params_shard(params)->n_buckets; k++) {
+        set_own_weights(&to_be, k);
+    }
+    rc = lv_exchange_weights(exchange, NULL, NULL);
     lv_exchange_destroy(&exchange);
     return lv_comm_agree(comm, rc < 0 ? rc : check_weights(params, STEPS));
 }

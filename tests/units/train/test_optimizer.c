@@ -47,7 +47,9 @@ static void step(lv_params *params)
         .lr = 0.1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.5};
     lv_optimizer *optimizer = NULL;
     assert_int_equal(lv_optimizer_create(&optimizer, params, &hyper, 0.01), LV_OK);
-    lv_optimizer_step(optimizer, params, 1, 1, 1);
+    for (int64_t k = 0; k < lv_params_shard(params)->n_buckets; k++) {
+        lv_optimizer_step(optimizer, params, k, &(lv_update){1, 1, 1});
+    }
     lv_optimizer_destroy(&optimizer);
 }
 

@@ -158,7 +158,7 @@ int lv_tool_bench(int argc, char **argv)
 {
     const char *what = NULL, *config_path = NULL;
     const char *wire = "f32";
-    comm_options o = {.message_mb = 4, .bucket_mb = 8, .n_params = 50000000};
+    comm_options o = {.message_mb = 4, .n_params = 50000000};
     lv_texts sets = {0};
     lv_comm comm;
     const lv_flag flags[] = {
@@ -198,9 +198,9 @@ int lv_tool_bench(int argc, char **argv)
          .kind = LV_FLAG_REAL,
          .value = &o.bucket_mb,
          .placeholder = "X",
-         .min = 0.001,
+         .min = 0,
          .max = 1024,
-         .help = "with comm: as comm.bucket_mb (default 8)"},
+         .help = "with comm: as comm.bucket_mb (default 0)"},
     };
     const lv_cli cli = {
         .name = "bench",

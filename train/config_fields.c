@@ -77,7 +77,7 @@ const lv_config_field lv_config_fields[] = {
            CHOICES("continue", "stop")),
     STORED("comm.wire", KIND_CHOICE, comm.wire_bf16, MAY_DIFFER, "\"f32\"", CHOICES("f32", "bf16")),
     STORED("comm.overlap", KIND_BOOL, comm.overlap, MAY_DIFFER, "true"),
-    STORED("comm.bucket_mb", KIND_REAL, comm.bucket_mb, MAY_DIFFER, "8", BOUNDS(0.001, 1024)),
+    STORED("comm.bucket_mb", KIND_REAL, comm.bucket_mb, MAY_DIFFER, "0", BOUNDS(0, 1024)),
     STORED("comm.stall_minutes", KIND_REAL, comm.stall_minutes, MAY_DIFFER, "10", BOUNDS(0, 1e6)),
     STORED("comm.on_stall", KIND_CHOICE, comm.stop_on_stall, MAY_DIFFER, "\"report\"",
            CHOICES("report", "stop")),

@@ -24,7 +24,7 @@ static int declare(lv_params *params, const lv_comm *comm, int64_t n_params, dou
     param->takes_bf16 = true;
     lv_params_dtype_set(params, LV_BF16);
     lv_params_share_set(params, comm->rank, comm->n_ranks,
-                        (int64_t)(bucket_mb * (1 << 20)) / (int64_t)sizeof(lv_real));
+                        lv_shard_bucket_count(bucket_mb, comm->n_ranks));
     int rc = lv_params_set_trainable(params, all, 1);
     rc = rc < 0 ? rc : lv_params_allocate(params);
     return rc < 0 ? rc : lv_fill_constant(params, param, 1);

@@ -36,7 +36,7 @@ static int open_model(lv_llava **out, const lv_comm *comm, const lv_config *conf
         .dry = dry,
         .rank = comm->rank,
         .n_ranks = comm->n_ranks,
-        .bucket_count = (int64_t)(config->comm.bucket_mb * (1 << 20)) / (int64_t)sizeof(lv_real),
+        .bucket_count = lv_shard_bucket_count(config->comm.bucket_mb, comm->n_ranks),
         .copies = copies,
     };
     return lv_llava_open(out, &options);

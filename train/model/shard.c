@@ -4,9 +4,17 @@
 #include "autograd/error.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 enum { GRAIN = 32 }; /* elements: a cache line of bf16 */
+
+int64_t lv_shard_bucket_count(double mb, int n_ranks)
+{
+    const double piece_mb = 1.0 / 16;
+    const double chosen = mb > 0 ? mb : fmax(8, piece_mb * n_ranks);
+    return (int64_t)(chosen * (1 << 20)) / (int64_t)sizeof(float);
+}
 
 static int64_t n_buckets_of(int64_t count, int64_t bucket_count)
 {

@@ -24,6 +24,10 @@ typedef struct {
     lv_piece *pieces;  /* of this rank: one a bucket */
 } lv_shard;
 
+/* lv_shard_bucket_count: elements of buckets of so many MB (2^20 bytes) of f32. 0 MB: 8, or as much
+ * as lets each rank's piece have 64 KB: messages much smaller take as long. */
+int64_t lv_shard_bucket_count(double mb, int n_ranks);
+
 /* lv_shard_create: buckets of at most bucket_count elements, none of them across `border`.
  * in     border: in [0, count]
  * fails  LV_ERR_MEMORY */

@@ -114,11 +114,22 @@ static void a_rank_keeps_its_own_masters(void **state)
     }
 }
 
+static void a_bucket_is_as_large_as_asked_or_has_room_for_each_ranks_message(void **state)
+{
+    (void)state;
+    assert_int_equal(lv_shard_bucket_count(8, 1024), 2 << 20);
+    assert_int_equal(lv_shard_bucket_count(0.001, 3), 262);
+    assert_int_equal(lv_shard_bucket_count(0, 1), 2 << 20);
+    assert_int_equal(lv_shard_bucket_count(0, 128), 2 << 20);
+    assert_int_equal(lv_shard_bucket_count(0, 1024), 1024 * (64 << 10) / 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_element_has_one_owner),
         cmocka_unit_test(a_rank_keeps_its_own_masters),
+        cmocka_unit_test(a_bucket_is_as_large_as_asked_or_has_room_for_each_ranks_message),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

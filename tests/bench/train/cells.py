@@ -5,6 +5,7 @@
                            given, b: CLIP-L/14 runs
     110m-start             from the command to the first finished step of stage 1, bf16, 4a
     110m-ranks             stage 1, bf16, 16a: two ranks of half the threads against one rank
+    110m-ranks-stage2      the same of stage 2
     matmul, ...            the tables of the kernels' own benches, as they print them
 """
 import dataclasses
@@ -31,7 +32,7 @@ class Cell:
     @property
     def name(self):
         if self.kind != "step":
-            return f"{self.shape}-{self.kind}"
+            return f"{self.shape}-{self.kind}" + ("-stage2" if self.stage == 2 else "")
         letter = {"given": "a", "live": "b"}[self.features]
         return f"{self.shape}-stage{self.stage}-{self.precision}-{self.samples}{letter}"
 
@@ -67,7 +68,7 @@ def all_cells():
 
     cells = steps("bf16")
     cells += [Cell(shape, 1, "bf16", 4, "given", "start") for shape in ("110m", "1.1b")]
-    cells += [Cell("110m", 1, "bf16", 16, "given", "ranks")]
+    cells += [Cell("110m", stage, "bf16", 16, "given", "ranks") for stage in (1, 2)]
     cells += [Cell("1.1b", 1, "bf16", 4, features) for features in ("given", "live")]
     cells += steps("f32") + [Cell("1.1b", 1, "f32", 4, "given")]
     return {cell.name: cell for cell in TABLES + cells}

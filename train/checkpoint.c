@@ -88,10 +88,11 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
         free(candidate);
     }
     if (rc == LV_OK && !*dir && n > 0) {
-        rc = lv_fail(LV_ERR_FORMAT,
-                     "%s/checkpoints: none of what is there is whole, or of this version: see why; "
-                     "to begin at the first step, move it away or choose another run.dir",
-                     run_dir);
+        rc = lv_fail(
+            LV_ERR_FORMAT,
+            "%s/checkpoints: none of the checkpoints there can be used, see above: mend that; or, "
+            "to begin at the first step, move them away or choose another run.dir",
+            run_dir);
     }
     free(steps);
     return rc;

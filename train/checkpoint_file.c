@@ -227,16 +227,17 @@ typedef struct {
     hid_t set;
 } reading;
 
-/* Steps that would make a weight infinite are not applied, so none is ever saved. */
-static int check_finite(const lv_real *data, int64_t n)
+/* A step that is not finite is not applied, so none of these is ever saved. */
+static int check_values(int buffer, const lv_real *data, int64_t n)
 {
     int64_t n_bad = 0;
     for (int64_t i = 0; i < n; i++) {
-        n_bad += !isfinite(data[i]);
+        n_bad += buffer == LV_RANK_EXP_AVG_SQ ? !(data[i] >= 0) : !isfinite(data[i]);
     }
-    return n_bad == 0 ? LV_OK
-                      : lv_fail(LV_ERR_FORMAT, "\"%s\": %" PRId64 " values are not finite",
-                                NAMES[LV_RANK_PARAM], n_bad);
+    return n_bad == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_FORMAT, "\"%s\": %" PRId64 " values are not finite%s",
+                         NAMES[buffer], n_bad, buffer == LV_RANK_EXP_AVG_SQ ? ", or below 0" : "");
 }
 
 static int read_stretch(void *context, int64_t first, int64_t begin, int64_t end,
@@ -245,7 +246,7 @@ static int read_stretch(void *context, int64_t first, int64_t begin, int64_t end
     const reading *r = context;
     lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);
     int rc = lv_h5_dataset_read(r->set, real_type(), first, end - begin, data);
-    return rc < 0 || r->buffer != LV_RANK_PARAM ? rc : check_finite(data, end - begin);
+    return rc < 0 ? rc : check_values(r->buffer, data, end - begin);
 }
 
 static int read_buffer(hid_t file, const lv_range *pieces, int64_t n, const lv_layout *layout,

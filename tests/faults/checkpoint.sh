@@ -176,7 +176,7 @@ none_is_whole() {
         flip "$manifest" 700
     done
     before=$(find "$work/run/checkpoints" -type f -exec cksum {} +)
-    refused 1 'llava train: .*none of what is there is whole' train 2 run &&
+    refused 1 'llava train: .*none of the checkpoints there can be used' train 2 run &&
         [ "$(find "$work/run/checkpoints" -type f -exec cksum {} +)" = "$before" ]
 }
 check "none is whole: the run does not begin anew, and writes over nothing" none_is_whole

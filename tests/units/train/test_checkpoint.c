@@ -268,7 +268,7 @@ static void checkpoints_none_of_which_is_whole_are_not_taken_for_none(void **sta
     char *rank = lv_path("%s/checkpoints/step-000004/rank-00000.h5", f->dir);
     assert_int_equal(find(f, "step-000004"), LV_OK);
     assert_int_equal(unlink(rank), 0);
-    assert_fails(find(f, ""), LV_ERR_FORMAT, "none of what is there is whole");
+    assert_fails(find(f, ""), LV_ERR_FORMAT, "none of the checkpoints there can be used");
     assert_int_equal(lv_checkpoint_prune(f->dir, 0, 4), LV_OK);
     assert_int_equal(find(f, ""), LV_OK);
     free(rank);
@@ -395,13 +395,17 @@ static void two_files_with_the_same_pieces_are_refused(void **state)
     free(dir);
 }
 
-static void weights_that_are_not_finite_are_refused(void **state)
+static void values_that_no_step_leaves_behind_are_refused(void **state)
 {
     fixture *f = *state;
     lv_real avg[N], avg_sq[N];
     fill_masters(f->params, (lv_real)INFINITY, 0);
     assert_int_equal(save(f, STEP_4), LV_OK);
-    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "values are not finite");
+    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "\"param\": 96 values are not finite");
+    fill_masters(f->params, 0, 0);
+    f->exp_avg_sq[7] = -1;
+    assert_int_equal(save(f, STEP_4), LV_OK);
+    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "\"exp_avg_sq\": 1 values are not");
 }
 
 /* A link to a dataset of another file, which here is a pipe. */
@@ -528,7 +532,7 @@ int main(void)
         TEST(pieces_that_do_not_make_up_the_whole_are_refused),
         TEST(two_files_with_the_same_pieces_are_refused),
         TEST(files_of_another_form_are_refused),
-        TEST(weights_that_are_not_finite_are_refused),
+        TEST(values_that_no_step_leaves_behind_are_refused),
         TEST(data_that_are_elsewhere_are_refused_and_not_waited_for),
         TEST(parameters_that_were_saved_in_another_order_come_to_their_places),
         TEST(pruning_keeps_what_was_just_saved_and_sets_later_steps_aside),

@@ -3,6 +3,7 @@
  * llava inspect: checkpoints, and the directory of a run.
  */
 #include "tools/inspect.h"
+#include "tools/terminal.h"
 
 #include "autograd/error.h"
 #include "data/file.h"
@@ -57,7 +58,9 @@ static void inspect_one(const char *folder, const char *name, int *damaged)
     } else if (lv_checkpoint_verify(&single, path) == LV_OK) {
         printf("  %-20s whole\n", name);
     } else {
-        printf("  %-20s %s\n", name, lv_error_message());
+        printf("  %-20s ", name);
+        lv_print_shown(stdout, lv_error_message(), strlen(lv_error_message()));
+        printf("\n");
         *damaged += 1;
     }
     free(path);

@@ -271,6 +271,10 @@ int lv_dir_create(const char *path)
 
 int lv_dir_remove(const char *path)
 {
+    struct stat own;
+    if (lstat(path, &own) == 0 && S_ISLNK(own.st_mode)) {
+        return unlink(path) == 0 ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: removing", path);
+    }
     DIR *dir = opendir(path);
     int rc = LV_OK;
     if (!dir) {

@@ -60,7 +60,8 @@ bool lv_dir_exists(const char *path);
 /* lv_dir_create: with its parents; there already is no error. */
 int lv_dir_create(const char *path);
 
-/* lv_dir_remove: a directory and the files in it, subdirectories too; not there is no error. */
+/* lv_dir_remove: a directory and the files in it, subdirectories too; not there is no error. Of a
+ * symbolic link, here as in the directory, the link goes and what it names stays. */
 int lv_dir_remove(const char *path);
 
 typedef struct {

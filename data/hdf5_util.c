@@ -345,12 +345,22 @@ static bool has_shape(hid_t dataset, int n_columns, int64_t *n_rows)
     return same;
 }
 
+/* Of this file itself: a link could lead to a pipe, which HDF5 would wait for. */
+static bool is_here(hid_t file, const char *name)
+{
+    H5L_info_t link;
+    return H5Lget_info(file, name, &link, H5P_DEFAULT) < 0 || link.type == H5L_TYPE_HARD;
+}
+
 int lv_h5_dataset_open(hid_t *out, int64_t *n_rows, hid_t file, const char *name, hid_t type,
                        int n_columns)
 {
     hsize_t file_bytes = 0;
-    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
     *out = H5I_INVALID_HID;
+    if (!is_here(file, name)) {
+        return lv_fail(LV_ERR_FORMAT, "\"%s\" is a link, not data of this file", name);
+    }
+    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
     if (dataset < 0) {
         return lv_h5_fail(LV_ERR_FORMAT, "opening \"%s\"", name);
     }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { FEW_KEYS = 16 }; /* of an object whose keys are compared without sorting */
+enum { SHOWN_BYTES = 96 };
 static const double MAX_EXACT_INTEGER = 9007199254740992.0; /* 2^53 */
 
 void lv_json_place_advance(lv_json_place *place, const char *text, size_t n)
@@ -38,9 +39,16 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* What a file holds is not to reach a terminal as a command, nor at any length. */
 static int fail_twice(const char *key)
 {
-    return lv_fail(LV_ERR_FORMAT, "the key \"%s\" is given twice in one object", key);
+    char shown[SHOWN_BYTES];
+    size_t n = 0;
+    for (; key[n] && n + 1 < sizeof shown; n++) {
+        shown[n] = key[n] >= ' ' && key[n] <= '~' ? key[n] : '?';
+    }
+    shown[n] = '\0';
+    return lv_fail(LV_ERR_FORMAT, "the key \"%s\" is given twice in one object", shown);
 }
 
 static int check_few_keys(const cJSON *object)

@@ -82,6 +82,13 @@ int lv_manifest_add_file(cJSON *root, const char *directory, const char *name)
     return rc < 0 ? rc : lv_manifest_add_entry(root, name, n_bytes, crc);
 }
 
+static int check_hex(const char *crc)
+{
+    return strlen(crc) == CRC_TEXT_BYTES - 1 && strspn(crc, "0123456789abcdef") == strlen(crc)
+               ? LV_OK
+               : lv_fail(LV_ERR_FORMAT, "\"crc32\": expected 8 hexadecimal digits");
+}
+
 static int check_file(const cJSON *entry, const char *directory)
 {
     int64_t n_bytes = 0, want_bytes = 0;
@@ -89,7 +96,7 @@ static int check_file(const cJSON *entry, const char *directory)
     const char *want_crc = NULL;
     char crc_text[CRC_TEXT_BYTES];
     if (lv_json_int(entry, "bytes", true, &want_bytes) < 0 ||
-        lv_json_string(entry, "crc32", true, &want_crc) < 0) {
+        lv_json_string(entry, "crc32", true, &want_crc) < 0 || check_hex(want_crc) < 0) {
         return lv_fail_within("%s: manifest entry \"%s\"", directory, entry->string);
     }
     char *path = lv_path("%s/%s", directory, entry->string);

@@ -214,8 +214,8 @@ int lv_tool_bench(int argc, char **argv)
             "compute: what a host computes; alone, or with all ranks of a host at the same time",
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0],
-        .details = "Both end with the flags for --dry-run. Other work on the machine is measured "
-                   "too."};
+        .details = "comm, and compute with --config, end with the flags for --dry-run. Other work "
+                   "on the machine\nis measured too."};
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     o.wire_bf16 = strcmp(wire, "bf16") == 0;
     if (rc == LV_OK && strcmp(what, "comm") == 0) {

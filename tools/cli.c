@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 75 };
+enum { COMMAND_BYTES = 64 };
 
 /* Edit distance (Levenshtein) of short words; more than MAX_WORD letters are not compared. */
 static size_t edit_distance(const char *a, const char *b)
@@ -223,6 +224,39 @@ void lv_cli_print_help(const lv_cli *cli)
     }
 }
 
+/* "train --dry-run": the command and its switches. */
+static void name_command(char text[COMMAND_BYTES], const lv_cli *cli, bool help)
+{
+    size_t at = (size_t)snprintf(text, COMMAND_BYTES, "%s%s", cli->name, help ? " --help" : "");
+    for (size_t i = 0; i < cli->n_flags && at < COMMAND_BYTES; i++) {
+        const lv_flag *flag = &cli->flags[i];
+        if (flag->kind == LV_FLAG_SWITCH && *(const bool *)flag->value) {
+            at += (size_t)snprintf(text + at, COMMAND_BYTES - at, " %s", flag->name);
+        }
+    }
+}
+
+/* Ranks that do different things would wait for each other for ever. */
+static int compare_commands(const lv_cli *cli, const lv_comm *comm, bool help)
+{
+    char own[COMMAND_BYTES] = "";
+    char *all = calloc((size_t)comm->n_ranks, COMMAND_BYTES);
+    LV_CHECK(all, "out of memory for the commands of %d ranks", comm->n_ranks);
+    name_command(own, cli, help);
+    int rc = lv_comm_gather_all(comm, all, own, COMMAND_BYTES);
+    for (int r = 1; rc == LV_OK && r < comm->n_ranks; r++) {
+        const char *other = all + (size_t)r * COMMAND_BYTES;
+        if (strcmp(other, all) != 0) {
+            rc = lv_fail(LV_ERR_CONFIG,
+                         "\"llava %s\" on rank 0, \"llava %s\" on rank %d: all ranks must be given "
+                         "one command",
+                         all, other, r);
+        }
+    }
+    free(all);
+    return rc;
+}
+
 int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
 {
     if (comm) {
@@ -232,9 +266,15 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
         }
     }
     int rc = lv_cli_parse(cli, argc, argv);
-    return rc < 0 ? lv_fail(rc, "%s (llava %s --help lists what there is)", lv_error_message(),
-                            cli->name)
-                  : rc;
+    if (rc < 0) {
+        lv_fail(rc, "%s (llava %s --help lists what there is)", lv_error_message(), cli->name);
+    }
+    if (comm) {
+        int all_rc = lv_comm_agree(comm, rc < 0 ? rc : LV_OK);
+        all_rc = all_rc < 0 ? all_rc : compare_commands(cli, comm, rc == LV_CLI_HELP);
+        rc = all_rc < 0 ? all_rc : rc;
+    }
+    return rc;
 }
 
 int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)

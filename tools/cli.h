@@ -59,7 +59,7 @@ void lv_cli_print_help(const lv_cli *cli);
 const char *lv_cli_nearest(const char *text, const char *const *names, size_t n);
 
 /* lv_cli_start: lv_comm_start, for subcommands that run under mpirun too, then lv_cli_parse. comm
- * may be NULL.
+ * may be NULL; otherwise what fails on one rank does so on all, and one command is given to all.
  * returns as lv_cli_parse */
 int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv);
 

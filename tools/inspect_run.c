@@ -3,13 +3,15 @@
  * llava inspect: checkpoints, and the directory of a run.
  */
 #include "tools/inspect.h"
+#include "tools/terminal.h"
 
 #include "autograd/error.h"
 #include "data/file.h"
 #include "data/json.h"
 #include "train/checkpoint.h"
 
-#include <glob.h>
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,31 +44,45 @@ int lv_inspect_checkpoint(const char *dir)
     return lv_inspect_verdict(lv_checkpoint_verify(&single, dir));
 }
 
+static int is_step(const struct dirent *entry)
+{
+    return strncmp(entry->d_name, "step-", 5) == 0;
+}
+
+static void inspect_one(const char *folder, const char *name, int *damaged)
+{
+    const lv_comm single = lv_comm_single();
+    char *path = lv_path("%s/%s", folder, name);
+    if (strchr(name, '.')) {
+        printf("  %-20s not in use\n", name);
+    } else if (lv_checkpoint_verify(&single, path) == LV_OK) {
+        printf("  %-20s whole\n", name);
+    } else {
+        printf("  %-20s ", name);
+        lv_print_shown(stdout, lv_error_message(), strlen(lv_error_message()));
+        printf("\n");
+        *damaged += 1;
+    }
+    free(path);
+}
+
 /* One line a checkpoint; *damaged counts those that are not whole. */
 static int inspect_checkpoints(const char *dir, int *damaged)
 {
-    const lv_comm single = lv_comm_single();
-    char *pattern = lv_path("%s/checkpoints/step-*", dir);
-    glob_t found;
-    int status = glob(pattern, 0, NULL, &found);
-    free(pattern);
-    if (status != 0) {
+    struct dirent **found = NULL;
+    char *folder = lv_path("%s/checkpoints", dir);
+    int n = scandir(folder, &found, is_step, alphasort);
+    int rc = n >= 0 || errno == ENOENT ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: reading", folder);
+    if (rc == LV_OK && n <= 0) {
         printf("  no checkpoint\n");
-        return status == GLOB_NOMATCH ? LV_OK : lv_fail(LV_ERR_IO, "%s: reading", dir);
     }
-    for (size_t i = 0; i < found.gl_pathc; i++) {
-        const char *name = strrchr(found.gl_pathv[i], '/') + 1;
-        if (strchr(name, '.')) {
-            printf("  %-20s not in use\n", name);
-        } else if (lv_checkpoint_verify(&single, found.gl_pathv[i]) == LV_OK) {
-            printf("  %-20s whole\n", name);
-        } else {
-            printf("  %-20s %s\n", name, lv_error_message());
-            *damaged += 1;
-        }
+    for (int i = 0; i < n; i++) {
+        inspect_one(folder, found[i]->d_name, damaged);
+        free(found[i]);
     }
-    globfree(&found);
-    return LV_OK;
+    free(found);
+    free(folder);
+    return rc;
 }
 
 int lv_inspect_run(const char *dir)

@@ -3,6 +3,7 @@
 
 #include "autograd/error.h"
 #include "data/file.h"
+#include "data/json.h"
 #include "data/manifest.h"
 #include "train/checkpoint_dir.h"
 #include "train/checkpoint_file.h"
@@ -15,8 +16,18 @@
 
 /* ---- is it whole? ---- */
 
-/* Manifest and this rank's share of the files. */
-static int verify_here(const lv_comm *comm, const char *dir)
+static int check_step(const cJSON *manifest, int64_t step)
+{
+    int64_t saved = 0;
+    int rc = lv_json_int(manifest, "step", true, &saved);
+    return rc < 0 || saved == step
+               ? rc
+               : lv_fail(LV_ERR_FORMAT, "it is of step %" PRId64 ", not of its folder's name",
+                         saved);
+}
+
+/* Manifest and this rank's share of the files. in  step: -1: any */
+static int verify_here(const lv_comm *comm, const char *dir, int64_t step)
 {
     cJSON *manifest = NULL;
     int n_files = 0;
@@ -25,6 +36,7 @@ static int verify_here(const lv_comm *comm, const char *dir)
         return rc;
     }
     rc = lv_checkpoint_manifest_files(&n_files, manifest);
+    rc = rc == LV_OK && step >= 0 ? check_step(manifest, step) : rc;
     rc = rc < 0 ? lv_fail_within("%s/manifest.json", dir) : LV_OK;
     for (int i = comm->rank; rc == LV_OK && i < n_files; i += comm->n_ranks) {
         char *name = lv_checkpoint_file_name(i);
@@ -37,7 +49,7 @@ static int verify_here(const lv_comm *comm, const char *dir)
 
 int lv_checkpoint_verify(const lv_comm *comm, const char *dir)
 {
-    return lv_comm_agree(comm, verify_here(comm, dir));
+    return lv_comm_agree(comm, verify_here(comm, dir, -1));
 }
 
 /* Rank 0's list to all. */
@@ -63,7 +75,7 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
     int rc = share_list(comm, run_dir, &steps, &n);
     for (int64_t i = 0; rc == LV_OK && !*dir && i < n; i++) {
         char *candidate = lv_checkpoint_path(run_dir, steps[i]);
-        int whole = lv_checkpoint_verify(comm, candidate);
+        int whole = lv_comm_agree(comm, verify_here(comm, candidate, steps[i]));
         if (whole == LV_OK) {
             *dir = candidate;
             break;
@@ -74,6 +86,13 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
             fprintf(stderr, "llava: passing over a checkpoint: %s\n", lv_error_message());
         }
         free(candidate);
+    }
+    if (rc == LV_OK && !*dir && n > 0) {
+        rc = lv_fail(
+            LV_ERR_FORMAT,
+            "%s/checkpoints: none of the checkpoints there can be used, see above: mend that; or, "
+            "to begin at the first step, move them away or choose another run.dir",
+            run_dir);
     }
     free(steps);
     return rc;

@@ -33,9 +33,10 @@ char *lv_checkpoint_path(const char *run_dir, int64_t step);
 extern const char lv_checkpoint_format[]; /* "format" of its manifest */
 
 /* lv_checkpoint_find: the newest whole checkpoint of run_dir. Collective.
- * out    *dir, the caller's, or NULL if there is none; a damaged one is passed over with a message
- *        on stderr
- * fails  LV_ERR_IO if the run's folder can not be read */
+ * out    *dir, the caller's, or NULL if there is none at all; a damaged one is passed over with a
+ *        message on stderr, and one of another step than that of its name
+ * fails  LV_ERR_FORMAT if there are some and none is whole: what a run that begins anew would write
+ *        over is not given up on silently; LV_ERR_IO if the run's folder can not be read */
 int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir);
 
 /* lv_checkpoint_verify: manifest and all files, of which each rank reads a share. Collective.

@@ -7,6 +7,7 @@
 #include "data/hdf5_util.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 enum { BLOCK_ELEMENTS = 1 << 20, PIECE_COLUMNS = 2 };
@@ -226,12 +227,26 @@ typedef struct {
     hid_t set;
 } reading;
 
+/* A step that is not finite is not applied, so none of these is ever saved. */
+static int check_values(int buffer, const lv_real *data, int64_t n)
+{
+    int64_t n_bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        n_bad += buffer == LV_RANK_EXP_AVG_SQ ? !(data[i] >= 0) : !isfinite(data[i]);
+    }
+    return n_bad == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_FORMAT, "\"%s\": %" PRId64 " values are not finite%s",
+                         NAMES[buffer], n_bad, buffer == LV_RANK_EXP_AVG_SQ ? ", or below 0" : "");
+}
+
 static int read_stretch(void *context, int64_t first, int64_t begin, int64_t end,
                         const lv_piece *owned)
 {
     const reading *r = context;
     lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);
-    return lv_h5_dataset_read(r->set, real_type(), first, end - begin, data);
+    int rc = lv_h5_dataset_read(r->set, real_type(), first, end - begin, data);
+    return rc < 0 ? rc : check_values(r->buffer, data, end - begin);
 }
 
 static int read_buffer(hid_t file, const lv_range *pieces, int64_t n, const lv_layout *layout,

@@ -170,6 +170,16 @@ left_behind() {
     train 1 run && ! ls "$work/run/checkpoints" | grep -E 'tmp|removed'
 }
 check "what killed jobs left half written is cleared away" left_behind
+none_is_whole() {
+    local manifest before
+    for manifest in "$work"/run/checkpoints/*/manifest.json; do
+        flip "$manifest" 700
+    done
+    before=$(find "$work/run/checkpoints" -type f -exec cksum {} +)
+    refused 1 'llava train: .*none of the checkpoints there can be used' train 2 run &&
+        [ "$(find "$work/run/checkpoints" -type f -exec cksum {} +)" = "$before" ]
+}
+check "none is whole: the run does not begin anew, and writes over nothing" none_is_whole
 
 # ---- a disk that is full, and one that is read-only ----
 

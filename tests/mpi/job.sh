@@ -40,6 +40,12 @@ check "another config on one rank is refused, and key, rank and host are named" 
 check "before anything was written" [ ! -e "$work/other_lr" ]
 from_scratch() { train "$LLAVA" --resume none; }
 check "another --resume too" refused 2 '--resume="none" on rank 1' pair resume plain from_scratch
+dry() { plain && echo --dry-run; }
+check "a plan on one rank and a run on the other do not wait for each other" refused 2 \
+    '"llava train" on rank 0, "llava train --dry-run" on rank 1: all ranks must' pair dry plain dry
+misspelt() { plain && echo --resum=none; }
+check "nor do ranks of which one is given a wrong flag" refused 2 \
+    'llava train: rank 1 on [^:]*: unknown flag --resum ' pair misspelt plain misspelt
 alone_of_two() { env SLURM_STEP_NUM_TASKS=2 "${alone_command[@]}"; }
 alone_command=("$LLAVA" train "$work/config.json" --set run.dir="$work/of_two")
 check "ranks that MPI takes for jobs of one are refused" refused 2 \

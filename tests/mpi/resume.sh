@@ -163,4 +163,12 @@ lock_is_held() {
     return $status
 }
 check "a run directory is used by one run at a time" lock_is_held
+
+any_name() {
+    local name='a [1]* ü'
+    mkdir "$work/$name" && cp -r "$work/whole/checkpoints" "$work/$name/" &&
+        rm -r "$work/$name/checkpoints/step-000020" && train 2 "$name" && same_model "$name" &&
+        "$LLAVA" inspect "$work/$name" >"$work/log" && grep -q '^  step-000020  *whole$' "$work/log"
+}
+check "its name may have blanks, brackets and letters that are not ASCII" any_name
 finish

@@ -145,6 +145,28 @@ static void a_new_file_that_cannot_be_written_is_named_and_leaves_nothing(void *
     free(path);
 }
 
+static void removing_a_directory_leaves_what_links_name(void **state)
+{
+    (void)state;
+    char *kept = lv_path("%s/kept", dir), *inside = lv_path("%s/kept/file", dir);
+    char *gone = lv_path("%s/gone", dir), *link_in_it = lv_path("%s/gone/link", dir);
+    assert_int_equal(lv_dir_create(kept), LV_OK);
+    assert_int_equal(lv_file_write(inside, "x", 1), LV_OK);
+    assert_int_equal(lv_dir_create(gone), LV_OK);
+    assert_int_equal(symlink(kept, link_in_it), 0);
+    assert_int_equal(lv_dir_remove(gone), LV_OK);
+    assert_false(lv_file_exists(gone));
+    holds(inside, "x");
+    assert_int_equal(symlink(kept, gone), 0);
+    assert_int_equal(lv_dir_remove(gone), LV_OK);
+    assert_false(lv_file_exists(gone));
+    holds(inside, "x");
+    free(link_in_it);
+    free(gone);
+    free(inside);
+    free(kept);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +178,7 @@ int main(void)
         cmocka_unit_test(
             a_new_file_takes_its_place_when_it_is_closed_well_and_leaves_nothing_otherwise),
         cmocka_unit_test(a_new_file_that_cannot_be_written_is_named_and_leaves_nothing),
+        cmocka_unit_test(removing_a_directory_leaves_what_links_name),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -111,6 +111,7 @@ static void a_key_given_twice_is_refused_at_any_depth(void **state)
     refuses(many, "the key \"k0\" is given twice");
     refuses("{\"a\": 1, \"b\": 2, \"a\": 3}", "the key \"a\" is given twice");
     refuses("[{\"x\": {\"a\": 1, \"\\u0061\": 2}}]", "the key \"a\" is given twice");
+    refuses("{\"\\u001b[2J\": 1, \"\\u001b[2J\": 2}", "the key \"?[2J\" is given twice");
     cJSON *root = accepts("{\"a\": 1, \"A\": 2}");
     assert_int_equal(lv_json_find(root, "A")->valuedouble, 2);
     cJSON_Delete(root);

@@ -111,12 +111,30 @@ static void test_a_listed_file_that_changed_is_named(void **state)
     check_refused(NULL, 0, "No such file");
 }
 
+static void test_a_checksum_that_is_none_is_refused_and_not_repeated(void **state)
+{
+    static const char *const lies[] = {"\x1b[2J", "", "cbf43926 ", "CBF43926"};
+    (void)state;
+    cJSON *root = NULL;
+    write_one();
+    assert_int_equal(lv_manifest_read(&root, path), LV_OK);
+    cJSON *entry = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "files"), "data");
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        cJSON_ReplaceItemInObject(entry, "crc32", cJSON_CreateString(lies[i]));
+        assert_int_equal(lv_manifest_check_files(root, dir, NULL), LV_ERR_FORMAT);
+        assert_non_null(strstr(lv_error_message(), "expected 8 hexadecimal digits"));
+        assert_null(strchr(lv_error_message(), '\x1b'));
+    }
+    cJSON_Delete(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_was_written_is_read_and_lists_zlibs_crc),
         cmocka_unit_test(test_every_changed_byte_and_every_cut_is_found),
         cmocka_unit_test(test_a_listed_file_that_changed_is_named),
+        cmocka_unit_test(test_a_checksum_that_is_none_is_refused_and_not_repeated),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -14,8 +14,10 @@
 #include "fixture.h"
 
 #include <hdf5.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { N = 288, N_WEIGHT = 240, BUCKET = 96 }; /* a bucket is shared out in 32s */
@@ -249,6 +251,41 @@ static void a_file_that_the_manifest_does_not_list_is_not_whole(void **state)
     free(dir);
 }
 
+/* lv_checkpoint_find finds that, or nothing: "". */
+static int find(const fixture *f, const char *name)
+{
+    char *found = NULL;
+    int rc = lv_checkpoint_find(&single, f->dir, &found);
+    assert_int_equal(found != NULL, *name != '\0');
+    assert_true(!found || strstr(found, name));
+    free(found);
+    return rc;
+}
+
+static void checkpoints_none_of_which_is_whole_are_not_taken_for_none(void **state)
+{
+    fixture *f = *state;
+    char *rank = lv_path("%s/checkpoints/step-000004/rank-00000.h5", f->dir);
+    assert_int_equal(find(f, "step-000004"), LV_OK);
+    assert_int_equal(unlink(rank), 0);
+    assert_fails(find(f, ""), LV_ERR_FORMAT, "none of the checkpoints there can be used");
+    assert_int_equal(lv_checkpoint_prune(f->dir, 0, 4), LV_OK);
+    assert_int_equal(find(f, ""), LV_OK);
+    free(rank);
+}
+
+static void a_checkpoint_under_the_name_of_another_step_is_passed_over(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(save(f, (lv_train_state){.step = 6}), LV_OK);
+    char *from = lv_checkpoint_path(f->dir, 6), *to = lv_checkpoint_path(f->dir, 9);
+    assert_int_equal(lv_file_rename(from, to), LV_OK);
+    assert_int_equal(find(f, "step-000004"), LV_OK);
+    assert_int_equal(lv_checkpoint_verify(&single, to), LV_OK);
+    free(to);
+    free(from);
+}
+
 /* The file of step 4, opened to be changed. */
 static hid_t open_file(const fixture *f)
 {
@@ -358,6 +395,36 @@ static void two_files_with_the_same_pieces_are_refused(void **state)
     free(dir);
 }
 
+static void values_that_no_step_leaves_behind_are_refused(void **state)
+{
+    fixture *f = *state;
+    lv_real avg[N], avg_sq[N];
+    fill_masters(f->params, (lv_real)INFINITY, 0);
+    assert_int_equal(save(f, STEP_4), LV_OK);
+    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "\"param\": 96 values are not finite");
+    fill_masters(f->params, 0, 0);
+    f->exp_avg_sq[7] = -1;
+    assert_int_equal(save(f, STEP_4), LV_OK);
+    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "\"exp_avg_sq\": 1 values are not");
+}
+
+/* A link to a dataset of another file, which here is a pipe. */
+static void data_that_are_elsewhere_are_refused_and_not_waited_for(void **state)
+{
+    fixture *f = *state;
+    lv_real avg[N], avg_sq[N];
+    char *pipe = lv_path("%s/pipe", f->dir);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    alarm(20);
+    hid_t file = open_file(f);
+    assert_true(H5Ldelete(file, "exp_avg", H5P_DEFAULT) >= 0);
+    assert_true(H5Lcreate_external(pipe, "x", file, "exp_avg", H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    assert_true(H5Fclose(file) >= 0);
+    assert_fails(load(f, NULL, avg, avg_sq), LV_ERR_FORMAT, "\"exp_avg\" is a link");
+    alarm(0);
+    free(pipe);
+}
+
 /* The manifest of step 4 with the place of a parameter changed. */
 static void move_parameters(const fixture *f, double weight, double bias)
 {
@@ -460,9 +527,13 @@ int main(void)
         TEST(files_of_3_ranks_are_read_by_1_and_by_2),
         TEST(impossible_numbers_in_the_manifest_are_refused),
         TEST(a_file_that_the_manifest_does_not_list_is_not_whole),
+        TEST(checkpoints_none_of_which_is_whole_are_not_taken_for_none),
+        TEST(a_checkpoint_under_the_name_of_another_step_is_passed_over),
         TEST(pieces_that_do_not_make_up_the_whole_are_refused),
         TEST(two_files_with_the_same_pieces_are_refused),
         TEST(files_of_another_form_are_refused),
+        TEST(values_that_no_step_leaves_behind_are_refused),
+        TEST(data_that_are_elsewhere_are_refused_and_not_waited_for),
         TEST(parameters_that_were_saved_in_another_order_come_to_their_places),
         TEST(pruning_keeps_what_was_just_saved_and_sets_later_steps_aside),
         TEST(a_save_that_fails_ends_the_run_or_does_not_as_was_asked),

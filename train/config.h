@@ -68,9 +68,10 @@ typedef struct {
         double warmup_ratio, max_grad_norm;
     } optim;
     struct {
-        int64_t every_steps, every_minutes; /* 0: never */
+        int64_t every_steps;  /* 0: never */
+        double every_minutes; /* 0: never */
         int64_t keep;
-        int64_t before_end_minutes; /* of the job; 0: never */
+        double before_end_minutes; /* of the job; 0: never */
         bool stop_on_error;
     } checkpoint;
     struct {

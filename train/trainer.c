@@ -151,8 +151,8 @@ static int stopped(const trainer *t)
 /* By the clock; INFINITY: never. */
 static double save_at_s(const trainer *t)
 {
-    const int64_t minutes = t->config->checkpoint.every_minutes;
-    return minutes > 0 ? t->checkpoint_s + 60.0 * (double)minutes : INFINITY;
+    const double minutes = t->config->checkpoint.every_minutes;
+    return minutes > 0 ? t->checkpoint_s + 60 * minutes : INFINITY;
 }
 
 static bool is_every(int64_t every, int64_t step)
@@ -351,8 +351,8 @@ static int begin(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
     lv_stop_catch_signals();
-    int rc = lv_comm_agree(
-        t->comm, lv_stop_before_end(60 * (double)t->config->checkpoint.before_end_minutes));
+    int rc =
+        lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
     rc = rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products,
                                     t->config->comm.wire_bf16 ? LV_BF16 : LV_F32)

@@ -43,6 +43,13 @@ check "on 3 ranks the losses agree" "$METRICS_DIFF" "$work/whole/metrics.jsonl" 
 check "on 3 ranks the samples are the same" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
     "$work/elastic/metrics.jsonl" samples_hash 0
 
+by_the_clock() { # a step takes longer than that
+    train 2 clock --set train.max_steps=4 --set checkpoint.every_steps=0 \
+        --set checkpoint.every_minutes=1e-6 --set checkpoint.keep=1000 &&
+        [ "$(ls "$work/clock/checkpoints" | wc -l)" -eq 4 ]
+}
+check "checkpoints by the clock, in fractions of a minute" by_the_clock
+
 # Flat buffers have another order in a bf16 run; the first step's learning rate is 0.
 other_order() {
     train 2 bf16 --set train.max_steps=1 --set train.precision=bf16 &&

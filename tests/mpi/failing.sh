@@ -121,6 +121,62 @@ no_memory() { # addresses for MPI, but not for the arena of activations
 check "rank 1 gets no memory: the job ends; rank, host and reason are said" ends memory no_memory \
     "^llava train: rank 1 on $host: .*(memory|reserve)"
 
+# ---- a job that has hardly begun ----
+# has_handler PID SIGNAL: of its own for that signal?
+has_handler() {
+    local caught
+    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status")
+    (((16#${caught:-0} >> ($(kill -l "$2") - 1)) & 1))
+}
+
+# Rank 1 is not there yet, and so rank 0 is kept in MPI's start.
+asked_early() {
+    local pid
+    ONLY_RANK=1 ONLY_RANK_DOES="until [ -e '$work/go' ]; do sleep 0.05; done" begin_job 2 early
+    for _ in $(seq $((20 * BOUND_S))); do
+        pid=$(rank_of early 0)
+        if [ -n "$pid" ] && has_handler "$pid" TERM; then
+            kill -TERM "$pid" && touch "$work/go"
+            return
+        fi
+        sleep 0.05
+    done
+    kill -9 "$launcher"
+    return 1
+}
+check "rank 0 is asked to stop while MPI starts: a checkpoint of the first step" ends early \
+    asked_early 'stopped on request; the checkpoint of step 1 '
+check "early: it goes on" resumes early
+
+# At such a moment a signal may also end the job at once: nothing is lost yet.
+signal_after() {
+    begin_job 2 "$dir"
+    for _ in $(seq $((100 * BOUND_S))); do
+        [ -n "$(ranks_in "$dir")" ] && break
+        sleep 0.01
+    done
+    sleep "$delay"
+    if [ "$to" = launcher ]; then
+        kill "-$name" "$launcher"
+    else
+        kill "-$name" "$(ranks_in "$dir" | tail -n 1)"
+    fi
+}
+ends_and_begins_anew() {
+    local dir=$1-$2-$3 to=$1 name=$2 delay=$3
+    ends "$dir" signal_after || return 1
+    if ls "$work/$dir/checkpoints" | grep -qx 'step-[0-9]*'; then
+        resumes "$dir"
+    else
+        mpirun -n 2 "$LLAVA" train "$work/config.json" --set run.dir="$work/$dir" \
+            --set train.max_steps=3
+    fi
+}
+for how in 'launcher USR1 0' 'rank TERM 0' 'launcher KILL 0.1' 'rank USR1 0.1' 'launcher TERM 0.3'; do
+    check "signal $how s after the ranks are there: the job ends, and can be begun again" \
+        ends_and_begins_anew $how
+done
+
 # ---- a rank that stalls ----
 limit=(--set comm.stall_minutes=0.1 --set comm.on_stall=stop)
 stopped() { begin_job 3 stopped "${limit[@]}" && signal stopped 1 STOP; }

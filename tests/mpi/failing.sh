@@ -77,17 +77,19 @@ ends() {
     return 1
 }
 
-# resumes DIR: three steps more, on two ranks.
+# resumes DIR OPTION...: three steps more, on two ranks.
 resumes() {
-    local last
-    last=$(ls "$work/$1/checkpoints" | grep -x 'step-[0-9]*' | tail -n 1)
+    local dir=$1 last
+    shift
+    last=$(ls "$work/$dir/checkpoints" | grep -x 'step-[0-9]*' | tail -n 1)
     refused 0 "going on from .*$last" mpirun -n 2 "$LLAVA" train "$work/config.json" \
-        --set run.dir="$work/$1" --set train.max_steps=$((10#${last#step-} + 3))
+        --set run.dir="$work/$dir" --set train.max_steps=$((10#${last#step-} + 3)) "$@"
 }
 
-# signal DIR RANK SIGNAL: to that rank in the middle of the run.
+# signal DIR RANK SIGNAL: to that rank in the middle of the run, when the checkpoint of step 10 is
+# begun, and so that of step 5 is written.
 signal() {
-    wait_for '"step":7,' "$work/$1/metrics.jsonl" "$BOUND_S" && kill "-$3" "$(rank_of "$1" "$2")"
+    wait_for '"step":11,' "$work/$1/metrics.jsonl" "$BOUND_S" && kill "-$3" "$(rank_of "$1" "$2")"
 }
 
 # ---- a rank that is gone ----
@@ -106,6 +108,18 @@ own_words_first() {
 }
 check "fault: the rank's own words come before the launcher's" own_words_first
 check "fault: it goes on" resumes fault
+
+cut_short() {
+    cp -r "$work/init/vision_tower" "$work/shared_tower" &&
+        begin_job 1 cut --set model.vision_tower="$work/shared_tower" &&
+        wait_for '"step":11,' "$work/cut/metrics.jsonl" "$BOUND_S" &&
+        : >"$work/shared_tower/model.safetensors"
+}
+check "a model's file is cut short under a rank: the job ends; the file is named" ends cut cut_short \
+    "^llava: rank 0 on $host: SIGBUS .* of $work/shared_tower/model.safetensors in step [0-9]+, "
+cp "$work/init/vision_tower/model.safetensors" "$work/shared_tower/"
+check "cut: it goes on with the whole file" resumes cut \
+    --set model.vision_tower="$work/shared_tower"
 
 # ---- a rank with an error of its own ----
 cannot_read() {

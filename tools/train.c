@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 #include "tools/dry_run.h"
 #include "tools/tools.h"
+#include "train/stop.h"
 #include "train/trainer.h"
 
 #include "autograd/error.h"
@@ -104,7 +105,11 @@ int lv_tool_train(int argc, char **argv)
             "pass and the next\nforward pass do not hide them; what is copied and added within a "
             "node; the update of what a rank owns.\nREADME.md has more of it, and the keys of the "
             "config."};
+    lv_stop_catch_signals();
     int rc = lv_cli_start(&cli, &comm, argc, argv);
+    if (dry_run.wanted) {
+        lv_stop_release_signals();
+    }
     rc = rc == LV_OK ? lv_comm_agree(&comm, lv_dry_run_check(&dry_run, &comm)) : rc;
     if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));

@@ -20,9 +20,9 @@ typedef struct {
     int64_t n_skipped_in_a_row;
 } lv_train_state;
 
-/* What a checkpoint belongs to; compared on resume. */
+/* What a checkpoint belongs to; compared on resume, and where a model is written from it. */
 typedef struct {
-    const cJSON *config;         /* lv_config.json */
+    const cJSON *config;         /* lv_config.json; NULL: only the frozen weights are compared */
     uint64_t frozen_fingerprint; /* lv_llava_fingerprint */
     uint64_t data_fingerprint;   /* of the packs */
 } lv_run_identity;
@@ -49,8 +49,7 @@ int lv_checkpoint_manifest(cJSON **out, const char *dir);
 /* lv_checkpoint_load: fill what this rank owns, the master values with their working copies and the
  * moments, reading no file that has nothing of it. What other ranks own lv_exchange_weights brings.
  * Collective, on any number of ranks.
- * in     identity: NULL: not compared (export); exp_avg, exp_avg_sq: own_count elements, NULL if
- *        not wanted
+ * in     identity: NULL: not compared; exp_avg, exp_avg_sq: own_count elements, NULL if not wanted
  * fails  LV_ERR_CONFIG with what differs from the run, LV_ERR_SHAPE with the first parameter that
  *        does, LV_ERR_FORMAT, LV_ERR_IO; parameters may be changed then, state is not */
 int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identity *identity,

@@ -168,12 +168,13 @@ static int compare_count(const cJSON *manifest, const lv_params *params)
 
 static int compare_identity(const cJSON *manifest, const lv_run_identity *identity)
 {
-    int rc = lv_config_compare(lv_json_find(manifest, "config"), identity->config);
+    const bool of_run = identity->config != NULL;
+    int rc = of_run ? lv_config_compare(lv_json_find(manifest, "config"), identity->config) : LV_OK;
     if (rc == LV_OK) {
         rc = same_hex(manifest, "frozen_fingerprint", identity->frozen_fingerprint,
                       "the frozen weights are not those that the run began with");
     }
-    if (rc == LV_OK) {
+    if (rc == LV_OK && of_run) {
         rc = same_hex(manifest, "data_fingerprint", identity->data_fingerprint,
                       "the packs are not those that the run began with");
     }

@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +26,7 @@ static const struct {
     const char *name, *cause; /* cause: if the machine itself raised it */
 } fatal[] = {
     {SIGSEGV, "SIGSEGV", " (memory that is not there)"},
-    {SIGBUS, "SIGBUS", " (a mapped file is shorter than it was, or its disk failed)"},
+    {SIGBUS, "SIGBUS", " (a mapped file is shorter than it was, or its disk failed or is full)"},
     {SIGFPE, "SIGFPE", " (an impossible division)"},
     {SIGILL, "SIGILL", " (an instruction that this CPU does not have)"},
     {SIGABRT, "SIGABRT", ""},
@@ -34,7 +36,7 @@ enum { N_FATAL = sizeof fatal / sizeof *fatal };
 /* ---- words of a signal handler: nothing but what POSIX calls async-signal-safe ---- */
 
 typedef struct {
-    char text[512];
+    char text[6144]; /* the longest path fits */
     size_t n;
 } words;
 
@@ -55,6 +57,52 @@ static void add_number(words *w, uint64_t number, unsigned base)
         number /= base;
     } while (number > 0);
     add(w, digits + at);
+}
+
+typedef struct {
+    int fd;
+    ssize_t at, n;
+    char text[1024];
+} reader;
+
+/* returns the next byte, or EOF */
+static int next(reader *r)
+{
+    if (r->at == r->n) {
+        r->n = read(r->fd, r->text, sizeof r->text);
+        r->at = 0;
+    }
+    return r->n > 0 ? (unsigned char)r->text[r->at++] : EOF;
+}
+
+/* A number in base 16, and the byte behind it. */
+static uint64_t next_number(reader *r)
+{
+    uint64_t number = 0;
+    for (int c; ((c = next(r)) >= '0' && c <= '9') || (c >= 'a' && c <= 'f');) {
+        number = 16 * number + (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return number;
+}
+
+/* The file that is mapped there, from a line "7f00-7f80 r--p 0000 08:01 42   /path". */
+static void add_mapped_file(words *w, uint64_t address)
+{
+    reader maps = {.fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)};
+    bool found = false;
+    for (int c = 0; maps.fd >= 0 && !found && c != EOF;) {
+        const uint64_t begin = next_number(&maps), end = next_number(&maps);
+        bool in_path = false;
+        found = begin <= address && address < end;
+        while ((c = next(&maps)) != EOF && c != '\n') {
+            add(w, found && !in_path && c == '/' ? " of " : "");
+            in_path = in_path || c == '/';
+            add(w, found && in_path ? (const char[]){(char)c, '\0'} : "");
+        }
+    }
+    if (maps.fd >= 0) {
+        close(maps.fd);
+    }
 }
 
 static void say(const words *w)
@@ -84,6 +132,9 @@ static void add_what_happened(words *w, int number, const siginfo_t *info)
     if (raised_by_machine) {
         add(w, " at address 0x");
         add_number(w, (uint64_t)(uintptr_t)info->si_addr, 16);
+        if (number == SIGBUS) {
+            add_mapped_file(w, (uint64_t)(uintptr_t)info->si_addr);
+        }
     } else if (info->si_pid != getpid()) {
         add(w, " from process ");
         add_number(w, (uint64_t)info->si_pid, 10);

@@ -9,10 +9,11 @@
 #include <stddef.h>
 
 /* lv_crash_catch: from now on SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT first print rank, host,
- * signal, activity and a backtrace, to stderr and async-signal-safe; then the process dies of the
- * signal as without, by which the launcher knows to end the others. A signal that something else
- * handles (a sanitizer) is left to it. The main thread's stack may have overflowed; called by it,
- * before MPI starts, whose own handlers then stay away. */
+ * signal, of SIGBUS the file that is mapped there, activity and a backtrace, to stderr and
+ * async-signal-safe; then the process dies of the signal as without, by which the launcher knows to
+ * end the others. A signal that something else handles (a sanitizer) is left to it. The main
+ * thread's stack may have overflowed; called by it, before MPI starts, whose own handlers then stay
+ * away. */
 void lv_crash_catch(void);
 
 /* lv_crash_abort: abort() without such words, for one who has told already. */

@@ -287,10 +287,9 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     lv_setup setup = {0};
     search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
-    int64_t file_bytes;
     int rc = lv_setup_open_dry(&setup, config, n_ranks, &no_pack);
     rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model)) : rc;
-    lv_memory_now(&plan.process_bytes, &file_bytes);
+    plan.process_bytes = lv_memory_now().anon_bytes;
     rc = rc == LV_OK ? plan_batches(&s, config, no_pack) : rc;
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));

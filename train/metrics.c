@@ -28,22 +28,25 @@ struct lv_metrics {
     double started_s;
 };
 
-void lv_memory_now(int64_t *rss_anon_bytes, int64_t *rss_file_bytes)
+lv_process_memory lv_memory_now(void)
 {
+    lv_process_memory memory = {0};
     char line[256];
     long long kb;
     FILE *status = fopen("/proc/self/status", "r");
-    *rss_anon_bytes = *rss_file_bytes = 0;
     while (status && fgets(line, sizeof line, status)) {
         if (sscanf(line, "RssAnon: %lld", &kb) == 1) {
-            *rss_anon_bytes = kb * 1024;
+            memory.anon_bytes = kb * 1024;
         } else if (sscanf(line, "RssFile: %lld", &kb) == 1) {
-            *rss_file_bytes = kb * 1024;
+            memory.file_bytes = kb * 1024;
+        } else if (sscanf(line, "RssShmem: %lld", &kb) == 1) {
+            memory.shmem_bytes = kb * 1024;
         }
     }
     if (status) {
         fclose(status);
     }
+    return memory;
 }
 
 /* The step of one line, -1 if it is not a whole line of ours (a crash may cut the last one). */
@@ -230,6 +233,7 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
     add_number(line, "mfu", s->mfu);
     add_number(line, "rss_anon_bytes", (double)s->rss_anon_bytes);
     add_number(line, "rss_file_bytes", (double)s->rss_file_bytes);
+    add_number(line, "rss_shmem_bytes", (double)s->rss_shmem_bytes);
     cJSON_AddBoolToObject(line, "applied", s->applied);
     int rc = write_line(metrics, line);
 

@@ -15,8 +15,8 @@ typedef struct {
     int64_t unlabelled_samples;        /* of which the length limit left no label */
     uint64_t samples_hash;
     double mfu; /* share of the measured bf16 rate; NaN if none was measured */
-    double step_s, data_wait_s, comm_wait_s; /* waits: the longest of any rank */
-    int64_t rss_anon_bytes, rss_file_bytes;  /* the largest of any rank */
+    double step_s, data_wait_s, comm_wait_s;                 /* waits: the longest of any rank */
+    int64_t rss_anon_bytes, rss_file_bytes, rss_shmem_bytes; /* each the largest of any rank */
     bool applied; /* false: loss or gradient was not finite, the weights did not change */
 } lv_step_metrics;
 
@@ -39,7 +39,13 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *step);
 int lv_metrics_validation(lv_metrics *metrics, int64_t step, double loss, int64_t supervised_tokens,
                           double elapsed_s);
 
+/* The memory of a process that is in use: its own; of files that it maps; shared with others
+ * (copies of frozen weights, MPI's buffers). */
+typedef struct {
+    int64_t anon_bytes, file_bytes, shmem_bytes;
+} lv_process_memory;
+
 /* lv_memory_now: of this process, from the system. */
-void lv_memory_now(int64_t *rss_anon_bytes, int64_t *rss_file_bytes);
+lv_process_memory lv_memory_now(void);
 
 #endif

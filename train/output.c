@@ -17,9 +17,12 @@ int lv_output_load(lv_llava **model, const lv_config *config, const char *checkp
     lv_train_state state;
     exact.train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
     int rc = lv_setup_model(model, &exact);
-    return rc == LV_OK ? lv_checkpoint_load(&single, checkpoint, NULL, &state,
-                                            lv_llava_params(*model), NULL, NULL)
-                       : rc;
+    if (rc < 0) {
+        return lv_fail_within("the model that %s was trained from", checkpoint);
+    }
+    const lv_run_identity identity = {.frozen_fingerprint = lv_llava_fingerprint(*model)};
+    return lv_checkpoint_load(&single, checkpoint, &identity, &state, lv_llava_params(*model), NULL,
+                              NULL);
 }
 
 int lv_output_save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out)

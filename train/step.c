@@ -13,7 +13,16 @@
 /* Sums over ranks, in doubles because they travel together. */
 enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, SUM_SQUARES, N_SUMS };
 /* Largest of any rank. */
-enum { MAX_DATA_WAIT, MAX_COMM_WAIT, MAX_RSS_ANON, MAX_RSS_FILE, MAX_STOP, MAX_SAVE, N_MAXIMA };
+enum {
+    MAX_DATA_WAIT,
+    MAX_COMM_WAIT,
+    MAX_RSS_ANON,
+    MAX_RSS_FILE,
+    MAX_RSS_SHMEM,
+    MAX_STOP,
+    MAX_SAVE,
+    N_MAXIMA
+};
 
 static int64_t count_unlabelled(const lv_batch *batch)
 {
@@ -67,16 +76,16 @@ static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[
                   double maxima[N_MAXIMA])
 {
     lv_params *params = lv_llava_params(p->setup->model);
-    int64_t anon_bytes, file_bytes;
     const int exchange_rc = lv_exchange_grads(p->exchange);
     sums[SUM_SQUARES] = lv_optimizer_sum_squares(params);
     double begin_s = lv_clock_s();
     rc = lv_comm_agree(p->comm, rc < 0 ? rc : exchange_rc);
     rc = rc == LV_OK ? lv_comm_sum_double(p->comm, sums, N_SUMS) : rc;
     maxima[MAX_COMM_WAIT] = lv_exchange_waited_s(p->exchange) + lv_clock_s() - begin_s;
-    lv_memory_now(&anon_bytes, &file_bytes);
-    maxima[MAX_RSS_ANON] = (double)anon_bytes;
-    maxima[MAX_RSS_FILE] = (double)file_bytes;
+    const lv_process_memory memory = lv_memory_now();
+    maxima[MAX_RSS_ANON] = (double)memory.anon_bytes;
+    maxima[MAX_RSS_FILE] = (double)memory.file_bytes;
+    maxima[MAX_RSS_SHMEM] = (double)memory.shmem_bytes;
     maxima[MAX_STOP] = lv_stop_requested();
     maxima[MAX_SAVE] = lv_clock_s() >= save_at_s;
     return rc == LV_OK ? lv_comm_max_double(p->comm, maxima, N_MAXIMA) : rc;
@@ -147,7 +156,8 @@ int lv_step_run(lv_train_state *state, lv_step_wishes *wishes, const lv_step_par
                          .data_wait_s = maxima[MAX_DATA_WAIT],
                          .comm_wait_s = maxima[MAX_COMM_WAIT],
                          .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
-                         .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE]};
+                         .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE],
+                         .rss_shmem_bytes = (int64_t)maxima[MAX_RSS_SHMEM]};
     rc = update(&m, state, p, sums);
     m.step = state->step;
     m.step_s = lv_clock_s() - begin_s;

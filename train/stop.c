@@ -12,26 +12,38 @@
 static const char VARIABLE[] = "SLURM_JOB_END_TIME";
 static const double SHORT_JOB_SHARE = 0.25;
 
-static volatile sig_atomic_t signalled;
+static volatile sig_atomic_t signalled; /* the last that came */
 
 /* Of the system's clock, in seconds since 1970. */
 static double end_s = INFINITY, margin_s, reserve_s;
 
 static void note_signal(int signal_number)
 {
-    (void)signal_number;
-    signalled = 1;
+    signalled = signal_number;
 }
 
-void lv_stop_catch_signals(void)
+static void set_handler(void (*handler)(int))
 {
-    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     action.sa_flags |= (int)SA_RESETHAND;
     sigaction(SIGINT, &action, NULL);
+}
+
+void lv_stop_catch_signals(void)
+{
+    set_handler(note_signal);
+}
+
+void lv_stop_release_signals(void)
+{
+    set_handler(SIG_DFL);
+    if (signalled != 0) {
+        raise(signalled);
+    }
 }
 
 static double now_s(void)

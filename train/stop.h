@@ -9,8 +9,13 @@
 #include <stdbool.h>
 
 /* lv_stop_catch_signals: of the whole process: SIGTERM, SIGUSR1, SIGUSR2, and SIGINT once: a second
- * one ends it at once. */
+ * one ends it at once. Before MPI starts, which takes its time: a job may be asked from the first
+ * moment on. */
 void lv_stop_catch_signals(void);
+
+/* lv_stop_release_signals: they end the process again, also one that has come already: for work
+ * that does not ask. */
+void lv_stop_release_signals(void);
 
 /* lv_stop_before_end: stop that long before the end of the job, as Slurm tells it in
  * SLURM_JOB_END_TIME (seconds since 1970); of a short job, before a quarter of what is left now.

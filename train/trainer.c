@@ -350,7 +350,6 @@ static int start_watchdog(trainer *t)
 static int begin(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
-    lv_stop_catch_signals();
     int rc =
         lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;

@@ -8,7 +8,8 @@
 #include "train/comm.h"
 #include "train/config.h"
 
-/* lv_train: run until the last step, or until a signal asks for a stop. Collective.
+/* lv_train: run until the last step, or until a signal asks for a stop (lv_stop_catch_signals comes
+ * first). Collective.
  * in     resume: "auto" (go on from the newest whole checkpoint of run.dir, or begin), "none"
  *        (begin; refused if run.dir has checkpoints) or the directory of a checkpoint
  * out    in run.dir: checkpoints/, metrics.jsonl, config.json, and at the end

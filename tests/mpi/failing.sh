@@ -77,17 +77,19 @@ ends() {
     return 1
 }
 
-# resumes DIR: three steps more, on two ranks.
+# resumes DIR OPTION...: three steps more, on two ranks.
 resumes() {
-    local last
-    last=$(ls "$work/$1/checkpoints" | grep -x 'step-[0-9]*' | tail -n 1)
+    local dir=$1 last
+    shift
+    last=$(ls "$work/$dir/checkpoints" | grep -x 'step-[0-9]*' | tail -n 1)
     refused 0 "going on from .*$last" mpirun -n 2 "$LLAVA" train "$work/config.json" \
-        --set run.dir="$work/$1" --set train.max_steps=$((10#${last#step-} + 3))
+        --set run.dir="$work/$dir" --set train.max_steps=$((10#${last#step-} + 3)) "$@"
 }
 
-# signal DIR RANK SIGNAL: to that rank in the middle of the run.
+# signal DIR RANK SIGNAL: to that rank in the middle of the run, when the checkpoint of step 10 is
+# begun, and so that of step 5 is written.
 signal() {
-    wait_for '"step":7,' "$work/$1/metrics.jsonl" "$BOUND_S" && kill "-$3" "$(rank_of "$1" "$2")"
+    wait_for '"step":11,' "$work/$1/metrics.jsonl" "$BOUND_S" && kill "-$3" "$(rank_of "$1" "$2")"
 }
 
 # ---- a rank that is gone ----
@@ -107,6 +109,18 @@ own_words_first() {
 check "fault: the rank's own words come before the launcher's" own_words_first
 check "fault: it goes on" resumes fault
 
+cut_short() {
+    cp -r "$work/init/vision_tower" "$work/shared_tower" &&
+        begin_job 1 cut --set model.vision_tower="$work/shared_tower" &&
+        wait_for '"step":11,' "$work/cut/metrics.jsonl" "$BOUND_S" &&
+        : >"$work/shared_tower/model.safetensors"
+}
+check "a model's file is cut short under a rank: the job ends; the file is named" ends cut cut_short \
+    "^llava: rank 0 on $host: SIGBUS .* of $work/shared_tower/model.safetensors in step [0-9]+, "
+cp "$work/init/vision_tower/model.safetensors" "$work/shared_tower/"
+check "cut: it goes on with the whole file" resumes cut \
+    --set model.vision_tower="$work/shared_tower"
+
 # ---- a rank with an error of its own ----
 cannot_read() {
     ONLY_RANK=1 ONLY_RANK_DOES='export LLAVA_FAIL_POINT=batch.begin:20=error' begin_job 2 error
@@ -120,6 +134,63 @@ no_memory() { # addresses for MPI, but not for the arena of activations
 }
 check "rank 1 gets no memory: the job ends; rank, host and reason are said" ends memory no_memory \
     "^llava train: rank 1 on $host: .*(memory|reserve)"
+
+# ---- a job that has hardly begun ----
+# has_handler PID SIGNAL: of its own for that signal?
+has_handler() {
+    local caught
+    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status")
+    (((16#${caught:-0} >> ($(kill -l "$2") - 1)) & 1))
+}
+
+# Rank 1 is not there yet, and so rank 0 is kept in MPI's start.
+asked_early() {
+    local pid
+    ONLY_RANK=1 ONLY_RANK_DOES="until [ -e '$work/go' ]; do sleep 0.05; done" begin_job 2 early
+    for _ in $(seq $((20 * BOUND_S))); do
+        pid=$(rank_of early 0)
+        if [ -n "$pid" ] && has_handler "$pid" TERM; then
+            kill -TERM "$pid" && touch "$work/go"
+            return
+        fi
+        sleep 0.05
+    done
+    kill -9 "$launcher"
+    touch "$work/go"
+    return 1
+}
+check "rank 0 is asked to stop while MPI starts: a checkpoint of the first step" ends early \
+    asked_early 'stopped on request; the checkpoint of step 1 '
+check "early: it goes on" resumes early
+
+# At such a moment a signal may also end the job at once: nothing is lost yet.
+signal_after() {
+    begin_job 2 "$dir"
+    for _ in $(seq $((100 * BOUND_S))); do
+        [ -n "$(ranks_in "$dir")" ] && break
+        sleep 0.01
+    done
+    sleep "$delay"
+    if [ "$to" = launcher ]; then
+        kill "-$name" "$launcher"
+    else
+        kill "-$name" "$(ranks_in "$dir" | tail -n 1)"
+    fi
+}
+ends_and_begins_anew() {
+    local dir=$1-$2-$3 to=$1 name=$2 delay=$3
+    ends "$dir" signal_after || return 1
+    if ls "$work/$dir/checkpoints" | grep -qx 'step-[0-9]*'; then
+        resumes "$dir"
+    else
+        mpirun -n 2 "$LLAVA" train "$work/config.json" --set run.dir="$work/$dir" \
+            --set train.max_steps=3
+    fi
+}
+for how in 'launcher USR1 0' 'rank TERM 0' 'launcher KILL 0.1' 'rank USR1 0.1' 'launcher TERM 0.3'; do
+    check "signal $how s after the ranks are there: the job ends, and can be begun again" \
+        ends_and_begins_anew $how
+done
 
 # ---- a rank that stalls ----
 limit=(--set comm.stall_minutes=0.1 --set comm.on_stall=stop)

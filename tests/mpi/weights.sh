@@ -64,6 +64,17 @@ for stage in 1 2; do
     check "stage $stage: a rank alone has its copy too" as_mapped $stage 1 alone copy-per-socket \
         --set train.precision=bf16
 done
+shared_in() { # of a rank in the last step, beside MPI's own
+    sed -n '$s/.*"rss_shmem_bytes":\([0-9]*\).*/\1/p' "$work/$1/metrics.jsonl"
+}
+copies_are_counted() {
+    local copied mapped weights
+    copied=$(shared_in s1-f32-copy-per-node) mapped=$(shared_in s1-f32-map)
+    weights=$(cat "$work"/init/{vision_tower,language_model}/model.safetensors | wc -c)
+    echo "$copied with copies, $mapped without, weights of $weights bytes"
+    [ $((copied - mapped)) -gt $((weights / 2)) ]
+}
+check "rss_shmem_bytes counts the copies" copies_are_counted
 same_output() {
     cmp "$work/s2-bf16-map/model/model.safetensors" \
         "$work/s2-bf16-copy-per-node/model/model.safetensors" &&

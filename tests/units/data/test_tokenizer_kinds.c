@@ -235,10 +235,32 @@ static void a_pattern_of_exponential_time_ends_in_an_error(void **state)
     assert_ok(lv_tokenizer_encode(t, "aa", 2, true, &tokens));
     size_t n = tokens.n;
     assert_fails(lv_tokenizer_encode(t, text, sizeof text, true, &tokens), LV_ERR_FORMAT,
-                 "too many steps");
+                 "tokenizer.json: its pattern takes too many steps");
     assert_int_equal(tokens.n, n); /* as it was */
     lv_tokens_free(&tokens);
     lv_tokenizer_close(&t);
+}
+
+/* Minutes if they are let go on: each "a" looks through all of the rest, without a step back. */
+static void a_pattern_of_quadratic_time_ends_in_an_error(void **state)
+{
+    (void)state;
+    enum { N = 200000 };
+    static const char *const patterns[] = {STEPS(SPLIT("(?>a*)b|a", "Isolated"), BYTES),
+                                           STEPS(SPLIT("(?:(?>a*)b|a)+$", "Isolated"), BYTES)};
+    char *text = malloc(N);
+    memset(text, 'a', N);
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        lv_tokenizer *t = NULL;
+        lv_tokens tokens = {0};
+        assert_ok(open_with_pre_tokenizer(&t, patterns[i]));
+        assert_ok(lv_tokenizer_encode(t, text, 1000, true, &tokens));
+        assert_fails(lv_tokenizer_encode(t, text, N, true, &tokens), LV_ERR_UNSUPPORTED,
+                     "tokenizer.json: cutting a text of 200000 bytes by its pattern takes");
+        lv_tokens_free(&tokens);
+        lv_tokenizer_close(&t);
+    }
+    free(text);
 }
 
 static void a_megabyte_of_one_word_or_of_marks_is_encoded(void **state)
@@ -322,6 +344,7 @@ int main(void)
         cmocka_unit_test(raw_decoding_shows_special_pieces_and_keeps_spaces),
         cmocka_unit_test(pre_tokenizers_that_are_not_implemented_are_refused_by_name),
         cmocka_unit_test(a_pattern_of_exponential_time_ends_in_an_error),
+        cmocka_unit_test(a_pattern_of_quadratic_time_ends_in_an_error),
         cmocka_unit_test(a_megabyte_of_one_word_or_of_marks_is_encoded),
         cmocka_unit_test(a_megabyte_of_tokens_that_take_in_each_other_is_encoded),
         cmocka_unit_test(the_fingerprint_tells_patterns_and_added_tokens_apart),

@@ -16,7 +16,7 @@
 enum {
     LV_TOKENIZER_MAX_FILES = 8,
     LV_TOKENIZER_MAX_IDS = 1 << 24,
-    LV_TOKENIZER_MAX_ADDED_BYTES = 4096, /* of one added or user-defined piece */
+    LV_TOKENIZER_MAX_ADDED_BYTES = 512, /* of one added or user-defined piece */
     LV_TOKENIZER_MAX_SPLITS = 16,
 };
 

@@ -39,8 +39,11 @@ struct lv_json_stream {
     lv_file_window window;
     lv_json_place place; /* of the window's first byte */
     int64_t kept, at;    /* offsets: the record that was read, or is being read, is [kept, at) */
+    bool too_large;      /* it is larger than the limit: what was read of it is not kept */
+    lv_json_place first; /* of its first character then */
     expected next;
     lv_json_scan scan;
+    int ended;      /* of a line: 0 in its value, 1 behind it, < 0 not one value */
     int64_t index;  /* of the record that read_record reads next */
     int64_t wanted; /* of the record that the caller gets next */
 };
@@ -64,13 +67,13 @@ static bool is_one_of(char c, const char *set)
 
 /* ---- what is broken ---- */
 
-/* At that offset; the last message says what. */
-static int fail_at(const lv_json_stream *s, int64_t offset)
+/* At that place; the last message says what. */
+static int fail_at(const lv_json_stream *s, lv_json_place place)
 {
     if (s->indexed) { /* the first pass found it whole */
         return lv_file_window_changed(&s->window);
     }
-    lv_json_fail_at(place_of(s, offset));
+    lv_json_fail_at(place);
     return lv_fail_within("%s", s->window.path);
 }
 
@@ -78,36 +81,68 @@ static int fail_at(const lv_json_stream *s, int64_t offset)
 static int fail_record(const lv_json_stream *s, int64_t end, const char *hint)
 {
     size_t at = 0;
+    if (s->too_large) {
+        lv_fail(LV_ERR_FORMAT, "record %" PRId64 ", larger than %d MB, is not valid JSON%s",
+                s->index, LV_JSON_MAX_RECORD_BYTES >> 20, hint);
+        return fail_at(s, s->first);
+    }
     int64_t line = place_of(s, s->kept).line;
     if (lv_json_check(pointer(s, s->kept), (size_t)(end - s->kept), &at) == LV_OK) {
         lv_fail(LV_ERR_FORMAT, "not valid JSON");
     }
     lv_fail(LV_ERR_FORMAT, "%s (in record %" PRId64 ", which begins on line %" PRId64 ")%s",
             lv_error_message(), s->index, line, hint);
-    return fail_at(s, s->kept + (int64_t)at);
+    return fail_at(s, place_of(s, s->kept + (int64_t)at));
 }
 
 static const char cut_off[] = "; the file ends in it: was it cut off?";
 
-static int check_size(const lv_json_stream *s, int64_t end)
+/* ---- reading ---- */
+
+static void begin_line(lv_json_stream *s)
 {
-    if (end - s->kept <= LV_JSON_MAX_RECORD_BYTES) {
-        return LV_OK;
-    }
-    lv_fail(LV_ERR_FORMAT, "record %" PRId64 " is larger than %d MB", s->index,
-            LV_JSON_MAX_RECORD_BYTES >> 20);
-    return fail_at(s, s->kept);
+    lv_json_scan_restart(&s->scan);
+    s->ended = is_one_of(*pointer(s, s->kept), "]},:") ? LV_ERR_FORMAT : 0;
 }
 
-/* ---- reading ---- */
+/* On to that offset: the line's value, brackets and quotes closed, and then white space. */
+static void follow_line(lv_json_stream *s, int64_t end)
+{
+    const char *at = pointer(s, s->kept), *stop = pointer(s, end);
+    if (s->ended == 0) {
+        s->ended = lv_json_scan_value(&s->scan, &at, stop);
+    }
+    while (s->ended == 1 && at < stop && is_one_of(*at, " \t\r")) {
+        at++;
+    }
+    s->ended = s->ended == 1 && at < stop ? LV_ERR_FORMAT : s->ended;
+}
+
+/* Drops what was read of the record if it is too large: memory stays that of the limit. */
+static void drop_large(lv_json_stream *s)
+{
+    if (!s->too_large && s->at - s->kept > LV_JSON_MAX_RECORD_BYTES) {
+        s->too_large = true;
+        s->first = place_of(s, s->kept);
+        if (s->next == LINE) {
+            begin_line(s);
+        }
+    }
+    if (s->too_large) {
+        if (s->next == LINE) {
+            follow_line(s, s->at);
+        }
+        s->kept = s->at;
+    }
+}
 
 /* A piece more. returns 1, or 0 at the end of the file */
 static int fill(lv_json_stream *s)
 {
     int64_t old_end = s->window.end;
+    drop_large(s);
     lv_json_place place = place_of(s, s->kept);
-    int rc = check_size(s, old_end);
-    rc = rc < 0 ? rc : lv_file_window_fill(&s->window, s->kept);
+    int rc = lv_file_window_fill(&s->window, s->kept);
     if (rc < 0) {
         return rc;
     }
@@ -135,7 +170,7 @@ static int fail_expected(lv_json_stream *s)
     lv_json_found(found, pointer(s, s->at), (size_t)(s->window.end - s->at));
     lv_fail(LV_ERR_FORMAT, "expected %s, found %s%s", names[s->next], found,
             s->at == s->window.end ? " of the file; was it cut off?" : "");
-    return fail_at(s, s->at);
+    return fail_at(s, place_of(s, s->at));
 }
 
 /* To the next character that is not white space, of which nothing is kept. returns 1, or 0 at the
@@ -189,28 +224,27 @@ static int read_start(lv_json_stream *s)
     return LV_OK;
 }
 
-/* Whether [kept, end) is one value, brackets and quotes closed, and white space. */
-static bool is_closed(lv_json_stream *s, int64_t end)
+/* Whether the line [kept, at) is one value and white space. */
+static bool is_closed(lv_json_stream *s)
 {
-    const char *at = pointer(s, s->kept), *stop = pointer(s, end);
-    lv_json_scan_restart(&s->scan);
-    if (is_one_of(*at, "]},:") || lv_json_scan_value(&s->scan, &at, stop) != 1) {
-        return false;
+    if (!s->too_large) {
+        begin_line(s);
+        follow_line(s, s->at);
     }
-    while (at < stop && is_one_of(*at, " \t\r")) {
-        at++;
-    }
-    return at == stop;
+    return s->ended == 1;
 }
 
-/* Whether the line [kept, end) ends as lines of a pretty-printed object do. */
-static bool is_broken_off(lv_json_stream *s, int64_t end)
+/* Whether the line [kept, at) ends as lines of a pretty-printed object do. */
+static bool is_broken_off(lv_json_stream *s)
 {
-    int64_t last = end - 1;
+    int64_t last = s->at - 1;
+    if (s->too_large) {
+        return false;
+    }
     while (is_one_of(*pointer(s, last), " \t\r")) {
         last--;
     }
-    return is_one_of(*pointer(s, last), "{[,") && !is_closed(s, end) && !s->scan.in_string;
+    return is_one_of(*pointer(s, last), "{[,") && !is_closed(s) && !s->scan.in_string;
 }
 
 /* A line of JSONL. returns 1 */
@@ -226,10 +260,10 @@ static int read_line(lv_json_stream *s)
     if (rc < 0) {
         return rc;
     }
-    if (!newline && !is_closed(s, s->at)) {
+    if (!newline && !is_closed(s)) {
         return fail_record(s, s->at, cut_off);
     }
-    if (s->index == 0 && is_broken_off(s, s->at)) {
+    if (s->index == 0 && is_broken_off(s)) {
         return fail_record(s, s->at,
                            "; a file that begins with '{' is read as JSONL, one object a line: "
                            "samples over several lines have to be in an array, [...]");
@@ -311,13 +345,14 @@ static int note_mark(lv_json_stream *s)
 /* The next record, which is then [kept, at). returns 1, or 0 at the end of the file */
 static int read_record(lv_json_stream *s)
 {
+    s->too_large = false;
     int rc = s->next == LINE ? skip_spaces(s) : find_element(s);
     if (rc <= 0) {
         return rc;
     }
     rc = note_mark(s);
     rc = rc < 0 ? rc : s->next == LINE ? read_line(s) : read_element(s);
-    rc = rc < 0 ? rc : check_size(s, s->at);
+    drop_large(s);
     s->index++;
     return rc < 0 ? rc : 1;
 }
@@ -398,12 +433,12 @@ int lv_json_stream_next(lv_json_stream *stream, int64_t *index, const char **tex
         }
     }
     *index = stream->wanted++;
-    *text = pointer(stream, stream->kept);
+    *text = stream->too_large ? NULL : pointer(stream, stream->kept);
     *n = (size_t)(stream->at - stream->kept);
     return 1;
 }
 
 lv_json_place lv_json_stream_place(const lv_json_stream *stream, size_t at)
 {
-    return place_of(stream, stream->kept + (int64_t)at);
+    return stream->too_large ? stream->first : place_of(stream, stream->kept + (int64_t)at);
 }

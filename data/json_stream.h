@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LV_JSON_MAX_RECORD_BYTES = 64 << 20 }; /* of one record; a larger one fails the file */
+enum { LV_JSON_MAX_RECORD_BYTES = 64 << 20 }; /* of one record; a larger one is passed over */
 
 typedef struct lv_json_stream lv_json_stream;
 
@@ -42,11 +42,13 @@ uint32_t lv_json_stream_crc32(const lv_json_stream *stream);  /* of the file */
  * no more time than reading a thousand records. */
 void lv_json_stream_seek(lv_json_stream *stream, int64_t index);
 
-/* lv_json_stream_next: the next record's text, borrowed until the next call, and its index.
- * returns 1; 0 behind the last; LV_ERR_IO, LV_ERR_MEMORY with the path */
+/* lv_json_stream_next: the next record's text, borrowed until the next call, and its index; NULL
+ * and 0 bytes if it is larger than the limit. returns 1; 0 behind the last; LV_ERR_IO,
+ * LV_ERR_MEMORY with the path */
 int lv_json_stream_next(lv_json_stream *stream, int64_t *index, const char **text, size_t *n);
 
-/* lv_json_stream_place: of byte at of that record, in the file. */
+/* lv_json_stream_place: of byte at of that record, in the file; of a record larger than the limit,
+ * of its first byte. */
 lv_json_place lv_json_stream_place(const lv_json_stream *stream, size_t at);
 
 #endif

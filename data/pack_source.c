@@ -76,7 +76,9 @@ int lv_pack_source_next(lv_pack_source *source, int64_t *index, const cJSON **re
     if (more <= 0) {
         return more;
     }
-    int rc = lv_json_parse_part(&source->record, text, n, &at);
+    int rc = text ? lv_json_parse_part(&source->record, text, n, &at)
+                  : lv_fail(LV_ERR_FORMAT, "the record is larger than %d MB, and so not read",
+                            LV_JSON_MAX_RECORD_BYTES >> 20);
     if (rc == LV_ERR_FORMAT) {
         lv_json_fail_at(lv_json_stream_place(source->stream, at));
     }
@@ -117,7 +119,7 @@ int lv_pack_source_next_images(lv_pack_source *source, int64_t *index, size_t *n
     }
     *n = 0;
     int rc = LV_OK;
-    int found = lv_json_scan_member(&value, &value_bytes, text, n_bytes, "image");
+    int found = text ? lv_json_scan_member(&value, &value_bytes, text, n_bytes, "image") : 0;
     if (found != 0) {
         rc = found > 0 ? lv_json_parse_part(&source->record, value, value_bytes, &at)
                        : lv_json_parse_part(&source->record, text, n_bytes, &at);

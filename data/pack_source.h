@@ -15,7 +15,7 @@ typedef struct lv_pack_source lv_pack_source;
 
 /* lv_pack_source_open: reads the whole file once.
  * fails  LV_ERR_IO, LV_ERR_MEMORY; LV_ERR_FORMAT with line and column if it is neither, or not
- * whole, or a record is larger than LV_JSON_MAX_RECORD_BYTES */
+ * whole */
 int lv_pack_source_open(lv_pack_source **out, const char *path);
 void lv_pack_source_close(lv_pack_source **source);
 
@@ -27,9 +27,9 @@ uint32_t lv_pack_source_crc32(const lv_pack_source *source);
 void lv_pack_source_seek(lv_pack_source *source, int64_t index);
 
 /* lv_pack_source_next: the record and its index; borrowed until the next call. A record that
- * lv_json_parse would refuse is NULL, and lv_error_message() says why, line and column in front;
- * the next call goes on behind it. returns 1, or 0 behind the last record, or LV_ERR_IO (the file
- * was changed), LV_ERR_MEMORY */
+ * lv_json_parse would refuse, or that is larger than LV_JSON_MAX_RECORD_BYTES, is NULL, and
+ * lv_error_message() says why, line and column in front; the next call goes on behind it. returns
+ * 1, or 0 behind the last record, or LV_ERR_IO (the file was changed), LV_ERR_MEMORY */
 int lv_pack_source_next(lv_pack_source *source, int64_t *index, const cJSON **record);
 
 /* lv_pack_source_next_images: as lv_pack_source_next, but only the names of the record's images, at

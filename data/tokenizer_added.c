@@ -56,13 +56,18 @@ void lv_matcher_finish(lv_matcher *m)
     }
 }
 
+static int byte_at(const lv_matcher *m, size_t entry, size_t depth)
+{
+    return (unsigned char)m->entries[entry].text[depth];
+}
+
 /* The first entry of [low, high), all of the same first `depth` bytes and longer, whose next byte
  * is at least `byte`. */
 static size_t lower_bound(const lv_matcher *m, size_t low, size_t high, size_t depth, int byte)
 {
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if ((unsigned char)m->entries[middle].text[depth] < byte) {
+        if (byte_at(m, middle, depth) < byte) {
             low = middle + 1;
         } else {
             high = middle;
@@ -77,14 +82,19 @@ size_t lv_matcher_longest(const lv_matcher *m, const char *text, size_t n, int32
     if (n == 0 || !m->begins[(unsigned char)*text]) {
         return 0;
     }
-    for (size_t depth = 0; low < high && depth <= n; depth++) {
+    for (size_t depth = 0; low < high; depth++) {
         while (low < high && m->entries[low].n == depth) {
             longest = depth;
             *value = m->entries[low++].value;
         }
-        if (depth < n) {
-            int byte = (unsigned char)text[depth];
+        if (low == high || depth == n) {
+            break;
+        }
+        int byte = (unsigned char)text[depth];
+        if (byte_at(m, low, depth) < byte) {
             low = lower_bound(m, low, high, depth, byte);
+        }
+        if (low < high && byte_at(m, high - 1, depth) > byte) {
             high = lower_bound(m, low, high, depth, byte + 1);
         }
     }

@@ -277,6 +277,7 @@ int lv_tokenizer_encode(const lv_tokenizer *t, const char *text, size_t n, bool 
     lv_mapped changed = {0};
     lv_encoder e = {.tokenizer = t,
                     .out = out,
+                    .n_bytes = n,
                     .regex_budget = REGEX_STEPS + REGEX_STEPS_PER_BYTE * (int64_t)n};
     size_t n_before = out->n;
     int rc = n < INT32_MAX / 4

@@ -16,7 +16,7 @@
 enum {
     LV_TOKENIZER_MAX_FILES = 8,
     LV_TOKENIZER_MAX_IDS = 1 << 24,
-    LV_TOKENIZER_MAX_ADDED_BYTES = 4096, /* of one added or user-defined piece */
+    LV_TOKENIZER_MAX_ADDED_BYTES = 512, /* of one added or user-defined piece */
     LV_TOKENIZER_MAX_SPLITS = 16,
 };
 
@@ -256,7 +256,9 @@ typedef struct {
     lv_bpe bpe;
     lv_tokens *out;
     bool after_unk;       /* the last token is unk and takes what follows it, too */
+    size_t n_bytes;       /* of the text */
     int64_t regex_budget; /* steps of long searches that are left */
+    double regex_end_s;   /* of the thread's CPU time; 0: not begun */
 } lv_encoder;
 
 /* lv_encoder_prepare: for a tokenizer's first text. */
@@ -267,7 +269,8 @@ int lv_encoder_word(lv_encoder *e, const lv_span *word);
 /* lv_encoder_cut_words: the same for a normalised text, cut where markers allow it. */
 int lv_encoder_cut_words(lv_encoder *e, const lv_span *text);
 /* lv_split_words: the same for a text cut by the tokenizer's splits.
- * fails  LV_ERR_FORMAT on a regular expression that takes too many steps */
+ * fails  LV_ERR_FORMAT on a regular expression that takes too many steps, LV_ERR_UNSUPPORTED on one
+ * that takes too much time; both name the tokenizer's file */
 int lv_split_words(lv_encoder *e, const lv_span *text);
 /* lv_spm_encode: the tokens of a text that no added token is in. */
 int lv_spm_encode(lv_encoder *e, const lv_span *text);

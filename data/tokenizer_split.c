@@ -9,14 +9,20 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <oniguruma.h>
 
-/* A file may bring a pattern that takes exponential time. A search may take FREE_STEPS steps back;
- * if it needs more it is tried again with eight times as many, all of which come out of a budget
- * for the text. Oniguruma does not count steps forward: a pattern that looks through the rest of
- * the text at each place, as "(?>a*)b|a" does, takes time quadratic in the text. */
-enum { FREE_STEPS = 4096, MAX_PATTERN_BYTES = 1 << 16, MIN_STACK = 1 << 16, STACK_PER_BYTE = 4 };
+/* A file may bring a pattern that takes exponential time. A search may take some steps back for
+ * free; if it needs more it is tried again with four times as many, which come out of a budget for
+ * the text. Oniguruma does not count steps forward: a pattern that looks through the rest of the
+ * text at each place, as "(?>a*)b|a" does, is stopped by its CPU time. That depends on the machine,
+ * so it is no failure of the text, which others could encode, but of the tokenizer. An honest
+ * pattern takes less than half a second for a megabyte of spaces, a tenth for one of text. */
+enum { MAX_PATTERN_BYTES = 1 << 16, MIN_STACK = 1 << 16, STACK_PER_BYTE = 4 };
+enum { MIN_FREE_STEPS = 64, MAX_FREE_STEPS = 4096, FREE_STEPS_AND_BYTES = 1 << 25 };
+enum { SEARCHES_PER_LOOK = 64 }; /* at the clock */
+static const double MAX_S = 1, MAX_S_PER_BYTE = 2e-6;
 
 struct lv_split {
     OnigRegex regex;
@@ -68,21 +74,48 @@ typedef struct {
     lv_encoder *encoder;
     OnigRegion *region;
     OnigMatchParam *limits;
+    int64_t free_steps; /* of a search */
+    int n_searches;     /* since the last look at the clock */
 } searcher;
+
+static int check_time(lv_encoder *e)
+{
+    struct timespec now;
+    double max_s = MAX_S + MAX_S_PER_BYTE * (double)e->n_bytes;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) < 0) {
+        return lv_fail_errno(LV_ERR_IO, "reading the thread's CPU time");
+    }
+    double now_s = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    if (e->regex_end_s == 0) {
+        e->regex_end_s = now_s + max_s;
+    }
+    return now_s <= e->regex_end_s
+               ? LV_OK
+               : lv_fail(LV_ERR_UNSUPPORTED,
+                         "%s: cutting a text of %zu bytes by its pattern takes more than %.0f s; a "
+                         "pattern has to take time in proportion to the text",
+                         e->tokenizer->files[0], e->n_bytes, max_s);
+}
 
 /* The next match from `from` on. *begin = n if there is none. */
 static int search(searcher *s, const lv_split *split, const lv_span *text, size_t from,
                   size_t *begin, size_t *end)
 {
     const OnigUChar *first = (const OnigUChar *)text->bytes, *last = first + text->n;
-    int64_t steps = FREE_STEPS;
+    int64_t steps = s->free_steps;
     int rc;
-    for (;; steps *= 8) {
-        if (steps > FREE_STEPS && (s->encoder->regex_budget -= steps) < 0) {
+    for (;; steps *= 4) {
+        if (steps > s->free_steps || ++s->n_searches == SEARCHES_PER_LOOK) {
+            s->n_searches = 0;
+            rc = check_time(s->encoder);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+        if (steps > s->free_steps && (s->encoder->regex_budget -= steps) < 0) {
             return lv_fail(LV_ERR_FORMAT,
-                           "the tokenizer's pattern takes too many steps at byte "
-                           "%zu of a text",
-                           lv_span_begin(text, from));
+                           "%s: its pattern takes too many steps at byte %zu of the text",
+                           s->encoder->tokenizer->files[0], lv_span_begin(text, from));
         }
         onig_set_retry_limit_in_match_of_match_param(s->limits, (unsigned long)steps);
         onig_set_retry_limit_in_search_of_match_param(s->limits, (unsigned long)steps);
@@ -96,7 +129,8 @@ static int search(searcher *s, const lv_split *split, const lv_span *text, size_
     if (rc < 0 && rc != ONIG_MISMATCH) {
         OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
         onig_error_code_to_str(message, rc);
-        return lv_fail(LV_ERR_FORMAT, "the tokenizer's pattern: %s", (const char *)message);
+        return lv_fail(LV_ERR_FORMAT, "%s: its pattern: %s", s->encoder->tokenizer->files[0],
+                       (const char *)message);
     }
     *begin = rc >= 0 ? (size_t)s->region->beg[0] : text->n;
     *end = rc >= 0 ? (size_t)s->region->end[0] : text->n;
@@ -164,6 +198,10 @@ int lv_split_words(lv_encoder *e, const lv_span *text)
                  ? LV_OK
                  : lv_fail(LV_ERR_MEMORY, "no memory to cut a text of %zu bytes", text->n);
     if (rc == LV_OK) {
+        s.free_steps = FREE_STEPS_AND_BYTES / (int64_t)(text->n + 1);
+        s.free_steps = s.free_steps < MIN_FREE_STEPS   ? MIN_FREE_STEPS
+                       : s.free_steps > MAX_FREE_STEPS ? MAX_FREE_STEPS
+                                                       : s.free_steps;
         onig_initialize_match_param(s.limits);
         onig_set_match_stack_limit_size_of_match_param(
             s.limits, (unsigned int)(MIN_STACK + STACK_PER_BYTE * text->n));

@@ -163,6 +163,9 @@ static int parse_one(const lv_cli *cli, int argc, char **argv, int *at, bool *se
     if (!flag) {
         return unknown_flag(cli, word, n);
     }
+    if (seen[flag - cli->flags] && flag->kind != LV_FLAG_TEXTS) {
+        return lv_fail(LV_ERR_CONFIG, "%s is given twice", flag->name);
+    }
     seen[flag - cli->flags] = true;
     if (flag->kind == LV_FLAG_SWITCH) {
         return equals ? lv_fail(LV_ERR_CONFIG, "%s takes no value", flag->name)

@@ -17,7 +17,7 @@ typedef enum {
     LV_FLAG_INT,
     LV_FLAG_REAL,
     LV_FLAG_SWITCH,
-    LV_FLAG_TEXTS
+    LV_FLAG_TEXTS /* the only one that may be given more than once */
 } lv_flag_kind;
 
 enum { LV_MAX_TEXTS = 64 };
@@ -50,7 +50,8 @@ enum { LV_CLI_HELP = 1 };
 
 /* lv_cli_parse: fill the flags' values from argv[1..]; "--flag value" and "--flag=value".
  * returns 0; LV_CLI_HELP if --help was asked for: print it with lv_cli_print_help and end
- * fails  LV_ERR_CONFIG naming what is wrong and the nearest right flag */
+ * fails  LV_ERR_CONFIG naming what is wrong, be it a flag given twice, and the nearest right flag
+ */
 int lv_cli_parse(const lv_cli *cli, int argc, char **argv);
 void lv_cli_print_help(const lv_cli *cli);
 

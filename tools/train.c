@@ -19,7 +19,8 @@ int lv_tool_train(int argc, char **argv)
          .kind = LV_FLAG_TEXTS,
          .value = &sets,
          .placeholder = "section.key=value",
-         .help = "override a key of the config; paths start at the working directory; repeatable"},
+         .help = "override a key of the config; paths start at the working directory; repeatable, "
+                 "the last one for a key counts"},
         {.name = "--resume",
          .kind = LV_FLAG_TEXT,
          .value = &resume,

@@ -89,6 +89,12 @@ check "no such file" refused 1 'nowhere.json: opening: No such file' "$LLAVA" tr
 
 check "a wrong flag names the nearest" refused 2 'unknown flag --resum \(did you mean --resume\?\)' \
     "$LLAVA" train "$work/config.json" --resum auto
+check "a flag given twice is refused, in both ways to write it" refused 2 '--resume is given twice' \
+    "$LLAVA" train "$work/config.json" --resume auto --resume=none
+check "a switch given twice is refused" refused 2 '--strict is given twice' \
+    "$LLAVA" pack --strict --data x --strict
+check "but --set may be given again, and the last one counts" refused 2 'optim.lr: .*-2' \
+    "$LLAVA" train "$work/config.json" --set optim.lr=-1 --set optim.lr=-2
 check "a wrong command names the nearest" refused 2 '"trian" \(did you mean train\?\)' "$LLAVA" trian
 check "a message is printed once, not once a rank" refused 2 'optim.lr: expected' \
     mpirun -n 3 "$LLAVA" train "$work/config.json" --set optim.lr=-1

@@ -4,11 +4,15 @@
 # flags that do not go together. Nothing is lost, and what is wrong is said early and by name.
 . "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 
-pack() { # pack FOLDER FLAG...
-    local out=$1
+pack() { # pack FOLDER FLAG...: of the quickstart, but for what the flags have others
+    local flag command=(pack --data "$quick/captions.json" --out "$1")
     shift
-    "$LLAVA" pack --data "$quick/captions.json" --images "$quick/photos" --template plain \
-        --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$out" "$@"
+    local -A preset=([--images]=$quick/photos [--template]=plain
+        [--tokenizer]=$LLAVA_TEST_SOURCE/configs/tokenizer)
+    for flag in "${!preset[@]}"; do
+        [[ " $* " == *" $flag "* ]] || command+=("$flag" "${preset[$flag]}")
+    done
+    "$LLAVA" "${command[@]}" "$@"
 }
 same_as_peace() { diff -r "$work/peace" "$1"; }
 

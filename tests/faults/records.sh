@@ -8,7 +8,7 @@ good="{\"id\": \"a\", $turns}"
 
 pack() {
     "$LLAVA" pack --data "$work/$1" --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" \
-        --template v1 --max-rejects 0.5 --out "$work/pack-$1"
+        --template v1 --max-rejects 0.5 --out "$work/pack-$1" "${@:2}"
 }
 
 # rejects FILE COUNT PATTERN: packed, with so many rejects, one of which says that.
@@ -39,6 +39,17 @@ escapes() {
     grep -qF '<U+001B>[K' "$work/escape.log" && ! grep -q $'\033' "$work/escape.log"
 }
 check "control characters of a reason do not reach the terminal" escapes
+
+{
+    printf '[%s,\n {"id": "b", "text": "' "$good"
+    head -c 70000000 /dev/zero | tr '\0' x
+    printf '", %s},\n %s]' "$turns" "$good"
+} >"$work/large"
+check "so is one that is larger than memory is kept for" \
+    rejects large 1 '"index":1,.*"reason":"line 2 column 2: the record is larger than 64 MB'
+ln "$work/large" "$work/strict"
+check "--strict stops at it" refused 1 'strict: record 1, .*line 2 column 2: .*larger than 64 MB' \
+    pack strict --strict
 
 printf '[%s,\n %s' "$good" "$good" >"$work/cut"
 check "an array that was cut off is refused" refused 1 'cut: line 2 column .* was it cut off' pack cut

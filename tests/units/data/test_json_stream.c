@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -491,32 +492,88 @@ static void what_is_no_file_is_refused_at_once(void **state)
     assert_fails(lv_json_stream_open(&stream, "/dev/zero", 0), LV_ERR_IO, "not a regular file");
 }
 
-static void a_record_beyond_the_limit_fails_by_its_number(void **state)
+/* Records of which the second is larger than the limit by so many bytes, in an array or lines. */
+static void write_large(const place *p, bool lines, int more)
+{
+    size_t n = LV_JSON_MAX_RECORD_BYTES + (size_t)more;
+    char *text = malloc(n + 64);
+    int front = sprintf(text, lines ? "{}\n {\"a\": \"" : "[{},\n {\"a\": \"");
+    size_t first = lines ? 4 : 6;
+    memset(text + front, 'x', n);
+    memcpy(text + first + n - 2, "\"}", 2);
+    int end = sprintf(text + first + n, lines ? "\n{\"b\": 1}" : ", {\"b\": 1}]");
+    write_bytes(p, text, first + n + (size_t)end);
+    free(text);
+}
+
+static void a_record_beyond_the_limit_is_passed_over_alone(void **state)
 {
     const place *p = *state;
-    for (int more = 0; more < 2; more++) {
-        for (int lines = 0; lines < 2; lines++) {
-            lv_json_stream *stream = NULL;
-            size_t n = LV_JSON_MAX_RECORD_BYTES + (size_t)more;
-            char *text = malloc(n + 16);
-            int front = sprintf(text, lines ? "{}\n{\"a\": \"" : "[{},\n{\"a\": \"");
-            size_t first = lines ? 3 : 5;
-            memset(text + front, 'x', n);
-            memcpy(text + first + n - 2, "\"}", 2);
-            text[first + n] = lines ? '\n' : ']';
-            write_bytes(p, text, first + n + 1);
-            int rc = lv_json_stream_open(&stream, p->path, 0);
-            if (more) {
-                assert_fails(rc, LV_ERR_FORMAT,
-                             "data.json: line 2 column 1: record 1 is larger than 64 MB");
-            } else {
-                assert_ok(rc);
-                assert_int_equal(lv_json_stream_n_records(stream), 2);
-            }
-            lv_json_stream_close(&stream);
-            free(text);
-        }
+    for (int i = 0; i < 4; i++) {
+        lv_json_stream *stream = NULL;
+        int64_t index = 0;
+        const char *text = NULL;
+        size_t n = 0;
+        bool large = i < 2;
+        write_large(p, i % 2, large);
+        assert_ok(lv_json_stream_open(&stream, p->path, 0));
+        assert_int_equal(lv_json_stream_n_records(stream), 3);
+        assert_int_equal(lv_json_stream_next(stream, &index, &text, &n), 1);
+        assert_int_equal(lv_json_stream_next(stream, &index, &text, &n), 1);
+        assert_int_equal(index, 1);
+        assert_int_equal(n, large ? 0 : LV_JSON_MAX_RECORD_BYTES);
+        assert_true(large == !text);
+        lv_json_place at = lv_json_stream_place(stream, 0);
+        assert_int_equal(at.line, 2);
+        assert_int_equal(at.column, 2);
+        assert_int_equal(lv_json_stream_next(stream, &index, &text, &n), 1);
+        assert_int_equal(index, 2);
+        assert_int_equal(n, 8);
+        assert_memory_equal(text, "{\"b\": 1}", n);
+        assert_int_equal(lv_json_stream_next(stream, &index, &text, &n), 0);
+        lv_json_stream_close(&stream);
     }
+}
+
+/* A record of HUGE bytes, which the file system does not store. */
+enum { HUGE = 384 << 20 };
+static int open_huge(lv_json_stream **out, const place *p, const char *front, const char *back)
+{
+    write_bytes(p, front, strlen(front));
+    FILE *file = fopen(p->path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, HUGE, SEEK_SET), 0);
+    assert_int_equal(fwrite(back, 1, strlen(back), file), strlen(back));
+    assert_int_equal(fclose(file), 0);
+    return lv_json_stream_open(out, p->path, 0);
+}
+
+static void a_huge_record_takes_the_memory_of_the_limit(void **state)
+{
+    const place *p = *state;
+    static const char *const whole[][2] = {
+        {"[{\"a\": \"", "\"}, {}]"}, {"{\"a\": \"", "\"}\n{}"}, {"{}\n{\"a\": \"", "\"} "}};
+    static const char *const broken[][3] = {
+        {"[{\"a\": \"", "\", {}]", "line 1 column 2: record 0, larger than 64 MB, is not valid"},
+        {"[{\"a\": \"", "\"", "the file ends in it: was it cut off?"},
+        {"{}\n{\"a\": \"", "x",
+         "line 2 column 1: record 1, larger than 64 MB, is not valid JSON; "},
+        {"{}\n{\"a\": \"", "\"}}", "was it cut off?"},
+    };
+    struct rusage before, after;
+    lv_json_stream *stream = NULL;
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        assert_ok(open_huge(&stream, p, whole[i][0], whole[i][1]));
+        assert_int_equal(lv_json_stream_n_records(stream), 2);
+        lv_json_stream_close(&stream);
+    }
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        assert_fails(open_huge(&stream, p, broken[i][0], broken[i][1]), LV_ERR_FORMAT,
+                     broken[i][2]);
+    }
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_maxrss - before.ru_maxrss < 100 << 10); /* in KB */
 }
 
 static void nesting_without_end_takes_no_memory(void **state)
@@ -596,7 +653,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_record_that_moved_by_one_byte_is_an_error, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_file_is_refused_at_once, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_record_beyond_the_limit_fails_by_its_number, set_up,
+        cmocka_unit_test_setup_teardown(a_record_beyond_the_limit_is_passed_over_alone, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_huge_record_takes_the_memory_of_the_limit, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(nesting_without_end_takes_no_memory, set_up, tear_down),
         cmocka_unit_test(a_member_is_found_at_the_top_alone),

@@ -235,10 +235,32 @@ static void a_pattern_of_exponential_time_ends_in_an_error(void **state)
     assert_ok(lv_tokenizer_encode(t, "aa", 2, true, &tokens));
     size_t n = tokens.n;
     assert_fails(lv_tokenizer_encode(t, text, sizeof text, true, &tokens), LV_ERR_FORMAT,
-                 "too many steps");
+                 "tokenizer.json: its pattern takes too many steps");
     assert_int_equal(tokens.n, n); /* as it was */
     lv_tokens_free(&tokens);
     lv_tokenizer_close(&t);
+}
+
+/* Minutes if they are let go on: each "a" looks through all of the rest, without a step back. */
+static void a_pattern_of_quadratic_time_ends_in_an_error(void **state)
+{
+    (void)state;
+    enum { N = 200000 };
+    static const char *const patterns[] = {STEPS(SPLIT("(?>a*)b|a", "Isolated"), BYTES),
+                                           STEPS(SPLIT("(?:(?>a*)b|a)+$", "Isolated"), BYTES)};
+    char *text = malloc(N);
+    memset(text, 'a', N);
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        lv_tokenizer *t = NULL;
+        lv_tokens tokens = {0};
+        assert_ok(open_with_pre_tokenizer(&t, patterns[i]));
+        assert_ok(lv_tokenizer_encode(t, text, 1000, true, &tokens));
+        assert_fails(lv_tokenizer_encode(t, text, N, true, &tokens), LV_ERR_UNSUPPORTED,
+                     "tokenizer.json: cutting a text of 200000 bytes by its pattern takes");
+        lv_tokens_free(&tokens);
+        lv_tokenizer_close(&t);
+    }
+    free(text);
 }
 
 static void a_megabyte_of_one_word_or_of_marks_is_encoded(void **state)
@@ -289,6 +311,82 @@ static void a_megabyte_of_tokens_that_take_in_each_other_is_encoded(void **state
     cJSON_Delete(root);
 }
 
+static void add_token(cJSON *root, int id, const char *content)
+{
+    cJSON *token = cJSON_CreateObject();
+    cJSON_AddNumberToObject(token, "id", id);
+    cJSON_AddStringToObject(token, "content", content);
+    cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), token);
+}
+
+/* Of 300 random tokens, in a random text in which each place begins one: against a plain loop. */
+static void the_longest_added_token_is_found_at_each_place(void **state)
+{
+    (void)state;
+    enum { N_TOKENS = 300, N = 20000, FIRST_ID = 100000, MAX = 12 };
+    cJSON *root = read_golden("tokenizers/json_gpt2/tokenizer.json");
+    char token[N_TOKENS][MAX + 1] = {"\x01", "\x02", "\x03"}, text[N + 1] = {0};
+    int n_tokens = 0;
+    unsigned random = 1;
+    lv_tokenizer *t = NULL;
+    lv_tokens tokens = {0};
+    while (n_tokens < N_TOKENS) {
+        char *made = token[n_tokens];
+        bool new = true;
+        for (int k = 0; n_tokens >= 3 && k < 5 + n_tokens % 8; k++) {
+            random = random * 1103515245 + 12345;
+            made[k] = (char)(1 + (random >> 16) % (n_tokens % 2 ? 2 : 3));
+        }
+        for (int k = 0; k < n_tokens; k++) {
+            new = new &&strcmp(token[k], made) != 0;
+        }
+        if (new) {
+            add_token(root, FIRST_ID + n_tokens++, made);
+        }
+    }
+    for (int i = 0; i < N; i++) {
+        random = random * 1103515245 + 12345;
+        text[i] = (char)(1 + (random >> 16) % 3);
+    }
+    assert_ok(open_tokenizer_json(&t, root));
+    assert_ok(lv_tokenizer_encode(t, text, N, false, &tokens));
+    size_t at = 0;
+    for (size_t i = 0; i < tokens.n; i++) {
+        int best = 0;
+        for (int k = 0; k < n_tokens; k++) {
+            bool fits = strncmp(text + at, token[k], strlen(token[k])) == 0;
+            best = fits && (!best || strlen(token[k]) > strlen(token[best - 1])) ? k + 1 : best;
+        }
+        assert_int_equal(tokens.ids[i], FIRST_ID + best - 1);
+        assert_int_equal(tokens.begin[i], at);
+        at += strlen(token[best - 1]);
+    }
+    assert_int_equal(at, N);
+    lv_tokens_free(&tokens);
+    lv_tokenizer_close(&t);
+    cJSON_Delete(root);
+}
+
+static void an_added_token_of_more_than_512_bytes_is_refused(void **state)
+{
+    (void)state;
+    for (size_t n = 512; n <= 513; n++) {
+        cJSON *root = read_golden("tokenizers/json_gpt2/tokenizer.json");
+        char text[514] = {0};
+        lv_tokenizer *t = NULL;
+        memset(text, '#', n);
+        add_token(root, 100000, text);
+        int rc = open_tokenizer_json(&t, root);
+        if (n == 512) {
+            assert_ok(rc);
+        } else {
+            assert_fails(rc, LV_ERR_UNSUPPORTED, "tokenizer.json: an added token of 513 bytes");
+        }
+        lv_tokenizer_close(&t);
+        cJSON_Delete(root);
+    }
+}
+
 static void the_fingerprint_tells_patterns_and_added_tokens_apart(void **state)
 {
     (void)state;
@@ -322,8 +420,11 @@ int main(void)
         cmocka_unit_test(raw_decoding_shows_special_pieces_and_keeps_spaces),
         cmocka_unit_test(pre_tokenizers_that_are_not_implemented_are_refused_by_name),
         cmocka_unit_test(a_pattern_of_exponential_time_ends_in_an_error),
+        cmocka_unit_test(a_pattern_of_quadratic_time_ends_in_an_error),
         cmocka_unit_test(a_megabyte_of_one_word_or_of_marks_is_encoded),
         cmocka_unit_test(a_megabyte_of_tokens_that_take_in_each_other_is_encoded),
+        cmocka_unit_test(the_longest_added_token_is_found_at_each_place),
+        cmocka_unit_test(an_added_token_of_more_than_512_bytes_is_refused),
         cmocka_unit_test(the_fingerprint_tells_patterns_and_added_tokens_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

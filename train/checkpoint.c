@@ -98,6 +98,48 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
     return rc;
 }
 
+/* Is it the directory of a checkpoint that was named? */
+static int check_named(const char *dir)
+{
+    char *of_run = lv_path("%s/checkpoints", dir);
+    int rc = LV_OK;
+    if (!lv_dir_exists(dir)) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume: expected auto, none or the directory of a checkpoint, found %s",
+                     dir);
+    } else if (lv_dir_exists(of_run)) {
+        rc =
+            lv_fail(LV_ERR_CONFIG,
+                    "--resume: %s is the directory of a run; name one of the checkpoints in %s, or "
+                    "auto for the newest in run.dir",
+                    dir, of_run);
+    }
+    free(of_run);
+    return rc;
+}
+
+int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *how, char **dir)
+{
+    const bool none = strcmp(how, "none") == 0;
+    *dir = NULL;
+    if (!none && strcmp(how, "auto") != 0) {
+        int rc = lv_comm_agree(comm, check_named(how));
+        rc = rc == LV_OK ? lv_checkpoint_verify(comm, how) : rc;
+        *dir = rc == LV_OK ? lv_path("%s", how) : NULL;
+        return rc;
+    }
+    int rc = lv_checkpoint_find(comm, run_dir, dir);
+    if (rc == LV_OK && none && *dir) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume none, but %s is there: choose another run.dir, or remove the "
+                     "checkpoints",
+                     *dir);
+        free(*dir);
+        *dir = NULL;
+    }
+    return rc;
+}
+
 /* ---- loading ---- */
 
 /* The pieces of all files, one file's after another's. */

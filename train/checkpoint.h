@@ -39,6 +39,13 @@ extern const char lv_checkpoint_format[]; /* "format" of its manifest */
  *        over is not given up on silently; LV_ERR_IO if the run's folder can not be read */
 int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir);
 
+/* lv_checkpoint_choose: what a run goes on from, as --resume says. Collective.
+ * in     how: auto: the newest of run_dir that is whole; none: there may be none; or the directory
+ * of a checkpoint out    *dir, the caller's, or NULL: begin at the first step fails  LV_ERR_CONFIG
+ * if how is none of these, or none with a checkpoint there; as lv_checkpoint_find,
+ * lv_checkpoint_verify */
+int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *how, char **dir);
+
 /* lv_checkpoint_verify: manifest and all files, of which each rank reads a share. Collective.
  * fails  LV_ERR_FORMAT naming the file that is damaged, LV_ERR_IO */
 int lv_checkpoint_verify(const lv_comm *comm, const char *dir);

@@ -240,28 +240,10 @@ static int resume_from(trainer *t, const char *dir)
 
 static int resume(trainer *t, const char *how)
 {
-    char *found = NULL;
-    int rc = LV_OK;
-    if (strcmp(how, "auto") != 0 && strcmp(how, "none") != 0) {
-        rc = lv_dir_exists(how) ? LV_OK
-                                : lv_fail(LV_ERR_CONFIG,
-                                          "--resume: expected auto, none or the directory of a "
-                                          "checkpoint, found %s",
-                                          how);
-        rc = lv_comm_agree(t->comm, rc);
-        rc = rc == LV_OK ? lv_checkpoint_verify(t->comm, how) : rc;
-        return rc == LV_OK ? resume_from(t, how) : rc;
-    }
-    rc = lv_checkpoint_find(t->comm, t->config->run.dir, &found);
-    if (rc == LV_OK && found && strcmp(how, "none") == 0) {
-        rc = lv_fail(LV_ERR_CONFIG,
-                     "--resume none, but %s is there: choose another run.dir, or remove the "
-                     "checkpoints",
-                     found);
-    } else if (rc == LV_OK && found) {
-        rc = resume_from(t, found);
-    }
-    free(found);
+    char *dir = NULL;
+    int rc = lv_checkpoint_choose(t->comm, t->config->run.dir, how, &dir);
+    rc = rc == LV_OK && dir ? resume_from(t, dir) : rc;
+    free(dir);
     return rc;
 }
 

@@ -145,6 +145,9 @@ only_step_15() {
 check "a run goes back to an earlier checkpoint" go_back
 check "its own checkpoint stays, the later one is set aside" only_step_15
 
+check "--resume with the directory of a run says what to name" refused 2 \
+    'whole is the directory of a run; name one of the checkpoints' "$LLAVA" train \
+    "$work/config.json" --set run.dir="$work/whole" --resume "$work/whole"
 check "--resume none does not run over checkpoints" refused 2 \
     "step-000020 is there: choose another run.dir" "$LLAVA" train "$work/config.json" \
     --set run.dir="$work/whole" --resume none

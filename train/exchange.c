@@ -15,6 +15,7 @@ struct lv_exchange {
     int *n_params; /* [n_buckets], likewise: of which it has elements */
     int64_t n_ready;  /* of these buckets none is open */
     bool grads_begun; /* of this step some travel already */
+    double waited_s;  /* before the last lv_exchange_finish */
 };
 
 static int64_t last_element(const lv_tensor *tensor, const lv_exchange *x)
@@ -136,14 +137,20 @@ int lv_exchange_weights(lv_exchange *x, lv_exchange_update *update, void *contex
     return lv_exchange_overlaps(x) ? LV_OK : lv_mover_wait_all(x->mover);
 }
 
-int lv_exchange_finish(lv_exchange *x)
-{
-    return x->mover ? lv_mover_wait_all(x->mover) : LV_OK;
-}
-
 double lv_exchange_waited_s(lv_exchange *x)
 {
-    return x->mover ? lv_mover_waited_s(x->mover) : 0;
+    const double waited_s = x->waited_s + (x->mover ? lv_mover_waited_s(x->mover) : 0);
+    x->waited_s = 0;
+    return waited_s;
+}
+
+int lv_exchange_finish(lv_exchange *x)
+{
+    const double before_s = lv_exchange_waited_s(x);
+    const int rc = x->mover ? lv_mover_wait_all(x->mover) : LV_OK;
+    lv_exchange_waited_s(x); /* that was between steps */
+    x->waited_s = before_s;
+    return rc;
 }
 
 bool lv_exchange_overlaps(const lv_exchange *x)

@@ -63,8 +63,8 @@ int lv_exchange_weights(lv_exchange *exchange, lv_exchange_update *update, void 
  * fails  LV_ERR_COMM, also of what failed since lv_exchange_weights */
 int lv_exchange_finish(lv_exchange *exchange);
 
-/* lv_exchange_waited_s: how long the main thread has waited in all of these since it was asked
- * last. */
+/* lv_exchange_waited_s: how long the main thread has waited in all of these but lv_exchange_finish,
+ * which is called between steps, since it was asked last. */
 double lv_exchange_waited_s(lv_exchange *exchange);
 
 #endif

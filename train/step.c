@@ -133,7 +133,6 @@ int lv_step_run(lv_train_state *state, lv_step_wishes *wishes, const lv_step_par
     double sums[N_SUMS] = {0}, maxima[N_MAXIMA] = {0};
     lv_step_head head;
     double begin_s = lv_clock_s();
-    lv_exchange_waited_s(p->exchange); /* between steps: not this one's */
     lv_activity_step_set(state->step + 1);
     lv_activity_begin(LV_ACTIVITY_READING);
     int rc = lv_comm_agree(p->comm, lv_loader_next_step(p->loader, &head));

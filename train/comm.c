@@ -109,6 +109,7 @@ int lv_comm_start(lv_comm *comm)
         return rc;
     }
     comm->started = true;
+    lv_crash_catch();
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &comm->n_ranks);

@@ -33,6 +33,8 @@ static const struct {
 };
 enum { N_FATAL = sizeof fatal / sizeof *fatal };
 
+static struct sigaction handled_before[N_FATAL]; /* by a sanitizer or a library of the MPI */
+
 /* ---- words of a signal handler: nothing but what POSIX calls async-signal-safe ---- */
 
 typedef struct {
@@ -159,6 +161,23 @@ static void set_default(int number)
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
+/* Who handled the signal before is next; the instruction that raised it will do so again. */
+static void hand_on(int number, const siginfo_t *info)
+{
+    for (size_t i = 0; i < N_FATAL; i++) {
+        if (fatal[i].number == number && handled_before[i].sa_handler != SIG_DFL) {
+            alarm(0);
+            sigaction(number, &handled_before[i], NULL);
+            if (info->si_code <= 0) {
+                raise(number);
+            }
+            return;
+        }
+    }
+    set_default(number);
+    raise(number);
+}
+
 static void last_words(int number, siginfo_t *info, void *context)
 {
     static atomic_int speaking;
@@ -179,6 +198,8 @@ static void last_words(int number, siginfo_t *info, void *context)
         say(&w);
         backtrace_symbols_fd(frames, backtrace(frames, MAX_FRAMES), STDERR_FILENO);
         lv_tell_pause();
+        hand_on(number, info);
+        return;
     }
     set_default(number);
     raise(number);
@@ -205,7 +226,9 @@ void lv_crash_catch(void)
         sigaltstack(&alternate, NULL);
     }
     for (size_t i = 0; i < N_FATAL; i++) {
-        if (sigaction(fatal[i].number, NULL, &before) == 0 && before.sa_handler == SIG_DFL) {
+        if (sigaction(fatal[i].number, NULL, &before) == 0 && before.sa_sigaction != last_words &&
+            before.sa_handler != SIG_IGN) {
+            handled_before[i] = before;
             sigaction(fatal[i].number, &action, NULL);
         }
     }

@@ -10,10 +10,10 @@
 
 /* lv_crash_catch: from now on SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT first print rank, host,
  * signal, of SIGBUS the file that is mapped there, activity and a backtrace, to stderr and
- * async-signal-safe; then the process dies of the signal as without, by which the launcher knows to
- * end the others. A signal that something else handles (a sanitizer) is left to it. The main
- * thread's stack may have overflowed; called by it, before MPI starts, whose own handlers then stay
- * away. */
+ * async-signal-safe; then whatever handled the signal before has it (a sanitizer, or UCX, which
+ * does so from the moment that it is loaded), or the process dies of it as without, by which the
+ * launcher knows to end the others. The main thread's stack may have overflowed; called by it,
+ * before MPI starts, whose own handlers then stay away, and after, for those that did not. */
 void lv_crash_catch(void);
 
 /* lv_crash_abort: abort() without such words, for one who has told already. */

@@ -392,8 +392,21 @@ static int overflow_stack(volatile int depth)
     return depth < 0 ? 0 : overflow_stack(depth + 1) + frame[0];
 }
 
+static void say_next(int number)
+{
+    static const char text[] = "whose handler this was\n";
+    (void)number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) {
+        _exit(1);
+    }
+}
+
 static void die(const char *how)
 {
+    if (strncmp(how, "handled", 7) == 0) {
+        struct sigaction action = {.sa_handler = say_next, .sa_flags = (int)SA_RESETHAND};
+        sigaction(SIGSEGV, &action, NULL);
+    }
     lv_rank_label_set("rank 3 on node07");
     lv_activity_step_set(12);
     lv_activity_begin(LV_ACTIVITY_READING);
@@ -404,6 +417,10 @@ static void die(const char *how)
         lv_crash_abort();
     } else if (strcmp(how, "abort") == 0) {
         abort();
+    } else if (strcmp(how, "handled, sent") == 0) {
+        lv_crash_catch(); /* again, as after MPI has started */
+        raise(SIGSEGV);
+        raise(SIGSEGV);
     } else {
         volatile uintptr_t nowhere = 16;
         *(volatile int *)nowhere = 1;
@@ -456,6 +473,19 @@ static void a_stack_that_overflowed_is_told_too(void **state)
     char text[8192];
     assert_int_equal(last_words_of(text, "overflow"), SIGSEGV);
     assert_non_null(strstr(text, "llava: rank 3 on node07: SIGSEGV"));
+}
+
+static void who_handled_a_fatal_signal_before_has_it_next(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"handled", "handled, sent"};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char text[8192];
+        assert_int_equal(last_words_of(text, ways[i]), SIGSEGV);
+        const char *own = strstr(text, "llava: rank 3 on node07: SIGSEGV");
+        assert_non_null(own);
+        assert_non_null(strstr(own, "whose handler this was\n"));
+    }
 }
 
 static void who_has_told_already_aborts_without_a_word(void **state)
@@ -530,6 +560,7 @@ int main(void)
         cmocka_unit_test(an_inquiry_ends_when_the_rank_goes_on),
         cmocka_unit_test(a_fatal_signal_is_told_and_still_kills),
         cmocka_unit_test(a_stack_that_overflowed_is_told_too),
+        cmocka_unit_test(who_handled_a_fatal_signal_before_has_it_next),
         cmocka_unit_test(who_has_told_already_aborts_without_a_word),
         cmocka_unit_test(another_thread_is_asked_where_it_is),
         cmocka_unit_test(without_a_limit_there_is_no_watchdog),

@@ -22,6 +22,18 @@ for ranks in 1 2 3 5; do
     done
 done
 
+# The others wait for what it will not send.
+ends_where_mpi_fails() { # ends_where_mpi_fails OVERLAP
+    timeout 60 mpirun -n 3 "$EXCHANGE_SUMS" f32 "$1" 1 >"$work/mpi-fails.log" 2>&1
+    local status=$?
+    cat "$work/mpi-fails.log"
+    [ "$status" -ne 0 ] && [ "$status" -ne 124 ] &&
+        grep -q 'exchange_sums: rank 1: MPI_Testall: ' "$work/mpi-fails.log"
+}
+for overlap in 0 1; do
+    check "MPI fails on rank 1, overlap $overlap: the job ends" ends_where_mpi_fails "$overlap"
+done
+
 check "inputs are made" make_inputs
 write_config "$work/stage2.json" 2
 for precision in f32 bf16; do

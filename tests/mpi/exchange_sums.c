@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * exchange_sums f32|bf16 OVERLAP: to be run by mpirun. Steps of an exchange with gradients of which
- * every rank knows all: the sums, what was sent for them, and the new weights are as they must be.
- * Each step touches other rows of an embedding, some of them on one rank alone, the last rank none.
- * It ends while weights are under way.
+ * exchange_sums f32|bf16 OVERLAP [FAILING]: to be run by mpirun. Steps of an exchange with
+ * gradients of which every rank knows all: the sums, what was sent for them, and the new weights
+ * are as they must be. Each step touches other rows of an embedding, some of them on one rank
+ * alone, the last rank none. It ends while weights are under way. On the rank that is FAILING, MPI
+ * fails in the middle of a step.
  */
 #include "train/exchange.h"
 
@@ -27,6 +28,14 @@ int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_C
 {
     n_sent += n;
     return PMPI_Isend(data, n, type, to, tag, comm, request);
+}
+
+static int failing_in = -1; /* tests of what is on its way; -1: never */
+
+int MPI_Testall(int n, MPI_Request requests[], int *all, MPI_Status statuses[])
+{
+    failing_in -= failing_in > 0;
+    return failing_in == 0 ? MPI_ERR_OTHER : PMPI_Testall(n, requests, all, statuses);
 }
 
 static bool touches(int rank, int n_ranks, int step, int64_t row)
@@ -177,7 +186,10 @@ static int run_step(lv_exchange *exchange, lv_params *params, const lv_comm *com
     lv_params_grad_begin(params);
     compute_grads(params, comm, &owner, step);
     int rc = lv_exchange_grads(exchange);
-    rc = rc < 0 ? rc : check_grads(params, comm, step);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = check_grads(params, comm, step);
     new_weights to_be = {params, step};
     const int weights_rc = lv_exchange_weights(exchange, set_own_weights, &to_be);
     rc = rc < 0 ? rc : weights_rc;
@@ -219,9 +231,12 @@ int main(int argc, char **argv)
     lv_params *params = NULL;
     lv_exchange *exchange = NULL;
     int rc = lv_comm_start(&comm);
-    if (rc < 0 || argc != 3) {
-        fprintf(stderr, "exchange_sums: %s\n", rc < 0 ? lv_error_message() : "f32|bf16 0|1");
+    if (rc < 0 || argc < 3) {
+        fprintf(stderr, "exchange_sums: %s\n", rc < 0 ? lv_error_message() : "f32|bf16 0|1 [RANK]");
         return 2;
+    }
+    if (argc > 3 && atoi(argv[3]) == comm.rank) {
+        failing_in = 20;
     }
     const lv_exchange_options options = {.wire = strcmp(argv[1], "bf16") == 0 ? LV_BF16 : LV_F32,
                                          .overlap = atoi(argv[2]) != 0,
@@ -236,6 +251,9 @@ int main(int argc, char **argv)
     rc = rc < 0 ? rc : end_before_the_thread_looks(params, &comm, &options);
     if (rc < 0) {
         fprintf(stderr, "exchange_sums: rank %d: %s\n", comm.rank, lv_error_message());
+    }
+    if (rc == LV_ERR_COMM) { /* as the command does */
+        lv_comm_abort();
     }
     lv_params_destroy(&params);
     lv_comm_stop(&comm);

@@ -54,12 +54,22 @@ for precision in f32 bf16; do
             --set train.recompute=layer
         check "$precision: $ranks ranks, gradients in bf16 on the wire" run "$ranks-wire" "$ranks" \
             --set comm.wire=bf16
+        check "$precision: $ranks ranks, many micro-batches" run "$ranks-many" "$ranks" \
+            --set comm.bucket_mb=0.002 --set train.micro_batch_tokens=40
+        check "$precision: $ranks ranks, many micro-batches, after them" run "$ranks-many-after" \
+            "$ranks" --set comm.bucket_mb=0.002 --set train.micro_batch_tokens=40 \
+            --set comm.overlap=false
         for other in after twice; do
             check "$precision: $ranks ranks, $other: the same bits" \
                 same_run "$precision-$ranks" "$precision-$ranks-$other"
         done
         check "$precision: $ranks ranks in small buckets, after: the same bits" \
             same_run "$precision-$ranks-small" "$precision-$ranks-small-after"
+        check "$precision: $ranks ranks, many micro-batches, after: the same bits" \
+            same_run "$precision-$ranks-many" "$precision-$ranks-many-after"
+        check "$precision: $ranks ranks, many micro-batches: losses agree" "$METRICS_DIFF" \
+            "$work/s2-$precision-$ranks/metrics.jsonl" \
+            "$work/s2-$precision-$ranks-many/metrics.jsonl" loss 1e-4
         check "$precision: $ranks ranks in small buckets: losses agree" "$METRICS_DIFF" \
             "$work/s2-$precision-$ranks/metrics.jsonl" \
             "$work/s2-$precision-$ranks-small/metrics.jsonl" loss 1e-6

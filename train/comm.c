@@ -147,7 +147,7 @@ int lv_comm_agree(const lv_comm *comm, int rc)
         int code;
         char text[2048];
     } message = {.code = rc};
-    if (comm->n_ranks == 1) {
+    if (comm->n_ranks == 1 || rc == LV_ERR_COMM) { /* others may wait for what MPI did not do */
         return rc;
     }
     int mpi_rc =

@@ -41,7 +41,8 @@ _Noreturn void lv_comm_abort(void);
 
 /* lv_comm_agree: the end of a phase that may have failed on some ranks. If all pass LV_OK, LV_OK;
  * otherwise every rank gets the code and the message of the lowest rank that failed, "rank 3 on
- * node07: ..." unless all of them did. */
+ * node07: ..." unless all of them did. Where MPI itself failed there is no agreeing: LV_ERR_COMM
+ * comes back at once, and whoever is given it ends the job (lv_comm_abort). */
 int lv_comm_agree(const lv_comm *comm, int rc);
 
 /* Sums and largest values over ranks, in place; the same bits on all. */

@@ -120,7 +120,7 @@ int lv_exchange_grads(lv_exchange *x)
 
 int lv_exchange_weights(lv_exchange *x, lv_exchange_update *update, void *context)
 {
-    const int64_t n = x->shard ? x->shard->n_buckets : 0;
+    const int64_t n = x->shard->n_buckets;
     if (x->mover) {
         lv_mover_begin(x->mover, LV_MOVE_WEIGHTS);
     }
@@ -181,7 +181,7 @@ int lv_exchange_create(lv_exchange **out, const lv_comm *comm, lv_params *params
                        const lv_exchange_options *options)
 {
     const lv_shard *shard = lv_params_shard(params);
-    const size_t n = (size_t)(shard ? shard->n_buckets : 0) + 1;
+    const size_t n = (size_t)shard->n_buckets + 1;
     lv_exchange *x = calloc(1, sizeof *x);
     LV_CHECK(x, "out of memory");
     *x = (lv_exchange){.params = params,

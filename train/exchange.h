@@ -20,9 +20,10 @@
 
 typedef struct lv_exchange lv_exchange;
 
+/* wire: of the gradients that travel: LV_F32, or LV_BF16: rounded once, by who sends them; all are
+ * added in f32, and what the owner has itself is not rounded. */
 typedef struct {
-    lv_dtype
-        wire; /* of gradients: LV_F32, or LV_BF16: each rank's part rounded once, added in f32 */
+    lv_dtype wire;
     bool overlap;
     void (*begin_thread)(const void *context); /* what its thread calls first; may be NULL */
     const void *thread_context;

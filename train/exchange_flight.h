@@ -32,14 +32,16 @@ typedef struct {
  * fails  LV_ERR_MEMORY; destroy it all the same */
 int lv_flight_create(lv_flight *flight, const lv_route *route);
 void lv_flight_destroy(lv_flight *flight);
+
+/* lv_flight_bytes: its buffers. by_rows: there are touched rows. */
 int64_t lv_flight_bytes(const lv_shard *shard, lv_dtype wire, bool by_rows);
 
 /* lv_flight_start: send and receive a bucket. Every rank starts the same ones in the same order; a
- * bucket of gradients that touched rows concern when they are known. */
+ * bucket of gradients that touched rows concern when they are known. fails  LV_ERR_COMM */
 int lv_flight_start(lv_flight *flight, const lv_route *route, lv_move move, int64_t bucket);
 
 /* lv_flight_test: move on; *landed if that was all: gradients are added up, weights in their place.
- */
+ * fails  LV_ERR_COMM */
 int lv_flight_test(lv_flight *flight, const lv_route *route, bool *landed);
 
 #endif

@@ -22,6 +22,18 @@ for ranks in 1 2 3 5; do
     done
 done
 
+# The others wait for what it will not send.
+ends_where_mpi_fails() { # ends_where_mpi_fails OVERLAP
+    timeout 60 mpirun -n 3 "$EXCHANGE_SUMS" f32 "$1" 1 >"$work/mpi-fails.log" 2>&1
+    local status=$?
+    cat "$work/mpi-fails.log"
+    [ "$status" -ne 0 ] && [ "$status" -ne 124 ] &&
+        grep -q 'exchange_sums: rank 1: MPI_Testall: ' "$work/mpi-fails.log"
+}
+for overlap in 0 1; do
+    check "MPI fails on rank 1, overlap $overlap: the job ends" ends_where_mpi_fails "$overlap"
+done
+
 check "inputs are made" make_inputs
 write_config "$work/stage2.json" 2
 for precision in f32 bf16; do
@@ -42,12 +54,22 @@ for precision in f32 bf16; do
             --set train.recompute=layer
         check "$precision: $ranks ranks, gradients in bf16 on the wire" run "$ranks-wire" "$ranks" \
             --set comm.wire=bf16
+        check "$precision: $ranks ranks, many micro-batches" run "$ranks-many" "$ranks" \
+            --set comm.bucket_mb=0.002 --set train.micro_batch_tokens=40
+        check "$precision: $ranks ranks, many micro-batches, after them" run "$ranks-many-after" \
+            "$ranks" --set comm.bucket_mb=0.002 --set train.micro_batch_tokens=40 \
+            --set comm.overlap=false
         for other in after twice; do
             check "$precision: $ranks ranks, $other: the same bits" \
                 same_run "$precision-$ranks" "$precision-$ranks-$other"
         done
         check "$precision: $ranks ranks in small buckets, after: the same bits" \
             same_run "$precision-$ranks-small" "$precision-$ranks-small-after"
+        check "$precision: $ranks ranks, many micro-batches, after: the same bits" \
+            same_run "$precision-$ranks-many" "$precision-$ranks-many-after"
+        check "$precision: $ranks ranks, many micro-batches: losses agree" "$METRICS_DIFF" \
+            "$work/s2-$precision-$ranks/metrics.jsonl" \
+            "$work/s2-$precision-$ranks-many/metrics.jsonl" loss 1e-4
         check "$precision: $ranks ranks in small buckets: losses agree" "$METRICS_DIFF" \
             "$work/s2-$precision-$ranks/metrics.jsonl" \
             "$work/s2-$precision-$ranks-small/metrics.jsonl" loss 1e-6

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * exchange_sums f32|bf16 OVERLAP: to be run by mpirun. Steps of an exchange with gradients of which
- * every rank knows all: the sums, what was sent for them, and the new weights are as they must be.
- * Each step touches other rows of an embedding, some of them on one rank alone, the last rank none.
- * It ends while weights are under way.
+ * exchange_sums f32|bf16 OVERLAP [FAILING]: to be run by mpirun. Steps of an exchange with
+ * gradients of which every rank knows all: the sums, what was sent for them, and the new weights
+ * are as they must be. Each step touches other rows of an embedding, some of them on one rank
+ * alone, the last rank none. Rank 0 has a step without a gradient of what lies behind the
+ * embedding, and one whose last micro-batch does not read it. It ends while weights are under way.
+ * On the rank that is FAILING, MPI fails in the middle of a step.
  */
 #include "train/exchange.h"
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 
+#include <math.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +20,7 @@
 #include <time.h>
 
 enum { BEFORE = 700, ROWS = 150, WIDTH = 37, BEHIND = 900, NORM = 41, BUCKET = 512, STEPS = 6 };
+enum { WITHOUT_GRAD = 4, NOT_IN_LAST = 5 }; /* steps of rank 0, its "c" */
 enum { EMBED_END = BEFORE + ROWS * WIDTH, COUNT = EMBED_END + BEHIND + NORM };
 
 static int64_t n_sent;
@@ -27,6 +31,14 @@ int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_C
 {
     n_sent += n;
     return PMPI_Isend(data, n, type, to, tag, comm, request);
+}
+
+static int failing_in = -1; /* tests of what is on its way; -1: never */
+
+int MPI_Testall(int n, MPI_Request requests[], int *all, MPI_Status statuses[])
+{
+    failing_in -= failing_in > 0;
+    return failing_in == 0 ? MPI_ERR_OTHER : PMPI_Testall(n, requests, all, statuses);
 }
 
 static bool touches(int rank, int n_ranks, int step, int64_t row)
@@ -51,11 +63,20 @@ static bool in_embedding(int64_t i)
     return i >= BEFORE && i < EMBED_END;
 }
 
+static bool has_grad(int rank, int n_ranks, int step, int64_t i)
+{
+    if (in_embedding(i)) {
+        return touches(rank, n_ranks, step, (i - BEFORE) / WIDTH);
+    }
+    return rank != 0 || step != WITHOUT_GRAD || i < EMBED_END || i >= EMBED_END + BEHIND;
+}
+
 /* A rank's gradient; exact in bf16. */
 static lv_real grad_of(int rank, int n_ranks, int step, int64_t i)
 {
-    const bool zero = in_embedding(i) && !touches(rank, n_ranks, step, (i - BEFORE) / WIDTH);
-    return zero ? 0 : (lv_real)((i * 31 + step * 17 + rank * 5) % 127 - 63) / 8;
+    return !has_grad(rank, n_ranks, step, i)
+               ? 0
+               : (lv_real)((i * 31 + step * 17 + rank * 5) % 127 - 63) / 8;
 }
 
 static lv_real weight_of(int step, int64_t i)
@@ -84,6 +105,18 @@ static int open_params(lv_params **out, const lv_comm *comm)
     return rc < 0 ? rc : lv_params_allocate(*out);
 }
 
+static void nap(int ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000L * 1000}, NULL);
+}
+
+/* A thread that is slow to begin. */
+static void oversleep(const void *context)
+{
+    (void)context;
+    nap(200);
+}
+
 /* As a backward pass does it: the last layer first, then rows of the embedding. */
 static void compute_grads(lv_params *params, const lv_comm *comm, const lv_tape_owner *owner,
                           int step)
@@ -98,17 +131,22 @@ static void compute_grads(lv_params *params, const lv_comm *comm, const lv_tape_
     }
     for (int p = 0; p < 4; p++) {
         lv_param *param = lv_params_find(params, order[p]);
+        const bool in_last = comm->rank != 0 || step != NOT_IN_LAST || p != 1;
+        param->tensor.grad_begun =
+            p == 2 ? n > 0 : has_grad(comm->rank, comm->n_ranks, step, param->offset);
         for (int64_t i = 0; i < lv_tensor_count(&param->tensor); i++) {
             lv_params_flat_grad(params)[param->offset + i] =
-                grad_of(comm->rank, comm->n_ranks, step, param->offset + i);
+                param->tensor.grad_begun
+                    ? grad_of(comm->rank, comm->n_ranks, step, param->offset + i)
+                    : NAN;
         }
         if (p == 2 && owner->grad_rows) { /* in two parts, as of two micro-batches */
             owner->grad_rows(owner->context, &param->tensor, ids, n / 2);
             owner->grad_rows(owner->context, &param->tensor, ids + n / 2, n - n / 2);
         }
-        param->tensor.grad_begun = p != 2 || n > 0;
-        if (owner->grad_done) {
+        if (owner->grad_done && in_last) {
             owner->grad_done(owner->context, &param->tensor);
+            nap(4); /* what is said to be done now travels */
         }
     }
 }
@@ -176,8 +214,12 @@ static int run_step(lv_exchange *exchange, lv_params *params, const lv_comm *com
     n_sent = 0;
     lv_params_grad_begin(params);
     compute_grads(params, comm, &owner, step);
+    lv_params_grad_end(params);
     int rc = lv_exchange_grads(exchange);
-    rc = rc < 0 ? rc : check_grads(params, comm, step);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = check_grads(params, comm, step);
     new_weights to_be = {params, step};
     const int weights_rc = lv_exchange_weights(exchange, set_own_weights, &to_be);
     rc = rc < 0 ? rc : weights_rc;
@@ -187,13 +229,6 @@ static int run_step(lv_exchange *exchange, lv_params *params, const lv_comm *com
     const int finish_rc = lv_exchange_finish(exchange);
     rc = rc < 0 ? rc : finish_rc;
     return rc < 0 ? rc : check_weights(params, step);
-}
-
-/* A thread that is slow to begin. */
-static void oversleep(const void *context)
-{
-    (void)context;
-    nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
 }
 
 static int end_before_the_thread_looks(lv_params *params, const lv_comm *comm,
@@ -219,9 +254,12 @@ int main(int argc, char **argv)
     lv_params *params = NULL;
     lv_exchange *exchange = NULL;
     int rc = lv_comm_start(&comm);
-    if (rc < 0 || argc != 3) {
-        fprintf(stderr, "exchange_sums: %s\n", rc < 0 ? lv_error_message() : "f32|bf16 0|1");
+    if (rc < 0 || argc < 3) {
+        fprintf(stderr, "exchange_sums: %s\n", rc < 0 ? lv_error_message() : "f32|bf16 0|1 [RANK]");
         return 2;
+    }
+    if (argc > 3 && atoi(argv[3]) == comm.rank) {
+        failing_in = 20;
     }
     const lv_exchange_options options = {.wire = strcmp(argv[1], "bf16") == 0 ? LV_BF16 : LV_F32,
                                          .overlap = atoi(argv[2]) != 0,
@@ -236,6 +274,9 @@ int main(int argc, char **argv)
     rc = rc < 0 ? rc : end_before_the_thread_looks(params, &comm, &options);
     if (rc < 0) {
         fprintf(stderr, "exchange_sums: rank %d: %s\n", comm.rank, lv_error_message());
+    }
+    if (rc == LV_ERR_COMM) { /* as the command does */
+        lv_comm_abort();
     }
     lv_params_destroy(&params);
     lv_comm_stop(&comm);

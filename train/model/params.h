@@ -130,7 +130,8 @@ uint64_t lv_params_checksum(const lv_params *params);
 void lv_params_grad_begin(lv_params *params);
 void lv_params_grad_end(lv_params *params);
 
-/* lv_params_shard: who owns which of the flat elements; none, if nothing is trainable. */
+/* lv_params_shard: who owns which of the flat elements; without a bucket, if nothing is trainable.
+ * NULL before lv_params_allocate. */
 const lv_shard *lv_params_shard(const lv_params *params);
 
 /* lv_params_master: the f32 values of one of the rank's own pieces. */

@@ -31,7 +31,7 @@ cd "${STAND_IN_DIR:?}" || exit 99
 echo "$*" >arguments
 checkpoint() {
     local n
-    n=$(find run/checkpoints -name manifest.json 2>/dev/null | wc -l)
+    n=$(find -H run/checkpoints -name manifest.json 2>/dev/null | wc -l)
     mkdir -p "run/checkpoints/step-$((n + 999998))" # one more digit on the way
     touch "run/checkpoints/step-$((n + 999998))/manifest.json"
 }
@@ -85,6 +85,12 @@ check "a turn without a new checkpoint is requeued once" turn stuck 0 'requeue 7
 check "but not twice in a row" turn stuck 1 ''
 check "a turn that gets on" turn stopped 0 'requeue 7'
 check "begins the count anew" turn stuck 0 'requeue 7'
+on_another_disk() {
+    mv "$work/run/checkpoints" "$work/other disk" && ln -s "$work/other disk" "$work/run/checkpoints"
+}
+check "the folder of checkpoints is a link" on_another_disk
+check "a turn that gets on" turn stopped 0 'requeue 7'
+check "another that gets on" turn stopped 0 'requeue 7'
 check "a run that fails when it is told to stop is not requeued" turn failed 1 ''
 no_requeue() { SCONTROL_STATUS=1 turn stopped 75 'requeue 7'; }
 check "where Slurm does not requeue the job ends with 75" no_requeue

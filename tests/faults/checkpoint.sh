@@ -181,6 +181,22 @@ none_is_whole() {
 }
 check "none is whole: the run does not begin anew, and writes over nothing" none_is_whole
 
+# Checkpoints on a disk of their own, which is not mounted.
+elsewhere() {
+    rm -rf "$work/run" && train 1 run && mv "$work/run/checkpoints" "$work/mounted" &&
+        ln -s "$work/mounted" "$work/run/checkpoints" &&
+        train 1 run --set train.max_steps=16 >"$work/log" 2>&1 && cat "$work/log" &&
+        grep -q 'going on from .*step-000012' "$work/log" &&
+        mv "$work/mounted" "$work/unmounted"
+}
+check "the folder of checkpoints may be a link" elsewhere
+before=$(cksum "$work/run/metrics.jsonl")
+check "if what it leads to is gone, the run does not begin anew" refused 1 \
+    'llava train: .*run/checkpoints: a link to what is not there: mount' train 2 run
+check "nor drop its metrics" test "$(cksum "$work/run/metrics.jsonl")" = "$before"
+check "a run directory that is such a link is refused by that name" refused 1 \
+    'checkpoints: a link to a directory that is not there$' train 1 run/checkpoints
+
 # ---- a disk that is full, and one that is read-only ----
 
 disk=$work/disk

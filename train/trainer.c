@@ -378,6 +378,23 @@ static int begin(trainer *t, const char *how)
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
 }
 
+/* What only steps need. What failed first is what is told in the end. */
+static int close_parts(trainer *t, int rc)
+{
+    char *failure = rc < 0 ? lv_path("%s", lv_error_message()) : NULL;
+    lv_saver_destroy(&t->saver);
+    lv_loader_destroy(&t->loader);
+    int close_rc = lv_metrics_close(&t->metrics);
+    if (failure && close_rc < 0) {
+        fprintf(stderr, "llava: %s\n", lv_error_message());
+    }
+    rc = failure ? lv_fail(rc, "%s", failure) : lv_comm_agree(t->comm, close_rc);
+    free(failure);
+    lv_exchange_destroy(&t->exchange);
+    lv_setup_close(&t->setup);
+    return rc;
+}
+
 int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
 {
     trainer t = {.comm = comm,
@@ -387,12 +404,7 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
                  .checkpoint_s = lv_clock_s()};
     int rc = begin(&t, how);
     rc = rc == LV_OK ? run_steps(&t) : rc;
-    lv_saver_destroy(&t.saver);
-    lv_loader_destroy(&t.loader);
-    int close_rc = lv_metrics_close(&t.metrics);
-    rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
-    lv_exchange_destroy(&t.exchange);
-    lv_setup_close(&t.setup);
+    rc = close_parts(&t, rc);
     if (rc == LV_OK) {
         say(&t, LV_ACTIVITY_WRITING);
         lv_progress_end();

@@ -216,6 +216,15 @@ if mkdir "$disk" && mount -t tmpfs -o size=300k tmpfs "$disk" 2>/dev/null; then
         "$work/peace-1/metrics.jsonl" "$disk/metrics.jsonl" samples_hash 0
     check "and the weights are right" cmp "$work/peace-1/projector.safetensors" \
         "$disk/projector.safetensors"
+    # metrics have no room either: the more important of the two is the last word
+    mkdir "$work/full" "$disk/none" && touch "$disk/lines" &&
+        ln -s "$disk/none" "$work/full/checkpoints" &&
+        ln -s "$disk/lines" "$work/full/metrics.jsonl"
+    head -c 400k /dev/zero >"$disk/fill" 2>/dev/null
+    check "no room for metrics and checkpoints: the last checkpoint is what is told last" \
+        refused 1 'llava train: the checkpoint of step 12 was not written: .*No space' train 1 full
+    check "after the metrics that are lost" refused 1 \
+        '^llava: .*metrics.jsonl: writing: No space left on device$' train 1 full
     umount "$disk"
     mkdir -p "$work/readonly/checkpoints"
     mount -t tmpfs -o ro tmpfs "$work/readonly/checkpoints"

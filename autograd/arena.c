@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const size_t ALIGN_BYTES = 64;
@@ -31,6 +32,21 @@ static size_t round_up(size_t bytes, size_t multiple)
     return (bytes + multiple - 1) / multiple * multiple;
 }
 
+/* Some batch systems limit a job's addresses where they mean its memory. */
+static int no_addresses(const char *name, size_t n_bytes)
+{
+    struct rlimit limit;
+    int rc = lv_fail_errno(LV_ERR_MEMORY, "%s arena: cannot reserve %zu bytes of addresses", name,
+                           n_bytes);
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        rc = lv_fail(rc,
+                     "%s; addresses, which take no memory, are limited to %llu bytes here: lift "
+                     "that (ulimit -v unlimited)",
+                     lv_error_message(), (unsigned long long)limit.rlim_cur);
+    }
+    return rc;
+}
+
 int lv_arena_create(lv_arena **out, const char *name, size_t limit_bytes)
 {
     size_t limit = limit_bytes ? limit_bytes : physical_bytes();
@@ -42,9 +58,9 @@ int lv_arena_create(lv_arena **out, const char *name, size_t limit_bytes)
     limit = round_up(limit, GRAIN_BYTES);
     void *base = mmap(NULL, limit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
+        int rc = no_addresses(name, limit);
         free(arena);
-        return lv_fail_errno(LV_ERR_MEMORY, "%s arena: cannot reserve %zu bytes of addresses", name,
-                             limit);
+        return rc;
     }
     *arena = (lv_arena){.name = name, .base = base, .limit_bytes = limit};
     *out = arena;

@@ -263,7 +263,12 @@ int lv_dir_create(const char *path)
         }
     }
     if (rc == LV_OK && !lv_dir_exists(path)) {
-        rc = lv_fail(LV_ERR_IO, "%s: exists and is not a directory", path);
+        struct stat st;
+        rc = lv_fail(LV_ERR_IO,
+                     stat(path, &st) < 0 && lstat(path, &st) == 0
+                         ? "%s: a link to a directory that is not there"
+                         : "%s: exists and is not a directory",
+                     path);
     }
     free(partial);
     return rc;

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const double LEAST_EXCHANGED_BYTES = 1e6;
+
 /* Sums over all ranks, a host each on average. */
 static int sum_of_host(double *x, const lv_comm *comm)
 {
@@ -106,11 +108,13 @@ static int measure_comm(comm_result *out, const lv_comm *comm, const comm_option
     return rc < 0 ? rc : sum_of_host(&out->memory, comm);
 }
 
-/* Bytes a second that ranks of the only host pass each other as new weights; 0 if not known. */
+/* Bytes a second that ranks of the only host pass each other as new weights; 0 if not known, or if
+ * there were so few that their latency is what was measured. */
 static double exchanged_locally(const comm_result *r, const lv_comm *comm, const comm_options *o)
 {
-    return r->rates.n_hosts == 1 && r->weights_s > 0
-               ? (double)(comm->n_ranks - 1) * (double)o->n_params * sizeof(uint16_t) / r->weights_s
+    const double bytes = (double)(comm->n_ranks - 1) * (double)o->n_params * sizeof(uint16_t);
+    return r->rates.n_hosts == 1 && r->weights_s > 0 && bytes >= LEAST_EXCHANGED_BYTES
+               ? bytes / r->weights_s
                : 0;
 }
 
@@ -144,6 +148,10 @@ static int bench_comm(const lv_comm *comm, const comm_options *o)
     if (comm->n_ranks == 1) {
         return lv_fail(LV_ERR_CONFIG, "one rank has nobody to talk to: mpirun -n 2 llava bench "
                                       "comm, best as the run is to be started");
+    }
+    if (o->bucket_mb > 0 && o->bucket_mb < LV_LEAST_BUCKET_MB) {
+        return lv_fail(LV_ERR_CONFIG, "--bucket-mb: %g, expected 0 or at least %g", o->bucket_mb,
+                       LV_LEAST_BUCKET_MB);
     }
     int rc = lv_threads_start(&threads, comm);
     rc = rc < 0 ? rc : measure_comm(&result, comm, o);

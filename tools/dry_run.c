@@ -98,7 +98,8 @@ static int measure(lv_machine *machine, char measured[160], const lv_config *con
                                1e-9 * machine->memory_bytes_per_s);
     }
     if (rc == LV_OK) {
-        snprintf(measured + at, 160 - at, "; %d threads", threads.n_threads);
+        snprintf(measured + at, 160 - at, "; %d thread%s", threads.n_threads,
+                 threads.n_threads == 1 ? "" : "s");
     }
     return rc;
 }

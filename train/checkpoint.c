@@ -98,10 +98,13 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
     return rc;
 }
 
-/* Is it the directory of a checkpoint that was named? */
-static int check_named(const char *dir)
+int lv_checkpoint_check_named(const char *dir)
 {
+    if (strcmp(dir, "auto") == 0 || strcmp(dir, "none") == 0) {
+        return LV_OK;
+    }
     char *of_run = lv_path("%s/checkpoints", dir);
+    char *manifest = lv_path("%s/manifest.json", dir);
     int rc = LV_OK;
     if (!lv_dir_exists(dir)) {
         rc = lv_fail(LV_ERR_CONFIG,
@@ -113,7 +116,13 @@ static int check_named(const char *dir)
                     "--resume: %s is the directory of a run; name one of the checkpoints in %s, or "
                     "auto for the newest in run.dir",
                     dir, of_run);
+    } else if (!lv_file_exists(manifest)) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume: %s is no checkpoint: it has no manifest.json; name a directory as "
+                     "RUN_DIR/checkpoints/step-000500",
+                     dir);
     }
+    free(manifest);
     free(of_run);
     return rc;
 }
@@ -123,7 +132,7 @@ int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *h
     const bool none = strcmp(how, "none") == 0;
     *dir = NULL;
     if (!none && strcmp(how, "auto") != 0) {
-        int rc = lv_comm_agree(comm, check_named(how));
+        int rc = lv_comm_agree(comm, lv_checkpoint_check_named(how));
         rc = rc == LV_OK ? lv_checkpoint_verify(comm, how) : rc;
         *dir = rc == LV_OK ? lv_path("%s", how) : NULL;
         return rc;

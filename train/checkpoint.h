@@ -18,6 +18,7 @@ typedef struct {
     int64_t step;      /* steps done, applied or not */
     int64_t n_updates; /* steps applied: AdamW's t */
     int64_t n_skipped_in_a_row;
+    int64_t n_steps; /* of the whole run when this was saved; 0: not known */
 } lv_train_state;
 
 /* What a checkpoint belongs to; compared on resume, and where a model is written from it. */
@@ -39,11 +40,17 @@ extern const char lv_checkpoint_format[]; /* "format" of its manifest */
  *        over is not given up on silently; LV_ERR_IO if the run's folder can not be read */
 int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir);
 
+/* lv_checkpoint_check_named: is how auto, none, or a directory with a manifest? Quick, so that the
+ * answer need not wait for the model.
+ * fails  LV_ERR_CONFIG saying what to name */
+int lv_checkpoint_check_named(const char *how);
+
 /* lv_checkpoint_choose: what a run goes on from, as --resume says. Collective.
  * in     how: auto: the newest of run_dir that is whole; none: there may be none; or the directory
- * of a checkpoint out    *dir, the caller's, or NULL: begin at the first step fails  LV_ERR_CONFIG
- * if how is none of these, or none with a checkpoint there; as lv_checkpoint_find,
- * lv_checkpoint_verify */
+ *        of a checkpoint
+ * out    *dir, the caller's, or NULL: begin at the first step
+ * fails  LV_ERR_CONFIG if how is none of these, or none with a checkpoint there; as
+ *        lv_checkpoint_find, lv_checkpoint_verify */
 int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *how, char **dir);
 
 /* lv_checkpoint_verify: manifest and all files, of which each rank reads a share. Collective.

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 char *lv_checkpoint_path(const char *run_dir, int64_t step)
 {
@@ -33,11 +34,31 @@ static void insert(int64_t *steps, size_t n, int64_t step)
     steps[n] = step;
 }
 
+/* out    *dir: NULL if the folder is not there yet
+ * fails  LV_ERR_IO, also for a link to what is not there: checkpoints may be behind it */
+static int open_folder(DIR **dir, const char *folder)
+{
+    struct stat st;
+    *dir = opendir(folder);
+    if (*dir) {
+        return LV_OK;
+    }
+    if (errno != ENOENT) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", folder);
+    }
+    return lstat(folder, &st) < 0
+               ? LV_OK
+               : lv_fail(LV_ERR_IO,
+                         "%s: a link to what is not there: mount what it leads to, or remove the "
+                         "link to begin at the first step",
+                         folder);
+}
+
 int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)
 {
     char *folder = lv_path("%s/checkpoints", run_dir);
-    DIR *dir = opendir(folder);
-    int rc = dir || errno == ENOENT ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", folder);
+    DIR *dir = NULL;
+    int rc = open_folder(&dir, folder);
     *steps = NULL;
     *n = 0;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
@@ -59,8 +80,8 @@ int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)
 int lv_checkpoint_clean(const char *run_dir)
 {
     char *folder = lv_path("%s/checkpoints", run_dir);
-    DIR *dir = opendir(folder);
-    int rc = dir || errno == ENOENT ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: opening", folder);
+    DIR *dir = NULL;
+    int rc = open_folder(&dir, folder);
     for (struct dirent *entry; dir && rc == LV_OK && (entry = readdir(dir));) {
         int64_t step;
         const char *rest = parse_name(entry->d_name, &step);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* lv_checkpoint_list: the steps of all that have the name of a checkpoint, newest first; free() it.
- * fails  LV_ERR_IO; a folder that is not there yet is an empty one */
+ * fails  LV_ERR_IO; a folder that is not there yet is an empty one, a link to nothing an error */
 int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir);
 
 /* lv_checkpoint_clean: remove what a job that was killed left half written or half removed.

@@ -70,6 +70,7 @@ cJSON *lv_checkpoint_manifest_make(int n_ranks, const lv_train_state *state,
     cJSON_AddNumberToObject(root, "step", (double)state->step);
     cJSON_AddNumberToObject(root, "n_updates", (double)state->n_updates);
     cJSON_AddNumberToObject(root, "n_skipped_in_a_row", (double)state->n_skipped_in_a_row);
+    cJSON_AddNumberToObject(root, "n_steps", (double)state->n_steps);
     cJSON_AddNumberToObject(root, "n_ranks", n_ranks);
     cJSON_AddNumberToObject(root, "n_elements", (double)lv_params_flat_count(params));
     add_hex(root, "frozen_fingerprint", identity->frozen_fingerprint);
@@ -178,6 +179,10 @@ static int compare_identity(const cJSON *manifest, const lv_run_identity *identi
         rc = same_hex(manifest, "data_fingerprint", identity->data_fingerprint,
                       "the packs are not those that the run began with");
     }
+    if (rc == LV_ERR_CONFIG && of_run) {
+        rc = lv_fail(rc, "%s: a run goes on as it began; put that back, or choose another run.dir",
+                     lv_error_message());
+    }
     return rc;
 }
 
@@ -242,6 +247,7 @@ int lv_checkpoint_manifest_state(lv_train_state *out, const cJSON *manifest)
     rc = rc == LV_OK ? lv_json_int(manifest, "n_updates", true, &s.n_updates) : rc;
     rc =
         rc == LV_OK ? lv_json_int(manifest, "n_skipped_in_a_row", true, &s.n_skipped_in_a_row) : rc;
+    rc = rc == LV_OK ? lv_json_int(manifest, "n_steps", false, &s.n_steps) : rc;
     if (rc == LV_OK && (s.n_updates < 0 || s.n_updates > s.step || s.n_skipped_in_a_row < 0 ||
                         s.n_skipped_in_a_row > s.step)) {
         rc = lv_fail(LV_ERR_FORMAT,

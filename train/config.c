@@ -148,9 +148,9 @@ static int check_together(const lv_config *c)
     if (!c->model.llava && !c->model.projector_type) {
         return lv_fail(LV_ERR_CONFIG, "model.projector.type: must be given without model.llava");
     }
-    if (c->comm.bucket_mb > 0 && c->comm.bucket_mb < 0.001) {
-        return lv_fail(LV_ERR_CONFIG, "comm.bucket_mb: %g, expected 0 or at least 0.001",
-                       c->comm.bucket_mb);
+    if (c->comm.bucket_mb > 0 && c->comm.bucket_mb < LV_LEAST_BUCKET_MB) {
+        return lv_fail(LV_ERR_CONFIG, "comm.bucket_mb: %g, expected 0 or at least %g",
+                       c->comm.bucket_mb, LV_LEAST_BUCKET_MB);
     }
     if (c->data.group_by_modality_length && !c->data.shuffle) {
         return lv_fail(LV_ERR_CONFIG, "data.group_by_modality_length: not without data.shuffle: it "

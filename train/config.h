@@ -18,6 +18,8 @@
 
 enum { LV_MAX_LIST = 32, LV_LAYER_NOT_GIVEN = INT32_MIN };
 
+#define LV_LEAST_BUCKET_MB 0.001 /* of comm.bucket_mb, but for 0: some hundred elements */
+
 typedef struct {
     size_t n;
     const char *items[LV_MAX_LIST];

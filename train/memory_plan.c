@@ -336,8 +336,8 @@ void lv_memory_plan_print(const lv_memory_plan *p)
     print_bytes("their moments", p->moments_bytes, "f32%s", share);
     print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
     print_bytes("activations", p->activation_bytes,
-                "for %" PRId64 " rows with %" PRId64 " images, %" PRId64 " rows supervised",
-                p->n_rows, p->n_images, p->n_supervised);
+                "for %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised",
+                p->n_rows, p->n_images, p->n_images == 1 ? "" : "s", p->n_supervised);
     print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
     print_bytes("between ranks", p->comm_bytes, "gradients that arrive");
     print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");

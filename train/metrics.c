@@ -100,6 +100,12 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
         rc = append(dropped_path, aside, dropped);
         free(dropped_path);
         rc = rc == LV_OK ? lv_file_write(path, text, kept) : rc;
+        if (rc == LV_OK && steps_done == 0) {
+            fprintf(stderr,
+                    "llava: there is no checkpoint to go on from: the run begins at its first "
+                    "step; lines of an earlier %s are kept in metrics.dropped.jsonl\n",
+                    path);
+        }
     }
     free(aside);
     free(text);

@@ -23,7 +23,8 @@ typedef struct {
 typedef struct lv_metrics lv_metrics;
 
 /* lv_metrics_open: append to run_dir/metrics.jsonl. Lines of steps after `steps_done` (left by a
- * run that went further than its last checkpoint) are moved to metrics.dropped.jsonl.
+ * run that went further than its last checkpoint) are moved to metrics.dropped.jsonl;
+ * said on stderr if there is no step to go on from.
  * in     n_steps: of the whole run, for the ETA; log_every_steps: for the log when it is not a
  *        terminal; goes_on: lines that cannot be written (a full disk) are kept in memory, with a
  *        warning, and written as soon as that is possible; otherwise they are a failure

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/progress.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,7 +108,8 @@ void lv_progress_end(void)
 
 const char *lv_duration_text(char buf[32], double seconds)
 {
-    long s = seconds > 0 && seconds < 1e9 ? (long)(seconds + 0.5) : 0;
+    const double longest_s = 1e9 - 1;
+    long s = seconds > 0 ? (long)(fmin(seconds, longest_s) + 0.5) : 0; /* 0 for NaN */
     if (s >= 3600) {
         snprintf(buf, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
     } else {

@@ -18,7 +18,7 @@ void lv_progress_end(void);
 
 double lv_clock_s(void); /* monotonic */
 
-/* lv_duration_text: "1:02:03" or "2:03"; returns buf. */
+/* lv_duration_text: "1:02:03" or "2:03", at most some 30 years; returns buf. */
 const char *lv_duration_text(char buf[32], double seconds);
 
 /* lv_bytes_text: "12.3 MB", decimal; returns buf. */

@@ -281,6 +281,27 @@ int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *samp
                                        : config->train.epochs * lv_sampler_steps_per_epoch(sampler);
 }
 
+/* Is anything trained that only images reach? */
+static bool trains_for_images(lv_params *params)
+{
+    for (size_t i = 0; i < lv_params_count(params); i++) {
+        const lv_param *param = lv_params_at(params, i);
+        if (param->trainable && strncmp(param->name, "language_model.", 15) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_images(const lv_pack_list *list)
+{
+    int64_t n = 0;
+    for (int i = 0; i < list->n; i++) {
+        n += lv_pack_n_images(list->packs[i]);
+    }
+    return n > 0;
+}
+
 void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config *config,
                     const char *products)
 {
@@ -306,4 +327,8 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
            n_steps == 1 ? "" : "s", config->train.global_batch_size,
            lv_params_flat_count(lv_llava_params(setup->model)), config->run.dir);
     fflush(stdout);
+    if (!has_images(&setup->train_packs) && trains_for_images(lv_llava_params(setup->model))) {
+        fprintf(stderr, "llava: data.packs have no image: projector and vision tower learn nothing "
+                        "(train.trainable)\n");
+    }
 }

@@ -29,8 +29,8 @@ void lv_stop_reserve(double seconds);
 /* lv_stop_requested: has there been a signal, or is it time? */
 bool lv_stop_requested(void);
 
-/* lv_stop_time_left_s: until the end of the job, if that is why a stop was asked for; otherwise
- * negative. */
+/* lv_stop_time_left_s: until the end of the job, if that is why a stop was asked for, 0 behind it;
+ * otherwise negative. */
 double lv_stop_time_left_s(void);
 
 #endif

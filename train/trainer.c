@@ -133,12 +133,15 @@ static int diverged(trainer *t)
 static int stopped(const trainer *t)
 {
     double time_left_s = lv_stop_time_left_s(); /* a clock may differ: any rank's counts */
-    char why[64] = "on request", left[32];
+    char why[96] = "on request", left[32];
     int rc = lv_comm_max_double(t->comm, &time_left_s, 1);
     if (rc < 0) {
         return rc;
     }
-    if (time_left_s >= 0) {
+    if (time_left_s == 0) {
+        snprintf(why, sizeof why,
+                 "after the end of the job by SLURM_JOB_END_TIME (unset one of an older job)");
+    } else if (time_left_s > 0) {
         snprintf(why, sizeof why, "%s before the end of the job",
                  lv_duration_text(left, time_left_s));
     }
@@ -216,6 +219,19 @@ static int run_steps(trainer *t)
 
 /* ---- the beginning and the end ---- */
 
+/* That a run may go on for longer, or end sooner, is no reason to be silent about its schedule. */
+static void say_if_longer(const trainer *t)
+{
+    const int64_t before = t->state.n_steps, now = t->schedule.n_steps;
+    if (before > 0 && before != now && t->state.step < now && t->comm->rank == 0 &&
+        t->schedule.kind != LV_SCHEDULE_CONSTANT) {
+        fprintf(stderr,
+                "llava: the run was of %" PRId64 " steps and is of %" PRId64
+                ": the learning rate goes on as in a run of %" PRId64 "\n",
+                before, now, now);
+    }
+}
+
 static int resume_from(trainer *t, const char *dir)
 {
     lv_run_identity identity = identity_of(t);
@@ -235,6 +251,7 @@ static int resume_from(trainer *t, const char *dir)
         printf("going on from %s%s\n", dir,
                t->state.step == t->schedule.n_steps ? ", the end of the run" : "");
     }
+    say_if_longer(t);
     return LV_OK;
 }
 
@@ -341,7 +358,7 @@ static int begin(trainer *t, const char *how)
     if (rc == LV_OK && t->comm->rank == 0) {
         rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
     }
-    rc = lv_comm_agree(t->comm, rc);
+    rc = lv_comm_agree(t->comm, rc < 0 ? rc : lv_checkpoint_check_named(how));
     rc = rc == LV_OK ? start_watchdog(t) : rc;
     if (rc < 0) {
         return rc;
@@ -369,13 +386,32 @@ static int begin(trainer *t, const char *how)
     rc = rc == LV_OK ? compare_weights(t) : rc;
     if (rc == LV_OK && t->state.step > n_steps) {
         rc = lv_fail(LV_ERR_CONFIG,
-                     "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64,
+                     "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64
+                     ": raise train.max_steps or epochs, or choose another run.dir",
                      t->state.step, n_steps);
     }
+    t->state.n_steps = n_steps;
     rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_saver(t)) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
     return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
+}
+
+/* What only steps need. What failed first is what is told in the end. */
+static int close_parts(trainer *t, int rc)
+{
+    char *failure = rc < 0 ? lv_path("%s", lv_error_message()) : NULL;
+    lv_saver_destroy(&t->saver);
+    lv_loader_destroy(&t->loader);
+    int close_rc = lv_metrics_close(&t->metrics);
+    if (failure && close_rc < 0) {
+        fprintf(stderr, "llava: %s\n", lv_error_message());
+    }
+    rc = failure ? lv_fail(rc, "%s", failure) : lv_comm_agree(t->comm, close_rc);
+    free(failure);
+    lv_exchange_destroy(&t->exchange);
+    lv_setup_close(&t->setup);
+    return rc;
 }
 
 int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
@@ -387,12 +423,7 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
                  .checkpoint_s = lv_clock_s()};
     int rc = begin(&t, how);
     rc = rc == LV_OK ? run_steps(&t) : rc;
-    lv_saver_destroy(&t.saver);
-    lv_loader_destroy(&t.loader);
-    int close_rc = lv_metrics_close(&t.metrics);
-    rc = rc == LV_OK ? lv_comm_agree(comm, close_rc) : rc;
-    lv_exchange_destroy(&t.exchange);
-    lv_setup_close(&t.setup);
+    rc = close_parts(&t, rc);
     if (rc == LV_OK) {
         say(&t, LV_ACTIVITY_WRITING);
         lv_progress_end();

@@ -17,8 +17,8 @@ notes=$run_dir/slurm-$SLURM_JOB_ID.turns
 
 say() { echo "$(date '+%F %T') $*"; }
 
-newest_checkpoint() {
-    find "$run_dir/checkpoints" -path '*/step-*[0-9]/manifest.json' 2>/dev/null | sort -V | tail -n 1
+newest_checkpoint() { # the folder may be a link to another disk
+    find -H "$run_dir/checkpoints" -path '*/step-*[0-9]/manifest.json' 2>/dev/null | sort -V | tail -n 1
 }
 
 launcher=

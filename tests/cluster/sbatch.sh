@@ -29,11 +29,12 @@ stand_in llava <<'SCRIPT'
 #!/usr/bin/env bash
 cd "${STAND_IN_DIR:?}" || exit 99
 echo "$*" >arguments
+run=${4#run.dir=}
 checkpoint() {
     local n
-    n=$(find run/checkpoints -name manifest.json 2>/dev/null | wc -l)
-    mkdir -p "run/checkpoints/step-$((n + 999998))" # one more digit on the way
-    touch "run/checkpoints/step-$((n + 999998))/manifest.json"
+    n=$(find -H "$run/checkpoints" -name manifest.json 2>/dev/null | wc -l)
+    mkdir -p "$run/checkpoints/step-$((n + 999998))" # one more digit on the way
+    touch "$run/checkpoints/step-$((n + 999998))/manifest.json"
 }
 case $ENDS in
 [0-9]*) exit "$ENDS" ;;
@@ -51,7 +52,7 @@ failed) exit 1 ;;
 esac
 SCRIPT
 export STAND_IN_DIR=$work PATH=$work/bin:$PATH SLURM_SUBMIT_DIR=$LLAVA_TEST_SOURCE \
-    SLURM_JOB_ID=7 SLURM_JOB_NODELIST=n1 RUN_DIR=$work/run LLAVA=llava
+    SLURM_JOB_ID=7 SLURM_JOB_NODELIST=n1 RUN_DIR="$work/a run" LLAVA=llava
 
 # turn ENDS STATUS REQUEUES: of stage 1; told to stop as soon as it runs.
 turn() {
@@ -74,7 +75,7 @@ turn() {
 }
 check "a run that is done ends the job" turn 0 0 ''
 check "it was called with config, run directory and --resume auto" grep -qx -- \
-    "train configs/v1.5-stage1.json --set run.dir=$work/run --resume auto" "$work/arguments"
+    "train configs/v1.5-stage1.json --set run.dir=$work/a run --resume auto" "$work/arguments"
 check "a run that fails is not requeued" turn 1 1 ''
 check "a wrong config is not requeued" turn 2 2 ''
 check "a run that is killed unasked is not requeued" turn killed 137 ''
@@ -85,6 +86,12 @@ check "a turn without a new checkpoint is requeued once" turn stuck 0 'requeue 7
 check "but not twice in a row" turn stuck 1 ''
 check "a turn that gets on" turn stopped 0 'requeue 7'
 check "begins the count anew" turn stuck 0 'requeue 7'
+on_another_disk() {
+    mv "$RUN_DIR/checkpoints" "$work/other disk" && ln -s "$work/other disk" "$RUN_DIR/checkpoints"
+}
+check "the folder of checkpoints is a link" on_another_disk
+check "a turn that gets on" turn stopped 0 'requeue 7'
+check "another that gets on" turn stopped 0 'requeue 7'
 check "a run that fails when it is told to stop is not requeued" turn failed 1 ''
 no_requeue() { SCONTROL_STATUS=1 turn stopped 75 'requeue 7'; }
 check "where Slurm does not requeue the job ends with 75" no_requeue

@@ -181,6 +181,22 @@ none_is_whole() {
 }
 check "none is whole: the run does not begin anew, and writes over nothing" none_is_whole
 
+# Checkpoints on a disk of their own, which is not mounted.
+elsewhere() {
+    rm -rf "$work/run" && train 1 run && mv "$work/run/checkpoints" "$work/mounted" &&
+        ln -s "$work/mounted" "$work/run/checkpoints" &&
+        train 1 run --set train.max_steps=16 >"$work/log" 2>&1 && cat "$work/log" &&
+        grep -q 'going on from .*step-000012' "$work/log" &&
+        mv "$work/mounted" "$work/unmounted"
+}
+check "the folder of checkpoints may be a link" elsewhere
+before=$(cksum "$work/run/metrics.jsonl")
+check "if what it leads to is gone, the run does not begin anew" refused 1 \
+    'llava train: .*run/checkpoints: a link to what is not there: mount' train 2 run
+check "nor drop its metrics" test "$(cksum "$work/run/metrics.jsonl")" = "$before"
+check "a run directory that is such a link is refused by that name" refused 1 \
+    'checkpoints: a link to a directory that is not there$' train 1 run/checkpoints
+
 # ---- a disk that is full, and one that is read-only ----
 
 disk=$work/disk
@@ -200,6 +216,15 @@ if mkdir "$disk" && mount -t tmpfs -o size=300k tmpfs "$disk" 2>/dev/null; then
         "$work/peace-1/metrics.jsonl" "$disk/metrics.jsonl" samples_hash 0
     check "and the weights are right" cmp "$work/peace-1/projector.safetensors" \
         "$disk/projector.safetensors"
+    # metrics have no room either: the more important of the two is the last word
+    mkdir "$work/full" "$disk/none" && touch "$disk/lines" &&
+        ln -s "$disk/none" "$work/full/checkpoints" &&
+        ln -s "$disk/lines" "$work/full/metrics.jsonl"
+    head -c 400k /dev/zero >"$disk/fill" 2>/dev/null
+    check "no room for metrics and checkpoints: the last checkpoint is what is told last" \
+        refused 1 'llava train: the checkpoint of step 12 was not written: .*No space' train 1 full
+    check "after the metrics that are lost" refused 1 \
+        '^llava: .*metrics.jsonl: writing: No space left on device$' train 1 full
     umount "$disk"
     mkdir -p "$work/readonly/checkpoints"
     mount -t tmpfs -o ro tmpfs "$work/readonly/checkpoints"

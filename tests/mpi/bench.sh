@@ -38,6 +38,13 @@ check "one rank has nobody to talk to" refused 2 'mpirun -n 2 llava bench' "$LLA
 check "what to measure must be known" refused 2 'expected comm or compute, found "disk"' "$LLAVA" \
     bench disk
 check "what to measure must be said" refused 2 'comm\|compute is missing' "$LLAVA" bench
+check "buckets of less than an element are refused" refused 2 '--bucket-mb: 1e-07, expected 0 or at' \
+    mpirun -n 2 "$LLAVA" bench comm --bucket-mb 1e-7
+few_parameters() { # their exchange is all latency: no measure of a bandwidth
+    mpirun -n 2 "$LLAVA" bench comm --message-mb 0.5 --parameters 1 >"$work/bench" && flags_of &&
+        awk '/--local-gb-s/ { sub(/.*--local-gb-s /, ""); exit !($1 > 0.05) }' "$work/bench"
+}
+check "an exchange of one parameter is not taken for the bandwidth of a host" few_parameters
 check "--config is for compute" refused 2 'is for compute' mpirun -n 2 "$LLAVA" bench comm \
     --config "$work/stage2.json"
 finish

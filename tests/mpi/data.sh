@@ -122,6 +122,28 @@ check "with the same bits" "$METRICS_DIFF" "$work/grouped2/metrics.jsonl" \
 check "a resumed run is grouped as it was" refused 2 \
     'data.group_by_modality_length was true and is false' train 2 again
 # two of three samples a step are text, on 4 ranks: most steps have a rank without an image
+# Text alone: a projector has nothing to learn from it.
+text_alone() { # text_alone TRAINABLE
+    mpirun -n 3 "$LLAVA" train "$work/config.json" --set run.dir="$work/text-${#1}" \
+        --set "data.packs=[\"$work/text\"]" --set "train.trainable=[$1]" --set train.max_steps=2
+}
+make_text() { # two samples, for three ranks
+    cat >"$work/text.json" <<'END'
+[{"conversations": [{"from": "human", "value": "How many legs has a sheep?"}, {"from": "gpt", "value": "Four."}]},
+ {"conversations": [{"from": "human", "value": "And a hen?"}, {"from": "gpt", "value": "Two."}]}]
+END
+    "$LLAVA" pack --data "$work/text.json" --template v1 \
+        --tokenizer "$LLAVA_TEST_SOURCE/configs/tokenizer" --out "$work/text"
+}
+check "a pack of two texts" make_text
+check "a projector trained on text alone is warned of" refused 0 \
+    '^llava: data.packs have no image: projector and vision tower learn nothing' \
+    text_alone '"projector", "language_model"'
+quiet() {
+    text_alone '"language_model"' >"$work/log" 2>&1 && ! grep 'have no image' "$work/log"
+}
+check "a language model alone may be" quiet
+
 check "batches without an image on some ranks" train 4 alone4 --set train.global_batch_size=4
 check "the same on 1 rank" train 1 alone1 --set train.global_batch_size=4
 check "agree" same alone1 alone4

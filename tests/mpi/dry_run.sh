@@ -218,7 +218,8 @@ check "what is not given is measured" measured
 # Steps of 6 samples.
 idle_ranks() {
     plan 1 --ranks 8 --ranks-per-node 8 "${machine[@]}" && cat "$work/plan" &&
-        grep -q '2 of the ranks have no sample: a step has 6' "$work/plan"
+        grep -q '2 of the ranks have no sample: a step has 6' "$work/plan" &&
+        grep -q ' with 1 image, ' "$work/plan"
 }
 check "more ranks than samples are said to be idle" idle_ranks
 

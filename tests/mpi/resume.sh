@@ -125,7 +125,12 @@ stop_before_end() {
     SLURM_JOB_END_TIME=$(($(date +%s) + 4)) train 2 ended --set train.max_steps=100000
 }
 check "before the end of the job: a checkpoint, then exit status 75" refused 75 \
-    'stopped 0:0[0-4] before the end of the job; the checkpoint of step' stop_before_end
+    'stopped (0:0[0-4] before|after) the end of the job.*; the checkpoint of step' stop_before_end
+long_over() {
+    SLURM_JOB_END_TIME=1000 "$LLAVA" train "$work/config.json" --set run.dir="$work/over"
+}
+check "an end of the job that is long over: why it stops, and what to do" refused 75 \
+    'stopped after the end of the job by SLURM_JOB_END_TIME \(unset one of an older job\)' long_over
 no_time() {
     SLURM_JOB_END_TIME=soon "$LLAVA" train "$work/config.json" --set run.dir="$work/ended"
 }
@@ -152,14 +157,50 @@ only_step_15() {
 check "a run goes back to an earlier checkpoint" go_back
 check "its own checkpoint stays, the later one is set aside" only_step_15
 
+# The schedule follows the length of the run, which may change.
+length() { # length DIR STEPS OPTION...
+    begin_from_10 "$1" && "$LLAVA" train "$work/config.json" --set run.dir="$work/$1" \
+        --set train.max_steps="$2" "${@:3}"
+}
+check "a run that goes on for longer says what that does to the learning rate" refused 0 \
+    '^llava: the run was of 20 steps and is of 22: the learning rate goes on as in' length longer 22
+check "one that ends before its checkpoint says what to do" refused 2 \
+    'is at step 10, the run ends at 5: raise train.max_steps' length shorter 5
+constant() {
+    local set=(--set optim.schedule=constant --set train.max_steps)
+    train 1 constant "${set[@]}=3" && train 1 constant "${set[@]}=4" >"$work/log" 2>&1 &&
+        ! grep 'the run was of' "$work/log"
+}
+check "with a constant schedule there is nothing to say" constant
+same_length() { length same 20 >"$work/log" 2>&1 && ! grep 'the run was of' "$work/log"; }
+check "nor if the length is the same" same_length
+
+begins_anew() {
+    mkdir "$work/anew" && cp "$work/whole/metrics.jsonl" "$work/anew/" &&
+        refused 0 '^llava: there is no checkpoint to go on from: .*metrics.jsonl are kept in' \
+            train 2 anew --set train.max_steps=2 &&
+        [ "$(wc -l <"$work/anew/metrics.jsonl")" -eq 2 ] &&
+        cmp "$work/whole/metrics.jsonl" "$work/anew/metrics.dropped.jsonl"
+}
+check "a run that lost its checkpoints says that it begins anew" begins_anew
+
 check "--resume with the directory of a run says what to name" refused 2 \
     'whole is the directory of a run; name one of the checkpoints' "$LLAVA" train \
     "$work/config.json" --set run.dir="$work/whole" --resume "$work/whole"
+check "with the directory above one too" refused 2 \
+    'whole/checkpoints is no checkpoint: it has no manifest.json; name a directory as' "$LLAVA" \
+    train "$work/config.json" --set run.dir="$work/whole" --resume "$work/whole/checkpoints"
+named_early() { # before the model, which may take minutes, is read
+    "$LLAVA" train "$work/config.json" --set run.dir="$work/early" --resume "$work/nowhere" \
+        --set model.language_model="$work/no-model" --set model.vision_tower="$work/no-model"
+}
+check "a wrong name is refused before anything is read" refused 2 \
+    '--resume: expected auto, none or the directory of a checkpoint, found .*nowhere' named_early
 check "--resume none does not run over checkpoints" refused 2 \
     "step-000020 is there: choose another run.dir" "$LLAVA" train "$work/config.json" \
     --set run.dir="$work/whole" --resume none
 check "another learning rate is not the same run" refused 2 \
-    'optim.lr was 0.0005 and is 0.1' "$LLAVA" train "$work/config.json" \
+    'optim.lr was 0.0005 and is 0.1: .*put that back, or choose another run.dir' "$LLAVA" train "$work/config.json" \
     --set run.dir="$work/whole" --set optim.lr=0.1
 check "other data are not the same run" refused 2 'the packs are not those' "$LLAVA" train \
     "$work/config.json" --set run.dir="$work/whole" --set "data.packs=[\"$work/captions\"]"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,6 +125,23 @@ static void shapes_are_printed_and_cut_to_fit(void **state)
     assert_string_equal(lv_shape_text(text, 9, 3, shape), "(2, 3, 4");
 }
 
+static void a_limit_on_addresses_is_named(void **state)
+{
+    (void)state;
+    const rlim_t limited = (rlim_t)1 << 42; /* far more than the test itself takes */
+    struct rlimit limit;
+    lv_arena *arena;
+    assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
+    const rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = limited;
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+    int rc = lv_arena_create(&arena, "test", (size_t)limited);
+    limit.rlim_cur = before;
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+    assert_int_equal(rc, LV_ERR_MEMORY);
+    assert_non_null(strstr(lv_error_message(), "limited to 4398046511104 bytes here: lift"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +149,7 @@ int main(void)
         cmocka_unit_test(released_memory_is_handed_out_again_and_the_peak_stays),
         cmocka_unit_test(no_limit_means_the_machines_memory),
         cmocka_unit_test(an_impossible_limit_is_an_error_with_a_message),
+        cmocka_unit_test(a_limit_on_addresses_is_named),
         cmocka_unit_test(an_arena_that_is_full_says_what_to_do),
         cmocka_unit_test(shapes_are_printed_and_cut_to_fit),
     };

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * train/metrics.h: the memory of a process, and lines where the disk is full, for which a limit on
- * the size of files stands.
+ * train/metrics.h: the memory of a process, how long it takes, and lines where the disk is full,
+ * for which a limit on the size of files stands.
  */
 #include "train/metrics.h"
 
 #include "autograd/error.h"
 #include "data/file.h"
 #include "fixture.h"
+#include "train/progress.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,9 +108,22 @@ static void without_leave_to_go_on_it_is_a_failure(void **state)
     assert_int_equal(count_lines(state), 1);
 }
 
+static void durations_are_told_however_long_they_are(void **state)
+{
+    (void)state;
+    char buf[32];
+    assert_string_equal(lv_duration_text(buf, NAN), "0:00");
+    assert_string_equal(lv_duration_text(buf, -1), "0:00");
+    assert_string_equal(lv_duration_text(buf, 59.6), "1:00");
+    assert_string_equal(lv_duration_text(buf, 3723), "1:02:03");
+    assert_string_equal(lv_duration_text(buf, 1e300), "277777:46:39");
+    assert_string_equal(lv_duration_text(buf, INFINITY), "277777:46:39");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(durations_are_told_however_long_they_are),
         cmocka_unit_test(memory_is_told_apart_by_what_is_behind_it),
         cmocka_unit_test_setup_teardown(lines_that_cannot_be_written_are_kept_until_they_can,
                                         fixture_open, fixture_close),

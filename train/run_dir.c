@@ -5,6 +5,8 @@
 #include "data/file.h"
 #include "data/lock.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int lv_run_dir_lock(int *fd, const char *dir)
@@ -18,4 +20,14 @@ void lv_run_dir_unlock(int fd)
     if (fd >= 0) {
         close(fd);
     }
+}
+
+int lv_run_dir_write_config(const char *dir, const cJSON *config)
+{
+    char *text = cJSON_Print(config), *path = lv_path("%s/config.json", dir);
+    int rc =
+        text ? lv_file_write(path, text, strlen(text)) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    free(path);
+    cJSON_free(text);
+    return rc;
 }

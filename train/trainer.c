@@ -219,10 +219,16 @@ static int run_steps(trainer *t)
 
 /* ---- the beginning and the end ---- */
 
-/* That a run may go on for longer, or end sooner, is no reason to be silent about its schedule. */
-static void say_if_longer(const trainer *t)
+/* A run may go on for longer than it was to, or end sooner, but not in silence. */
+static int check_length(const trainer *t)
 {
     const int64_t before = t->state.n_steps, now = t->schedule.n_steps;
+    if (t->state.step > now) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64
+                       ": raise train.max_steps or epochs, or choose another run.dir",
+                       t->state.step, now);
+    }
     if (before > 0 && before != now && t->state.step < now && t->comm->rank == 0 &&
         t->schedule.kind != LV_SCHEDULE_CONSTANT) {
         fprintf(stderr,
@@ -230,6 +236,7 @@ static void say_if_longer(const trainer *t)
                 ": the learning rate goes on as in a run of %" PRId64 "\n",
                 before, now, now);
     }
+    return LV_OK;
 }
 
 static int resume_from(trainer *t, const char *dir)
@@ -251,8 +258,7 @@ static int resume_from(trainer *t, const char *dir)
         printf("going on from %s%s\n", dir,
                t->state.step == t->schedule.n_steps ? ", the end of the run" : "");
     }
-    say_if_longer(t);
-    return LV_OK;
+    return check_length(t);
 }
 
 static int resume(trainer *t, const char *how)
@@ -264,11 +270,15 @@ static int resume(trainer *t, const char *how)
     return rc;
 }
 
-static int64_t total_steps(const trainer *t)
+static lv_schedule make_schedule(const trainer *t)
 {
     const lv_loader_options options =
         lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
-    return lv_setup_n_steps(t->config, &options.sampler);
+    const int64_t n_steps = lv_setup_n_steps(t->config, &options.sampler);
+    return (lv_schedule){.kind = t->config->optim.schedule,
+                         .n_steps = n_steps,
+                         .warmup_steps =
+                             lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
 }
 
 static int open_exchange(trainer *t)
@@ -314,12 +324,7 @@ static int open_metrics(trainer *t)
     if (t->comm->rank != 0) {
         return LV_OK;
     }
-    char *text = cJSON_Print(t->config->json);
-    char *path = lv_path("%s/config.json", t->config->run.dir);
-    int rc =
-        text ? lv_file_write(path, text, strlen(text)) : lv_fail(LV_ERR_MEMORY, "out of memory");
-    free(path);
-    cJSON_free(text);
+    int rc = lv_run_dir_write_config(t->config->run.dir, t->config->json);
     return rc == LV_OK ? lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
                                          t->schedule.n_steps, t->config->log.every_steps,
                                          !t->config->checkpoint.stop_on_error)
@@ -346,51 +351,47 @@ static int start_watchdog(trainer *t)
     return lv_watchdog_start(&t->watchdog, t->comm, &options);
 }
 
-static int begin(trainer *t, const char *how)
+/* What needs no model: threads, what ranks must have in common, the run directory. */
+static int begin_job(trainer *t, const char *how, const char *products)
 {
-    const char *products = lv_gemm_start();
+    const lv_dtype wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32;
     int rc =
         lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
     rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
-    rc = rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products,
-                                    t->config->comm.wire_bf16 ? LV_BF16 : LV_F32)
-                     : rc;
-    if (rc == LV_OK && t->comm->rank == 0) {
-        rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
-    }
+    rc =
+        rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products, wire) : rc;
+    rc = rc == LV_OK && t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : rc;
     rc = lv_comm_agree(t->comm, rc < 0 ? rc : lv_checkpoint_check_named(how));
-    rc = rc == LV_OK ? start_watchdog(t) : rc;
-    if (rc < 0) {
-        return rc;
-    }
+    return rc == LV_OK ? start_watchdog(t) : rc;
+}
+
+static int open_setup(trainer *t, const char *products)
+{
     say(t, LV_ACTIVITY_LOADING);
-    rc = lv_setup_open(&t->setup, t->comm, t->config);
+    int rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
     }
-    int64_t n_steps = total_steps(t);
-    t->schedule = (lv_schedule){
-        .kind = t->config->optim.schedule,
-        .n_steps = n_steps,
-        .warmup_steps = lv_schedule_warmup_steps(t->config->optim.warmup_ratio, n_steps)};
     if (t->comm->rank == 0) {
         lv_progress_end();
         lv_setup_print(&t->setup, t->comm, t->config, products);
     }
-    rc = lv_setup_check_length(&t->setup, t->comm, t->config);
+    return lv_setup_check_length(&t->setup, t->comm, t->config);
+}
+
+static int begin(trainer *t, const char *how)
+{
+    const char *products = lv_gemm_start();
+    int rc = begin_job(t, how, products);
+    rc = rc == LV_OK ? open_setup(t, products) : rc;
     if (rc < 0) {
         return rc;
     }
+    t->schedule = make_schedule(t);
     rc = open_exchange(t);
     rc = rc == LV_OK ? resume(t, how) : rc;
     rc = rc == LV_OK ? compare_weights(t) : rc;
-    if (rc == LV_OK && t->state.step > n_steps) {
-        rc = lv_fail(LV_ERR_CONFIG,
-                     "the checkpoint is at step %" PRId64 ", the run ends at %" PRId64
-                     ": raise train.max_steps or epochs, or choose another run.dir",
-                     t->state.step, n_steps);
-    }
-    t->state.n_steps = n_steps;
+    t->state.n_steps = t->schedule.n_steps;
     rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_saver(t)) : rc;
     rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;

@@ -145,7 +145,7 @@ check "export of a run names its newest checkpoint" refused 2 \
     "$LLAVA" export --checkpoint "$work/run2" --out "$work/exported"
 
 # ---- inspect ----
-says() { "$LLAVA" inspect "$1" | grep -q "$2"; }
+says() { "$LLAVA" inspect "$1" | grep "$2"; }
 check "inspect knows a pack" says "$work/captions" ': a pack$'
 check "inspect knows a checkpoint" says "$work/run/checkpoints/step-000020" ': a checkpoint$'
 check "inspect knows a model" says "$work/run2/model" ': a LLaVA in Hugging Face'

@@ -137,7 +137,7 @@ one_memory_that_goes() {
     kill -9 "${ranks[@]}" "$launcher"
     wait "$launcher"
     for _ in $(seq 100); do
-        cat /proc/[0-9]*/maps 2>/dev/null | grep -q " ${memory:-none} .*memfd:llava" || return $same
+        grep -qs " ${memory:-none} .*memfd:llava" /proc/[0-9]*/maps || return $same
         sleep 0.1
     done
     echo "it is still there"

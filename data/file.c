@@ -241,6 +241,12 @@ bool lv_dir_exists(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool lv_link_is_dangling(const char *path)
+{
+    struct stat st;
+    return !lv_file_exists(path) && lstat(path, &st) == 0;
+}
+
 int lv_dir_create(const char *path)
 {
     if (!*path) {
@@ -263,11 +269,9 @@ int lv_dir_create(const char *path)
         }
     }
     if (rc == LV_OK && !lv_dir_exists(path)) {
-        struct stat st;
         rc = lv_fail(LV_ERR_IO,
-                     stat(path, &st) < 0 && lstat(path, &st) == 0
-                         ? "%s: a link to a directory that is not there"
-                         : "%s: exists and is not a directory",
+                     lv_link_is_dangling(path) ? "%s: a link to a directory that is not there"
+                                               : "%s: exists and is not a directory",
                      path);
     }
     free(partial);

@@ -56,6 +56,7 @@ int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path);
 bool lv_file_exists(const char *path);     /* anything of that name */
 bool lv_file_is_regular(const char *path); /* and not a directory, pipe or device */
 bool lv_dir_exists(const char *path);
+bool lv_link_is_dangling(const char *path); /* a link to what is not there */
 
 /* lv_dir_create: with its parents; there already is no error. */
 int lv_dir_create(const char *path);

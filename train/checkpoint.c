@@ -132,8 +132,7 @@ int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *h
     const bool none = strcmp(how, "none") == 0;
     *dir = NULL;
     if (!none && strcmp(how, "auto") != 0) {
-        int rc = lv_comm_agree(comm, lv_checkpoint_check_named(how));
-        rc = rc == LV_OK ? lv_checkpoint_verify(comm, how) : rc;
+        int rc = lv_checkpoint_verify(comm, how);
         *dir = rc == LV_OK ? lv_path("%s", how) : NULL;
         return rc;
     }

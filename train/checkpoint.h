@@ -47,10 +47,10 @@ int lv_checkpoint_check_named(const char *how);
 
 /* lv_checkpoint_choose: what a run goes on from, as --resume says. Collective.
  * in     how: auto: the newest of run_dir that is whole; none: there may be none; or the directory
- *        of a checkpoint
+ *        of a checkpoint; as lv_checkpoint_check_named has found it good
  * out    *dir, the caller's, or NULL: begin at the first step
- * fails  LV_ERR_CONFIG if how is none of these, or none with a checkpoint there; as
- *        lv_checkpoint_find, lv_checkpoint_verify */
+ * fails  LV_ERR_CONFIG if how is none with a checkpoint there; as lv_checkpoint_find,
+ *        lv_checkpoint_verify */
 int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *how, char **dir);
 
 /* lv_checkpoint_verify: manifest and all files, of which each rank reads a share. Collective.

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 char *lv_checkpoint_path(const char *run_dir, int64_t step)
 {
@@ -38,7 +37,6 @@ static void insert(int64_t *steps, size_t n, int64_t step)
  * fails  LV_ERR_IO, also for a link to what is not there: checkpoints may be behind it */
 static int open_folder(DIR **dir, const char *folder)
 {
-    struct stat st;
     *dir = opendir(folder);
     if (*dir) {
         return LV_OK;
@@ -46,12 +44,12 @@ static int open_folder(DIR **dir, const char *folder)
     if (errno != ENOENT) {
         return lv_fail_errno(LV_ERR_IO, "%s: opening", folder);
     }
-    return lstat(folder, &st) < 0
-               ? LV_OK
-               : lv_fail(LV_ERR_IO,
+    return lv_link_is_dangling(folder)
+               ? lv_fail(LV_ERR_IO,
                          "%s: a link to what is not there: mount what it leads to, or remove the "
                          "link to begin at the first step",
-                         folder);
+                         folder)
+               : LV_OK;
 }
 
 int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)

@@ -161,8 +161,9 @@ static void set_default(int number)
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
-/* Who handled the signal before is next; the instruction that raised it will do so again. */
-static void hand_on(int number, const siginfo_t *info)
+/* Who handled the signal before is next; the instruction that raised it will do so again.
+ * returns false if nobody did */
+static bool hand_on(int number, const siginfo_t *info)
 {
     for (size_t i = 0; i < N_FATAL; i++) {
         if (fatal[i].number == number && handled_before[i].sa_handler != SIG_DFL) {
@@ -171,11 +172,10 @@ static void hand_on(int number, const siginfo_t *info)
             if (info->si_code <= 0) {
                 raise(number);
             }
-            return;
+            return true;
         }
     }
-    set_default(number);
-    raise(number);
+    return false;
 }
 
 static void last_words(int number, siginfo_t *info, void *context)
@@ -198,8 +198,9 @@ static void last_words(int number, siginfo_t *info, void *context)
         say(&w);
         backtrace_symbols_fd(frames, backtrace(frames, MAX_FRAMES), STDERR_FILENO);
         lv_tell_pause();
-        hand_on(number, info);
-        return;
+        if (hand_on(number, info)) {
+            return;
+        }
     }
     set_default(number);
     raise(number);

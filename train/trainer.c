@@ -8,6 +8,7 @@
 #include "train/activity.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_save.h"
+#include "train/checkpoint_writer.h"
 #include "train/compute.h"
 #include "train/exchange.h"
 #include "train/job.h"
@@ -401,15 +402,15 @@ static int begin(trainer *t, const char *how)
 /* What only steps need. What failed first is what is told in the end. */
 static int close_parts(trainer *t, int rc)
 {
-    char *failure = rc < 0 ? lv_path("%s", lv_error_message()) : NULL;
+    lv_outcome first;
+    lv_outcome_note(&first, rc);
     lv_saver_destroy(&t->saver);
     lv_loader_destroy(&t->loader);
     int close_rc = lv_metrics_close(&t->metrics);
-    if (failure && close_rc < 0) {
+    if (first.rc < 0 && close_rc < 0) {
         fprintf(stderr, "llava: %s\n", lv_error_message());
     }
-    rc = failure ? lv_fail(rc, "%s", failure) : lv_comm_agree(t->comm, close_rc);
-    free(failure);
+    rc = first.rc < 0 ? lv_outcome_told(&first) : lv_comm_agree(t->comm, close_rc);
     lv_exchange_destroy(&t->exchange);
     lv_setup_close(&t->setup);
     return rc;

@@ -121,7 +121,7 @@ check "with the same bits" "$METRICS_DIFF" "$work/grouped2/metrics.jsonl" \
     "$work/again/metrics.jsonl" loss 0
 check "a resumed run is grouped as it was" refused 2 \
     'data.group_by_modality_length was true and is false' train 2 again
-# two of three samples a step are text, on 4 ranks: most steps have a rank without an image
+
 # Text alone: a projector has nothing to learn from it.
 text_alone() { # text_alone TRAINABLE
     mpirun -n 3 "$LLAVA" train "$work/config.json" --set run.dir="$work/text-${#1}" \
@@ -144,6 +144,7 @@ quiet() {
 }
 check "a language model alone may be" quiet
 
+# two of three samples a step are text, on 4 ranks: most steps have a rank without an image
 check "batches without an image on some ranks" train 4 alone4 --set train.global_batch_size=4
 check "the same on 1 rank" train 1 alone1 --set train.global_batch_size=4
 check "agree" same alone1 alone4

@@ -91,9 +91,9 @@ check "the killed job goes on" train 2 killed --set train.max_steps=30
 check "and ends at its last step" grep -q '"step":30,' "$work/killed/metrics.jsonl"
 
 # MPICH's launcher passes on SIGTERM, but not SIGUSR2, and may end with 0.
-mpich=false also=USR2
-if [ -n "${LLAVA_TEST_MPIRUN:-}" ]; then
-    mpich=true also=TERM
+also=USR2
+if $mpich; then
+    also=TERM
 fi
 
 # stop_on_request RANKS SIGNAL launcher|rank: a checkpoint, exit status 75, and the way to go on.

@@ -11,11 +11,13 @@ trap 'rm -rf "$work"' EXIT
 checks=0
 
 # The launcher of the MPI that the program was built with, under the name that all have.
+mpich=false
 if [ -n "${LLAVA_TEST_MPIRUN:-}" ]; then
     mkdir "$work/launcher"
     printf '#!/bin/sh\nexec "%s" "$@"\n' "$LLAVA_TEST_MPIRUN" >"$work/launcher/mpirun"
     chmod +x "$work/launcher/mpirun"
     PATH=$work/launcher:$PATH
+    mpich=true
 fi
 
 # check NAME COMMAND...: one line of TAP; the command's output is shown if it fails.

@@ -2,9 +2,11 @@
  *
  * Named moments at which a test can have the program killed or an operation fail. They do nothing
  * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full|stall, which is about the
- * n-th passing (from 1, the default; every process counts its own): kill   the process ends by
- * SIGKILL, with nothing flushed error  the operation that the point stands for fails as on an I/O
- * error full   the same as on a full disk stall  nothing goes on from there
+ * n-th passing (from 1, the default; every process counts its own):
+ *   kill   the process ends by SIGKILL, with nothing flushed
+ *   error  the operation at this point fails as on an I/O error
+ *   full   the same as on a full disk
+ *   stall  the thread sleeps for ever
  */
 #ifndef LV_DATA_FAIL_POINT_H
 #define LV_DATA_FAIL_POINT_H

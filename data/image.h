@@ -42,7 +42,8 @@ int lv_image_decode(lv_image *out, const uint8_t *bytes, size_t n);
 
 /* lv_image_check: that lv_image_decode would succeed on these bytes, and the picture's size, in
  * less time: of a JPEG all compressed data are read, but the transform to pixels, which cannot
- * fail, is left out. fails  as lv_image_decode */
+ * fail, is left out.
+ * fails  as lv_image_decode */
 int lv_image_check(int *width, int *height, const uint8_t *bytes, size_t n);
 
 /* lv_image_square: cropped or padded, and resized, to size x size pixels, 8 bits a channel.

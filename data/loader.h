@@ -54,7 +54,7 @@ int lv_loader_next_step(lv_loader *loader, lv_step_head *head);
  * both functions from one thread only.
  * out    wait_s: seconds waited; may be NULL
  * fails  with the reader's error, naming pack, sample and image, in the place of the micro-batch
- * that could not be read; every later call fails the same way */
+ *        that could not be read; every later call fails the same way */
 int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait_s);
 
 #endif

@@ -14,8 +14,8 @@
 typedef struct lv_pack_source lv_pack_source;
 
 /* lv_pack_source_open: reads the whole file once.
- * fails  LV_ERR_IO, LV_ERR_MEMORY; LV_ERR_FORMAT with line and column if it is neither, or not
- * whole */
+ * fails  LV_ERR_IO, LV_ERR_MEMORY; LV_ERR_FORMAT with line and column if it is neither, or is cut
+ *        short */
 int lv_pack_source_open(lv_pack_source **out, const char *path);
 void lv_pack_source_close(lv_pack_source **source);
 

@@ -270,7 +270,7 @@ int lv_encoder_word(lv_encoder *e, const lv_span *word);
 int lv_encoder_cut_words(lv_encoder *e, const lv_span *text);
 /* lv_split_words: the same for a text cut by the tokenizer's splits.
  * fails  LV_ERR_FORMAT on a regular expression that takes too many steps, LV_ERR_UNSUPPORTED on one
- * that takes too much time; both name the tokenizer's file */
+ *        that takes too much time; both name the tokenizer's file */
 int lv_split_words(lv_encoder *e, const lv_span *text);
 /* lv_spm_encode: the tokens of a text that no added token is in. */
 int lv_spm_encode(lv_encoder *e, const lv_span *text);

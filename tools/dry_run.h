@@ -20,7 +20,8 @@ typedef struct {
 int lv_dry_run_check(const lv_dry_run *asked, const lv_comm *comm);
 
 /* lv_dry_run_print: the plan, on stdout; what of the machine was not given is measured here. On
- * rank 0. fails  as lv_memory_plan_make, lv_probe_model */
+ * rank 0.
+ * fails  as lv_memory_plan_make, lv_probe_model */
 int lv_dry_run_print(const lv_dry_run *asked, const lv_comm *comm, const lv_config *config);
 
 #endif

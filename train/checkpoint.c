@@ -26,7 +26,8 @@ static int check_step(const cJSON *manifest, int64_t step)
                          saved);
 }
 
-/* Manifest and this rank's share of the files. in  step: -1: any */
+/* Manifest and this rank's share of the files.
+ * in     step: -1: any */
 static int verify_here(const lv_comm *comm, const char *dir, int64_t step)
 {
     cJSON *manifest = NULL;

@@ -28,15 +28,16 @@ typedef struct {
     int64_t n_rows, n_images, n_supervised; /* of the micro-batch that takes most */
     double flop;                            /* of its matrix products, forward and backward */
     lv_step_traffic traffic;
-    char
-        notes[LV_PLAN_NOTE_BYTES]; /* lines: what was assumed, what could be saved; "" if nothing */
+    char notes[LV_PLAN_NOTE_BYTES]; /* lines: assumptions, possible savings; "" if there are none */
 } lv_memory_plan;
 
 /* lv_memory_plan_make: plan a run of n_ranks, ranks_per_node of them on each node. With the packs
  * there the micro-batches are those of the run; without, the largest that the budgets allow.
- * Weights that are not there are taken to be what config.json says, or bf16. On one rank. out work:
- * what its steps ask for, see step_work.h; NULL if that is not wanted. In: {0} tolerance  10% of
- * the peak of RssAnon fails  as lv_setup_open_dry */
+ * Weights that are not there are taken to be what config.json says, or bf16. On one rank.
+ * in     *work: {0}
+ * out    work: what its steps ask for, see step_work.h; NULL if that is not wanted
+ * tolerance  10% of the peak of RssAnon
+ * fails  as lv_setup_open_dry */
 int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config *config,
                         int n_ranks, int ranks_per_node);
 

@@ -11,7 +11,7 @@
  * in     config: of a run that may go on from it
  * out    *model: the caller's, also after a failure
  * fails  LV_ERR_CONFIG if the frozen weights at the config's paths are not those that it was
- * trained with; LV_ERR_FORMAT, LV_ERR_SHAPE, LV_ERR_IO, LV_ERR_MEMORY */
+ *        trained with; LV_ERR_FORMAT, LV_ERR_SHAPE, LV_ERR_IO, LV_ERR_MEMORY */
 int lv_output_load(lv_llava **model, const lv_config *config, const char *checkpoint);
 
 /* lv_output_save: a model directory in dtype (see lv_hf_save_llava), and a line on stdout. */

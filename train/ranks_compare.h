@@ -14,9 +14,10 @@ typedef struct {
 } lv_rank_value;
 
 /* lv_ranks_compare: collective: have all ranks the same value?
- * in     what: "the frozen weights (...)", for the message; why: what may be the reason, and what
- * to do fails  LV_ERR_FORMAT, on all ranks, naming the hosts whose value is another than most
- * ranks'; LV_ERR_COMM, LV_ERR_MEMORY */
+ * in     what: "the frozen weights (...)", for the message
+ *        why: the likely reason, and what to do
+ * fails  LV_ERR_FORMAT, on all ranks, naming the hosts whose value is another than most ranks';
+ *        LV_ERR_COMM, LV_ERR_MEMORY */
 int lv_ranks_compare(const lv_comm *comm, uint64_t value, const char *what, const char *why);
 
 /* lv_ranks_differ: the same, of values that were gathered. Not collective. */

@@ -71,7 +71,8 @@ static int run_micro_batches(const lv_step_parts *p, int64_t n, double sums[N_SU
 }
 
 /* Waits for the other ranks and adds what all have; afterwards they agree about everything that
- * follows. in  rc: how this rank's part went; gradients travel in any case, others wait for them */
+ * follows.
+ * in     rc: how this rank's part went; gradients are sent in any case, others wait for them */
 static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[N_SUMS],
                   double maxima[N_MAXIMA])
 {

@@ -14,8 +14,8 @@
  *        (begin; refused if run.dir has checkpoints) or the directory of a checkpoint
  * out    in run.dir: checkpoints/, metrics.jsonl, config.json, and at the end
  *        projector.safetensors or model/
- * fails  LV_ERR_STOPPED after SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 and the checkpoint that follows
- * it; LV_ERR_DIVERGED after three steps in a row whose loss or gradient is not finite;
+ * fails  LV_ERR_STOPPED after SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 and the checkpoint that follows it;
+ *        LV_ERR_DIVERGED after three steps in a row whose loss or gradient is not finite;
  *        LV_ERR_CONFIG before any work; LV_ERR_IO, LV_ERR_FORMAT, ... with what was saved before
  *        untouched */
 int lv_train(const lv_comm *comm, const lv_config *config, const char *resume);

@@ -30,7 +30,8 @@ static inline int64_t lv_bf16_b_count(int64_t K, int64_t N)
  * out    dst, 64-byte aligned */
 void lv_bf16_pack_a(uint16_t *dst, const lv_matrix *A, int64_t m, int64_t M, int64_t k, int64_t K);
 
-/* lv_bf16_pack_b: depth [k, k+K), columns [n, n+N) of B. out  dst, 64-byte aligned */
+/* lv_bf16_pack_b: depth [k, k+K), columns [n, n+N) of B.
+ * out    dst, 64-byte aligned */
 void lv_bf16_pack_b(uint16_t *dst, const lv_matrix *B, int64_t k, int64_t K, int64_t n, int64_t N);
 
 /* lv_bf16_multiply: C = A B, or C += A B, summed in f32.

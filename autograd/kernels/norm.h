@@ -18,7 +18,8 @@ typedef struct {
     lv_real *r;           /* (T) */
 } lv_norm_rows;
 
-/* lv_norm_forward: all threads. out  y (T,H) of dtype; rows->mean, rows->r */
+/* lv_norm_forward: all threads.
+ * out    y (T,H) of dtype; rows->mean, rows->r */
 void lv_norm_forward(void *y, const lv_norm_rows *rows, double eps);
 
 /* lv_norm_scratch_count: elements that lv_norm_backward needs for so many of dw and db. */

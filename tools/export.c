@@ -3,8 +3,8 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/checkpoint.h"
 #include "train/output.h"
 

@@ -4,8 +4,8 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
-#include "data/file.h"
-#include "data/template.h"
+#include "data/base/file.h"
+#include "data/chat/template.h"
 #include "train/model/generate.h"
 
 #include <stdio.h>

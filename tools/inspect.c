@@ -5,9 +5,9 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/manifest.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
 #include "tools/cli.h"
 #include "tools/terminal.h"
 #include "tools/tools.h"

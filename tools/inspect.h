@@ -5,7 +5,7 @@
 #ifndef LV_TOOLS_INSPECT_H
 #define LV_TOOLS_INSPECT_H
 
-#include "data/pack.h"
+#include "data/pack/pack.h"
 
 #include <stdbool.h>
 #include <stdint.h>

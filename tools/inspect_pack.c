@@ -5,7 +5,7 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/pack_manifest.h"
+#include "data/pack/manifest.h"
 #include "tools/pack_stats.h"
 #include "tools/terminal.h"
 #include "train/progress.h"

@@ -6,7 +6,7 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/batch.h"
+#include "data/loader/batch.h"
 
 #include <inttypes.h>
 #include <stdio.h>

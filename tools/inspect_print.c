@@ -5,7 +5,7 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "tools/terminal.h"
 #include "train/progress.h"
 

@@ -6,8 +6,8 @@
 #include "tools/terminal.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/checkpoint.h"
 
 #include <dirent.h>

@@ -3,7 +3,7 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tools/terminal.h"
 #include "train/progress.h"
 #include "train/threads.h"

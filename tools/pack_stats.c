@@ -2,7 +2,7 @@
 #include "tools/pack_stats.h"
 
 #include "autograd/error.h"
-#include "data/batch.h"
+#include "data/loader/batch.h"
 
 #include <stdlib.h>
 

@@ -5,7 +5,7 @@
 #ifndef LV_TOOLS_PACK_STATS_H
 #define LV_TOOLS_PACK_STATS_H
 
-#include "data/pack.h"
+#include "data/pack/pack.h"
 #include "tools/histogram.h"
 
 typedef struct {

@@ -2,7 +2,7 @@
 #include "tools/prompt_runs.h"
 
 #include "autograd/error.h"
-#include "data/template.h"
+#include "data/chat/template.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #ifndef LV_TOOLS_PROMPT_RUNS_H
 #define LV_TOOLS_PROMPT_RUNS_H
 
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 typedef enum { LV_RUN_TEXT, LV_RUN_PIECE, LV_RUN_IMAGE } lv_run_kind;
 

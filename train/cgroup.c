@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/cgroup.h"
 
-#include "data/file.h"
+#include "data/base/file.h"
 
 #include <stdbool.h>
 #include <stdio.h>

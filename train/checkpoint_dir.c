@@ -2,8 +2,8 @@
 #include "train/checkpoint_dir.h"
 
 #include "autograd/error.h"
-#include "data/fail_point.h"
-#include "data/file.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
 #include "train/checkpoint.h"
 
 #include <dirent.h>

@@ -2,9 +2,9 @@
 #include "train/checkpoint_file.h"
 
 #include "autograd/error.h"
-#include "data/fail_point.h"
-#include "data/file.h"
-#include "data/hdf5_util.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "data/base/hdf5.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,9 +2,9 @@
 #include "train/checkpoint_manifest.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/manifest.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
 #include "train/config.h"
 
 #include <inttypes.h>

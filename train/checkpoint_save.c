@@ -2,9 +2,9 @@
 #include "train/checkpoint_save.h"
 
 #include "autograd/error.h"
-#include "data/fail_point.h"
-#include "data/file.h"
-#include "data/manifest.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "data/json/manifest.h"
 #include "train/checkpoint_dir.h"
 #include "train/checkpoint_manifest.h"
 #include "train/checkpoint_writer.h"

@@ -2,9 +2,9 @@
 #include "train/checkpoint_writer.h"
 
 #include "autograd/error.h"
-#include "data/fail_point.h"
-#include "data/file.h"
-#include "data/thread.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "data/base/thread.h"
 #include "train/host_memory.h"
 #include "train/progress.h"
 

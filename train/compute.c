@@ -4,7 +4,7 @@
 #include "autograd/cpu.h"
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
-#include "data/file.h"
+#include "data/base/file.h"
 
 char *lv_compute_text(lv_dtype dtype, const char *products)
 {

@@ -6,8 +6,8 @@
 #include "train/config_fields.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

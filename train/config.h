@@ -6,7 +6,7 @@
 #ifndef LV_TRAIN_CONFIG_H
 #define LV_TRAIN_CONFIG_H
 
-#include "data/image.h"
+#include "data/image/image.h"
 #include "optim/schedule.h"
 #include "train/frozen_weights.h"
 #include "train/model/llava.h"
@@ -25,7 +25,7 @@ typedef struct {
     const char *items[LV_MAX_LIST];
 } lv_text_list;
 
-/* The packs of a run and how often an epoch goes through each: see data/sampler.h. */
+/* The packs of a run and how often an epoch goes through each: see data/loader/sampler.h. */
 typedef struct {
     size_t n;
     const char *paths[LV_MAX_LIST];

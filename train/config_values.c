@@ -5,7 +5,7 @@
 #include "train/config_fields.h"
 
 #include "autograd/error.h"
-#include "data/json.h"
+#include "data/json/json.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef LV_TRAIN_DRY_BATCH_H
 #define LV_TRAIN_DRY_BATCH_H
 
-#include "data/loader.h"
+#include "data/loader/loader.h"
 
 /* lv_dry_sample: one sample, its images expanded and cut at the length limit. */
 typedef struct {

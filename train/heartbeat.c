@@ -2,7 +2,7 @@
 #include "train/heartbeat.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/host_memory.h"
 
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/cgroup.h"
 
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 #include "train/inquiry.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/tell.h"
 
 #include <errno.h>

@@ -3,8 +3,8 @@
 
 #include "autograd/cpu.h"
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/hash.h"
+#include "data/base/file.h"
+#include "data/base/hash.h"
 
 #include <inttypes.h>
 #include <sched.h>

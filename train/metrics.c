@@ -2,8 +2,8 @@
 #include "train/metrics.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/progress.h"
 
 #include <errno.h>

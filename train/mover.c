@@ -2,7 +2,7 @@
 #include "train/mover.h"
 
 #include "autograd/error.h"
-#include "data/thread.h"
+#include "data/base/thread.h"
 #include "train/activity.h"
 #include "train/comm_internal.h"
 #include "train/progress.h"

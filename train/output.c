@@ -2,7 +2,7 @@
 #include "train/output.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/checkpoint.h"
 #include "train/model/hf.h"
 #include "train/setup.h"

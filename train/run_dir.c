@@ -2,8 +2,8 @@
 #include "train/run_dir.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/lock.h"
+#include "data/base/file.h"
+#include "data/base/lock.h"
 
 #include <stdlib.h>
 #include <string.h>

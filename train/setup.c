@@ -2,10 +2,10 @@
 #include "train/setup.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/hash.h"
-#include "data/json.h"
-#include "data/tokenizer.h"
+#include "data/base/file.h"
+#include "data/base/hash.h"
+#include "data/json/json.h"
+#include "data/tokenizer/tokenizer.h"
 #include "train/compute.h"
 #include "train/ranks_compare.h"
 

@@ -5,7 +5,7 @@
 #ifndef LV_TRAIN_SETUP_H
 #define LV_TRAIN_SETUP_H
 
-#include "data/loader.h"
+#include "data/loader/loader.h"
 #include "train/comm.h"
 #include "train/config.h"
 #include "train/frozen_weights.h"

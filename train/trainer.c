@@ -4,7 +4,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/activity.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_save.h"

@@ -6,7 +6,7 @@
 #define LV_TRAIN_VALIDATE_H
 
 #include "autograd/tape.h"
-#include "data/loader.h"
+#include "data/loader/loader.h"
 #include "train/comm.h"
 #include "train/model/llava.h"
 

@@ -6,8 +6,8 @@
 #include "train/watchdog.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/thread.h"
+#include "data/base/file.h"
+#include "data/base/thread.h"
 #include "train/crash.h"
 #include "train/inquiry.h"
 #include "train/launcher.h"

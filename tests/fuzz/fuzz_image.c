@@ -5,7 +5,7 @@
  * with another value each time, so that a pixel that the decoder leaves alone differs between two
  * runs.
  */
-#include "data/image_decoders.h"
+#include "data/image/decoders.h"
 #include "tests/fuzz/support.h"
 
 #include <stdlib.h>

@@ -12,13 +12,13 @@
  * checksums of its metadata. libhdf5 itself is not instrumented. What opens must give samples and
  * images that hold what the reader promises.
  */
-#include "data/file.h"
-#include "data/hdf5_util.h"
-#include "data/json.h"
-#include "data/manifest.h"
-#include "data/pack.h"
-#include "data/pack_format.h"
-#include "data/template.h"
+#include "data/base/file.h"
+#include "data/base/hdf5.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
+#include "data/pack/format.h"
+#include "data/pack/pack.h"
 #include "tests/fuzz/support.h"
 
 #include <stdbool.h>

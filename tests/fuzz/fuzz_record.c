@@ -3,8 +3,8 @@
  * A file of records, to prompts in all templates. Where the whole text is one JSON array, the
  * records come out of the file as they stand there, whatever way the file is read.
  */
-#include "data/json.h"
-#include "data/pack_source.h"
+#include "data/json/json.h"
+#include "data/pack/write/source.h"
 #include "tests/fuzz/prompt.h"
 #include "tests/fuzz/support.h"
 

@@ -31,13 +31,13 @@ fi
 # sources TARGET: the files that it is for.
 sources() {
     case $1 in
-    config) ls train/config*.c ;;
-    image) ls data/image*.c ;;
-    pack) ls data/pack_open.c data/pack_read.c data/pack_shard.c data/pack_manifest.c data/manifest.c ;;
-    record) ls data/record.c data/template*.c data/json*.c data/pack_source.c ;;
+    config) ls train/config/*.c ;;
+    image) ls data/image/*.c ;;
+    pack) ls data/pack/open.c data/pack/read.c data/pack/shard.c data/pack/manifest.c data/json/manifest.c ;;
+    record) ls data/chat/*.c data/json/*.c data/pack/write/source.c ;;
     safetensors) ls train/model/weights.c train/model/weights_header.c ;;
-    template) ls data/template*.c ;;
-    tokenizer_*) ls data/tokenizer*.c data/text*.c ;;
+    template) ls data/chat/template*.c ;;
+    tokenizer_*) ls data/tokenizer/*.c data/base/text.c ;;
     esac
 }
 

@@ -221,7 +221,7 @@ def images():
 
 
 def packs():
-    """Edit lists: see fuzz_pack.c. The columns follow the order of data/pack_format.h."""
+    """Edit lists: see fuzz_pack.c. The columns follow the order of data/pack/format.h."""
     def edits(flags, *edits):
         out = bytes([flags])
         for what, place, removed, text in edits:

@@ -5,7 +5,7 @@
 #ifndef LV_TESTS_FUZZ_PROMPT_H
 #define LV_TESTS_FUZZ_PROMPT_H
 
-#include "data/template.h"
+#include "data/chat/template.h"
 
 /* fuzz_prompt: encodes the record twice; what is accepted is checked. */
 void fuzz_prompt(const lv_template *template, const lv_tokenizer *tokenizer,

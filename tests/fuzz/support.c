@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fuzz/support.h"
 
-#include "data/file.h"
+#include "data/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
 #define LV_TESTS_FUZZ_SUPPORT_H
 
 #include "autograd/error.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fuzz/support.h"
 
-#include "data/file.h"
-#include "data/tokenizer_internal.h"
+#include "data/base/file.h"
+#include "data/tokenizer/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

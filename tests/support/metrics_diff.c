@@ -5,7 +5,7 @@
  * difference. Exit status 1 if not, or if a file has no step.
  */
 #include "autograd/error.h"
-#include "data/json.h"
+#include "data/json/json.h"
 
 #include <math.h>
 #include <stdio.h>

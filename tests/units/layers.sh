@@ -39,9 +39,9 @@ check() {
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/autograd" "$scratch/optim" "$scratch/data" "$scratch/train" "$scratch/tools"
-printf '#include "data/json.h"\n' >"$scratch/autograd/a.c"
+printf '#include "data/json/json.h"\n' >"$scratch/autograd/a.c"
 printf '#include <hdf5.h>\n# include <mpi.h>\n' >"$scratch/data/b.c"
-printf '#include "data/pack.h"\n' >"$scratch/optim/c.h"
+printf '#include "data/pack/pack.h"\n' >"$scratch/optim/c.h"
 printf '#include "optim/adamw.h"\n' >"$scratch/data/d.h"
 printf '#include "../tools/main.h"\n#include <mpi.h>\n' >"$scratch/train/e.c"
 printf '  #  include <tools/main.h> /* data/x.h */\n' >"$scratch/train/f.c"

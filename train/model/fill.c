@@ -2,7 +2,7 @@
 #include "train/model/fill.h"
 
 #include "autograd/rng.h"
-#include "data/hash.h"
+#include "data/base/hash.h"
 
 /* What an element is drawn from, beside its index. */
 typedef struct {

@@ -6,8 +6,8 @@
  *        configuration_llava.py; haotian-liu/LLaVA: llava_arch.py
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/model/hf_internal.h"
 #include "train/model/hf_keys.h"
 

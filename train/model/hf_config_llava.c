@@ -3,7 +3,7 @@
  * config.json of the two LLaVA families, see hf_config.c.
  */
 #include "autograd/error.h"
-#include "data/json.h"
+#include "data/json/json.h"
 #include "train/model/hf_internal.h"
 #include "train/model/hf_keys.h"
 #include "train/model/projector.h"

@@ -4,7 +4,7 @@
  * that both transformers 4 and 5 read the same model.
  */
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/model/hf_internal.h"
 #include "train/model/projector.h"
 

@@ -4,8 +4,8 @@
  * make 10000.0 a whole number and lose the order of digits.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/model/hf.h"
 #include "train/model/hf_internal.h"
 

@@ -3,9 +3,9 @@
  * preprocessor_config.json: how pixels become the tower's input.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/image.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/image/image.h"
+#include "data/json/json.h"
 #include "train/model/hf_internal.h"
 #include "train/model/hf_keys.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "data/file.h"
-#include "data/manifest.h"
+#include "data/base/file.h"
+#include "data/json/manifest.h"
 #include "train/model/hf_internal.h"
 #include "train/model/weights.h"
 

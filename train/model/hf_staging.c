@@ -5,10 +5,10 @@
  * what a killed process left from somebody else's folder.
  */
 #include "autograd/error.h"
-#include "data/fail_point.h"
-#include "data/file.h"
-#include "data/lock.h"
-#include "data/manifest.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "data/base/lock.h"
+#include "data/json/manifest.h"
 #include "train/model/hf_internal.h"
 
 #include <dirent.h>

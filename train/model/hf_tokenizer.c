@@ -7,8 +7,8 @@
  * number of embedding rows.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/model/hf_internal.h"
 #include "train/model/hf_keys.h"
 

@@ -5,9 +5,9 @@
 #include "train/model/init.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/tokenizer.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/tokenizer/tokenizer.h"
 #include "train/model/clip.h"
 #include "train/model/fill.h"
 #include "train/model/hf.h"

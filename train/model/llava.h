@@ -6,7 +6,7 @@
 #define LV_TRAIN_MODEL_LLAVA_H
 
 #include "autograd/tape.h"
-#include "data/batch.h"
+#include "data/loader/batch.h"
 #include "train/model/model_config.h"
 #include "train/model/params.h"
 

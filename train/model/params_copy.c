@@ -8,7 +8,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "data/fail_point.h"
+#include "data/base/fail_point.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 #include "train/model/weights.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/hash.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/base/hash.h"
+#include "data/json/json.h"
 #include "train/model/weights_header.h"
 
 #include <stdlib.h>

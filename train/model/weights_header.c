@@ -2,7 +2,7 @@
 #include "train/model/weights_header.h"
 
 #include "autograd/error.h"
-#include "data/json.h"
+#include "data/json/json.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -8,7 +8,7 @@
 #ifndef LV_TRAIN_MODEL_WEIGHTS_HEADER_H
 #define LV_TRAIN_MODEL_WEIGHTS_HEADER_H
 
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/model/weights.h"
 
 typedef struct {

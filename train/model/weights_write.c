@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "data/fail_point.h"
-#include "data/file.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
 #include "train/model/weights.h"
 #include "train/model/weights_header.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What data/image.h makes of files, and how long it takes, for the scripts beside it.
+ * What data/image/image.h makes of files, and how long it takes, for the scripts beside it.
  *     image_probe pixels SIZE square|pad   a path a line on stdin; for each on stdout int32 code,
  *         width, height, then as bytes the picture, its square and the normalized floats; on
  *         failure int32 code, 0, length of the message, and the message
@@ -8,8 +8,8 @@
  * which are in memory; on stdout the thread's seconds for check, decode, square and normalize
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/image.h"
+#include "data/base/file.h"
+#include "data/image/image.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/template.h"
+#include "data/base/file.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
 
 #include <math.h>
 #include <setjmp.h>

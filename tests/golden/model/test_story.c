@@ -3,8 +3,8 @@
  * A real, trained LLaMA: its greedy text, token for token as transformers writes it. It runs
  * as the language model of a LLaVA whose vision tower is not used.
  */
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "golden.h"
 #include "train/model/generate.h"
 

@@ -4,8 +4,8 @@
  * 2, and stage 2 with weight decay; each step as one micro-batch and as one a sample.
  */
 #include "autograd/kernels/parallel.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 #include "golden.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"

@@ -5,7 +5,7 @@
     make_golden.py LLAVA > groups.txt        LLAVA: a checkout of haotian-liu/LLaVA
 
 get_modality_length_grouped_indices is taken from llava/train/llava_trainer.py and run as it is; its
-torch.randperm is replaced by the permutations of data/permutation.h, written here a second time, so
+torch.randperm is replaced by the permutations of data/loader/permutation.h, written here a second time, so
 that what differs is the structure alone: which samples make a megabatch, their order in it, and
 what becomes of the last ones. A line a case: name, samples, batch, seed, epoch, then the samples
 ("5i" 5 words and an image, "7t" 7 words of text), then after "=" the epoch's ids.

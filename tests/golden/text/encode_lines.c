@@ -7,8 +7,8 @@
  * encode_lines TOKENIZER --time FILE REPEATS: seconds to encode each line of the file.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/tokenizer.h"
+#include "data/base/file.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,8 +5,8 @@
  *   {"ids": [...], "mask": "0011...", "words": N}  or  {"reason": "why it is rejected"}
  */
 #include "autograd/error.h"
-#include "data/json.h"
-#include "data/template.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
 
 #include <stdio.h>
 

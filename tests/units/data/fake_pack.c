@@ -2,7 +2,7 @@
 #include "tests/units/data/fake_pack.h"
 
 #include "autograd/error.h"
-#include "data/template.h"
+#include "data/chat/template.h"
 
 #include <ctype.h>
 #include <setjmp.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A pack in memory behind the reading half of data/pack.h, for tests of what stands on it. An
+ * A pack in memory behind the reading half of data/pack/pack.h, for tests of what stands on it. An
  * executable that is linked with fake_pack.c has these functions instead of the real ones.
  */
 #ifndef LV_TESTS_UNITS_DATA_FAKE_PACK_H
 #define LV_TESTS_UNITS_DATA_FAKE_PACK_H
 
-#include "data/pack.h"
+#include "data/pack/pack.h"
 
 #include <stdatomic.h>
 

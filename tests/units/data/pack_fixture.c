@@ -2,7 +2,7 @@
 #include "pack_fixture.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 
 #include <dirent.h>
 #include <inttypes.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A scratch folder with images and a source for tests of data/pack.h.
+ * A scratch folder with images and a source for tests of data/pack/pack.h.
  */
 #ifndef LV_TESTS_UNITS_DATA_PACK_FIXTURE_H
 #define LV_TESTS_UNITS_DATA_PACK_FIXTURE_H
 
-#include "data/pack.h"
+#include "data/pack/pack.h"
 
 /* A new scratch folder with images/, which holds good images of tests/golden/image; options for a
  * plain pack of source.json there, max_rejects 1. */

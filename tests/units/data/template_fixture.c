@@ -2,7 +2,7 @@
 #include "tests/units/data/template_fixture.h"
 
 #include "autograd/error.h"
-#include "data/json.h"
+#include "data/json/json.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <setjmp.h>

@@ -5,7 +5,7 @@
 #ifndef LV_TESTS_TEMPLATE_FIXTURE_H
 #define LV_TESTS_TEMPLATE_FIXTURE_H
 
-#include "data/template.h"
+#include "data/chat/template.h"
 
 #include <cjson/cJSON.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/batch.h"
+#include "data/loader/batch.h"
 
 #include "autograd/error.h"
-#include "data/template.h"
+#include "data/chat/template.h"
 #include "tests/units/data/fake_pack.h"
 
 #include <setjmp.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/file.h: only regular files are read, nothing without a name is made, and a new file is there
+ * data/base/file.h: only regular files are read, nothing without a name is made, and a new file is there
  * whole or not at all.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/hdf5_util.h"
+#include "data/base/file.h"
+#include "data/base/hdf5.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/hdf5_util.h"
+#include "data/base/hdf5.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

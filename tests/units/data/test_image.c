@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/image.h against Pillow and CLIPImageProcessor (tests/golden/image/make_golden.py), and
+ * data/image/image.h against Pillow and CLIPImageProcessor (tests/golden/image/make_golden.py), and
  * against files that are cut, damaged or hostile.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/image.h"
+#include "data/base/file.h"
+#include "data/image/image.h"
 
 #include <dirent.h>
 #include <setjmp.h>

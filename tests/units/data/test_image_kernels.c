@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/image_kernels.h: every CPU level gives the bits of the portable loops.
+ * data/image/kernels.h: every CPU level gives the bits of the portable loops.
  */
-#include "data/image_kernels.h"
+#include "data/image/kernels.h"
 
 #include "autograd/rng.h"
 

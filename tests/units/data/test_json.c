@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
-#include "data/json.h"
+#include "data/json/json.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/json_stream.h"
+#include "data/json/stream.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json_scan.h"
+#include "data/base/file.h"
+#include "data/json/scan.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <fcntl.h>

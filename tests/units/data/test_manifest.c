@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/manifest.h: whatever is changed, it says so.
+ * data/json/manifest.h: whatever is changed, it says so.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/manifest.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/pack.h, written and read back: the same bytes whoever writes, nothing lost without a word,
+ * data/pack/pack.h, written and read back: the same bytes whoever writes, nothing lost without a word,
  * nothing damaged read.
  */
 #include "pack_fixture.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/manifest.h"
-#include "data/pack_format.h"
-#include "data/template.h"
-#include "data/tokenizer.h"
+#include "data/base/file.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
+#include "data/pack/format.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <pthread.h>
 #include <setjmp.h>

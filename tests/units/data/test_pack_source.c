@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/pack_source.h"
+#include "data/pack/write/source.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/record.h"
+#include "data/base/file.h"
+#include "data/chat/record.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <setjmp.h>

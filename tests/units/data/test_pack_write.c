@@ -5,15 +5,15 @@
 #include "pack_fixture.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/lock.h"
-#include "data/manifest.h"
-#include "data/pack_format.h"
+#include "data/base/file.h"
+#include "data/base/lock.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
+#include "data/pack/format.h"
 
-#include "data/pack_job.h"
-#include "data/pack_seal.h"
-#include "data/tokenizer.h"
+#include "data/pack/seal.h"
+#include "data/pack/write/job.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/plan.h"
+#include "data/loader/plan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

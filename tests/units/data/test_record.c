@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
-#include "data/json.h"
-#include "data/record.h"
+#include "data/chat/record.h"
+#include "data/json/json.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <setjmp.h>

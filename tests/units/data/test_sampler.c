@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/sampler.h"
+#include "data/loader/sampler.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
-#include "data/json.h"
-#include "data/template.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
 #include "tests/units/data/template_fixture.h"
 #include "tests/units/data/text_fixture.h"
 

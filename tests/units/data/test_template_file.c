@@ -3,9 +3,9 @@
  * Templates from JSON files.
  */
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/template.h"
+#include "data/base/file.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
 #include "tests/units/data/template_fixture.h"
 #include "tests/units/data/text_fixture.h"
 

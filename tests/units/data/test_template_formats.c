@@ -3,8 +3,8 @@
  * Templates v0, llama_2 and chatml; test_template.c has what all share.
  */
 #include "autograd/error.h"
-#include "data/json.h"
-#include "data/template.h"
+#include "data/chat/template.h"
+#include "data/json/json.h"
 #include "tests/units/data/template_fixture.h"
 #include "tests/units/data/text_fixture.h"
 

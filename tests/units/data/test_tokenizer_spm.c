@@ -3,7 +3,7 @@
  * sentencepiece models that are damaged, hostile or of another kind, and the files beside them.
  */
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <math.h>

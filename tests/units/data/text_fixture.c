@@ -2,8 +2,8 @@
 #include "tests/units/data/text_fixture.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
 #ifndef LV_TESTS_TEXT_FIXTURE_H
 #define LV_TESTS_TEXT_FIXTURE_H
 
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <cjson/cJSON.h>
 

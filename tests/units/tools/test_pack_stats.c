@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/pack_stats.h"
 
-#include "data/batch.h"
+#include "data/loader/batch.h"
 #include "tests/units/data/fake_pack.h"
 
 #include <setjmp.h>

@@ -2,8 +2,8 @@
 #include "tools/inspect.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/image.h"
+#include "data/base/file.h"
+#include "data/image/image.h"
 #include "tests/units/data/fake_pack.h"
 
 #include <setjmp.h>

@@ -2,7 +2,7 @@
 #include "tools/prompt_runs.h"
 
 #include "autograd/error.h"
-#include "data/template.h"
+#include "data/chat/template.h"
 #include "tests/units/data/text_fixture.h"
 
 #include <setjmp.h>

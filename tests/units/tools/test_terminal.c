@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/terminal.h"
 
-#include "data/text.h"
+#include "data/base/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 #include "fixture.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "train/model/projector.h"
 
 #include <stdio.h>

@@ -8,9 +8,9 @@
 #include "train/checkpoint_save.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
-#include "data/json.h"
-#include "data/manifest.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
 #include "fixture.h"
 
 #include <hdf5.h>

@@ -2,7 +2,7 @@
 #include "train/model/init.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "golden.h"
 
 #include <math.h>

@@ -5,7 +5,7 @@
 #include "train/host_memory.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "fixture.h"
 
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include "train/metrics.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "fixture.h"
 #include "train/progress.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "fixture.h"
 #include "train/model/params.h"
 

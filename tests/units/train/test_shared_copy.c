@@ -5,7 +5,7 @@
 #include "train/shared_copy.h"
 
 #include "autograd/error.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "fixture.h"
 #include "train/host_memory.h"
 

@@ -11,7 +11,7 @@
 
 #include "autograd/error.h"
 #include "autograd/pulse.h"
-#include "data/file.h"
+#include "data/base/file.h"
 #include "fixture.h"
 
 #include <signal.h>

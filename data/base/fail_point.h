@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Named moments at which a test can have the program killed or an operation fail. They do nothing
+ * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full|stall, which is about the
+ * n-th passing (from 1, the default; every process counts its own):
+ *   kill   the process ends by SIGKILL, with nothing flushed
+ *   error  the operation at this point fails as on an I/O error
+ *   full   the same as on a full disk
+ *   stall  the thread sleeps for ever
+ */
+#ifndef LV_DATA_BASE_FAIL_POINT_H
+#define LV_DATA_BASE_FAIL_POINT_H
+
+/* All that there are; tests read this list. X(name, what has just happened) */
+#define LV_FAIL_POINTS(X)                                                                          \
+    X("pack.begin", "the pack's folder is locked, nothing is written")                             \
+    X("pack.tokenizer.copied", "the tokenizer's files are beside their place")                     \
+    X("pack.tokenizer.renamed", "they are in their place")                                         \
+    X("pack.shard.dataset", "one dataset of a shard is written")                                   \
+    X("pack.shard.closed", "HDF5 has closed the shard")                                            \
+    X("pack.shard.sealed", "the shard's checksum is in it, nothing is synced")                     \
+    X("pack.shard.synced", "the shard is on the disk under its temporary name")                    \
+    X("pack.shard.renamed", "the shard has its name")                                              \
+    X("pack.rejects.begin", "all shards are there, rejects.jsonl is not")                          \
+    X("pack.rejects.written", "rejects.jsonl is there")                                            \
+    X("pack.manifest.begin", "only the manifest is missing")                                       \
+    X("pack.manifest.written", "the pack is whole, its lock still held")                           \
+    X("checkpoint.begin", "the folder for a checkpoint is made, under a temporary name")           \
+    X("checkpoint.copy", "memory for a copy of what is saved is looked for; failed: not there")    \
+    X("checkpoint.dataset", "one dataset of a rank's file is written")                             \
+    X("checkpoint.file.written", "HDF5 has closed a rank's file, nothing is synced")               \
+    X("checkpoint.file.synced", "a rank's file is on the disk")                                    \
+    X("checkpoint.manifest.begin", "all ranks' files are on the disk, the manifest is not")        \
+    X("checkpoint.manifest.written", "all is on the disk under a temporary name")                  \
+    X("checkpoint.renamed", "the checkpoint has its name")                                         \
+    X("checkpoint.prune.begin", "old checkpoints are about to be removed")                         \
+    X("checkpoint.prune.renamed", "one of them has lost its name, its files are there")            \
+    X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
+    X("batch.begin", "a micro-batch is about to be read")                                          \
+    X("model.piece", "a piece of a file of weights is written")                                    \
+    X("model.written", "a model's directory is complete under its temporary name")
+
+/* lv_fail_point: pass one of these names.
+ * fails  LV_ERR_IO if the environment says so; LV_ERR_CONFIG if what it says cannot be */
+int lv_fail_point(const char *name);
+
+#endif

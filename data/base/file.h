@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Files: read whole, mapped, written so that they appear whole or not at all, and their CRC-32.
+ * Every failure is LV_ERR_IO (or LV_ERR_MEMORY) with the path and the system's reason. Only
+ * regular files are read: a pipe or a device is a failure, never waited for.
+ */
+#ifndef LV_DATA_BASE_FILE_H
+#define LV_DATA_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+/* lv_file_open: to read; a pipe would be waited for, a device may have no end. returns the
+ * descriptor, with what fstat says of it. */
+int lv_file_open(const char *path, struct stat *st);
+
+/* lv_file_read: the whole file, with a zero byte behind it that n does not count; free() it. */
+int lv_file_read(char **out, size_t *n, const char *path);
+
+/* lv_file_beside: a name for what is to become the file at path: "<path>.tmp-<host>-<process>", so
+ * that what is left of a killed job's rank cannot meet that of the next; free() it. */
+char *lv_file_beside(const char *path);
+
+/* lv_new_file: a file that is written beside its place, and appears there whole or not at all.
+ * Start it with {0}. */
+typedef struct {
+    char *path, *beside;
+    FILE *file; /* to write to; failures name beside */
+} lv_new_file;
+int lv_new_file_open(lv_new_file *out, const char *path);
+int lv_new_file_write(lv_new_file *file, const void *data, size_t n);
+
+/* lv_new_file_close: if rc is LV_OK, synced, renamed over the path, directory synced; otherwise, or
+ * if that fails, removed. One that was not opened is left alone. returns rc, or the failure */
+int lv_new_file_close(lv_new_file *file, int rc);
+
+/* lv_file_write: a new file of n bytes. */
+int lv_file_write(const char *path, const void *data, size_t n);
+
+/* lv_file_rename: rename and sync the directory; from and to are in one directory, and from was
+ * synced. */
+int lv_file_rename(const char *from, const char *to);
+
+/* lv_file_sync: fsync of a file or directory by name. */
+int lv_file_sync(const char *path);
+
+/* lv_file_copy: as lv_file_write, from another file, in pieces. */
+int lv_file_copy(const char *to, const char *from);
+
+/* lv_file_crc32: CRC-32 (zlib's) and size of the whole file, read in pieces. */
+int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path);
+
+bool lv_file_exists(const char *path);     /* anything of that name */
+bool lv_file_is_regular(const char *path); /* and not a directory, pipe or device */
+bool lv_dir_exists(const char *path);
+bool lv_link_is_dangling(const char *path); /* a link to what is not there */
+
+/* lv_dir_create: with its parents; there already is no error. */
+int lv_dir_create(const char *path);
+
+/* lv_dir_remove: a directory and the files in it, subdirectories too; not there is no error. Of a
+ * symbolic link, here as in the directory, the link goes and what it names stays. */
+int lv_dir_remove(const char *path);
+
+typedef struct {
+    const uint8_t *data; /* read-only, shared with every process that maps the file */
+    size_t n_bytes;
+    int fd;
+} lv_file_map;
+int lv_file_map_open(lv_file_map *out, const char *path);
+
+/* lv_file_map_read: the n bytes at data, which lies in the map, read from the file: where a page of
+ * the map that cannot be read ends the process, this is a failure. */
+int lv_file_map_read(const lv_file_map *map, void *out, const void *data, size_t n,
+                     const char *path);
+void lv_file_map_close(lv_file_map *map);
+
+/* lv_path: printf into a new string; free() it. Ends the job when memory is out. */
+char *lv_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* lv_path_from: path itself if absolute, otherwise inside the directory base, without leading
+ * "../"; free() it. Absolute if base is there. */
+char *lv_path_from(const char *base, const char *path);
+
+/* lv_path_dir: the directory part, "." if there is none; free() it. */
+char *lv_path_dir(const char *path);
+
+#endif

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tokenizer.json, component by component. Whatever would change the ids and is not implemented
+ * ends the reading by its name.
+ */
+#include "data/tokenizer/internal.h"
+
+#include "autograd/error.h"
+#include "data/json/json.h"
+
+#include <string.h>
+
+#define KIND                                                                                       \
+    "only BPE tokenizers of the LLaMA kind (byte fallback, a marker for spaces) and byte-level "   \
+    "ones "                                                                                        \
+    "are"
+
+int lv_tokenizer_unsupported(const char *part, const char *what)
+{
+    return lv_fail(LV_ERR_UNSUPPORTED, "%s \"%s\" is not implemented (" KIND ")", part, what);
+}
+
+int lv_component_type(const cJSON *component, const char *part, const char **type)
+{
+    if (!cJSON_IsObject(component)) {
+        return lv_fail(LV_ERR_FORMAT, "\"%s\": expected an object, found %s", part,
+                       lv_json_kind(component));
+    }
+    return lv_json_string(component, "type", true, type) < 0 ? lv_fail_within("\"%s\"", part)
+                                                             : LV_OK;
+}
+
+int lv_component_check_keys(const cJSON *component, const char *part, const char *const *known)
+{
+    const cJSON *member;
+    cJSON_ArrayForEach (member, component) {
+        const char *const *key = known;
+        while (*key && strcmp(*key, member->string) != 0) {
+            key++;
+        }
+        if (!*key && !cJSON_IsNull(member)) {
+            return lv_fail(LV_ERR_UNSUPPORTED, "%s: the setting \"%s\" is not implemented", part,
+                           member->string);
+        }
+    }
+    return LV_OK;
+}
+
+int lv_component_steps(const cJSON *component, const char *key, const cJSON **steps)
+{
+    *steps = lv_json_find(component, key);
+    return cJSON_IsArray(*steps) ? LV_OK
+                                 : lv_fail(LV_ERR_FORMAT, "\"%s\": expected an array, found %s",
+                                           key, lv_json_kind(*steps));
+}
+
+/* A Replace of `from` by `to` and nothing else. */
+static int check_replace(const cJSON *component, const char *part, const char *from, const char *to)
+{
+    const char *pattern = NULL, *content = NULL;
+    int rc = lv_json_string(component, "content", true, &content);
+    const cJSON *pattern_json = lv_json_find(component, "pattern");
+    if (rc == LV_OK && lv_json_find(pattern_json, "Regex")) {
+        return lv_tokenizer_unsupported(part, "Replace with a Regex");
+    }
+    if (rc == LV_OK) {
+        rc = lv_json_string(pattern_json, "String", true, &pattern);
+    }
+    if (rc < 0) {
+        return lv_fail_within("%s Replace", part);
+    }
+    if (strcmp(pattern, from) != 0 || strcmp(content, to) != 0) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "%s: Replace of \"%s\" by \"%s\" is not implemented, only of \"%s\" by "
+                       "\"%s\"",
+                       part, pattern, content, from, to);
+    }
+    return LV_OK;
+}
+
+/* A Unicode form goes with a byte-level tokenizer, the marker for spaces with the other kind. */
+static int read_normalizer_step(lv_tokenizer *t, const cJSON *step)
+{
+    static const char *const forms[] = {[LV_FORM_NFC] = "NFC",
+                                        [LV_FORM_NFD] = "NFD",
+                                        [LV_FORM_NFKC] = "NFKC",
+                                        [LV_FORM_NFKD] = "NFKD"};
+    const char *type = NULL, *prepend = NULL;
+    int rc = lv_component_type(step, "normalizer", &type);
+    if (rc < 0) {
+        return rc;
+    }
+    for (int form = LV_FORM_NFC; t->kind == LV_KIND_BYTES && form <= LV_FORM_NFKD; form++) {
+        if (strcmp(type, forms[form]) == 0 && t->form == LV_FORM_NONE) {
+            t->form = (lv_unicode_form)form;
+            t->crc = lv_tokenizer_crc_add(t->crc, type, strlen(type));
+            return LV_OK;
+        }
+    }
+    if (t->kind == LV_KIND_BYTES) {
+        return lv_tokenizer_unsupported("normalizer", type);
+    }
+    if (strcmp(type, "Prepend") == 0 && t->marker == LV_MARKER_NEVER) {
+        rc = lv_json_string(step, "prepend", true, &prepend);
+        if (rc == LV_OK && strcmp(prepend, LV_SPACE_MARKER) != 0) {
+            return lv_tokenizer_unsupported("normalizer Prepend of", prepend);
+        }
+        t->marker = LV_MARKER_LEGACY;
+        t->normalizes_spaces = true;
+        return rc;
+    }
+    if (strcmp(type, "Replace") == 0) {
+        t->replaces_spaces = t->normalizes_spaces = true;
+        return check_replace(step, "normalizer", " ", LV_SPACE_MARKER);
+    }
+    return lv_tokenizer_unsupported("normalizer", type);
+}
+
+static int read_normalizer(lv_tokenizer *t, const cJSON *component)
+{
+    const char *type = NULL;
+    if (!component) {
+        return LV_OK;
+    }
+    int rc = lv_component_type(component, "normalizer", &type);
+    if (rc < 0 || strcmp(type, "Sequence") != 0) {
+        return rc < 0 ? rc : read_normalizer_step(t, component);
+    }
+    const cJSON *steps, *step;
+    rc = lv_component_steps(component, "normalizers", &steps);
+    cJSON_ArrayForEach (step, steps) {
+        rc = rc < 0 ? rc : read_normalizer_step(t, step);
+    }
+    return rc;
+}
+
+/* prepend_scheme of a Metaspace, whose replacement must be the marker. */
+static int read_metaspace(const cJSON *component, const char *part, lv_marker_rule *rule)
+{
+    static const char *const known[] = {
+        "type", "replacement", "prepend_scheme", "split", "str_rep", "add_prefix_space", NULL};
+    const char *replacement = LV_SPACE_MARKER;
+    const char *scheme = "always";
+    int rc = lv_component_check_keys(component, part, known);
+    if (rc < 0 || (rc = lv_json_string(component, "replacement", false, &replacement)) < 0 ||
+        (rc = lv_json_string(component, "prepend_scheme", false, &scheme)) < 0) {
+        return rc;
+    }
+    if (strcmp(replacement, LV_SPACE_MARKER) != 0) {
+        return lv_tokenizer_unsupported("Metaspace replacement", replacement);
+    }
+    if (strcmp(scheme, "always") == 0) {
+        *rule = LV_MARKER_ALWAYS;
+    } else if (strcmp(scheme, "first") == 0) {
+        *rule = LV_MARKER_FIRST;
+    } else if (strcmp(scheme, "never") == 0) {
+        *rule = LV_MARKER_NEVER;
+    } else {
+        return lv_tokenizer_unsupported("Metaspace prepend_scheme", scheme);
+    }
+    return LV_OK;
+}
+
+static int read_pre_tokenizer(lv_tokenizer *t, const cJSON *component, bool normalized)
+{
+    const char *type = NULL;
+    bool split = true;
+    if (!component) {
+        return LV_OK;
+    }
+    int rc = lv_component_type(component, "pre_tokenizer", &type);
+    if (rc < 0) {
+        return rc;
+    }
+    if (strcmp(type, "Metaspace") != 0) {
+        return lv_tokenizer_unsupported("pre_tokenizer", type);
+    }
+    if (normalized) {
+        return lv_tokenizer_unsupported("pre_tokenizer", "Metaspace behind a normalizer");
+    }
+    rc = lv_json_bool(component, "split", false, &split);
+    if (rc == LV_OK && split) {
+        return lv_tokenizer_unsupported("pre_tokenizer Metaspace split", "true");
+    }
+    t->replaces_spaces = true;
+    return rc < 0 ? rc : read_metaspace(component, "pre_tokenizer", &t->marker);
+}
+
+/* A TemplateProcessing whose "single" is the text, or one special piece and the text. */
+static int read_template(lv_tokenizer *t, const cJSON *component)
+{
+    const char *name = NULL;
+    int rc = LV_OK;
+    const cJSON *step = lv_json_find(component, "single");
+    step = step ? step->child : NULL;
+    const cJSON *front = lv_json_find(step, "SpecialToken");
+    if (front) {
+        step = step->next;
+    }
+    if (!lv_json_find(step, "Sequence") || step->next) {
+        return lv_tokenizer_unsupported(
+            "post_processor", "TemplateProcessing other than one piece in front of the text");
+    }
+    if (!front) {
+        return LV_OK;
+    }
+    rc = lv_json_string(front, "id", true, &name);
+    if (rc < 0) {
+        return lv_fail_within("post_processor");
+    }
+    const cJSON *pieces = lv_json_find(component, "special_tokens");
+    const cJSON *ids = lv_json_find(lv_json_find(pieces, name), "ids");
+    double id = cJSON_GetArraySize(ids) == 1 ? cJSON_GetNumberValue(ids->child) : -1;
+    if (!(id >= 0) || id >= t->n_ids || !t->pieces[(int32_t)id]) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "post_processor: the piece \"%s\" has not one id of the vocabulary", name);
+    }
+    t->template_bos = (int32_t)id;
+    return LV_OK;
+}
+
+static int read_post_processor(lv_tokenizer *t, const cJSON *component)
+{
+    const char *type = NULL;
+    const cJSON *steps, *step;
+    int rc = lv_component_type(component, "post_processor", &type);
+    if (rc < 0) {
+        return rc;
+    }
+    if (strcmp(type, "TemplateProcessing") == 0) {
+        return t->template_bos < 0
+                   ? read_template(t, component)
+                   : lv_tokenizer_unsupported("post_processor", "a second template");
+    }
+    if (strcmp(type, "ByteLevel") == 0) { /* concerns offsets only */
+        return LV_OK;
+    }
+    if (strcmp(type, "Sequence") != 0) {
+        return lv_tokenizer_unsupported("post_processor", type);
+    }
+    rc = lv_component_steps(component, "processors", &steps);
+    cJSON_ArrayForEach (step, steps) {
+        const char *inner = NULL;
+        rc = rc < 0 ? rc : lv_component_type(step, "post_processor", &inner);
+        if (rc == LV_OK && strcmp(inner, "Sequence") == 0) {
+            rc = lv_tokenizer_unsupported("post_processor", "Sequence in a Sequence");
+        }
+        rc = rc < 0 ? rc : read_post_processor(t, step);
+    }
+    return rc;
+}
+
+/* One decoder, in the order in which the LLaMA kind has them. stage: the last one's place. */
+static int read_decoder_step(lv_decoder *d, const cJSON *component, int *stage)
+{
+    static const char *const order[] = {"Metaspace", "Replace", "ByteFallback", "Fuse", "Strip"};
+    enum { METASPACE, REPLACE, BYTE_FALLBACK, FUSE, STRIP, N_DECODERS };
+    const char *type = NULL, *content = NULL;
+    int64_t stop = 0;
+    int at = 0;
+    lv_marker_rule rule = LV_MARKER_NEVER;
+    int rc = lv_component_type(component, "decoder", &type);
+    if (rc < 0) {
+        return rc;
+    }
+    while (at < N_DECODERS && strcmp(type, order[at]) != 0) {
+        at++;
+    }
+    if (at == N_DECODERS || at <= *stage || (at == STRIP && *stage != FUSE)) {
+        return lv_tokenizer_unsupported(at == N_DECODERS ? "decoder" : "the order of decoders at",
+                                        type);
+    }
+    *stage = at;
+    switch (at) {
+    case METASPACE:
+        rc = read_metaspace(component, "decoder", &rule);
+        d->restores_spaces = true;
+        d->drops_markers = rule != LV_MARKER_NEVER;
+        return rc;
+    case REPLACE:
+        d->restores_spaces = true;
+        return check_replace(component, "decoder", LV_SPACE_MARKER, " ");
+    case BYTE_FALLBACK:
+        d->joins_bytes = true;
+        return LV_OK;
+    case STRIP:
+        if ((rc = lv_json_string(component, "content", true, &content)) < 0 ||
+            (rc = lv_json_int(component, "start", true, &d->strip_start)) < 0 ||
+            (rc = lv_json_int(component, "stop", true, &stop)) < 0) {
+            return lv_fail_within("decoder Strip");
+        }
+        return strcmp(content, " ") != 0 || stop != 0
+                   ? lv_tokenizer_unsupported("decoder", "Strip of other than leading spaces")
+                   : LV_OK;
+    default: /* pieces are always fused to one text */
+        return LV_OK;
+    }
+}
+
+static int read_decoder(lv_decoder *d, const cJSON *component)
+{
+    const char *type = NULL;
+    int stage = -1;
+    if (!component) {
+        d->joins_with_spaces = true;
+        return LV_OK;
+    }
+    int rc = lv_component_type(component, "decoder", &type);
+    if (rc == LV_OK && strcmp(type, "ByteLevel") == 0) {
+        d->byte_level = true;
+        return LV_OK;
+    }
+    if (rc < 0 || strcmp(type, "Sequence") != 0) {
+        return rc < 0 ? rc : read_decoder_step(d, component, &stage);
+    }
+    const cJSON *steps, *step;
+    rc = lv_component_steps(component, "decoders", &steps);
+    cJSON_ArrayForEach (step, steps) {
+        rc = rc < 0 ? rc : read_decoder_step(d, step, &stage);
+    }
+    return rc;
+}
+
+int lv_tokenizer_file_read(lv_tokenizer *t, const char *text, size_t n)
+{
+    cJSON *root = NULL;
+    bool bytes = false;
+    int rc = lv_json_parse(&root, text, n);
+    if (rc < 0) {
+        return rc;
+    }
+    const cJSON *normalizer = lv_json_find(root, "normalizer");
+    const cJSON *pre_tokenizer = lv_json_find(root, "pre_tokenizer");
+    const cJSON *post_processor = lv_json_find(root, "post_processor");
+    t->marker = LV_MARKER_NEVER;
+    t->template_bos = -1;
+    if ((rc = lv_bytes_pre_tokenizer_read(t, pre_tokenizer, &bytes)) < 0 ||
+        (rc = read_normalizer(t, normalizer)) < 0 ||
+        (rc = bytes ? LV_OK : read_pre_tokenizer(t, pre_tokenizer, normalizer)) < 0 ||
+        (rc = lv_tokenizer_model_read(t, lv_json_find(root, "model"),
+                                      lv_json_find(root, "added_tokens"))) < 0 ||
+        (rc = post_processor ? read_post_processor(t, post_processor) : LV_OK) < 0) {
+        goto fail;
+    }
+    rc = read_decoder(&t->decoder, lv_json_find(root, "decoder"));
+fail:
+    cJSON_Delete(root);
+    return rc;
+}

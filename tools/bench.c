@@ -3,12 +3,12 @@
 #include "autograd/kernels/gemm.h"
 #include "tools/cli.h"
 #include "tools/tools.h"
-#include "train/comm_probe.h"
-#include "train/compute.h"
-#include "train/exchange_probe.h"
-#include "train/memory_plan.h"
-#include "train/probe.h"
-#include "train/threads.h"
+#include "train/cluster/compute.h"
+#include "train/cluster/threads.h"
+#include "train/plan/comm_probe.h"
+#include "train/plan/exchange_probe.h"
+#include "train/plan/memory.h"
+#include "train/plan/probe.h"
 
 #include <inttypes.h>
 #include <stdio.h>

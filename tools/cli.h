@@ -5,7 +5,7 @@
 #ifndef LV_TOOLS_CLI_H
 #define LV_TOOLS_CLI_H
 
-#include "train/comm.h"
+#include "train/cluster/comm.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
-#include "train/model/hf.h"
-#include "train/progress.h"
+#include "train/host/progress.h"
+#include "train/model/hf/hf.h"
 
 #include <stdio.h>
 #include <string.h>

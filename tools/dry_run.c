@@ -3,10 +3,10 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
-#include "train/memory_plan.h"
-#include "train/probe.h"
-#include "train/step_plan.h"
-#include "train/threads.h"
+#include "train/cluster/threads.h"
+#include "train/plan/memory.h"
+#include "train/plan/probe.h"
+#include "train/plan/step.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
 #ifndef LV_TOOLS_DRY_RUN_H
 #define LV_TOOLS_DRY_RUN_H
 
-#include "train/comm.h"
-#include "train/config.h"
+#include "train/cluster/comm.h"
+#include "train/config/config.h"
 
 /* What the flags ask for; 0 where a number was not given, -1 for latency_us. */
 typedef struct {

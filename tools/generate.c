@@ -6,7 +6,7 @@
 #include "autograd/kernels/gemm.h"
 #include "data/base/file.h"
 #include "data/chat/template.h"
-#include "train/model/generate.h"
+#include "train/model/llava/generate.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
-#include "train/model/init.h"
+#include "train/model/llava/init.h"
 
 #include <stdio.h>
 

@@ -11,7 +11,7 @@
 #include "tools/cli.h"
 #include "tools/terminal.h"
 #include "tools/tools.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 #include <glob.h>
 #include <inttypes.h>

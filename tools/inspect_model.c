@@ -9,9 +9,9 @@
 #include "data/json/json.h"
 #include "data/json/manifest.h"
 #include "tools/terminal.h"
-#include "train/model/hf.h"
-#include "train/model/projector.h"
-#include "train/model/weights.h"
+#include "train/model/connector/connector.h"
+#include "train/model/hf/hf.h"
+#include "train/model/weights/weights.h"
 
 #include <inttypes.h>
 #include <stdio.h>

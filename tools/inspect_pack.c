@@ -8,7 +8,7 @@
 #include "data/pack/manifest.h"
 #include "tools/pack_stats.h"
 #include "tools/terminal.h"
-#include "train/progress.h"
+#include "train/host/progress.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -7,7 +7,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "tools/terminal.h"
-#include "train/progress.h"
+#include "train/host/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
 #include "autograd/error.h"
 #include "tools/cli.h"
 #include "tools/tools.h"
-#include "train/threads.h"
+#include "train/cluster/threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,8 +5,8 @@
 #include "autograd/error.h"
 #include "data/pack/pack.h"
 #include "tools/terminal.h"
-#include "train/progress.h"
-#include "train/threads.h"
+#include "train/cluster/threads.h"
+#include "train/host/progress.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "tools/cli.h"
 #include "tools/dry_run.h"
 #include "tools/tools.h"
-#include "train/stop.h"
+#include "train/host/stop.h"
 #include "train/trainer.h"
 
 #include "autograd/error.h"

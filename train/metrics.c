@@ -4,7 +4,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
-#include "train/progress.h"
+#include "train/host/progress.h"
 
 #include <errno.h>
 #include <fcntl.h>

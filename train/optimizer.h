@@ -7,7 +7,7 @@
 #define LV_TRAIN_OPTIMIZER_H
 
 #include "optim/adamw.h"
-#include "train/model/params.h"
+#include "train/model/params/params.h"
 
 typedef struct lv_optimizer lv_optimizer;
 

@@ -3,8 +3,8 @@
 
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "train/checkpoint.h"
-#include "train/model/hf.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/model/hf/hf.h"
 #include "train/setup.h"
 
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #ifndef LV_TRAIN_OUTPUT_H
 #define LV_TRAIN_OUTPUT_H
 
-#include "train/config.h"
+#include "train/config/config.h"
 
 /* lv_output_load: the model of a checkpoint that is whole, trained weights in f32.
  * in     config: of a run that may go on from it

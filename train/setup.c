@@ -6,8 +6,8 @@
 #include "data/base/hash.h"
 #include "data/json/json.h"
 #include "data/tokenizer/tokenizer.h"
-#include "train/compute.h"
-#include "train/ranks_compare.h"
+#include "train/cluster/compute.h"
+#include "train/cluster/ranks_compare.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,12 +6,12 @@
 #define LV_TRAIN_SETUP_H
 
 #include "data/loader/loader.h"
-#include "train/comm.h"
-#include "train/config.h"
-#include "train/frozen_weights.h"
-#include "train/model/llava.h"
+#include "train/cluster/comm.h"
+#include "train/cluster/frozen_weights.h"
+#include "train/cluster/threads.h"
+#include "train/config/config.h"
+#include "train/model/llava/llava.h"
 #include "train/optimizer.h"
-#include "train/threads.h"
 
 /* A list of packs, as one run of samples. */
 typedef struct {

@@ -3,9 +3,9 @@
 
 #include "autograd/error.h"
 #include "optim/clip.h"
-#include "train/activity.h"
-#include "train/progress.h"
-#include "train/stop.h"
+#include "train/host/activity.h"
+#include "train/host/progress.h"
+#include "train/host/stop.h"
 #include "train/validate.h"
 
 #include <math.h>

@@ -7,8 +7,8 @@
 #define LV_TRAIN_STEP_H
 
 #include "optim/schedule.h"
-#include "train/checkpoint.h"
-#include "train/exchange.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/exchange/exchange.h"
 #include "train/metrics.h"
 #include "train/setup.h"
 

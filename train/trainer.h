@@ -5,8 +5,8 @@
 #ifndef LV_TRAIN_TRAINER_H
 #define LV_TRAIN_TRAINER_H
 
-#include "train/comm.h"
-#include "train/config.h"
+#include "train/cluster/comm.h"
+#include "train/config/config.h"
 
 /* lv_train: run until the last step, or until a signal asks for a stop (lv_stop_catch_signals comes
  * first). Collective.

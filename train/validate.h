@@ -7,8 +7,8 @@
 
 #include "autograd/tape.h"
 #include "data/loader/loader.h"
-#include "train/comm.h"
-#include "train/model/llava.h"
+#include "train/cluster/comm.h"
+#include "train/model/llava/llava.h"
 
 /* lv_validate: mean cross-entropy over all supervised tokens of one pass over the data. Collective.
  * in     options: the held-out packs, as for training; steps and order are set here

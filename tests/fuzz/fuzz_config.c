@@ -4,7 +4,7 @@
  * is accepted can be used: it is accepted again as it is kept, and is equal to itself.
  */
 #include "tests/fuzz/support.h"
-#include "train/config.h"
+#include "train/config/config.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * Of what is accepted every byte of every tensor is read.
  */
 #include "tests/fuzz/support.h"
-#include "train/model/weights.h"
+#include "train/model/weights/weights.h"
 
 #include <stdlib.h>
 #include <string.h>

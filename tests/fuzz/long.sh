@@ -35,7 +35,7 @@ sources() {
     image) ls data/image/*.c ;;
     pack) ls data/pack/open.c data/pack/read.c data/pack/shard.c data/pack/manifest.c data/json/manifest.c ;;
     record) ls data/chat/*.c data/json/*.c data/pack/write/source.c ;;
-    safetensors) ls train/model/weights.c train/model/weights_header.c ;;
+    safetensors) ls train/model/weights/weights.c train/model/weights/safetensors.c ;;
     template) ls data/chat/template*.c ;;
     tokenizer_*) ls data/tokenizer/*.c data/base/text.c ;;
     esac

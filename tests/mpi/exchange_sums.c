@@ -7,7 +7,7 @@
  * embedding, and one whose last micro-batch does not read it. It ends while weights are under way.
  * On the rank that is FAILING, MPI fails in the middle of a step.
  */
-#include "train/exchange.h"
+#include "train/exchange/exchange.h"
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"

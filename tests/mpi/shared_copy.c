@@ -4,7 +4,7 @@
  * group have the same memory, each writes a part of it and reads all of it; other groups' is
  * another.
  */
-#include "train/shared_copy.h"
+#include "train/cluster/shared_copy.h"
 
 #include "autograd/error.h"
 

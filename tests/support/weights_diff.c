@@ -4,7 +4,7 @@
  * each within TOLERANCE of the tensor, by norm? Prints the largest. Exit status 1 if not.
  */
 #include "autograd/error.h"
-#include "train/model/weights.h"
+#include "train/model/weights/weights.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 #ifndef LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 #define LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 
-#include "train/model/llava.h"
-#include "train/model/weights.h"
+#include "train/model/llava/llava.h"
+#include "train/model/weights/weights.h"
 
 #include <cjson/cJSON.h>
 

@@ -6,7 +6,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "golden.h"
-#include "train/model/generate.h"
+#include "train/model/llava/generate.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "train/model/projector.h"
+#include "train/model/connector/connector.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #ifndef LV_TESTS_UNITS_TRAIN_FIXTURE_H
 #define LV_TESTS_UNITS_TRAIN_FIXTURE_H
 
-#include "train/model/hf.h"
+#include "train/model/hf/hf.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

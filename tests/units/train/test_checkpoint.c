@@ -3,9 +3,9 @@
  * train/checkpoint*.h: what was saved comes back, and a checkpoint whose checksums are right and
  * whose contents lie is refused.
  */
-#include "train/checkpoint_dir.h"
-#include "train/checkpoint_file.h"
-#include "train/checkpoint_save.h"
+#include "train/checkpoint/dir.h"
+#include "train/checkpoint/file.h"
+#include "train/checkpoint/save.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/comm.h"
+#include "train/cluster/comm.h"
 
 #include "autograd/error.h"
 #include "fixture.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/cores.h"
+#include "train/host/cores.h"
 
 #include "data/base/file.h"
 #include "fixture.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "golden.h"
-#include "train/model/generate.h"
+#include "train/model/llava/generate.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -5,9 +5,9 @@
 #include "data/json/json.h"
 #include "data/json/manifest.h"
 #include "fixture.h"
-#include "train/model/hf_internal.h"
-#include "train/model/projector.h"
-#include "train/model/weights.h"
+#include "train/model/connector/connector.h"
+#include "train/model/hf/internal.h"
+#include "train/model/weights/weights.h"
 
 #include <math.h>
 #include <stdio.h>

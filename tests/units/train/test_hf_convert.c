@@ -3,8 +3,8 @@
 #include "data/base/file.h"
 #include "data/json/manifest.h"
 #include "fixture.h"
-#include "train/model/hf_internal.h"
-#include "train/model/weights.h"
+#include "train/model/hf/internal.h"
+#include "train/model/weights/weights.h"
 
 #include <math.h>
 #include <stdio.h>

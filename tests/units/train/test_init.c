@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/model/init.h"
+#include "train/model/llava/init.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

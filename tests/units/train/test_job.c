@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/job.h"
+#include "train/cluster/job.h"
 
 #include "autograd/error.h"
 #include "fixture.h"

@@ -2,7 +2,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "golden.h"
-#include "train/model/init.h"
+#include "train/model/llava/init.h"
 
 #include <math.h>
 #include <setjmp.h>

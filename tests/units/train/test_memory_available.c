@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_memory_available of train/host_memory.h, on copies of what Linux tells.
+ * lv_memory_available of train/host/memory.h, on copies of what Linux tells.
  */
-#include "train/host_memory.h"
+#include "train/host/memory.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

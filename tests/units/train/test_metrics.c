@@ -8,7 +8,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "fixture.h"
-#include "train/progress.h"
+#include "train/host/progress.h"
 
 #include <math.h>
 #include <signal.h>

@@ -2,7 +2,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "fixture.h"
-#include "train/model/params.h"
+#include "train/model/params/params.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/ranks_compare.h"
+#include "train/cluster/ranks_compare.h"
 
 #include "autograd/error.h"
 #include "fixture.h"

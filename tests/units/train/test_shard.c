@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * train/model/shard.h: every element has one owner, in one bucket, whatever the numbers.
+ * train/model/params/shard.h: every element has one owner, in one bucket, whatever the numbers.
  */
-#include "train/model/shard.h"
+#include "train/model/params/shard.h"
 
 #include "fixture.h"
 

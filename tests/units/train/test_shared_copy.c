@@ -2,12 +2,12 @@
  *
  * A rank alone; several ranks are in tests/mpi/weights.sh.
  */
-#include "train/shared_copy.h"
+#include "train/cluster/shared_copy.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "fixture.h"
-#include "train/host_memory.h"
+#include "train/host/memory.h"
 
 #include <signal.h>
 #include <stdlib.h>

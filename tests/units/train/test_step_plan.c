@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "golden.h"
-#include "train/step_plan.h"
+#include "train/plan/step.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/threads.h"
+#include "train/cluster/threads.h"
 
 #include "autograd/error.h"
 #include "fixture.h"

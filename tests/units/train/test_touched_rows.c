@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * train/touched_rows.h on one process, against a list of all elements; united over ranks in
+ * train/exchange/sparse_rows.h on one process, against a list of all elements; united over ranks in
  * tests/mpi/exchange_sums.c.
  */
-#include "train/touched_rows.h"
+#include "train/exchange/sparse_rows.h"
 
 #include "autograd/error.h"
 

@@ -3,11 +3,11 @@
  * When a rank stands still, told with times that are made up; who is behind, from heartbeats that
  * are made up; and the last words of a process that dies.
  */
-#include "train/crash.h"
-#include "train/heartbeat.h"
-#include "train/inquiry.h"
-#include "train/stillness.h"
-#include "train/watchdog.h"
+#include "train/host/crash.h"
+#include "train/watch/heartbeat.h"
+#include "train/watch/stall.h"
+#include "train/watch/stall_report.h"
+#include "train/watch/watchdog.h"
 
 #include "autograd/error.h"
 #include "autograd/pulse.h"

@@ -3,7 +3,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "fixture.h"
-#include "train/model/weights.h"
+#include "train/model/weights/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/checkpoint/checkpoint.h"
+
+#include "autograd/error.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/json/manifest.h"
+#include "train/checkpoint/dir.h"
+#include "train/checkpoint/file.h"
+#include "train/checkpoint/manifest.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- is it whole? ---- */
+
+static int check_step(const cJSON *manifest, int64_t step)
+{
+    int64_t saved = 0;
+    int rc = lv_json_int(manifest, "step", true, &saved);
+    return rc < 0 || saved == step
+               ? rc
+               : lv_fail(LV_ERR_FORMAT, "it is of step %" PRId64 ", not of its folder's name",
+                         saved);
+}
+
+/* Manifest and this rank's share of the files.
+ * in     step: -1: any */
+static int verify_here(const lv_comm *comm, const char *dir, int64_t step)
+{
+    cJSON *manifest = NULL;
+    int n_files = 0;
+    int rc = lv_checkpoint_manifest(&manifest, dir);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = lv_checkpoint_manifest_files(&n_files, manifest);
+    rc = rc == LV_OK && step >= 0 ? check_step(manifest, step) : rc;
+    rc = rc < 0 ? lv_fail_within("%s/manifest.json", dir) : LV_OK;
+    for (int i = comm->rank; rc == LV_OK && i < n_files; i += comm->n_ranks) {
+        char *name = lv_checkpoint_file_name(i);
+        rc = lv_manifest_check_file(manifest, dir, name);
+        free(name);
+    }
+    cJSON_Delete(manifest);
+    return rc;
+}
+
+int lv_checkpoint_verify(const lv_comm *comm, const char *dir)
+{
+    return lv_comm_agree(comm, verify_here(comm, dir, -1));
+}
+
+/* Rank 0's list to all. */
+static int share_list(const lv_comm *comm, const char *run_dir, int64_t **steps, int64_t *n)
+{
+    size_t n_found = 0;
+    *steps = NULL;
+    int rc =
+        lv_comm_agree(comm, comm->rank == 0 ? lv_checkpoint_list(steps, &n_found, run_dir) : LV_OK);
+    *n = (int64_t)n_found;
+    rc = rc < 0 ? rc : lv_comm_broadcast(comm, n, sizeof *n);
+    if (rc == LV_OK && comm->rank != 0) {
+        *steps = calloc((size_t)*n + 1, sizeof **steps);
+        LV_CHECK(*steps, "out of memory for a list of checkpoints");
+    }
+    return rc < 0 ? rc : lv_comm_broadcast(comm, *steps, *n * (int64_t)sizeof **steps);
+}
+
+int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
+{
+    int64_t *steps = NULL, n = 0;
+    *dir = NULL;
+    int rc = share_list(comm, run_dir, &steps, &n);
+    for (int64_t i = 0; rc == LV_OK && !*dir && i < n; i++) {
+        char *candidate = lv_checkpoint_path(run_dir, steps[i]);
+        int whole = lv_comm_agree(comm, verify_here(comm, candidate, steps[i]));
+        if (whole == LV_OK) {
+            *dir = candidate;
+            break;
+        }
+        if (whole == LV_ERR_COMM) {
+            rc = whole;
+        } else if (comm->rank == 0) {
+            fprintf(stderr, "llava: passing over a checkpoint: %s\n", lv_error_message());
+        }
+        free(candidate);
+    }
+    if (rc == LV_OK && !*dir && n > 0) {
+        rc = lv_fail(
+            LV_ERR_FORMAT,
+            "%s/checkpoints: none of the checkpoints there can be used, see above: mend that; or, "
+            "to begin at the first step, move them away or choose another run.dir",
+            run_dir);
+    }
+    free(steps);
+    return rc;
+}
+
+int lv_checkpoint_check_named(const char *dir)
+{
+    if (strcmp(dir, "auto") == 0 || strcmp(dir, "none") == 0) {
+        return LV_OK;
+    }
+    char *of_run = lv_path("%s/checkpoints", dir);
+    char *manifest = lv_path("%s/manifest.json", dir);
+    int rc = LV_OK;
+    if (!lv_dir_exists(dir)) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume: expected auto, none or the directory of a checkpoint, found %s",
+                     dir);
+    } else if (lv_dir_exists(of_run)) {
+        rc =
+            lv_fail(LV_ERR_CONFIG,
+                    "--resume: %s is the directory of a run; name one of the checkpoints in %s, or "
+                    "auto for the newest in run.dir",
+                    dir, of_run);
+    } else if (!lv_file_exists(manifest)) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume: %s is no checkpoint: it has no manifest.json; name a directory as "
+                     "RUN_DIR/checkpoints/step-000500",
+                     dir);
+    }
+    free(manifest);
+    free(of_run);
+    return rc;
+}
+
+int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *how, char **dir)
+{
+    const bool none = strcmp(how, "none") == 0;
+    *dir = NULL;
+    if (!none && strcmp(how, "auto") != 0) {
+        int rc = lv_checkpoint_verify(comm, how);
+        *dir = rc == LV_OK ? lv_path("%s", how) : NULL;
+        return rc;
+    }
+    int rc = lv_checkpoint_find(comm, run_dir, dir);
+    if (rc == LV_OK && none && *dir) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "--resume none, but %s is there: choose another run.dir, or remove the "
+                     "checkpoints",
+                     *dir);
+        free(*dir);
+        *dir = NULL;
+    }
+    return rc;
+}
+
+/* ---- loading ---- */
+
+/* The pieces of all files, one file's after another's. */
+typedef struct {
+    int n_files;
+    int64_t *n_pieces; /* [n_files] */
+    lv_range *pieces;  /* the sum of those */
+    int64_t n;
+} piece_table;
+
+/* The lists of this rank's share of the files: every n_ranks-th. */
+static int read_own_lists(const lv_comm *comm, const char *dir, int64_t count, piece_table *table,
+                          lv_range **lists)
+{
+    int rc = LV_OK;
+    for (int i = comm->rank; rc == LV_OK && i < table->n_files; i += comm->n_ranks) {
+        char *name = lv_checkpoint_file_name(i);
+        char *path = lv_path("%s/%s", dir, name);
+        rc = lv_rank_file_pieces(&lists[i], &table->n_pieces[i], path, count);
+        free(path);
+        free(name);
+    }
+    return rc;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const lv_range *x = a, *y = b;
+    return (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+/* Every element is in one piece. */
+static int check_tiling(const piece_table *table, int64_t count)
+{
+    lv_range *sorted = calloc((size_t)table->n + 1, sizeof *sorted);
+    LV_CHECK(sorted, "out of memory for a checkpoint's pieces");
+    memcpy(sorted, table->pieces, (size_t)table->n * sizeof *sorted);
+    qsort(sorted, (size_t)table->n, sizeof *sorted, by_begin);
+    int64_t end = 0, i = 0;
+    for (; i < table->n && sorted[i].begin == end; i++) {
+        end = sorted[i].end;
+    }
+    int rc = i == table->n && end == count
+                 ? LV_OK
+                 : lv_fail(LV_ERR_FORMAT,
+                           "the pieces of its files do not make up the %" PRId64
+                           " elements: from %" PRId64 " on",
+                           count, end);
+    free(sorted);
+    return rc;
+}
+
+/* Collective: every rank has the whole table afterwards. */
+static int make_table(const lv_comm *comm, const char *dir, int64_t count, piece_table *table)
+{
+    lv_range **lists = calloc((size_t)table->n_files, sizeof *lists);
+    table->n_pieces = calloc((size_t)table->n_files, sizeof *table->n_pieces);
+    LV_CHECK(lists && table->n_pieces, "out of memory for a list of files");
+    int rc = lv_comm_agree(comm, read_own_lists(comm, dir, count, table, lists));
+    rc = rc < 0 ? rc : lv_comm_sum_int64(comm, table->n_pieces, table->n_files);
+    for (int i = 0; rc == LV_OK && i < table->n_files; i++) {
+        table->n += table->n_pieces[i]; /* at most count a file, and a file is as large as that */
+    }
+    if (rc == LV_OK && table->n > count) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s: %" PRId64 " pieces of %" PRId64 " elements", dir, table->n,
+                     count);
+    }
+    if (rc == LV_OK) {
+        table->pieces = calloc((size_t)table->n + 1, sizeof *table->pieces);
+        LV_CHECK(table->pieces, "out of memory for %" PRId64 " pieces", table->n);
+        for (int64_t i = 0, at = 0; i < table->n_files; at += table->n_pieces[i++]) {
+            if (lists[i]) {
+                memcpy(table->pieces + at, lists[i], (size_t)table->n_pieces[i] * sizeof **lists);
+            }
+        }
+        rc = lv_comm_sum_int64(comm, (int64_t *)table->pieces, 2 * table->n);
+    }
+    for (int i = 0; i < table->n_files; i++) {
+        free(lists[i]);
+    }
+    free(lists);
+    return rc;
+}
+
+static int read_own(const char *dir, const piece_table *table, const lv_layout *layout,
+                    const lv_rank_values *values)
+{
+    const lv_range *pieces = table->pieces;
+    int rc = check_tiling(table, lv_params_flat_count(values->params));
+    rc = rc < 0 ? lv_fail_within("%s", dir) : LV_OK;
+    for (int i = 0; rc == LV_OK && i < table->n_files; i++) {
+        char *name = lv_checkpoint_file_name(i);
+        char *path = lv_path("%s/%s", dir, name);
+        rc = lv_rank_file_read(path, pieces, table->n_pieces[i], layout, values);
+        pieces += table->n_pieces[i];
+        free(path);
+        free(name);
+    }
+    return rc;
+}
+
+/* What the manifest says, compared with the run. */
+typedef struct {
+    lv_train_state state;
+    lv_layout layout;
+    int n_files;
+} description;
+
+static int describe_here(const char *dir, const lv_run_identity *identity, lv_params *params,
+                         description *out)
+{
+    cJSON *manifest = NULL;
+    int rc = lv_checkpoint_manifest(&manifest, dir);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = lv_checkpoint_manifest_compare(manifest, identity, params);
+    rc = rc == LV_OK ? lv_checkpoint_manifest_state(&out->state, manifest) : rc;
+    rc = rc == LV_OK ? lv_checkpoint_manifest_files(&out->n_files, manifest) : rc;
+    rc = rc == LV_OK ? lv_checkpoint_manifest_layout(&out->layout, manifest, params) : rc;
+    cJSON_Delete(manifest);
+    return rc < 0 ? lv_fail_within("%s", dir) : LV_OK;
+}
+
+int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identity *identity,
+                       lv_train_state *state, lv_params *params, lv_real *exp_avg,
+                       lv_real *exp_avg_sq)
+{
+    const lv_rank_values values = {
+        .params = params,
+        .buffers = {[LV_RANK_EXP_AVG] = exp_avg, [LV_RANK_EXP_AVG_SQ] = exp_avg_sq}};
+    description found = {0};
+    piece_table table = {0};
+    int rc = lv_comm_agree(comm, describe_here(dir, identity, params, &found));
+    table.n_files = found.n_files;
+    rc = rc < 0 ? rc : make_table(comm, dir, lv_params_flat_count(params), &table);
+    rc = rc < 0 ? rc : lv_comm_agree(comm, read_own(dir, &table, &found.layout, &values));
+    free(found.layout.places);
+    free(table.n_pieces);
+    free(table.pieces);
+    if (rc == LV_OK) {
+        lv_params_refresh(params);
+        *state = found.state;
+    }
+    return rc;
+}

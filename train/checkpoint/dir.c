@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/checkpoint/dir.h"
+
+#include "autograd/error.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "train/checkpoint/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *lv_checkpoint_path(const char *run_dir, int64_t step)
+{
+    return lv_path("%s/checkpoints/step-%06" PRId64, run_dir, step);
+}
+
+/* returns what stands behind the step in the name of a checkpoint, NULL if it is none */
+static const char *parse_name(const char *name, int64_t *step)
+{
+    int end = 0;
+    return sscanf(name, "step-%18" SCNd64 "%n", step, &end) == 1 && *step >= 0 ? name + end : NULL;
+}
+
+static void insert(int64_t *steps, size_t n, int64_t step)
+{
+    for (; n > 0 && steps[n - 1] < step; n--) {
+        steps[n] = steps[n - 1];
+    }
+    steps[n] = step;
+}
+
+/* out    *dir: NULL if the folder is not there yet
+ * fails  LV_ERR_IO, also for a link to what is not there: checkpoints may be behind it */
+static int open_folder(DIR **dir, const char *folder)
+{
+    *dir = opendir(folder);
+    if (*dir) {
+        return LV_OK;
+    }
+    if (errno != ENOENT) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", folder);
+    }
+    return lv_link_is_dangling(folder)
+               ? lv_fail(LV_ERR_IO,
+                         "%s: a link to what is not there: mount what it leads to, or remove the "
+                         "link to begin at the first step",
+                         folder)
+               : LV_OK;
+}
+
+int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)
+{
+    char *folder = lv_path("%s/checkpoints", run_dir);
+    DIR *dir = NULL;
+    int rc = open_folder(&dir, folder);
+    *steps = NULL;
+    *n = 0;
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        int64_t step = 0;
+        const char *rest = parse_name(entry->d_name, &step);
+        if (rest && *rest == '\0') {
+            *steps = realloc(*steps, (*n + 1) * sizeof **steps);
+            LV_CHECK(*steps, "out of memory listing %s", folder);
+            insert(*steps, (*n)++, step);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    free(folder);
+    return rc;
+}
+
+int lv_checkpoint_clean(const char *run_dir)
+{
+    char *folder = lv_path("%s/checkpoints", run_dir);
+    DIR *dir = NULL;
+    int rc = open_folder(&dir, folder);
+    for (struct dirent *entry; dir && rc == LV_OK && (entry = readdir(dir));) {
+        int64_t step;
+        const char *rest = parse_name(entry->d_name, &step);
+        if (rest && (strcmp(rest, ".tmp") == 0 || strcmp(rest, ".removed") == 0)) {
+            char *path = lv_path("%s/%s", folder, entry->d_name);
+            rc = lv_dir_remove(path);
+            free(path);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    free(folder);
+    return rc;
+}
+
+/* Takes its name from a checkpoint, if it is there; what had the new name before is removed. */
+static int rename_to(const char *dir, const char *suffix)
+{
+    char *other = lv_path("%s%s", dir, suffix);
+    int rc = lv_dir_remove(other);
+    if (rc == LV_OK && lv_dir_exists(dir)) {
+        rc = lv_file_rename(dir, other);
+    }
+    free(other);
+    return rc;
+}
+
+/* Under another name first: at no moment a part of it looks whole. */
+static int remove_checkpoint(const char *dir)
+{
+    char *removed = lv_path("%s.removed", dir);
+    int rc = rename_to(dir, ".removed");
+    rc = rc == LV_OK ? lv_fail_point("checkpoint.prune.renamed") : rc;
+    rc = rc == LV_OK ? lv_dir_remove(removed) : rc;
+    free(removed);
+    return rc;
+}
+
+int lv_checkpoint_install(const char *beside, const char *dir)
+{
+    char *removed = lv_path("%s.removed", dir);
+    int rc = rename_to(dir, ".removed");
+    rc = rc == LV_OK ? lv_file_rename(beside, dir) : rc;
+    rc = rc == LV_OK ? lv_dir_remove(removed) : rc;
+    free(removed);
+    return rc;
+}
+
+static int set_aside(const char *dir)
+{
+    int rc = rename_to(dir, ".aside");
+    if (rc == LV_OK) {
+        fprintf(stderr, "llava: %s is of a later step: kept as %s.aside\n", dir, dir);
+    }
+    return rc;
+}
+
+int lv_checkpoint_prune(const char *run_dir, int64_t keep, int64_t step)
+{
+    int64_t *steps = NULL;
+    size_t n = 0;
+    int rc = lv_checkpoint_list(&steps, &n, run_dir);
+    for (size_t i = 0; rc == LV_OK && i < n; i++) {
+        char *dir = lv_checkpoint_path(run_dir, steps[i]);
+        if (steps[i] > step) {
+            rc = set_aside(dir);
+        } else if (keep-- <= 0) {
+            rc = remove_checkpoint(dir);
+        }
+        free(dir);
+    }
+    free(steps);
+    return rc;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/checkpoint/file.h"
+
+#include "autograd/error.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "data/base/hdf5.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { BLOCK_ELEMENTS = 1 << 20, PIECE_COLUMNS = 2 };
+
+static const char *const NAMES[LV_RANK_BUFFERS] = {"param", "exp_avg", "exp_avg_sq"};
+static const char PIECES[] = "pieces";
+
+static hid_t real_type(void)
+{
+    return sizeof(lv_real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
+}
+
+lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_piece *piece)
+{
+    return values->buffers[buffer] ? values->buffers[buffer] + piece->at
+                                   : lv_params_master(values->params, piece);
+}
+
+/* The pieces that are not empty, as rows of begin and end. */
+static int64_t (*list_pieces(const lv_shard *shard, int64_t *n))[PIECE_COLUMNS]
+{
+    int64_t(*rows)[PIECE_COLUMNS] = calloc((size_t)shard->n_buckets + 1, sizeof *rows);
+    LV_CHECK(rows, "out of memory for a list of pieces");
+    *n = 0;
+    for (int64_t k = 0; k < shard->n_buckets; k++) {
+        if (shard->pieces[k].end > shard->pieces[k].begin) {
+            rows[*n][0] = shard->pieces[k].begin;
+            rows[(*n)++][1] = shard->pieces[k].end;
+        }
+    }
+    return rows;
+}
+
+/* ---- writing ---- */
+
+static int write_pieces(hid_t file, const lv_shard *shard)
+{
+    hid_t set = H5I_INVALID_HID;
+    int64_t n;
+    int64_t(*rows)[PIECE_COLUMNS] = list_pieces(shard, &n);
+    int rc = lv_h5_dataset_create(&set, file, PIECES, H5T_STD_I64LE, n, PIECE_COLUMNS);
+    rc = rc < 0 ? rc : lv_h5_dataset_write(set, H5T_NATIVE_INT64, 0, n, rows);
+    if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
+        rc = lv_h5_fail(LV_ERR_IO, "closing \"%s\"", PIECES);
+    }
+    free(rows);
+    return rc;
+}
+
+static int write_rows(hid_t set, int64_t first, int64_t n, const lv_real *data)
+{
+    int rc = LV_OK;
+    for (int64_t i = 0; rc == LV_OK && i < n; i += BLOCK_ELEMENTS) {
+        rc = lv_h5_dataset_write(set, real_type(), first + i,
+                                 n - i < BLOCK_ELEMENTS ? n - i : BLOCK_ELEMENTS, data + i);
+        lv_h5_pause();
+    }
+    return rc;
+}
+
+static int write_buffer(hid_t file, const lv_rank_values *values, int buffer)
+{
+    const lv_shard *shard = lv_params_shard(values->params);
+    hid_t set = H5I_INVALID_HID;
+    int rc = lv_h5_dataset_create(&set, file, NAMES[buffer], H5T_IEEE_F32LE, shard->own_count, 1);
+    for (int64_t k = 0; rc == LV_OK && k < shard->n_buckets; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        rc = write_rows(set, piece->at, piece->end - piece->begin,
+                        lv_rank_values_at(values, buffer, piece));
+    }
+    if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
+        rc = lv_h5_fail(LV_ERR_IO, "closing");
+    }
+    rc = rc < 0 ? rc : lv_fail_point("checkpoint.dataset");
+    return rc < 0 ? lv_fail_within("\"%s\"", NAMES[buffer]) : LV_OK;
+}
+
+static int write_datasets(hid_t file, const lv_rank_values *values)
+{
+    int rc = write_pieces(file, lv_params_shard(values->params));
+    for (int i = 0; rc == LV_OK && i < LV_RANK_BUFFERS; i++) {
+        rc = write_buffer(file, values, i);
+    }
+    return rc;
+}
+
+int lv_rank_file_write(const char *path, const lv_rank_values *values)
+{
+    hid_t file = H5I_INVALID_HID;
+    lv_h5_lock();
+    int rc = lv_h5_create(&file, path);
+    if (rc == LV_OK && (rc = write_datasets(file, values)) < 0) {
+        lv_fail_within("%s", path);
+    }
+    rc = rc < 0 ? rc : lv_h5_close(&file, path);
+    if (rc < 0) {
+        lv_h5_discard(&file, path);
+    }
+    lv_h5_unlock();
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static int check_pieces(const lv_range *pieces, int64_t n, int64_t count)
+{
+    int64_t end = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (pieces[i].begin < end || pieces[i].end <= pieces[i].begin || pieces[i].end > count) {
+            return lv_fail(LV_ERR_FORMAT,
+                           "\"%s\": row %" PRId64 " is [%" PRId64 ", %" PRId64
+                           "), expected ascending parts of %" PRId64 " elements",
+                           PIECES, i, pieces[i].begin, pieces[i].end, count);
+        }
+        end = pieces[i].end;
+    }
+    return LV_OK;
+}
+
+static int read_pieces(lv_range **out, int64_t *n, hid_t file, int64_t count)
+{
+    hid_t set = H5I_INVALID_HID;
+    lv_range *pieces = NULL;
+    _Static_assert(sizeof(lv_range) == PIECE_COLUMNS * sizeof(int64_t), "a row is an lv_range");
+    int rc = lv_h5_dataset_open(&set, n, file, PIECES, H5T_STD_I64LE, PIECE_COLUMNS);
+    if (rc == LV_OK && *n > count) {
+        rc = lv_fail(LV_ERR_FORMAT, "\"%s\" has %" PRId64 " rows for %" PRId64 " elements", PIECES,
+                     *n, count);
+    }
+    if (rc == LV_OK && !(pieces = calloc((size_t)*n + 1, sizeof *pieces))) {
+        rc = lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " pieces", *n);
+    }
+    rc = rc < 0 ? rc : lv_h5_dataset_read(set, H5T_NATIVE_INT64, 0, *n, pieces);
+    rc = rc < 0 ? rc : check_pieces(pieces, *n, count);
+    if (set >= 0) {
+        H5Dclose(set);
+    }
+    if (rc < 0) {
+        free(pieces);
+        return rc;
+    }
+    *out = pieces;
+    return LV_OK;
+}
+
+int lv_rank_file_pieces(lv_range **out, int64_t *n, const char *path, int64_t count)
+{
+    hid_t file = H5I_INVALID_HID;
+    lv_h5_lock();
+    int rc = lv_h5_open(&file, path);
+    if (rc == LV_OK) {
+        rc = read_pieces(out, n, file, count);
+        rc = rc < 0 ? lv_fail_within("%s", path) : rc;
+        H5Fclose(file);
+    }
+    lv_h5_unlock();
+    return rc;
+}
+
+/* Calls visit for each stretch of elements that is in one of the pieces and owned here.
+ * in     first: the row of its first element in the file; begin, end: where it is now; owned: the
+ *        piece that it is part of
+ * returns the first that is not LV_OK */
+typedef int visit_stretch(void *context, int64_t first, int64_t begin, int64_t end,
+                          const lv_piece *owned);
+
+static int visit_owned(const lv_shard *shard, int64_t first, int64_t begin, int64_t end,
+                       visit_stretch *visit, void *context)
+{
+    int rc = LV_OK;
+    for (int64_t k = lv_shard_bucket_of(shard, begin);
+         rc == LV_OK && k < shard->n_buckets && shard->buckets[k].begin < end; k++) {
+        const lv_piece *own = &shard->pieces[k];
+        int64_t from = own->begin > begin ? own->begin : begin;
+        int64_t to = own->end < end ? own->end : end;
+        rc = from < to ? visit(context, first + (from - begin), from, to, own) : LV_OK;
+    }
+    return rc;
+}
+
+static int each_stretch(const lv_shard *shard, const lv_layout *layout, const lv_range *pieces,
+                        int64_t n, visit_stretch *visit, void *context)
+{
+    int rc = LV_OK;
+    int64_t row = 0;
+    size_t k = 0;
+    for (int64_t i = 0; rc == LV_OK && i < n; i++) {
+        const lv_range *p = &pieces[i];
+        for (; k < layout->n; k++) {
+            const lv_param_place *q = &layout->places[k];
+            const int64_t from = q->saved > p->begin ? q->saved : p->begin;
+            const int64_t to = q->saved + q->count < p->end ? q->saved + q->count : p->end;
+            const int64_t shift = q->now - q->saved;
+            if (from < to) {
+                rc = visit_owned(shard, row + (from - p->begin), from + shift, to + shift, visit,
+                                 context);
+            }
+            if (rc != LV_OK || q->saved + q->count > p->end) {
+                break; /* the next piece may begin in this parameter */
+            }
+        }
+        row += p->end - p->begin;
+    }
+    return rc;
+}
+
+static int found_one(void *context, int64_t first, int64_t begin, int64_t end,
+                     const lv_piece *owned)
+{
+    (void)context, (void)first, (void)begin, (void)end, (void)owned;
+    return 1;
+}
+
+typedef struct {
+    const lv_rank_values *values;
+    int buffer;
+    hid_t set;
+} reading;
+
+/* A step that is not finite is not applied, so none of these is ever saved. */
+static int check_values(int buffer, const lv_real *data, int64_t n)
+{
+    int64_t n_bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        n_bad += buffer == LV_RANK_EXP_AVG_SQ ? !(data[i] >= 0) : !isfinite(data[i]);
+    }
+    return n_bad == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_FORMAT, "\"%s\": %" PRId64 " values are not finite%s",
+                         NAMES[buffer], n_bad, buffer == LV_RANK_EXP_AVG_SQ ? ", or below 0" : "");
+}
+
+static int read_stretch(void *context, int64_t first, int64_t begin, int64_t end,
+                        const lv_piece *owned)
+{
+    const reading *r = context;
+    lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);
+    int rc = lv_h5_dataset_read(r->set, real_type(), first, end - begin, data);
+    return rc < 0 ? rc : check_values(r->buffer, data, end - begin);
+}
+
+static int read_buffer(hid_t file, const lv_range *pieces, int64_t n, const lv_layout *layout,
+                       reading *r)
+{
+    int64_t n_rows = 0, n_elements = 0;
+    for (int64_t i = 0; i < n; i++) {
+        n_elements += pieces[i].end - pieces[i].begin;
+    }
+    int rc = lv_h5_dataset_open(&r->set, &n_rows, file, NAMES[r->buffer], H5T_IEEE_F32LE, 1);
+    if (rc == LV_OK && n_rows != n_elements) {
+        rc = lv_fail(LV_ERR_FORMAT, "\"%s\" holds %" PRId64 " elements, its pieces %" PRId64,
+                     NAMES[r->buffer], n_rows, n_elements);
+    }
+    rc = rc < 0
+             ? rc
+             : each_stretch(lv_params_shard(r->values->params), layout, pieces, n, read_stretch, r);
+    if (r->set >= 0) {
+        H5Dclose(r->set);
+    }
+    return rc;
+}
+
+int lv_rank_file_read(const char *path, const lv_range *pieces, int64_t n, const lv_layout *layout,
+                      const lv_rank_values *values)
+{
+    hid_t file = H5I_INVALID_HID;
+    if (each_stretch(lv_params_shard(values->params), layout, pieces, n, found_one, NULL) ==
+        LV_OK) {
+        return LV_OK;
+    }
+    lv_h5_lock();
+    int rc = lv_h5_open(&file, path);
+    for (int i = 0; rc == LV_OK && i < LV_RANK_BUFFERS; i++) {
+        reading r = {.values = values, .buffer = i, .set = H5I_INVALID_HID};
+        if (values->buffers[i] || i == LV_RANK_PARAM) {
+            rc = read_buffer(file, pieces, n, layout, &r);
+            rc = rc < 0 ? lv_fail_within("%s", path) : rc;
+        }
+    }
+    if (file >= 0) {
+        H5Fclose(file);
+    }
+    lv_h5_unlock();
+    return rc;
+}

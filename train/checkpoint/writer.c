@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/checkpoint/writer.h"
+
+#include "autograd/error.h"
+#include "data/base/fail_point.h"
+#include "data/base/file.h"
+#include "data/base/thread.h"
+#include "train/host/memory.h"
+#include "train/host/progress.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void lv_outcome_note(lv_outcome *out, int rc)
+{
+    out->rc = rc;
+    snprintf(out->message, sizeof out->message, "%s", rc < 0 ? lv_error_message() : "");
+}
+
+int lv_outcome_told(const lv_outcome *from)
+{
+    return from->rc < 0 ? lv_fail(from->rc, "%s", from->message) : LV_OK;
+}
+
+/* ---- the file ---- */
+
+static int write_file(lv_rank_writer *writer)
+{
+    int rc = lv_rank_file_write(writer->path, &writer->values);
+    rc = rc == LV_OK ? lv_fail_point("checkpoint.file.written") : rc;
+    rc = rc == LV_OK ? lv_file_sync(writer->path) : rc;
+    rc = rc == LV_OK ? lv_fail_point("checkpoint.file.synced") : rc;
+    return rc == LV_OK ? lv_file_crc32(&writer->crc, &writer->n_bytes, writer->path) : rc;
+}
+
+static void write_now(lv_rank_writer *writer)
+{
+    lv_outcome_note(&writer->result, write_file(writer));
+    writer->took_s = lv_clock_s() - writer->begin_s;
+    atomic_store(&writer->done, true);
+}
+
+static void *write_on_thread(void *context)
+{
+    lv_rank_writer *writer = context;
+    if (writer->begin_thread) {
+        writer->begin_thread(writer->thread_context);
+    }
+    write_now(writer);
+    return NULL;
+}
+
+/* ---- the copy ---- */
+
+/* Of all ranks of this host together; a quarter of what it has is left alone. Collective. */
+static int fits_in_host(const lv_comm *comm, int64_t own_bytes, bool *fits)
+{
+    int64_t *bytes = calloc((size_t)comm->n_local_ranks, sizeof *bytes), all_bytes = 0;
+    LV_CHECK(bytes, "out of memory");
+    int rc = lv_comm_gather_host(comm, bytes, &own_bytes, sizeof own_bytes);
+    for (int i = 0; i < comm->n_local_ranks; i++) {
+        all_bytes += bytes[i];
+    }
+    *fits = all_bytes <= lv_memory_available("/proc", "/sys/fs/cgroup") / 4 * 3;
+    free(bytes);
+    return rc;
+}
+
+/* writer->copy is there on all ranks, or on none. Collective. */
+static int find_memory(lv_rank_writer *writer, const lv_comm *comm, int64_t bytes)
+{
+    bool fits;
+    int rc = fits_in_host(comm, bytes, &fits);
+    if (rc == LV_OK && fits && lv_fail_point("checkpoint.copy") == LV_OK) {
+        writer->copy = malloc((size_t)bytes + 1);
+    }
+    double lacking = !writer->copy;
+    rc = rc < 0 ? rc : lv_comm_max_double(comm, &lacking, 1);
+    if (rc < 0 || lacking > 0) {
+        free(writer->copy);
+        writer->copy = NULL;
+    }
+    return rc;
+}
+
+static void copy_values(lv_rank_writer *writer, const lv_shard *shard)
+{
+    lv_rank_values copied = {.params = writer->values.params};
+    for (int i = 0; i < LV_RANK_BUFFERS; i++) {
+        copied.buffers[i] = writer->copy + i * shard->own_count;
+#pragma omp parallel for schedule(static)
+        for (int64_t k = 0; k < shard->n_buckets; k++) {
+            const lv_piece *piece = &shard->pieces[k];
+            memcpy(copied.buffers[i] + piece->at, lv_rank_values_at(&writer->values, i, piece),
+                   (size_t)(piece->end - piece->begin) * sizeof(lv_real));
+        }
+    }
+    writer->values = copied;
+}
+
+int lv_rank_writer_start(lv_rank_writer *writer, const lv_comm *comm, const char *path,
+                         const lv_rank_values *values, bool *copied)
+{
+    const lv_shard *shard = lv_params_shard(values->params);
+    writer->path = lv_path("%s", path);
+    writer->values = *values;
+    writer->begin_s = lv_clock_s();
+    atomic_store(&writer->done, false);
+    int rc =
+        find_memory(writer, comm, LV_RANK_BUFFERS * shard->own_count * (int64_t)sizeof(lv_real));
+    if (rc < 0) {
+        return rc;
+    }
+    *copied = writer->copy;
+    if (writer->copy) {
+        copy_values(writer, shard);
+    }
+    writer->has_thread =
+        writer->copy && lv_thread_start(&writer->thread, write_on_thread, writer) == LV_OK;
+    if (!writer->has_thread) {
+        write_now(writer);
+    }
+    return LV_OK;
+}
+
+void lv_rank_writer_fail(lv_rank_writer *writer, int rc)
+{
+    lv_outcome_note(&writer->result, rc);
+    atomic_store(&writer->done, true);
+}
+
+bool lv_rank_writer_is_done(const lv_rank_writer *writer)
+{
+    return atomic_load(&writer->done);
+}
+
+void lv_rank_writer_end(lv_rank_writer *writer)
+{
+    if (writer->has_thread) {
+        pthread_join(writer->thread, NULL);
+    }
+    free(writer->path);
+    free(writer->copy);
+    writer->path = NULL;
+    writer->copy = NULL;
+    writer->has_thread = false;
+}

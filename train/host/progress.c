@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/host/progress.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static const double QUIET_S = 10;
+
+static int terminal = -1; /* whether stdout is one; asked once: ranks print thousands of lines */
+static bool line_open;
+static double last_line_s = -1e9;
+
+enum { LINK_BYTES = 256, TEXT_BYTES = 512 };
+
+/* What a process's stdout is: "/dev/pts/3", "pipe:[...]", a file; "" if that can not be seen. */
+static void stdout_of(long pid, char target[LINK_BYTES])
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/%ld/fd/1", pid);
+    ssize_t n = readlink(link, target, LINK_BYTES - 1);
+    target[n > 0 ? n : 0] = '\0';
+}
+
+static long parent_of(long pid)
+{
+    char path[64];
+    long parent = 0;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%*d (%*[^)]) %*c %ld", &parent) != 1) {
+        parent = 0;
+    }
+    if (file) {
+        fclose(file);
+    }
+    return parent;
+}
+
+/* mpirun gives its ranks a terminal each, wherever its own output goes. What counts is where the
+ * first ancestor writes that does not write to this terminal: wrappers may stand between. */
+static bool launcher_has_terminal(void)
+{
+    char own[LINK_BYTES], target[LINK_BYTES];
+    stdout_of(getpid(), own);
+    for (long pid = getppid(); pid > 1; pid = parent_of(pid)) {
+        stdout_of(pid, target);
+        if (strcmp(own, target) != 0) {
+            return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+        }
+    }
+    return false;
+}
+
+static bool stdout_is_terminal(void)
+{
+    bool launched = getenv("OMPI_COMM_WORLD_RANK") || getenv("PMI_RANK") || getenv("PMIX_RANK");
+    return isatty(STDOUT_FILENO) && (!launched || launcher_has_terminal());
+}
+
+/* Characters that fit on one line; a longer live line could not be taken back. */
+static int terminal_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+}
+
+void lv_progress_show(bool always, const char *fmt, ...)
+{
+    char text[TEXT_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (terminal < 0) {
+        terminal = stdout_is_terminal();
+    }
+    if (terminal) {
+        printf("\r\033[K%.*s", terminal_columns(), text);
+        line_open = true;
+    } else if (always || lv_clock_s() - last_line_s >= QUIET_S) {
+        printf("%s\n", text);
+        last_line_s = lv_clock_s();
+    }
+    fflush(stdout);
+}
+
+double lv_clock_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void lv_progress_end(void)
+{
+    if (line_open) {
+        printf("\n");
+        fflush(stdout);
+        line_open = false;
+    }
+}
+
+const char *lv_duration_text(char buf[32], double seconds)
+{
+    const double longest_s = 1e9 - 1;
+    long s = seconds > 0 ? (long)(fmin(seconds, longest_s) + 0.5) : 0; /* 0 for NaN */
+    if (s >= 3600) {
+        snprintf(buf, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    } else {
+        snprintf(buf, 32, "%ld:%02ld", s / 60, s % 60);
+    }
+    return buf;
+}
+
+const char *lv_bytes_text(char buf[32], int64_t n)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    double value = (double)n;
+    int unit = 0;
+    for (; value >= 1000 && unit < 4; unit++) {
+        value /= 1000;
+    }
+    snprintf(buf, 32, "%.*f %s", unit > 0, value, units[unit]);
+    return buf;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/model/connector/connector.h"
+
+#include "autograd/error.h"
+#include "train/model/params/fill.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const lv_projector_ops *const kinds[] = {
+    [LV_PROJECTOR_LINEAR] = &lv_projector_mlp,
+    [LV_PROJECTOR_MLP_GELU] = &lv_projector_mlp,
+    [LV_PROJECTOR_IDENTITY] = &lv_projector_identity,
+};
+
+int lv_projector_create(lv_projector **out, const lv_projector_config *config, lv_params *params)
+{
+    lv_projector *projector = calloc(1, sizeof *projector);
+    if (!projector) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for a projector");
+    }
+    projector->config = *config;
+    projector->ops = kinds[config->kind];
+    int err = projector->ops->declare(projector, params);
+    if (err) {
+        free(projector);
+        return err;
+    }
+    *out = projector;
+    return LV_OK;
+}
+
+void lv_projector_destroy(lv_projector **projector)
+{
+    free(*projector);
+    *projector = NULL;
+}
+
+int64_t lv_projector_rows_out(const lv_projector_config *config, int64_t rows_in)
+{
+    return kinds[config->kind]->rows_out(config, rows_in);
+}
+
+int lv_projector_init(const lv_projector *projector, lv_params *params, uint64_t seed)
+{
+    for (int i = 0; i < projector->n_layers; i++) {
+        const lv_dense *layer = &projector->layers[i];
+        const double bound = 1 / sqrt((double)layer->w->shape[1]);
+        int err = lv_fill_uniform(params, lv_params_of(params, layer->w), bound, seed);
+        if (!err && layer->b) {
+            err = lv_fill_uniform(params, lv_params_of(params, layer->b), bound, seed);
+        }
+        if (err) {
+            return err;
+        }
+    }
+    return LV_OK;
+}
+
+lv_tensor *lv_projector_forward(const lv_projector *projector, lv_tape *tape, lv_tensor *x,
+                                int64_t I)
+{
+    return projector->ops->forward(projector, tape, x, I);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/error.h"
+#include "data/base/file.h"
+#include "data/json/manifest.h"
+#include "train/model/hf/internal.h"
+#include "train/model/weights/weights.h"
+
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const int64_t NOTE_FROM_BYTES = 256000000;
+
+/* Files that hold the weights, or belong to them: those of this format are written anew. */
+static const char *const weight_globs[] = {"*.safetensors", "*.safetensors.index.json",
+                                           "digests.json",  "config.json",
+                                           "*.bin",         "*.bin.index.json",
+                                           "*.pt",          "*.pth",
+                                           "*.ckpt*",       "*.h5",
+                                           "*.msgpack",     "*.gguf",
+                                           "*.onnx*"};
+
+/* ---- what is to be written ---- */
+
+typedef struct {
+    lv_weights *weights;
+    lv_tensor *tensors;
+    lv_weight_source *sources;
+    size_t n;
+} conversion;
+
+static void conversion_free(conversion *c)
+{
+    free(c->tensors);
+    free(c->sources);
+    lv_weights_close(&c->weights);
+}
+
+/* Names are written as they are found. */
+static int check_name(const char *name)
+{
+    for (const char *c = name; *c; c++) {
+        if ((unsigned char)*c < ' ' || *c == '"' || *c == '\\') {
+            return lv_fail(LV_ERR_FORMAT,
+                           "tensor \"%s\": a name with quotes, backslashes or control characters",
+                           name);
+        }
+    }
+    return LV_OK;
+}
+
+static int add_float(conversion *c, const lv_weight *w, lv_dtype dtype)
+{
+    lv_tensor *x = &c->tensors[c->n];
+    *x = (lv_tensor){.dtype = w->dtype, .n_dims = w->n_dims, .data = (void *)(uintptr_t)w->data};
+    for (int i = 0; i < LV_MAX_DIMS; i++) {
+        x->shape[i] = i < w->n_dims ? w->shape[i] : 1;
+    }
+    c->sources[c->n++] = (lv_weight_source){.name = w->name, .tensor = x, .dtype = dtype};
+    return check_name(w->name);
+}
+
+/* A buffer of another dtype; a parameter of such a dtype could not be read again. */
+static int add_other(conversion *c, size_t i)
+{
+    char canonical[LV_HF_NAME_BYTES];
+    const char *dtype, *name = lv_weights_other_at(c->weights, i, &dtype);
+    if (lv_hf_name_canonical(canonical, name) == LV_HF_NAME_PARAM) {
+        return lv_fail(LV_ERR_UNSUPPORTED, "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read",
+                       name, dtype);
+    }
+    c->sources[c->n++] = (lv_weight_source){
+        .name = name, .as_is = lv_weights_other_weight(c->weights, i), .as_is_dtype = dtype};
+    return check_name(name);
+}
+
+static int collect(conversion *c, lv_hf_conversion *sum, const char *from, lv_dtype dtype)
+{
+    int rc = lv_weights_open(&c->weights, from);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t n_floats = lv_weights_count(c->weights), n_others = lv_weights_other_count(c->weights);
+    c->tensors = calloc(n_floats + 1, sizeof *c->tensors);
+    c->sources = calloc(n_floats + n_others + 1, sizeof *c->sources);
+    if (!c->tensors || !c->sources) {
+        return lv_fail(LV_ERR_MEMORY, "%s: out of memory", from);
+    }
+    for (size_t i = 0; i < n_floats && rc == LV_OK; i++) {
+        const lv_weight *w = lv_weights_at(c->weights, i);
+        rc = add_float(c, w, dtype);
+        sum->from_bytes += w->n_bytes;
+        sum->to_bytes += lv_tensor_count(&c->tensors[i]) * (int64_t)lv_dtype_bytes(dtype);
+    }
+    for (size_t i = 0; i < n_others && rc == LV_OK; i++) {
+        int64_t n_bytes = lv_weights_other_weight(c->weights, i)->n_bytes;
+        rc = add_other(c, i);
+        sum->from_bytes += n_bytes;
+        sum->to_bytes += n_bytes;
+    }
+    sum->n_tensors = c->n;
+    if (rc == LV_OK && c->n == 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "there is no tensor");
+    }
+    return rc < 0 ? lv_fail_within("%s", from) : LV_OK;
+}
+
+/* ---- checks ---- */
+
+static int check_target(const char *to, const char *from)
+{
+    char *parent = NULL, *real_parent = NULL, *real_from = NULL;
+    struct stat st;
+    size_t n = strlen(to);
+    while (n > 1 && to[n - 1] == '/') {
+        n--;
+    }
+    char *path = lv_path("%.*s", (int)n, to);
+    int rc = lstat(path, &st) == 0 /* also a link to nowhere */
+                 ? lv_fail(LV_ERR_CONFIG, "%s is already there: choose a name that is not", path)
+                 : LV_OK;
+    /* the nearest folder that is there decides */
+    parent = lv_path_dir(path);
+    while (!(real_parent = realpath(parent, NULL)) && strcmp(parent, ".") != 0 &&
+           strcmp(parent, "/") != 0) {
+        char *above = lv_path_dir(parent);
+        free(parent);
+        parent = above;
+    }
+    real_from = realpath(from, NULL);
+    if (rc == LV_OK && real_parent && real_from) {
+        size_t n_from = strlen(real_from);
+        if (strncmp(real_parent, real_from, n_from) == 0 &&
+            (real_parent[n_from] == '/' || real_parent[n_from] == '\0')) {
+            rc = lv_fail(LV_ERR_CONFIG, "%s lies inside the model's own directory %s", path, from);
+        }
+    }
+    free(path);
+    free(parent);
+    free(real_parent);
+    free(real_from);
+    return rc;
+}
+
+/* That the directory is one that can be read at all, before hours are spent on it. */
+static int check_model(const char *from)
+{
+    lv_hf_kind kind;
+    lv_llava_config c = {0};
+    bool needs_tower = false;
+    int rc = lv_hf_kind_of(&kind, from);
+    if (rc == LV_OK) {
+        rc = kind == LV_HF_CLIP    ? lv_hf_clip_config(&c.vision, from)
+             : kind == LV_HF_LLAMA ? lv_hf_llama_config(&c.text, from)
+                                   : lv_hf_llava_config(&c, &needs_tower, from);
+    }
+    return rc;
+}
+
+/* A damaged model is not to get digests that say it is whole. */
+static int check_digests(const char *from, const lv_hf_progress *progress)
+{
+    cJSON *digests = NULL;
+    char *path = lv_path("%s/%s", from, lv_hf_digests_name);
+    int rc = LV_OK;
+    if (lv_file_exists(path)) {
+        rc = lv_manifest_read(&digests, path);
+        rc = rc < 0 ? rc : lv_manifest_check_files(digests, from, progress->checking);
+    }
+    cJSON_Delete(digests);
+    free(path);
+    return rc;
+}
+
+/* ---- the other files ---- */
+
+static int write_config(const char *to, const char *from, lv_dtype dtype)
+{
+    char *text = NULL, *changed = NULL;
+    size_t n = 0;
+    char *source = lv_path("%s/config.json", from), *target = lv_path("%s/config.json", to);
+    int rc = lv_file_read(&text, &n, source);
+    if (rc == LV_OK) {
+        changed = lv_hf_config_with_dtype(text, dtype);
+        rc = lv_file_write(target, changed, strlen(changed));
+    }
+    free(text);
+    free(changed);
+    free(source);
+    free(target);
+    return rc;
+}
+
+static bool is_of_weights(const char *name)
+{
+    for (size_t i = 0; i < sizeof weight_globs / sizeof *weight_globs; i++) {
+        if (fnmatch(weight_globs[i], name, 0) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int copy_others(const char *to, const char *from)
+{
+    lv_hf_files files = {0};
+    int rc = lv_hf_files_list(&files, from);
+    for (size_t i = 0; i < files.n && rc == LV_OK; i++) {
+        char *source = lv_path("%s/%s", from, files.names[i]);
+        char *target = lv_path("%s/%s", to, files.names[i]);
+        if (!is_of_weights(files.names[i]) && lv_file_is_regular(source)) {
+            rc = lv_file_copy(target, source);
+        }
+        free(source);
+        free(target);
+    }
+    lv_hf_files_free(&files);
+    return rc;
+}
+
+int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dtype dtype,
+                  lv_hf_progress progress)
+{
+    conversion c = {0};
+    lv_hf_conversion sum = {0};
+    lv_hf_staging staging;
+    LV_CHECK(dtype == LV_BF16 || dtype == LV_F32, "a model in %s", lv_dtype_name(dtype));
+    int rc = check_model(from);
+    rc = rc < 0 ? rc : check_target(to, from);
+    rc = rc < 0 ? rc : check_digests(from, &progress);
+    rc = rc < 0 ? rc : collect(&c, &sum, from, dtype);
+    rc = rc < 0 ? rc : lv_hf_staging_begin(&staging, to);
+    if (rc == LV_OK) {
+        rc = copy_others(staging.path, from);
+        rc = rc < 0 ? rc : write_config(staging.path, from, dtype);
+        rc = rc < 0 ? rc
+                    : lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
+                                            progress.writing);
+        rc = lv_hf_staging_end(rc, &staging, to);
+    }
+    conversion_free(&c);
+    if (rc == LV_OK) {
+        *out = sum;
+    }
+    return rc;
+}
+
+char *lv_hf_convert_note(const char *dir, int64_t n_bytes)
+{
+    int n = (int)strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') {
+        n--;
+    }
+    return n_bytes < NOTE_FROM_BYTES
+               ? NULL
+               : lv_path("%.*s is not in bf16: narrowing it at every start takes %.1f GB of "
+                         "memory in each rank. llava convert --model %.*s --dtype bf16 --out "
+                         "%.*s-bf16 saves that: its files are read where they lie, once for all "
+                         "ranks of a host",
+                         n, dir, 1e-9 * (double)n_bytes, n, dir, n, dir);
+}

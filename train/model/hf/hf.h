@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Hugging Face directories in and out: which kind one is, its shapes, its tensors' names.
+ */
+#ifndef LV_TRAIN_MODEL_HF_HF_H
+#define LV_TRAIN_MODEL_HF_HF_H
+
+#include "train/model/params/params.h"
+#include "train/model/shapes.h"
+
+typedef enum {
+    LV_HF_CLIP,           /* CLIPVisionModel, or the vision half of a CLIPModel */
+    LV_HF_LLAMA,          /* LlamaForCausalLM */
+    LV_HF_LLAVA,          /* LlavaForConditionalGeneration */
+    LV_HF_LLAVA_ORIGINAL, /* LlavaLlamaForCausalLM: LLaVA's own names */
+} lv_hf_kind;
+
+/* lv_hf_kind_of: from config.json.
+ * fails  LV_ERR_UNSUPPORTED naming another model_type, LV_ERR_FORMAT, LV_ERR_IO */
+int lv_hf_kind_of(lv_hf_kind *out, const char *dir);
+
+/* lv_hf_dtype_of: what config.json says that the weights are, LV_BF16 if it does not. */
+lv_dtype lv_hf_dtype_of(const char *dir);
+
+/* Shapes from config.json. Keys that change the mathematics and are not implemented
+ * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
+int lv_hf_clip_config(lv_clip_config *out, const char *dir);
+int lv_hf_llama_config(lv_llama_config *out, const char *dir);
+
+/* lv_hf_llava_config: everything, of a directory of either LLaVA kind. An original one without a
+ * tower of its own leaves out->vision zero and sets *needs_tower. image_mean and image_std come
+ * from preprocessor_config.json, or are CLIP's. */
+int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir);
+
+/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; CLIP's if there is no
+ * such file. */
+int lv_hf_image_norm(float mean[3], float std[3], const char *dir);
+
+/* lv_hf_image_pads: does the image processor of the directory pad ("do_pad")? false if it has none.
+ * fails  LV_ERR_FORMAT, LV_ERR_IO */
+int lv_hf_image_pads(bool *out, const char *dir);
+
+/* lv_hf_load: fill those parameters that the directory (or single .safetensors file, of a
+ * projector) has, whatever its family's names. Every tensor of the file must be known: an unknown
+ * one is an error, but for buffers that hold no weight (inv_freq, position_ids) and parts that are
+ * not ours (a CLIPModel's text half).
+ * in     want_prefix: "", "vision_tower", "projector" or "language_model": which parameters
+ *        to fill
+ * out    every parameter under want_prefix is filled; frozen ones may be mapped
+ * fails  LV_ERR_SHAPE, LV_ERR_FORMAT naming a parameter that the directory lacks, LV_ERR_IO */
+int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
+               const char *want_prefix);
+
+extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that it lists */
+
+/* lv_hf_save_projector: projector.safetensors with the canonical names, and its digest in
+ * digests.json beside it. */
+int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
+
+/* lv_hf_save_llava: a whole directory. mlpNx_gelu with N=2 and linear in the HF form, with the
+ * <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
+ * is -1; another connector in LLaVA's naming: *original is set then.
+ * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
+ *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
+ * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
+ *        digests.json (written last)
+ * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended) */
+int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
+                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original);
+
+typedef struct {
+    size_t n_tensors;
+    int64_t from_bytes, to_bytes; /* of all tensors */
+} lv_hf_conversion;
+
+/* How far the two long parts of lv_hf_convert are; may be NULL. */
+typedef struct {
+    void (*checking)(int64_t done_bytes, int64_t all_bytes);
+    void (*writing)(int64_t done_bytes, int64_t all_bytes);
+} lv_hf_progress;
+
+/* lv_hf_convert: a directory of any kind once more, its floating-point tensors as dtype (rounded to
+ * nearest even), buffers of other dtypes as they are, config.json saying the dtype, all other files
+ * copied but for weights in other formats, hidden files and folders. It appears whole or not at
+ * all; its bytes pass through a buffer, whatever its size. If from has digests, they are checked.
+ * in     to: not there yet, and not inside from; dtype: LV_BF16 or LV_F32
+ * out    config.json, model*.safetensors, the copies, digests.json
+ * fails  LV_ERR_CONFIG for to; as reading from does; LV_ERR_UNSUPPORTED for a parameter of a dtype
+ *        that is not read; LV_ERR_IO */
+int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dtype dtype,
+                  lv_hf_progress progress);
+
+/* lv_hf_convert_note: one line for the user of a bf16 run whose frozen weights came from other
+ * files: what narrowing them costs a rank, and how llava convert saves it.
+ * in     n_bytes: of those weights in bf16
+ * returns a text to free(); NULL if it is too little to mention (256 MB) */
+char *lv_hf_convert_note(const char *dir, int64_t n_bytes);
+
+/* lv_hf_save_clip, lv_hf_save_llama: the bare models, for llava init. */
+int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir);
+int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
+                     const char *dir);
+
+#endif

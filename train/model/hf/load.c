@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/error.h"
+#include "train/model/hf/internal.h"
+#include "train/model/weights/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char EMBEDDING[] = "language_model.model.embed_tokens.weight";
+static const char HEAD[] = "language_model.lm_head.weight";
+
+/* One loading: which tensor of the file fills each parameter. */
+typedef struct {
+    lv_params *params;
+    const lv_llava_config *config;
+    const char *want_prefix;
+    const lv_weight **sources; /* one a parameter; NULL until found */
+} load;
+
+static bool is_wanted(const load *l, const char *canonical)
+{
+    size_t n = strlen(l->want_prefix);
+    return n == 0 || (strncmp(canonical, l->want_prefix, n) == 0 && canonical[n] == '.');
+}
+
+static const lv_weight **source_of(const load *l, const char *canonical)
+{
+    for (size_t i = 0; i < lv_params_count(l->params); i++) {
+        if (strcmp(lv_params_at(l->params, i)->name, canonical) == 0) {
+            return &l->sources[i];
+        }
+    }
+    return NULL;
+}
+
+/* The second layer of a linear projector in the HF form: the identity with a bias of zero. */
+static int check_identity(const lv_weight *weight)
+{
+    int64_t rows = weight->shape[0], columns = weight->n_dims == 2 ? weight->shape[1] : 1;
+    size_t bytes = lv_dtype_bytes(weight->dtype);
+    static const uint32_t ones[] = {[LV_F32] = 0x3f800000, [LV_BF16] = 0x3f80, [LV_F16] = 0x3c00};
+    bool same = weight->n_dims == 1 || rows == columns;
+    for (int64_t i = 0; same && i < rows * columns; i++) {
+        const uint8_t *at = (const uint8_t *)weight->data + (size_t)i * bytes;
+        uint32_t expected = weight->n_dims == 2 && i % (columns + 1) == 0 ? ones[weight->dtype] : 0;
+        for (size_t b = 0; b < bytes; b++) {
+            same = same && at[b] == (uint8_t)(expected >> 8 * b);
+        }
+    }
+    return same ? LV_OK
+                : lv_fail(LV_ERR_UNSUPPORTED,
+                          "tensor \"%s\": two linear layers without an activation between them; "
+                          "only a second one that changes nothing is read",
+                          weight->name);
+}
+
+static bool is_second_linear(const load *l, const char *canonical)
+{
+    return l->config->projector.kind == LV_PROJECTOR_LINEAR &&
+           strncmp(canonical, "projector.2.", strlen("projector.2.")) == 0;
+}
+
+static int assign(load *l, const lv_weight *weight)
+{
+    char canonical[LV_HF_NAME_BYTES];
+    lv_hf_name_class class = lv_hf_name_canonical(canonical, weight->name);
+    if (class == LV_HF_NAME_IGNORED) {
+        return LV_OK;
+    }
+    if (class == LV_HF_NAME_PARAM && !is_wanted(l, canonical)) {
+        return LV_OK;
+    }
+    if (class == LV_HF_NAME_PARAM && is_second_linear(l, canonical)) {
+        return check_identity(weight);
+    }
+    bool head_of_tied = l->config->text.tied && strcmp(canonical, HEAD) == 0;
+    const lv_weight **source =
+        class == LV_HF_NAME_PARAM ? source_of(l, head_of_tied ? EMBEDDING : canonical) : NULL;
+    if (!source) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "tensor \"%s\" belongs to no part of the model that "
+                       "config.json describes",
+                       weight->name);
+    }
+    if (!*source) {
+        *source = weight;
+        return LV_OK;
+    }
+    bool same = (*source)->dtype == weight->dtype && (*source)->n_bytes == weight->n_bytes &&
+                memcmp((*source)->data, weight->data, (size_t)weight->n_bytes) == 0;
+    if (l->config->text.tied &&
+        strcmp(lv_params_at(l->params, (size_t)(source - l->sources))->name, EMBEDDING) == 0) {
+        return same ? LV_OK
+                    : lv_fail(LV_ERR_FORMAT,
+                              "tensors \"%s\" and \"%s\" differ, but \"tie_word_embeddings\" says "
+                              "that they are one",
+                              (*source)->name, weight->name);
+    }
+    return lv_fail(LV_ERR_FORMAT, "tensors \"%s\" and \"%s\" are the same parameter",
+                   (*source)->name, weight->name);
+}
+
+/* Why a parameter has no tensor: a dtype that is not read, or no such name. */
+static int fail_missing(const lv_weights *weights, const char *name)
+{
+    char canonical[LV_HF_NAME_BYTES];
+    for (size_t i = 0; i < lv_weights_other_count(weights); i++) {
+        const char *dtype;
+        const char *other = lv_weights_other_at(weights, i, &dtype);
+        if (lv_hf_name_canonical(canonical, other) == LV_HF_NAME_PARAM &&
+            strcmp(canonical, name) == 0) {
+            return lv_fail(LV_ERR_UNSUPPORTED,
+                           "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read", other, dtype);
+        }
+    }
+    return lv_fail(LV_ERR_FORMAT, "there is no tensor for %s", name);
+}
+
+static int find_sources(load *l, const lv_weights *weights)
+{
+    int rc = LV_OK;
+    for (size_t i = 0; i < lv_weights_count(weights) && rc == LV_OK; i++) {
+        rc = assign(l, lv_weights_at(weights, i));
+    }
+    for (size_t i = 0; i < lv_params_count(l->params) && rc == LV_OK; i++) {
+        const char *name = lv_params_at(l->params, i)->name;
+        if (is_wanted(l, name) && !l->sources[i]) {
+            rc = fail_missing(weights, name);
+        }
+    }
+    return rc;
+}
+
+int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
+               const char *want_prefix)
+{
+    lv_weights *weights = NULL;
+    load l = {.params = params, .config = config, .want_prefix = want_prefix};
+    int rc = lv_weights_open(&weights, path);
+    if (rc < 0) {
+        return rc;
+    }
+    l.sources = calloc(lv_params_count(params) + 1, sizeof *l.sources);
+    rc = l.sources ? find_sources(&l, weights) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    for (size_t i = 0; i < lv_params_count(params) && rc == LV_OK; i++) {
+        const lv_weight *w = l.sources[i];
+        if (w) {
+            rc = lv_params_map(params, lv_params_at(params, i), w);
+            if (!lv_params_at(params, i)->mapped) {
+                lv_weights_forget(w);
+            }
+        }
+    }
+    free(l.sources);
+    lv_params_keep(params, &weights);
+    return rc < 0 ? lv_fail_within("%s", path) : LV_OK;
+}

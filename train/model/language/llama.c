@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * T rows, H hidden size, A heads, G key/value heads, D head size, V vocabulary.
+ */
+#include "train/model/language/llama.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
+#include "autograd/ops.h"
+#include "train/model/params/dense.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    lv_dense input_layernorm, q_proj, k_proj, v_proj, o_proj;
+    lv_dense post_attention_layernorm, gate_proj, up_proj, down_proj;
+} layer;
+
+/* A table that was too small stays until the model is destroyed: a tape may still point to it. */
+typedef struct angles {
+    lv_rope_table table;
+    struct angles *smaller;
+} angles;
+
+struct lv_llama {
+    lv_llama_config config;
+    lv_tensor *embed_tokens, *lm_head;
+    lv_dense norm;
+    layer *layers; /* [n_layers] */
+    angles *angles;
+};
+
+struct lv_llama_cache {
+    lv_dtype dtype;
+    int64_t n_rows, capacity_rows, row_size; /* row_size = G*D */
+    void *data;                              /* (n_layers, 2, capacity_rows, row_size) */
+};
+
+/* What one layer's forward needs beside its input; in the step arena, for recomputation. */
+typedef struct {
+    const lv_llama_config *config;
+    const layer *layer;
+    const int32_t *position;
+    const lv_rope_table *angles;
+    const lv_attention_layout *layout;
+    const lv_llama_rows *wanted; /* of the last layer: the rows that go on; else NULL */
+    lv_llama_cache *cache;
+    void *cached_k, *cached_v; /* this layer's part of the cache */
+} layer_run;
+
+static int check_config(const lv_llama_config *c)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } sizes[] = {
+        {"hidden_size", c->hidden_size},        {"intermediate_size", c->intermediate_size},
+        {"num_hidden_layers", c->n_layers},     {"num_attention_heads", c->n_heads},
+        {"num_key_value_heads", c->n_kv_heads}, {"head_dim", c->head_dim},
+        {"vocab_size", c->vocab_size},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (sizes[i].value <= 0 || sizes[i].value > INT32_MAX) {
+            return lv_fail(LV_ERR_CONFIG,
+                           "language model: %s is %" PRId64 ", it must be from 1 to %d",
+                           sizes[i].key, sizes[i].value, INT32_MAX);
+        }
+    }
+    if (c->n_heads % c->n_kv_heads != 0) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "language model: num_attention_heads %" PRId64
+                       " is not a multiple of num_key_value_heads %" PRId64,
+                       c->n_heads, c->n_kv_heads);
+    }
+    if (c->head_dim % 2 != 0) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "language model: head_dim %" PRId64 " is odd; rotary positions turn pairs",
+                       c->head_dim);
+    }
+    if (!(c->rms_norm_eps > 0) || !(c->rope_theta > 0)) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "language model: rms_norm_eps is %g and rope_theta %g, both must be "
+                       "positive",
+                       c->rms_norm_eps, c->rope_theta);
+    }
+    return LV_OK;
+}
+
+static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
+{
+    snprintf(buf, bytes, "language_model.model.layers.%" PRId64 ".%s", l, part);
+    return buf;
+}
+
+static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params, int64_t l)
+{
+    const int64_t H = c->hidden_size, F = c->intermediate_size;
+    const int64_t AD = c->n_heads * c->head_dim, GD = c->n_kv_heads * c->head_dim;
+    char name[128];
+#define NAME(part) layer_name(name, sizeof name, l, part)
+    y->q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true);
+    y->k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true);
+    y->v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true);
+    y->o_proj = lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true);
+    y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true);
+    y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true);
+    y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true);
+    y->input_layernorm = lv_norm_declare(params, NAME("input_layernorm"), H, false, true);
+    y->post_attention_layernorm =
+        lv_norm_declare(params, NAME("post_attention_layernorm"), H, false, true);
+#undef NAME
+}
+
+int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params)
+{
+    int err = check_config(config);
+    if (err) {
+        return err;
+    }
+    lv_llama *llama = calloc(1, sizeof *llama);
+    layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
+    if (!llama || !layers) {
+        free(llama);
+        free(layers);
+        return lv_fail(LV_ERR_MEMORY, "language model: no memory for %" PRId64 " layers",
+                       config->n_layers);
+    }
+    llama->config = *config;
+    llama->layers = layers;
+    llama->embed_tokens = lv_dense_declare(params, "language_model.model.embed_tokens",
+                                           config->vocab_size, config->hidden_size, false, true)
+                              .w;
+    lv_params_of(params, llama->embed_tokens)->by_rows = !config->tied;
+    for (int64_t l = 0; l < config->n_layers; l++) {
+        declare_layer(&llama->layers[l], config, params, l);
+    }
+    llama->norm =
+        lv_norm_declare(params, "language_model.model.norm", config->hidden_size, false, true);
+    llama->lm_head = config->tied
+                         ? llama->embed_tokens
+                         : lv_dense_declare(params, "language_model.lm_head", config->vocab_size,
+                                            config->hidden_size, false, true)
+                               .w;
+    *out = llama;
+    return LV_OK;
+}
+
+void lv_llama_destroy(lv_llama **llama)
+{
+    if (!*llama) {
+        return;
+    }
+    while ((*llama)->angles) {
+        angles *a = (*llama)->angles;
+        (*llama)->angles = a->smaller;
+        free(a->table.cos);
+        free(a->table.sin);
+        free(a);
+    }
+    free((*llama)->layers);
+    free(*llama);
+    *llama = NULL;
+}
+
+lv_dtype lv_llama_dtype(const lv_llama *llama)
+{
+    return llama->embed_tokens->dtype;
+}
+
+/* ---- the cache ---- */
+
+int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, lv_dtype dtype,
+                          int64_t n_rows)
+{
+    const lv_llama_config *c = &llama->config;
+    lv_llama_cache *cache = calloc(1, sizeof *cache);
+    size_t count;
+    int64_t row_size = c->n_kv_heads * c->head_dim;
+    if (!cache || n_rows <= 0 ||
+        __builtin_mul_overflow((size_t)row_size * 2 * (size_t)c->n_layers, (size_t)n_rows,
+                               &count) ||
+        !(cache->data = calloc(count, lv_dtype_bytes(dtype)))) {
+        free(cache);
+        return lv_fail(LV_ERR_MEMORY,
+                       "no memory for the keys and values of %" PRId64 " tokens (%.0f bytes)",
+                       n_rows,
+                       (double)n_rows * (double)row_size * 2 * (double)c->n_layers *
+                           (double)lv_dtype_bytes(dtype));
+    }
+    cache->dtype = dtype;
+    cache->capacity_rows = n_rows;
+    cache->row_size = row_size;
+    *out = cache;
+    return LV_OK;
+}
+
+void lv_llama_cache_destroy(lv_llama_cache **cache)
+{
+    if (*cache) {
+        free((*cache)->data);
+        free(*cache);
+        *cache = NULL;
+    }
+}
+
+/* Add the rows of x behind those that a layer's cache has. returns a view of all of them. */
+static lv_tensor *cache_extend(lv_tape *tape, const lv_llama_cache *cache, void *data,
+                               const lv_tensor *x)
+{
+    LV_CHECK(x->dtype == cache->dtype, "rows of %s in a cache of %s", lv_dtype_name(x->dtype),
+             lv_dtype_name(cache->dtype));
+    memcpy(lv_element(data, x->dtype, cache->n_rows * cache->row_size), x->data,
+           (size_t)lv_tensor_count(x) * lv_dtype_bytes(x->dtype));
+    return lv_tape_view(tape, data, x->dtype, 2,
+                        (int64_t[]){cache->n_rows + x->shape[0], cache->row_size});
+}
+
+/* ---- forward ---- */
+
+/* The table for positions below n_positions: kept outside the step, grown by doubling. A dry tape
+ * reads none of it. */
+static const lv_rope_table *angles_for(lv_llama *llama, const lv_tape *tape, int64_t n_positions)
+{
+    if (llama->angles && llama->angles->table.n_positions >= n_positions) {
+        return &llama->angles->table;
+    }
+    int64_t n = llama->angles ? 2 * llama->angles->table.n_positions : 256;
+    while (n < n_positions) {
+        n *= 2;
+    }
+    angles *a = calloc(1, sizeof *a);
+    LV_CHECK(a, "no memory for the angles of %" PRId64 " positions", n);
+    a->table.n_positions = n;
+    a->table.head_dim = llama->config.head_dim;
+    size_t count = (size_t)n * (size_t)(llama->config.head_dim / 2);
+    a->table.cos = calloc(count, sizeof(lv_real));
+    a->table.sin = calloc(count, sizeof(lv_real));
+    LV_CHECK(a->table.cos && a->table.sin, "no memory for the angles of %" PRId64 " positions", n);
+    if (!lv_tape_is_dry(tape)) {
+        lv_rope_table_fill(&a->table, llama->config.rope_theta);
+    }
+    a->smaller = llama->angles;
+    llama->angles = a;
+    return &a->table;
+}
+
+static lv_tensor *wanted_rows(lv_tape *tape, const lv_llama_rows *rows, lv_tensor *x)
+{
+    return lv_select_rows(tape, x, rows->wanted, rows->n_wanted);
+}
+
+/* Every row is a key of later ones; what follows is each row's own. */
+static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+{
+    const layer *w = run->layer;
+    lv_tensor *n = lv_rmsnorm(tape, x, w->input_layernorm.w, run->config->rms_norm_eps);
+    lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
+    lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
+    lv_tensor *v = lv_dense_apply(tape, &w->v_proj, n);
+    lv_tape_done(tape, n);
+    q = lv_rope(tape, q, run->position, run->angles);
+    k = lv_rope(tape, k, run->position, run->angles);
+    if (run->cache) {
+        k = cache_extend(tape, run->cache, run->cached_k, k);
+        v = cache_extend(tape, run->cache, run->cached_v, v);
+    }
+    lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
+    lv_tape_done(tape, q);
+    lv_tape_done(tape, k);
+    lv_tape_done(tape, v);
+    if (run->wanted) {
+        lv_tensor *all = o;
+        o = wanted_rows(tape, run->wanted, all);
+        lv_tape_done(tape, all);
+        x = wanted_rows(tape, run->wanted, x);
+    }
+    lv_tensor *y = lv_dense_apply_add(tape, &w->o_proj, o, x);
+    lv_tape_done(tape, o);
+    if (run->wanted) {
+        lv_tape_done(tape, x);
+    }
+    return y;
+}
+
+static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+{
+    const layer *w = run->layer;
+    lv_tensor *n = lv_rmsnorm(tape, x, w->post_attention_layernorm.w, run->config->rms_norm_eps);
+    lv_tensor *gate = lv_dense_apply(tape, &w->gate_proj, n);
+    lv_tensor *up = lv_dense_apply(tape, &w->up_proj, n);
+    lv_tape_done(tape, n);
+    lv_tensor *inner = lv_silu_mul(tape, gate, up);
+    lv_tape_done(tape, gate);
+    lv_tape_done(tape, up);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->down_proj, inner, x);
+    lv_tape_done(tape, inner);
+    return y;
+}
+
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+{
+    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *y = mlp_block(tape, context, middle);
+    lv_tape_done(tape, middle);
+    return y;
+}
+
+/* Queries are the rows of x; with a cache its rows come before them as keys. */
+static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *tape,
+                                             const lv_llama_rows *rows)
+{
+    lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
+    const int64_t *k_start = rows->seq_start;
+    if (rows->cache) {
+        int64_t *starts = lv_tape_alloc(tape, 2 * sizeof *starts);
+        starts[0] = 0;
+        starts[1] = rows->cache->n_rows + rows->seq_start[1];
+        k_start = starts;
+    }
+    *layout = (lv_attention_layout){
+        .n_sequences = rows->n_sequences,
+        .q_start = rows->seq_start,
+        .k_start = k_start,
+        .n_heads = c->n_heads,
+        .n_kv_heads = c->n_kv_heads,
+        .head_dim = c->head_dim,
+        .causal = true,
+        .scale = 1 / sqrt((double)c->head_dim),
+    };
+    return layout;
+}
+
+static void check_cache(const lv_llama_cache *cache, const lv_llama_rows *rows, int64_t T)
+{
+    LV_CHECK(rows->n_sequences == 1, "a cache holds one sequence, not %" PRId64, rows->n_sequences);
+    LV_CHECK(T <= cache->capacity_rows - cache->n_rows,
+             "%" PRId64 " more rows in a cache that has %" PRId64 " of %" PRId64, T, cache->n_rows,
+             cache->capacity_rows);
+    LV_CHECK(rows->position[0] == cache->n_rows, "position %d after a cache of %" PRId64 " rows",
+             rows->position[0], cache->n_rows);
+}
+
+lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const lv_llama_rows *rows)
+{
+    const lv_llama_config *c = &llama->config;
+    const int64_t T = x->shape[0];
+    int32_t last_position = 0;
+    for (int64_t t = 0; t < T; t++) {
+        last_position = rows->position[t] > last_position ? rows->position[t] : last_position;
+    }
+    if (rows->cache) {
+        check_cache(rows->cache, rows, T);
+    }
+    const layer_run common = {
+        .config = c,
+        .position = rows->position,
+        .angles = angles_for(llama, tape, (int64_t)last_position + 1),
+        .layout = layout_for(c, tape, rows),
+        .cache = rows->cache,
+    };
+    layer_run *runs = lv_tape_alloc(tape, (size_t)c->n_layers * sizeof *runs);
+    size_t mark = lv_tape_mark(tape);
+    for (int64_t l = 0; l < c->n_layers; l++) {
+        runs[l] = common;
+        runs[l].layer = &llama->layers[l];
+        runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
+        if (rows->cache) {
+            int64_t part = rows->cache->capacity_rows * rows->cache->row_size;
+            runs[l].cached_k = lv_element(rows->cache->data, rows->cache->dtype, 2 * l * part);
+            runs[l].cached_v = lv_element(runs[l].cached_k, rows->cache->dtype, part);
+        }
+        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
+                                       : layer_forward(tape, &runs[l], x);
+        lv_tape_done(tape, x);
+        x = lv_tape_keep(tape, mark, y);
+    }
+    if (rows->cache) {
+        rows->cache->n_rows += T;
+    }
+    return x;
+}
+
+lv_tensor *lv_llama_embed(const lv_llama *llama, lv_tape *tape, const int32_t *ids, int64_t T)
+{
+    return lv_embedding(tape, llama->embed_tokens, ids, T);
+}
+
+static lv_tensor *last_norm(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden)
+{
+    lv_tensor *x = lv_rmsnorm(tape, hidden, llama->norm.w, llama->config.rms_norm_eps);
+    lv_tape_done(tape, hidden);
+    return x;
+}
+
+lv_tensor *lv_llama_loss(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden,
+                         const int32_t *labels, lv_real *row_loss)
+{
+    lv_tensor *x = last_norm(llama, tape, hidden);
+    return lv_cross_entropy(tape, x, llama->lm_head, labels, row_loss);
+}
+
+lv_tensor *lv_llama_logits(const lv_llama *llama, lv_tape *tape, lv_tensor *hidden)
+{
+    const int64_t R = hidden->shape[0];
+    const lv_tensor *x = last_norm(llama, tape, hidden), *w = llama->lm_head;
+    const int64_t H = w->shape[1], V = w->shape[0];
+    lv_tensor *logits = lv_tape_tensor(tape, LV_F32, 2, (int64_t[]){R, V});
+    lv_gemm(&(lv_gemm_args){.M = R,
+                            .N = V,
+                            .K = H,
+                            .A = {x->data, x->dtype, H, false},
+                            .B = {w->data, w->dtype, H, true},
+                            .C = logits->data,
+                            .C_dtype = LV_F32,
+                            .ldc = V});
+    return logits;
+}

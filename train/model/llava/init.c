@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * H hidden size, L layers of a CLIP tower.
+ */
+#include "train/model/llava/init.h"
+
+#include "autograd/error.h"
+#include "data/base/file.h"
+#include "data/json/json.h"
+#include "data/tokenizer/tokenizer.h"
+#include "train/model/hf/hf.h"
+#include "train/model/language/llama.h"
+#include "train/model/params/fill.h"
+#include "train/model/vision/clip.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char VISION[] = "vision_tower", TEXT[] = "language_model";
+static const double LLAMA_STD = 0.02;
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+static bool is_norm(const char *name)
+{
+    return ends_with(name, "norm.weight") || ends_with(name, "layer_norm1.weight") ||
+           ends_with(name, "layer_norm2.weight");
+}
+
+/* transformers' CLIPPreTrainedModel: by the kind of weight. */
+static double clip_std(const char *name, const lv_clip_config *c)
+{
+    const double H = (double)c->hidden_size, L = (double)c->n_layers;
+    const struct {
+        const char *end;
+        double std;
+    } table[] = {
+        {"class_embedding", 1 / sqrt(H)},       {"patch_embedding.weight", 0.02},
+        {"position_embedding.weight", 0.02},    {"q_proj.weight", 1 / sqrt(H * 2 * L)},
+        {"k_proj.weight", 1 / sqrt(H * 2 * L)}, {"v_proj.weight", 1 / sqrt(H * 2 * L)},
+        {"out_proj.weight", 1 / sqrt(H)},       {"fc1.weight", 1 / sqrt(2 * H)},
+        {"fc2.weight", 1 / sqrt(H * 2 * L)},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (ends_with(name, table[i].end)) {
+            return table[i].std;
+        }
+    }
+    lv_check_failed(__FILE__, __LINE__, "clip_std", "no initialisation for %s", name);
+}
+
+/* clip: NULL for a language model. */
+static int fill(lv_params *params, const lv_clip_config *clip, uint64_t seed)
+{
+    int err = lv_params_allocate(params);
+    for (size_t i = 0; !err && i < lv_params_count(params); i++) {
+        lv_param *param = lv_params_at(params, i);
+        if (is_norm(param->name)) {
+            err = lv_fill_constant(params, param, 1);
+        } else if (ends_with(param->name, ".bias")) {
+            err = lv_fill_constant(params, param, 0);
+        } else {
+            double std = clip ? clip_std(param->name, clip) : LLAMA_STD;
+            err = lv_fill_normal(params, param, std, seed);
+        }
+    }
+    return err;
+}
+
+static int init_clip(const char *dir, uint64_t seed)
+{
+    lv_clip_config config;
+    lv_params *params = NULL;
+    lv_clip *clip = NULL;
+    int err = lv_hf_clip_config(&config, dir);
+    if (!err) {
+        err = lv_params_create(&params);
+    }
+    if (!err) {
+        err = lv_clip_create(&clip, &config, -1, true, params);
+    }
+    if (!err) {
+        err = fill(params, &config, seed);
+    }
+    if (!err) {
+        err = lv_hf_save_clip(params, &config, dir);
+    }
+    lv_clip_destroy(&clip);
+    lv_params_destroy(&params);
+    return err;
+}
+
+static int check_tokenizer(const lv_llama_config *config, const char *tokenizer_dir)
+{
+    lv_tokenizer *tokenizer = NULL;
+    int err = lv_tokenizer_open(&tokenizer, tokenizer_dir);
+    if (err) {
+        return err;
+    }
+    const int32_t n_ids = lv_tokenizer_vocab_size(tokenizer);
+    lv_tokenizer_close(&tokenizer);
+    return n_ids <= config->vocab_size
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG,
+                         "the tokenizer %s has %d ids, but \"vocab_size\" of the language model is "
+                         "%lld",
+                         tokenizer_dir, (int)n_ids, (long long)config->vocab_size);
+}
+
+static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
+{
+    lv_llama_config config;
+    lv_params *params = NULL;
+    lv_llama *llama = NULL;
+    int err = lv_hf_llama_config(&config, dir);
+    if (!err && tokenizer_dir) {
+        err = check_tokenizer(&config, tokenizer_dir);
+    }
+    if (!err) {
+        err = lv_params_create(&params);
+    }
+    if (!err) {
+        err = lv_llama_create(&llama, &config, params);
+    }
+    if (!err) {
+        err = fill(params, NULL, seed);
+    }
+    if (!err) {
+        err = lv_hf_save_llama(params, &config, tokenizer_dir, dir);
+    }
+    lv_llama_destroy(&llama);
+    lv_params_destroy(&params);
+    return err;
+}
+
+/* A model's folder with its config.json as the shape file has it: it is then read, and checked, as
+ * that of any other model. */
+static int write_config(const cJSON *shape, const char *dir)
+{
+    int err = lv_dir_create(dir);
+    if (err) {
+        return err;
+    }
+    char *text = cJSON_Print(shape);
+    if (!text) {
+        return lv_fail(LV_ERR_MEMORY, "%s: no memory for the configuration", dir);
+    }
+    char *path = lv_path("%s/config.json", dir);
+    err = lv_file_write(path, text, strlen(text));
+    free(path);
+    free(text);
+    return err;
+}
+
+static int init_parts(const cJSON *shapes, uint64_t seed, const char *tokenizer_dir,
+                      const char *vision_dir, const char *text_dir)
+{
+    const cJSON *vision = lv_json_find(shapes, VISION);
+    const cJSON *text = lv_json_find(shapes, TEXT);
+    int err = LV_OK;
+    if (vision) {
+        err = write_config(vision, vision_dir);
+        if (!err) {
+            err = init_clip(vision_dir, seed);
+        }
+    }
+    if (!err && text) {
+        err = write_config(text, text_dir);
+        if (!err) {
+            err = init_llama(text_dir, seed, tokenizer_dir);
+        }
+    }
+    return err;
+}
+
+static int check_shapes(const cJSON *shapes, const char *path)
+{
+    int n = 0;
+    for (const cJSON *part = shapes->child; part; part = part->next, n++) {
+        if (strcmp(part->string, VISION) != 0 && strcmp(part->string, TEXT) != 0) {
+            return lv_fail(LV_ERR_CONFIG, "%s: unknown key \"%s\"; there may be %s and %s", path,
+                           part->string, VISION, TEXT);
+        }
+        if (!cJSON_IsObject(part)) {
+            return lv_fail(LV_ERR_CONFIG, "%s: %s is %s, it must be an object, a model's config",
+                           path, part->string, lv_json_kind(part));
+        }
+    }
+    return n > 0 ? LV_OK : lv_fail(LV_ERR_CONFIG, "%s: neither %s nor %s", path, VISION, TEXT);
+}
+
+int lv_model_init(const char *shape_path, uint64_t seed, const char *tokenizer_dir,
+                  const char *out_dir)
+{
+    cJSON *shapes = NULL;
+    char *vision_dir = lv_path("%s/%s", out_dir, VISION);
+    char *text_dir = lv_path("%s/%s", out_dir, TEXT);
+    int err = lv_json_read(&shapes, shape_path);
+    if (!err && !cJSON_IsObject(shapes)) {
+        err = lv_fail(LV_ERR_CONFIG, "%s: %s, it must be an object", shape_path,
+                      lv_json_kind(shapes));
+    }
+    if (!err) {
+        err = check_shapes(shapes, shape_path);
+    }
+    if (!err && (lv_file_exists(vision_dir) || lv_file_exists(text_dir))) {
+        err = lv_fail(LV_ERR_CONFIG, "%s already has a %s or %s; give another folder", out_dir,
+                      VISION, TEXT);
+    } else if (!err) {
+        err = init_parts(shapes, seed, tokenizer_dir, vision_dir, text_dir);
+        if (err) {
+            lv_dir_remove(vision_dir);
+            lv_dir_remove(text_dir);
+        }
+    }
+    cJSON_Delete(shapes);
+    free(vision_dir);
+    free(text_dir);
+    return err;
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From directories to an lv_llava: which directory gives which part, and whether the parts fit.
+ */
+#include "autograd/error.h"
+#include "train/model/hf/hf.h"
+#include "train/model/llava/internal.h"
+#include "train/model/weights/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PART_VISION, PART_PROJECTOR, PART_TEXT, N_PARTS = LV_LLAVA_N_NOTES };
+
+static const char *const part_names[N_PARTS] = {
+    [PART_VISION] = "vision_tower",
+    [PART_PROJECTOR] = "projector",
+    [PART_TEXT] = "language_model",
+};
+
+/* Where each part's weights come from; NULL: fresh, from the seed. */
+typedef struct {
+    const char *path[N_PARTS];
+} sources;
+
+/* ---- configuration ---- */
+
+static int config_from_llava(lv_llava_config *config, sources *from, const lv_llava_options *o)
+{
+    bool needs_tower = false;
+    if (o->language_model) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "model.language_model (%s) and model.llava (%s) are both given; a LLaVA "
+                       "directory brings its own language model",
+                       o->language_model, o->llava);
+    }
+    int err = lv_hf_llava_config(config, &needs_tower, o->llava);
+    if (err) {
+        return err;
+    }
+    if (needs_tower && !o->vision_tower) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "%s holds no vision tower; give its CLIP directory as model.vision_tower",
+                       o->llava);
+    }
+    if (!needs_tower && o->vision_tower) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "model.vision_tower (%s) is given, but %s has a vision tower of its own; "
+                       "leave it out",
+                       o->vision_tower, o->llava);
+    }
+    if (needs_tower) {
+        err = lv_hf_clip_config(&config->vision, o->vision_tower);
+        if (!err) {
+            err = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+        }
+        config->projector.in_size = config->vision.hidden_size;
+    }
+    from->path[PART_VISION] = needs_tower ? o->vision_tower : o->llava;
+    from->path[PART_PROJECTOR] = o->projector_weights ? o->projector_weights : o->llava;
+    from->path[PART_TEXT] = o->llava;
+    return err;
+}
+
+/* A LLaVA directory's own connector holds; another one asked for beside it is a mistake. */
+static int check_projector_type(const lv_llava_config *config, const lv_llava_options *o)
+{
+    lv_projector_config asked = {0};
+    char own_name[64];
+    if (!o->projector_type) {
+        return LV_OK;
+    }
+    int err = lv_projector_config_parse(&asked, o->projector_type);
+    if (!err && (asked.kind != config->projector.kind ||
+                 (asked.kind == LV_PROJECTOR_MLP_GELU && asked.depth != config->projector.depth))) {
+        lv_projector_type(own_name, sizeof own_name, &config->projector);
+        err = lv_fail(LV_ERR_CONFIG,
+                      "model.projector.type is %s, but the projector of %s is %s; leave the key "
+                      "out",
+                      o->projector_type, o->llava, own_name);
+    }
+    return err;
+}
+
+static int config_from_parts(lv_llava_config *config, sources *from, const lv_llava_options *o)
+{
+    if (!o->vision_tower || !o->language_model) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "model.%s is missing: give model.llava, or both model.vision_tower and "
+                       "model.language_model",
+                       o->vision_tower ? "language_model" : "vision_tower");
+    }
+    if (!o->projector_type) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "model.projector.type is missing: which connector joins %s "
+                       "and %s?",
+                       o->vision_tower, o->language_model);
+    }
+    int err = lv_projector_config_parse(&config->projector, o->projector_type);
+    if (!err) {
+        err = lv_hf_clip_config(&config->vision, o->vision_tower);
+    }
+    if (!err) {
+        err = lv_hf_llama_config(&config->text, o->language_model);
+    }
+    if (!err) {
+        err = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+    }
+    if (err) {
+        return err;
+    }
+    config->projector.in_size = config->vision.hidden_size;
+    config->projector.out_size = config->text.hidden_size;
+    config->vision_select_layer = -2;
+    config->vision_select_patch = true;
+    config->image_token_id = -1;
+    from->path[PART_VISION] = o->vision_tower;
+    from->path[PART_PROJECTOR] = o->projector_weights;
+    from->path[PART_TEXT] = o->language_model;
+    return LV_OK;
+}
+
+static int read_config(lv_llava_config *config, sources *from, const lv_llava_options *o)
+{
+    int err = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
+    if (!err && o->llava) {
+        err = check_projector_type(config, o);
+    }
+    if (err) {
+        return err;
+    }
+    if (o->vision_select_layer) {
+        config->vision_select_layer = *o->vision_select_layer;
+    }
+    if (o->vision_select_feature != LV_SELECT_DEFAULT) {
+        config->vision_select_patch = o->vision_select_feature == LV_SELECT_PATCH;
+    }
+    return LV_OK;
+}
+
+/* ---- weights ---- */
+
+/* As config.json says; it was read. */
+static int assume(lv_llava *model, const char *path, const char *part)
+{
+    const lv_dtype dtype = lv_hf_dtype_of(path);
+    const size_t n = strlen(part);
+    int err = LV_OK;
+    for (size_t i = 0; i < lv_params_count(model->params) && !err; i++) {
+        lv_param *param = lv_params_at(model->params, i);
+        if (strncmp(param->name, part, n) == 0 && param->name[n] == '.') {
+            err = lv_params_assume(model->params, param, dtype);
+        }
+    }
+    return err;
+}
+
+static int load_part(lv_llava *model, const char *path, const char *part)
+{
+    return model->dry && !lv_weights_exist(path)
+               ? assume(model, path, part)
+               : lv_hf_load(model->params, &model->config, path, part);
+}
+
+static int load_projector(lv_llava *model, const char *path, uint64_t seed)
+{
+    const lv_projector_config *c = &model->config.projector;
+    char type[64];
+    if (!path) {
+        return lv_projector_init(model->projector, model->params, seed);
+    }
+    if (model->projector->n_layers == 0) {
+        return LV_OK;
+    }
+    int err = load_part(model, path, part_names[PART_PROJECTOR]);
+    if (err) {
+        return lv_fail_within(
+            "projector weights from %s, where the model wants %s from %" PRId64 " to %" PRId64,
+            path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
+    }
+    return LV_OK;
+}
+
+static int load(lv_llava *model, const sources *from, uint64_t seed)
+{
+    int err = load_part(model, from->path[PART_VISION], part_names[PART_VISION]);
+    if (!err) {
+        err = load_projector(model, from->path[PART_PROJECTOR], seed);
+    }
+    if (!err) {
+        err = load_part(model, from->path[PART_TEXT], part_names[PART_TEXT]);
+    }
+    return err;
+}
+
+/* Bytes of frozen weights of a part that are bf16 in memory of this rank alone, but not in the
+ * file. */
+static int64_t narrowed_bytes(const lv_llava *model, int part)
+{
+    const size_t n = strlen(part_names[part]);
+    int64_t n_bytes = 0;
+    for (size_t i = 0; i < lv_params_count(model->params); i++) {
+        const lv_param *param = lv_params_at(model->params, i);
+        if (strncmp(param->name, part_names[part], n) == 0 && param->name[n] == '.' &&
+            param->file_data && param->file_dtype != LV_BF16 && param->tensor.dtype == LV_BF16 &&
+            !param->copied) {
+            n_bytes += lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(LV_BF16);
+        }
+    }
+    return n_bytes;
+}
+
+/* A note for each directory, which may give several parts. */
+static void take_notes(lv_llava *model, const sources *from)
+{
+    for (int part = 0; part < N_PARTS; part++) {
+        const char *dir = from->path[part];
+        int64_t n_bytes = 0;
+        bool seen = false;
+        for (int other = 0; dir && other < N_PARTS; other++) {
+            if (from->path[other] && strcmp(from->path[other], dir) == 0) {
+                seen = seen || other < part;
+                n_bytes += narrowed_bytes(model, other);
+            }
+        }
+        model->notes[part] = dir && !seen ? lv_hf_convert_note(dir, n_bytes) : NULL;
+    }
+}
+
+static bool part_is_frozen(const lv_llava *model, int part)
+{
+    const size_t n = strlen(part_names[part]);
+    for (size_t i = 0; i < lv_params_count(model->params); i++) {
+        const lv_param *param = lv_params_at(model->params, i);
+        if (!param->trainable && strncmp(param->name, part_names[part], n) == 0 &&
+            param->name[n] == '.') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    return hash ^ (hash >> 32);
+}
+
+/* Of the content of the files with a frozen parameter, whatever they are called; a fresh frozen
+ * projector counts by its seed. */
+static int fingerprint(lv_llava *model, const sources *from, uint64_t seed)
+{
+    uint64_t hash = 0;
+    for (int part = 0; part < N_PARTS; part++) {
+        uint64_t value = seed;
+        if (!part_is_frozen(model, part)) {
+            continue;
+        }
+        if (from->path[part]) {
+            lv_weights *weights = NULL;
+            int err = lv_weights_open(&weights, from->path[part]);
+            if (!err) {
+                err = lv_weights_fingerprint(weights, &value);
+                lv_weights_close(&weights);
+            }
+            if (err) {
+                return err;
+            }
+        }
+        hash = mix(mix(hash, (uint64_t)part + 1), value);
+    }
+    model->fingerprint = hash;
+    return LV_OK;
+}
+
+/* ---- open and close ---- */
+
+static int declare(lv_llava *model)
+{
+    const lv_llava_config *c = &model->config;
+    int err = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
+                             c->vision_select_patch, model->params);
+    if (!err) {
+        err = lv_projector_create(&model->projector, &c->projector, model->params);
+    }
+    if (!err) {
+        err = lv_llama_create(&model->llama, &c->text, model->params);
+    }
+    return err;
+}
+
+int lv_llava_open(lv_llava **out, const lv_llava_options *options)
+{
+    sources from = {0};
+    lv_llava *model = calloc(1, sizeof *model);
+    int err = model ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for a model");
+    if (err) {
+        goto fail;
+    }
+    model->recompute = options->recompute;
+    model->dry = options->dry;
+    err = read_config(&model->config, &from, options);
+    if (err) {
+        goto fail;
+    }
+    model->tokenizer_dir = strdup(from.path[PART_TEXT]);
+    if (!model->tokenizer_dir) {
+        err = lv_fail(LV_ERR_MEMORY, "no memory for a model");
+        goto fail;
+    }
+    err = lv_params_create(&model->params);
+    if (!err && options->dry) {
+        err = lv_params_dry_set(model->params);
+    }
+    if (!err && options->copies) {
+        lv_params_copy_set(model->params);
+    }
+    if (!err) {
+        err = declare(model);
+    }
+    if (!err && options->precision == LV_PRECISION_BF16) {
+        lv_params_dtype_set(model->params, LV_BF16);
+    }
+    if (!err && options->n_trainable > 0) {
+        err = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
+    }
+    if (!err && options->n_ranks > 0) {
+        lv_params_share_set(model->params, options->rank, options->n_ranks, options->bucket_count);
+    }
+    if (!err) {
+        err = lv_params_allocate(model->params);
+    }
+    if (!err) {
+        err = load(model, &from, options->seed);
+    }
+    if (!err && !options->dry) {
+        err = fingerprint(model, &from, options->seed);
+    }
+    if (err) {
+        goto fail;
+    }
+    take_notes(model, &from);
+    model->dtype = options->precision == LV_PRECISION_OF_WEIGHTS ? lv_llama_dtype(model->llama)
+                   : options->precision == LV_PRECISION_BF16     ? LV_BF16
+                                                                 : LV_F32;
+    *out = model;
+    return LV_OK;
+
+fail:
+    lv_llava_close(&model);
+    return err;
+}
+
+void lv_llava_close(lv_llava **model)
+{
+    lv_llava *m = *model;
+    if (!m) {
+        return;
+    }
+    lv_clip_destroy(&m->clip);
+    lv_projector_destroy(&m->projector);
+    lv_llama_destroy(&m->llama);
+    lv_params_destroy(&m->params);
+    for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
+        free(m->notes[i]);
+    }
+    free(m->tokenizer_dir);
+    free(m);
+    *model = NULL;
+}
+
+const lv_llava_config *lv_llava_config_of(const lv_llava *model)
+{
+    return &model->config;
+}
+
+lv_params *lv_llava_params(lv_llava *model)
+{
+    return model->params;
+}
+
+const char *lv_llava_note(const lv_llava *model, int i)
+{
+    LV_CHECK(i >= 0 && i < LV_LLAVA_N_NOTES, "note %d of a model", i);
+    return model->notes[i];
+}
+
+lv_dtype lv_llava_dtype(const lv_llava *model)
+{
+    return model->dtype;
+}
+
+void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out)
+{
+    const lv_llava_config *c = &model->config;
+    *out = (lv_vision_input){
+        .image_size = (int)c->vision.image_size,
+        .rows_per_image = lv_llava_rows_per_image(c),
+        .aspect = aspect,
+    };
+    memcpy(out->mean, c->image_mean, sizeof out->mean);
+    memcpy(out->std, c->image_std, sizeof out->std);
+}
+
+const char *lv_llava_tokenizer_dir(const lv_llava *model)
+{
+    return model->tokenizer_dir;
+}
+
+uint64_t lv_llava_fingerprint(const lv_llava *model)
+{
+    return model->fingerprint;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/model/llava/probe.h"
+
+#include "autograd/error.h"
+#include "train/model/llava/internal.h"
+#include "train/model/params/fill.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { MAX_VOCAB_ELEMENTS = 1 << 25 }; /* of the embedding: what is supervised is a small part */
+
+static const double BOUND = 0.05; /* of every weight: nothing overflows, nor becomes denormal */
+
+static int64_t at_least_one(double n)
+{
+    return n > 1 ? llround(n) : 1;
+}
+
+static lv_llava_config thin(const lv_llava_config *whole, double share)
+{
+    lv_llava_config config = *whole;
+    const int64_t n_vision = whole->vision.n_layers;
+    const int64_t selected = whole->vision_select_layer;
+    const int64_t n_run = selected < 0 ? n_vision + 1 + selected : selected;
+    const int64_t most_rows = MAX_VOCAB_ELEMENTS / whole->text.hidden_size + 1;
+    config.text.n_layers = at_least_one(share * (double)whole->text.n_layers);
+    if (config.text.vocab_size > most_rows) {
+        config.text.vocab_size = most_rows;
+    }
+    config.vision.n_layers = at_least_one(share * (double)n_run);
+    config.vision_select_layer = n_run > 0 ? -1 : 0;
+    return config;
+}
+
+/* What the whole model trains. Of its own names: a name is a glob that fits itself alone. */
+static int train_the_same(lv_params *params, lv_llava *like)
+{
+    const size_t n = lv_params_count(params);
+    const char **names = calloc(n, sizeof *names);
+    size_t n_names = 0;
+    if (!names) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for the names of %zu parameters", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *name = lv_params_at(params, i)->name;
+        const lv_param *param = lv_params_find(lv_llava_params(like), name);
+        if (param && param->trainable && lv_params_at(params, i)->used) {
+            names[n_names++] = name;
+        }
+    }
+    int rc = lv_params_set_trainable(params, names, n_names);
+    free(names);
+    return rc;
+}
+
+static int fill(lv_params *params)
+{
+    int rc = lv_params_allocate(params);
+    for (size_t i = 0; rc == LV_OK && i < lv_params_count(params); i++) {
+        rc = lv_fill_uniform(params, lv_params_at(params, i), BOUND, 0);
+    }
+    return rc;
+}
+
+int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, double share)
+{
+    lv_llava *model = calloc(1, sizeof *model);
+    if (!model) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for a model");
+    }
+    model->config = thin(&like->config, share);
+    model->recompute = like->recompute;
+    model->dtype = like->dtype;
+    const lv_llava_config *c = &model->config;
+    int rc = lv_params_create(&model->params);
+    rc = rc < 0 ? rc
+                : lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
+                                 c->vision_select_patch, model->params);
+    rc = rc < 0 ? rc : lv_projector_create(&model->projector, &c->projector, model->params);
+    rc = rc < 0 ? rc : lv_llama_create(&model->llama, &c->text, model->params);
+    if (rc == LV_OK && precision == LV_PRECISION_BF16) {
+        lv_params_dtype_set(model->params, LV_BF16);
+    }
+    rc = rc < 0 ? rc : train_the_same(model->params, like);
+    rc = rc < 0 ? rc : fill(model->params);
+    if (rc < 0) {
+        lv_llava_close(&model);
+        return rc;
+    }
+    *out = model;
+    return LV_OK;
+}

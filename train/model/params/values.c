@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Values into parameters and out of them: from files, copied or mapped, and from functions.
+ */
+#include "train/model/params/internal.h"
+
+#include "autograd/error.h"
+#include "autograd/kernels/convert.h"
+
+#include <string.h>
+
+enum { PIECE_VALUES = 4096 };
+
+/* Memory of its own for a frozen parameter that is to be written. */
+static int reserve(lv_params *params, lv_param *param)
+{
+    LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
+    if (!param->tensor.data || param->mapped || param->copied) {
+        lv_dtype dtype = lv_params_is_bf16(params, param) ? LV_BF16 : LV_F32;
+        void *data = lv_params_place(params, param, dtype);
+        if (!data) {
+            return LV_ERR_MEMORY;
+        }
+        param->tensor.data = data;
+        param->tensor.dtype = dtype;
+        param->mapped = false;
+        param->copied = false;
+    }
+    param->file_data = NULL;
+    return LV_OK;
+}
+
+/* Of the flat elements [begin, begin+n), which are read in bf16, those that the rank owns. */
+static void put_masters(const lv_params *params, int64_t begin, const lv_real *values, int64_t n)
+{
+    const lv_shard *shard = params->shard;
+    for (int64_t k = lv_shard_bucket_of(shard, begin);
+         k < shard->n_buckets && shard->buckets[k].begin < begin + n; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        const int64_t from = piece->begin > begin ? piece->begin : begin;
+        const int64_t to = piece->end < begin + n ? piece->end : begin + n;
+        if (from < to) {
+            memcpy(lv_params_master(params, piece) + (from - piece->begin), values + (from - begin),
+                   (size_t)(to - from) * sizeof *values);
+        }
+    }
+}
+
+/* Elements [i, i+n) of a parameter, wherever it is kept. */
+static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
+                int64_t n)
+{
+    if (param->tensor.dtype == LV_BF16) {
+        lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
+        if (param->trainable) {
+            put_masters(params, param->offset + i, values, n);
+        }
+    } else {
+        memcpy((lv_real *)param->tensor.data + i, values, (size_t)n * sizeof *values);
+    }
+}
+
+static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
+{
+    const lv_tensor *x = &param->tensor;
+    char want[128], found[128];
+    return n_dims == x->n_dims && memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
+                         param->name, lv_shape_text(found, sizeof found, n_dims, shape),
+                         lv_shape_text(want, sizeof want, x->n_dims, x->shape));
+}
+
+int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
+                  const int64_t *shape)
+{
+    int rc = check_shape(param, n_dims, shape);
+    rc = rc == LV_OK ? reserve(params, param) : rc;
+    if (rc < 0 || params->dry) {
+        return rc;
+    }
+    const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
+        lv_real values[PIECE_VALUES];
+        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
+        lv_convert_to_real(values, (const char *)data + i * bytes, dtype, n);
+        put(params, param, i, values, n);
+    }
+    return LV_OK;
+}
+
+int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
+{
+    int rc = reserve(params, param);
+    if (rc < 0 || params->dry) {
+        return rc;
+    }
+    const int64_t count = lv_tensor_count(&param->tensor);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += PIECE_VALUES) {
+        lv_real values[PIECE_VALUES];
+        int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
+        for (int64_t k = 0; k < n; k++) {
+            values[k] = (lv_real)value(context, i + k);
+        }
+        put(params, param, i, values, n);
+    }
+    return LV_OK;
+}
+
+/* Whether it can be read where it lies, and in a bf16 run would not rather be in bf16. What is not
+ * used only waits to be saved. */
+static bool can_be_mapped(const lv_params *params, const lv_param *param, const lv_weight *weight)
+{
+    bool f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
+               (uintptr_t)weight->data % sizeof(lv_real) == 0 && !lv_params_is_bf16(params, param);
+    return !param->trainable && (!param->tensor.data || param->mapped) &&
+           (!param->used || f32 || (weight->dtype == LV_BF16 && param->takes_bf16));
+}
+
+static bool is_to_be_copied(const lv_params *params, const lv_param *param)
+{
+    return params->copies && !param->trainable && param->used &&
+           (!param->tensor.data || param->mapped || param->copied);
+}
+
+/* The dtype is known from here on; in a plan, an address too. */
+static int leave_to_copy(const lv_params *params, lv_param *param, const lv_weight *weight)
+{
+    const bool bf16 =
+        lv_params_is_bf16(params, param) || (weight->dtype == LV_BF16 && param->takes_bf16);
+    param->tensor.dtype = bf16 ? LV_BF16 : LV_F32;
+    param->tensor.data = params->dry ? lv_params_place(params, param, param->tensor.dtype) : NULL;
+    param->mapped = false;
+    param->copied = true;
+    return params->dry && !param->tensor.data ? LV_ERR_MEMORY : LV_OK;
+}
+
+int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
+{
+    int rc = check_shape(param, weight->n_dims, weight->shape);
+    if (rc == LV_OK && is_to_be_copied(params, param)) {
+        rc = leave_to_copy(params, param, weight);
+    } else if (rc == LV_OK && can_be_mapped(params, param, weight)) {
+        /* read-only: nothing writes to it */
+        param->tensor.data = (void *)(uintptr_t)weight->data;
+        param->tensor.dtype = weight->dtype;
+        param->mapped = true;
+    } else if (rc == LV_OK) {
+        rc = lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
+                           weight->shape);
+    }
+    if (rc == LV_OK && !param->trainable) {
+        param->file_data = weight->data;
+        param->file_dtype = weight->dtype;
+    }
+    return rc;
+}
+
+int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype)
+{
+    LV_CHECK(params->dry, "%s: assumed where no plan is made", param->name);
+    lv_weight weight = {.name = param->name, .dtype = dtype, .n_dims = param->tensor.n_dims};
+    memcpy(weight.shape, param->tensor.shape, sizeof weight.shape);
+    weight.data = lv_params_place(params, param, dtype);
+    return weight.data ? lv_params_map(params, param, &weight) : LV_ERR_MEMORY;
+}
+
+lv_tensor lv_params_exact(const lv_params *params, const lv_param *param)
+{
+    lv_tensor x = param->tensor;
+    if (param->trainable && x.dtype == LV_BF16) {
+        LV_CHECK(params->n_ranks == 1, "%s: its master is shared out among ranks", param->name);
+        x.data = params->masters + param->offset;
+        x.dtype = LV_F32;
+    } else if (param->file_data) {
+        x.data = (void *)(uintptr_t)param->file_data;
+        x.dtype = param->file_dtype;
+    }
+    return x;
+}
+
+void lv_params_refresh(lv_params *params)
+{
+    const lv_shard *shard = params->shard;
+    for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
+        const lv_piece *piece = &shard->pieces[k];
+        lv_convert_from_real(params->working + piece->begin, LV_BF16,
+                             lv_params_master(params, piece), piece->end - piece->begin);
+    }
+}
+
+/* Each word changes its lane whatever the others are: the step is a bijection of both. */
+static uint64_t hash_piece(const uint8_t *data, size_t n, uint64_t seed)
+{
+    enum { N_LANES = 4 }; /* the products of one lane wait for each other */
+    static const uint64_t FACTOR = 0x9e3779b97f4a7c15u;
+    uint64_t lane[N_LANES] = {seed, ~seed, seed ^ FACTOR, ~seed ^ FACTOR}, word[N_LANES];
+    for (size_t i = 0; i < n; i += sizeof word) {
+        if (n - i < sizeof word) {
+            memset(word, 0, sizeof word);
+        }
+        memcpy(word, data + i, n - i < sizeof word ? n - i : sizeof word);
+        for (int k = 0; k < N_LANES; k++) {
+            lane[k] = (lane[k] ^ word[k]) * FACTOR;
+            lane[k] ^= lane[k] >> 29;
+        }
+    }
+    uint64_t hash = n;
+    for (int k = 0; k < N_LANES; k++) {
+        hash = (hash ^ lane[k]) * FACTOR;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+uint64_t lv_params_checksum(const lv_params *params)
+{
+    enum { PIECE_BYTES = 1 << 16 };
+    uint64_t sum = 0; /* of integers: the same in any order */
+    for (size_t i = 0; i < params->n; i++) {
+        const lv_param *param = params->items[i];
+        if (!param->trainable) {
+            continue;
+        }
+        const uint8_t *data = param->tensor.data;
+        const int64_t n_bytes =
+            lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(param->tensor.dtype);
+#pragma omp parallel for schedule(static) reduction(+ : sum)
+        for (int64_t at = 0; at < n_bytes; at += PIECE_BYTES) {
+            const int64_t n = n_bytes - at < PIECE_BYTES ? n_bytes - at : PIECE_BYTES;
+            sum += hash_piece(data + at, (size_t)n, ((uint64_t)i << 48) + (uint64_t)at);
+        }
+    }
+    return sum;
+}

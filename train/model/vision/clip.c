@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * I images, N patches of an image, H hidden size, F inner size, C channels, P patch size.
+ */
+#include "train/model/vision/clip.h"
+
+#include "autograd/error.h"
+#include "autograd/ops.h"
+#include "train/model/params/dense.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct {
+    lv_dense layer_norm1, q_proj, k_proj, v_proj, out_proj;
+    lv_dense layer_norm2, fc1, fc2;
+} layer;
+
+struct lv_clip {
+    lv_clip_config config;
+    bool select_patch;
+    int64_t n_run; /* layers below the selected hidden state */
+    lv_tensor *class_embedding, *patch_embedding, *position_embedding;
+    lv_dense pre_layrnorm;
+    layer *layers; /* [n_run] */
+};
+
+/* What one layer's forward needs beside its input; in the step arena, for recomputation. */
+typedef struct {
+    const lv_clip_config *config;
+    const layer *layer;
+    const lv_attention_layout *layout;
+} layer_run;
+
+static int64_t patches_per_image(const lv_clip_config *c)
+{
+    int64_t side = c->image_size / c->patch_size;
+    return side * side;
+}
+
+int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch)
+{
+    return patches_per_image(config) + (select_patch ? 0 : 1);
+}
+
+static int check_config(const lv_clip_config *c)
+{
+    const struct {
+        const char *key;
+        int64_t value, limit;
+    } sizes[] = {
+        {"hidden_size", c->hidden_size, INT32_MAX},
+        {"intermediate_size", c->intermediate_size, INT32_MAX},
+        {"num_hidden_layers", c->n_layers, INT32_MAX},
+        {"num_attention_heads", c->n_heads, INT32_MAX},
+        {"image_size", c->image_size, 16384},
+        {"patch_size", c->patch_size, 16384},
+        {"num_channels", c->n_channels, 3},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (sizes[i].value <= 0 || sizes[i].value > sizes[i].limit) {
+            return lv_fail(LV_ERR_CONFIG,
+                           "vision tower: %s is %" PRId64 ", it must be from 1 to %" PRId64,
+                           sizes[i].key, sizes[i].value, sizes[i].limit);
+        }
+    }
+    if (c->n_channels != 3) {
+        return lv_fail(LV_ERR_CONFIG, "vision tower: num_channels is %" PRId64 ", images have 3",
+                       c->n_channels);
+    }
+    if (c->hidden_size % c->n_heads != 0) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "vision tower: hidden_size %" PRId64
+                       " is not a multiple of num_attention_heads %" PRId64,
+                       c->hidden_size, c->n_heads);
+    }
+    if (c->image_size % c->patch_size != 0) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "vision tower: image_size %" PRId64
+                       " is not a multiple of patch_size %" PRId64,
+                       c->image_size, c->patch_size);
+    }
+    if (!(c->layer_norm_eps > 0)) {
+        return lv_fail(LV_ERR_CONFIG, "vision tower: layer_norm_eps is %g, it must be positive",
+                       c->layer_norm_eps);
+    }
+    return LV_OK;
+}
+
+static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
+{
+    snprintf(buf, bytes, "vision_tower.vision_model.encoder.layers.%" PRId64 ".%s", l, part);
+    return buf;
+}
+
+static layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
+{
+    const int64_t H = c->hidden_size, F = c->intermediate_size;
+    layer y;
+    char name[128];
+#define NAME(part) layer_name(name, sizeof name, l, part)
+    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used);
+    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used);
+    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used);
+    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used);
+    y.layer_norm1 = lv_norm_declare(params, NAME("layer_norm1"), H, true, used);
+    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used);
+    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used);
+    y.layer_norm2 = lv_norm_declare(params, NAME("layer_norm2"), H, true, used);
+#undef NAME
+    return y;
+}
+
+static void declare(lv_clip *clip, lv_params *params)
+{
+    const lv_clip_config *c = &clip->config;
+    const int64_t H = c->hidden_size, P = c->patch_size;
+    clip->class_embedding = lv_params_declare(
+        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, true, true);
+    clip->patch_embedding =
+        lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
+                          (int64_t[]){H, c->n_channels, P, P}, true, true);
+    lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
+    clip->position_embedding =
+        lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
+                          2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
+    clip->pre_layrnorm =
+        lv_norm_declare(params, "vision_tower.vision_model.pre_layrnorm", H, true, true);
+    for (int64_t l = 0; l < c->n_layers; l++) {
+        layer y = declare_layer(c, params, l, l < clip->n_run);
+        if (l < clip->n_run) {
+            clip->layers[l] = y;
+        }
+    }
+    lv_norm_declare(params, "vision_tower.vision_model.post_layernorm", H, true, false);
+}
+
+int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
+                   lv_params *params)
+{
+    int err = check_config(config);
+    if (err) {
+        return err;
+    }
+    int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
+    if (n_run < 0 || n_run > config->n_layers) {
+        return lv_fail(LV_ERR_CONFIG,
+                       "vision_select_layer is %d, but a vision tower of %" PRId64
+                       " layers has the hidden states %" PRId64 " to %" PRId64,
+                       select_layer, config->n_layers, -config->n_layers - 1, config->n_layers);
+    }
+    lv_clip *clip = calloc(1, sizeof *clip);
+    layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
+    if (!clip || !layers) {
+        free(clip);
+        free(layers);
+        return lv_fail(LV_ERR_MEMORY, "vision tower: no memory for %" PRId64 " layers", n_run);
+    }
+    clip->config = *config;
+    clip->select_patch = select_patch;
+    clip->n_run = n_run;
+    clip->layers = layers;
+    declare(clip, params);
+    *out = clip;
+    return LV_OK;
+}
+
+void lv_clip_destroy(lv_clip **clip)
+{
+    if (*clip) {
+        free((*clip)->layers);
+        free(*clip);
+        *clip = NULL;
+    }
+}
+
+/* ---- forward ---- */
+
+static lv_tensor *norm(lv_tape *tape, const layer_run *run, const lv_dense *w, lv_tensor *x)
+{
+    return lv_layernorm(tape, x, w->w, w->b, run->config->layer_norm_eps);
+}
+
+static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+{
+    const layer *w = run->layer;
+    lv_tensor *n = norm(tape, run, &w->layer_norm1, x);
+    lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
+    lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
+    lv_tensor *v = lv_dense_apply(tape, &w->v_proj, n);
+    lv_tape_done(tape, n);
+    lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
+    lv_tape_done(tape, q);
+    lv_tape_done(tape, k);
+    lv_tape_done(tape, v);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->out_proj, o, x);
+    lv_tape_done(tape, o);
+    return y;
+}
+
+static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+{
+    const layer *w = run->layer;
+    lv_tensor *n = norm(tape, run, &w->layer_norm2, x);
+    lv_tensor *inner = lv_dense_apply(tape, &w->fc1, n);
+    lv_tape_done(tape, n);
+    lv_tensor *active = run->config->quick_gelu ? lv_quick_gelu(tape, inner) : lv_gelu(tape, inner);
+    lv_tape_done(tape, inner);
+    lv_tensor *y = lv_dense_apply_add(tape, &w->fc2, active, x);
+    lv_tape_done(tape, active);
+    return y;
+}
+
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+{
+    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *y = mlp_block(tape, context, middle);
+    lv_tape_done(tape, middle);
+    return y;
+}
+
+/* Each image is one sequence in which every row sees every row. */
+static const lv_attention_layout *layout_for(const lv_clip_config *c, lv_tape *tape, int64_t I)
+{
+    lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
+    int64_t *start = lv_tape_alloc(tape, (size_t)(I + 1) * sizeof *start);
+    for (int64_t i = 0; i <= I; i++) {
+        start[i] = i * (patches_per_image(c) + 1);
+    }
+    const int64_t D = c->hidden_size / c->n_heads;
+    *layout = (lv_attention_layout){
+        .n_sequences = I,
+        .q_start = start,
+        .k_start = start,
+        .n_heads = c->n_heads,
+        .n_kv_heads = c->n_heads,
+        .head_dim = D,
+        .causal = false,
+        .scale = 1 / sqrt((double)D),
+    };
+    return layout;
+}
+
+/* The rows of the patches: all but the first of each image. */
+static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t I)
+{
+    const int64_t N = patches_per_image(c);
+    int32_t *rows = lv_tape_alloc(tape, (size_t)(I * N) * sizeof *rows);
+    for (int64_t i = 0; i < I; i++) {
+        for (int64_t n = 0; n < N; n++) {
+            rows[i * N + n] = (int32_t)(i * (N + 1) + 1 + n);
+        }
+    }
+    return rows;
+}
+
+lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixels, bool recompute)
+{
+    const lv_clip_config *c = &clip->config;
+    const int64_t I = pixels->shape[0];
+    LV_CHECK(pixels->shape[2] == c->image_size && pixels->shape[3] == c->image_size,
+             "images of %" PRId64 " x %" PRId64 " for a vision tower of %" PRId64, pixels->shape[2],
+             pixels->shape[3], c->image_size);
+    const lv_attention_layout *layout = layout_for(c, tape, I);
+    const int32_t *rows = clip->select_patch ? patch_rows(c, tape, I) : NULL;
+    layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
+
+    size_t mark = lv_tape_mark(tape);
+    lv_tensor *x = lv_patch_embed(tape, pixels, clip->patch_embedding, clip->class_embedding,
+                                  clip->position_embedding);
+    x = lv_layernorm(tape, x, clip->pre_layrnorm.w, clip->pre_layrnorm.b, c->layer_norm_eps);
+    x = lv_tape_keep(tape, mark, x);
+    for (int64_t l = 0; l < clip->n_run; l++) {
+        runs[l] = (layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
+        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
+                                 : layer_forward(tape, &runs[l], x);
+        lv_tape_done(tape, x);
+        x = lv_tape_keep(tape, mark, y);
+    }
+    if (rows) {
+        x = lv_select_rows(tape, x, rows, I * patches_per_image(c));
+        x = lv_tape_keep(tape, mark, x);
+    }
+    return x;
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/model/weights/weights.h"
+
+#include "autograd/error.h"
+#include "data/base/file.h"
+#include "data/base/hash.h"
+#include "data/json/json.h"
+#include "train/model/weights/safetensors.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef struct {
+    char *path;
+    lv_file_map map;
+    size_t header_bytes;
+} weights_file;
+
+struct lv_weights {
+    weights_file *files; /* in name order */
+    size_t n_files;
+    lv_header_entry *entries; /* those that can be read first, each part in name order */
+    size_t n_entries, n_readable;
+};
+
+/* What holds a directory's weights when there is no index, in order of preference. */
+static const char *const single_files[] = {"model.safetensors", "projector.safetensors"};
+static const char INDEX_FILE[] = "model.safetensors.index.json";
+/* What says that the weights are there, but pickled. */
+static const char *const pickled_files[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
+                                            "mm_projector.bin"};
+
+static int fail_pickled(const char *path, const char *glob, const char *to)
+{
+    return lv_fail(LV_ERR_UNSUPPORTED,
+                   "%s: PyTorch's pickled weights are not read. Convert them once, in that "
+                   "directory:\n  python3 -c \"import glob, torch; from safetensors.torch import "
+                   "save_file; t = {}; [t.update(torch.load(f, map_location='cpu', "
+                   "weights_only=True)) for f in sorted(glob.glob('%s'))]; save_file({k: "
+                   "v.contiguous().clone() for k, v in t.items()}, '%s', {'format': 'pt'})\"",
+                   path, glob, to);
+}
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t n = strlen(text), m = strlen(suffix);
+    return n >= m && strcmp(text + n - m, suffix) == 0;
+}
+
+static int refuse_pickled(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    if (!has_suffix(name, ".bin") && !has_suffix(name, ".pt") && !has_suffix(name, ".pth")) {
+        return LV_OK;
+    }
+    char *to = lv_path("%.*s.safetensors", (int)(strrchr(name, '.') - name), name);
+    int rc = fail_pickled(path, name, to);
+    free(to);
+    return rc;
+}
+
+/* Maps one more file and appends its tensors. */
+static int add_file(lv_weights *weights, const char *path)
+{
+    lv_header_entry *entries = NULL;
+    size_t n = 0;
+    int rc = refuse_pickled(path);
+    if (rc < 0) {
+        return rc;
+    }
+    weights_file *file = &weights->files[weights->n_files];
+    rc = lv_file_map_open(&file->map, path);
+    if (rc < 0) {
+        return rc;
+    }
+    file->path = lv_path("%s", path);
+    weights->n_files++;
+    rc = lv_header_parse(&entries, &n, &file->header_bytes, &file->map);
+    if (rc < 0) {
+        return lv_fail_within("%s", path);
+    }
+    size_t total = weights->n_entries + n;
+    lv_header_entry *all = realloc(weights->entries, (total + 1) * sizeof *all);
+    if (!all) {
+        lv_header_free(entries, n);
+        return lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
+    }
+    for (size_t i = 0; i < n; i++) {
+        entries[i].file = weights->n_files - 1;
+        all[weights->n_entries + i] = entries[i];
+    }
+    free(entries); /* the names moved */
+    weights->entries = all;
+    weights->n_entries = total;
+    return LV_OK;
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const lv_header_entry *)a)->name, ((const lv_header_entry *)b)->name);
+}
+
+static int compare_readable(const void *a, const void *b)
+{
+    const lv_header_entry *x = a, *y = b;
+    return x->readable != y->readable ? y->readable - x->readable : strcmp(x->name, y->name);
+}
+
+static int sort_entries(lv_weights *weights)
+{
+    lv_header_entry *e = weights->entries;
+    qsort(e, weights->n_entries, sizeof *e, compare_names);
+    for (size_t i = 1; i < weights->n_entries; i++) {
+        if (strcmp(e[i - 1].name, e[i].name) == 0) {
+            return lv_fail(LV_ERR_FORMAT, "tensor \"%s\" is in both %s and %s", e[i].name,
+                           weights->files[e[i - 1].file].path, weights->files[e[i].file].path);
+        }
+    }
+    qsort(e, weights->n_entries, sizeof *e, compare_readable);
+    while (weights->n_readable < weights->n_entries && e[weights->n_readable].readable) {
+        weights->n_readable++;
+    }
+    return LV_OK;
+}
+
+static const lv_header_entry *find_entry(const lv_weights *weights, const char *name, bool readable)
+{
+    lv_header_entry key = {.name = (char *)(uintptr_t)name};
+    const lv_header_entry *first = weights->entries + (readable ? 0 : weights->n_readable);
+    size_t n = readable ? weights->n_readable : weights->n_entries - weights->n_readable;
+    return n ? bsearch(&key, first, n, sizeof key, compare_names) : NULL;
+}
+
+/* The distinct files of an index, in name order. */
+static int list_files(const char ***out, size_t *n, const cJSON *map)
+{
+    const cJSON *item;
+    size_t count = 0, kept = 0;
+    const char **names = malloc(((size_t)cJSON_GetArraySize(map) + 1) * sizeof *names);
+    if (!names) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory");
+    }
+    cJSON_ArrayForEach (item, map) {
+        const char *name = cJSON_IsString(item) ? item->valuestring : "";
+        if (!*name || *name == '.' || strchr(name, '/')) {
+            free(names);
+            return lv_fail(LV_ERR_FORMAT, "\"%s\": expected the name of a file beside the index",
+                           item->string);
+        }
+        names[count++] = name;
+    }
+    qsort(names, count, sizeof *names, compare_strings);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || strcmp(names[kept - 1], names[i]) != 0) {
+            names[kept++] = names[i];
+        }
+    }
+    *out = names;
+    *n = kept;
+    return LV_OK;
+}
+
+/* Each tensor of the index is in the file that the index names. */
+static int check_index(const lv_weights *weights, const cJSON *map)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach (item, map) {
+        const lv_header_entry *entry = find_entry(weights, item->string, true);
+        if (!entry) {
+            entry = find_entry(weights, item->string, false);
+        }
+        const char *path = entry ? weights->files[entry->file].path : "/";
+        if (strcmp(strrchr(path, '/') + 1, item->valuestring) != 0) {
+            return lv_fail(LV_ERR_FORMAT, "tensor \"%s\" is not in %s", item->string,
+                           item->valuestring);
+        }
+    }
+    return LV_OK;
+}
+
+static int open_index(lv_weights *weights, const char *dir, const char *index_path)
+{
+    cJSON *root = NULL;
+    const char **names = NULL;
+    size_t n = 0;
+    int rc = lv_json_read(&root, index_path);
+    if (rc < 0) {
+        return rc;
+    }
+    const cJSON *map = lv_json_find(root, "weight_map");
+    if (!cJSON_IsObject(map)) {
+        rc = lv_fail(LV_ERR_FORMAT, "\"weight_map\": expected an object, found %s",
+                     lv_json_kind(map));
+        goto fail;
+    }
+    rc = list_files(&names, &n, map);
+    if (rc < 0) {
+        goto fail;
+    }
+    weights->files = calloc(n + 1, sizeof *weights->files);
+    if (!weights->files) {
+        rc = lv_fail(LV_ERR_MEMORY, "out of memory");
+        goto fail;
+    }
+    for (size_t i = 0; i < n && rc == LV_OK; i++) {
+        char *path = lv_path("%s/%s", dir, names[i]);
+        rc = add_file(weights, path);
+        free(path);
+    }
+    if (rc == LV_OK) {
+        rc = sort_entries(weights);
+    }
+    if (rc == LV_OK) {
+        rc = check_index(weights, map);
+    }
+fail:
+    free(names);
+    cJSON_Delete(root);
+    return rc < 0 ? lv_fail_within("%s", index_path) : LV_OK;
+}
+
+static int open_single(lv_weights *weights, const char *path)
+{
+    weights->files = calloc(1, sizeof *weights->files);
+    int rc = weights->files ? add_file(weights, path) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    return rc < 0 ? rc : sort_entries(weights);
+}
+
+static int open_dir(lv_weights *weights, const char *dir)
+{
+    char *path = NULL;
+    for (size_t i = 0; i < sizeof single_files / sizeof *single_files; i++) {
+        path = lv_path("%s/%s", dir, single_files[i]);
+        if (lv_file_exists(path)) {
+            int rc = open_single(weights, path);
+            free(path);
+            return rc;
+        }
+        free(path);
+        path = lv_path("%s/%s", dir, INDEX_FILE);
+        if (lv_file_exists(path)) {
+            int rc = open_index(weights, dir, path);
+            free(path);
+            return rc;
+        }
+        free(path);
+    }
+    for (size_t i = 0; i < sizeof pickled_files / sizeof *pickled_files; i++) {
+        path = lv_path("%s/%s", dir, pickled_files[i]);
+        bool pickled = lv_file_exists(path);
+        free(path);
+        if (pickled) {
+            return i + 1 < sizeof pickled_files / sizeof *pickled_files
+                       ? fail_pickled(dir, "pytorch_model*.bin", single_files[0])
+                       : fail_pickled(dir, pickled_files[i], single_files[1]);
+        }
+    }
+    return lv_fail(LV_ERR_IO, "%s: there is neither %s nor %s", dir, single_files[0], INDEX_FILE);
+}
+
+int lv_weights_open(lv_weights **out, const char *path)
+{
+    lv_weights *weights = calloc(1, sizeof *weights);
+    if (!weights) {
+        return lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
+    }
+    int rc = lv_dir_exists(path) ? open_dir(weights, path) : open_single(weights, path);
+    if (rc < 0) {
+        lv_weights_close(&weights);
+        return rc;
+    }
+    *out = weights;
+    return LV_OK;
+}
+
+void lv_weights_close(lv_weights **weights)
+{
+    lv_weights *w = *weights;
+    if (!w) {
+        return;
+    }
+    lv_header_free(w->entries, w->n_entries);
+    for (size_t i = 0; i < w->n_files; i++) {
+        lv_file_map_close(&w->files[i].map);
+        free(w->files[i].path);
+    }
+    free(w->files);
+    free(w);
+    *weights = NULL;
+}
+
+static bool has_file(const char *dir, const char *name)
+{
+    char *path = lv_path("%s/%s", dir, name);
+    bool found = lv_file_exists(path);
+    free(path);
+    return found;
+}
+
+bool lv_weights_exist(const char *path)
+{
+    if (!lv_dir_exists(path)) {
+        return lv_file_exists(path);
+    }
+    bool found = has_file(path, INDEX_FILE);
+    for (size_t i = 0; i < sizeof single_files / sizeof *single_files; i++) {
+        found = found || has_file(path, single_files[i]);
+    }
+    for (size_t i = 0; i < sizeof pickled_files / sizeof *pickled_files; i++) {
+        found = found || has_file(path, pickled_files[i]);
+    }
+    return found;
+}
+
+size_t lv_weights_count(const lv_weights *weights)
+{
+    return weights->n_readable;
+}
+
+const lv_weight *lv_weights_at(const lv_weights *weights, size_t i)
+{
+    LV_CHECK(i < weights->n_readable, "weight %zu of %zu", i, weights->n_readable);
+    return &weights->entries[i].weight;
+}
+
+const lv_weight *lv_weights_find(const lv_weights *weights, const char *name)
+{
+    const lv_header_entry *entry = find_entry(weights, name, true);
+    return entry ? &entry->weight : NULL;
+}
+
+size_t lv_weights_other_count(const lv_weights *weights)
+{
+    return weights->n_entries - weights->n_readable;
+}
+
+const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char **dtype)
+{
+    LV_CHECK(i < lv_weights_other_count(weights), "weight %zu of the unread ones", i);
+    const lv_header_entry *entry = &weights->entries[weights->n_readable + i];
+    *dtype = entry->dtype_name;
+    return entry->name;
+}
+
+const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i)
+{
+    LV_CHECK(i < lv_weights_other_count(weights), "weight %zu of the unread ones", i);
+    return &weights->entries[weights->n_readable + i].weight;
+}
+
+void lv_weights_forget(const lv_weight *weight)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)weight->data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)weight->data + (uintptr_t)weight->n_bytes) / page * page;
+    if (begin < end) { /* advice: nothing depends on it */
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
+}
+
+int lv_weights_read(const lv_weights *weights, void *out, const void *data, int64_t n)
+{
+    const uintptr_t at = (uintptr_t)data;
+    for (size_t i = 0; i < weights->n_files; i++) {
+        const weights_file *file = &weights->files[i];
+        const uintptr_t begin = (uintptr_t)file->map.data;
+        if (at >= begin && at < begin + file->map.n_bytes) {
+            int rc = lv_file_map_read(&file->map, out, data, (size_t)n, file->path);
+            return rc < 0 ? rc : 1;
+        }
+    }
+    return 0;
+}
+
+/* Begin, middle and end of every tensor: a sample that meets each of them, however small. */
+static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
+{
+    enum { SAMPLE_BYTES = 256 };
+    const uint8_t *data = weight->data;
+    size_t n = (size_t)weight->n_bytes;
+    if (n <= 3 * SAMPLE_BYTES) {
+        return lv_hash_bytes(hash, data, n);
+    }
+    hash = lv_hash_bytes(hash, data, SAMPLE_BYTES);
+    hash = lv_hash_bytes(hash, data + n / 2, SAMPLE_BYTES);
+    return lv_hash_bytes(hash, data + n - SAMPLE_BYTES, SAMPLE_BYTES);
+}
+
+int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out)
+{
+    uint64_t hash = LV_HASH_START;
+    for (size_t i = 0; i < weights->n_files; i++) {
+        hash = lv_hash_uint64(hash, weights->files[i].map.n_bytes);
+        hash = lv_hash_bytes(hash, weights->files[i].map.data, weights->files[i].header_bytes);
+    }
+    for (size_t i = 0; i < weights->n_entries; i++) {
+        hash = hash_tensor(hash, &weights->entries[i].weight);
+    }
+    *out = hash;
+    return LV_OK;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train/watch/heartbeat.h"
+
+#include "autograd/error.h"
+#include "data/base/file.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FILE_BYTES = 512, MAX_LINES = 12 };
+
+char *lv_heartbeat_path(const char *dir, int rank)
+{
+    return lv_path("%s/rank-%05d", dir, rank);
+}
+
+/* Lines of one field each, and a last one that shows that none is missing; filled up to one size,
+ * so that a shorter text leaves nothing of a longer one. */
+int lv_heartbeat_write(const char *path, const lv_heartbeat *beat)
+{
+    char text[FILE_BYTES];
+    memset(text, '\n', sizeof text);
+    int n = snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64 " %d %d\n%s\n%s\nend",
+                     beat->n_beats, beat->n_moves, beat->activity.step, (int)beat->activity.what,
+                     beat->activity.waiting, beat->host, beat->since);
+    text[n] = '\n';
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        return lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    }
+    bool written = pwrite(fd, text, sizeof text, 0) == (ssize_t)sizeof text;
+    /* Closed each time: on a network file system that is when others get to see it. */
+    return close(fd) == 0 && written ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: writing", path);
+}
+
+lv_heartbeat lv_heartbeat_read(const char *path)
+{
+    lv_heartbeat beat = {0};
+    char text[FILE_BYTES + 1] = "", end[4] = "";
+    int what = 0, waiting = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return beat;
+    }
+    ssize_t n = pread(fd, text, FILE_BYTES, 0);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    int n_fields =
+        sscanf(text, "%18" SCNd64 " %18" SCNd64 " %18" SCNd64 " %1d %1d %63[^\n] %63[^\n] %3s",
+               &beat.n_beats, &beat.n_moves, &beat.activity.step, &what, &waiting, beat.host,
+               beat.since, end);
+    if (n_fields != 8 || strcmp(end, "end") != 0 || what < 0 || what >= LV_N_ACTIVITIES) {
+        return (lv_heartbeat){0};
+    }
+    beat.activity.what = (lv_activity)what;
+    beat.activity.waiting = waiting != 0;
+    return beat;
+}
+
+lv_rank_state lv_heartbeat_judge(const lv_heartbeat *before, const lv_heartbeat *now)
+{
+    return now->n_beats == before->n_beats   ? LV_RANK_SILENT
+           : now->n_moves != before->n_moves ? LV_RANK_MOVES
+           : now->activity.waiting           ? LV_RANK_WAITS
+                                             : LV_RANK_STANDS;
+}
+
+static int rank_line(char *text, size_t n, int rank, lv_rank_state state, const lv_heartbeat *h)
+{
+    char activity[LV_ACTIVITY_TEXT];
+    lv_activity_text(activity, &h->activity);
+    if (h->n_beats == 0) {
+        return snprintf(text, n, "llava:   rank %d: no sign of life\n", rank);
+    }
+    if (state == LV_RANK_SILENT) {
+        return snprintf(text, n,
+                        "llava:   rank %d on %s: no sign of life any more: stopped, killed, or its "
+                        "host or network is down; last seen: %s (since %s)\n",
+                        rank, h->host, activity, h->since);
+    }
+    return snprintf(text, n, "llava:   rank %d on %s: %s, %s %s\n", rank, h->host, activity,
+                    state == LV_RANK_STANDS ? "without progress since" : "slowly, seen to go on at",
+                    h->since);
+}
+
+/* A rank of which it is known that it takes long at times, and that does go on. */
+static bool is_at_work(lv_rank_state state, const lv_heartbeat *h)
+{
+    return state == LV_RANK_MOVES && lv_activity_life(&h->activity) == LV_LIFE_WORK;
+}
+
+int lv_stall_text(char *text, int n_text, bool *stalled, const lv_heartbeat *before,
+                  const lv_heartbeat *now, int n_ranks)
+{
+    int n_named = 0, n_moving = 0, used = 0;
+    *text = '\0';
+    *stalled = false;
+    for (int rank = 0; rank < n_ranks; rank++) {
+        lv_rank_state state = lv_heartbeat_judge(&before[rank], &now[rank]);
+        n_moving += state == LV_RANK_MOVES;
+        *stalled = *stalled || state == LV_RANK_STANDS || state == LV_RANK_SILENT;
+    }
+    *stalled = *stalled || n_moving == 0;
+    for (int rank = 0; rank < n_ranks; rank++) {
+        lv_rank_state state = lv_heartbeat_judge(&before[rank], &now[rank]);
+        if (state == LV_RANK_WAITS || (!*stalled && is_at_work(state, &now[rank]))) {
+            continue;
+        }
+        if (n_named++ < MAX_LINES && used < n_text) {
+            used += rank_line(text + used, (size_t)(n_text - used), rank, state, &now[rank]);
+        }
+    }
+    if (n_named > MAX_LINES && used < n_text) {
+        snprintf(text + used, (size_t)(n_text - used), "llava:   and %d more\n",
+                 n_named - MAX_LINES);
+    }
+    return n_named;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/histogram.h"
+#include "tools/inspect/histogram.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

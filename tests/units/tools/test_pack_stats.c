@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/pack_stats.h"
+#include "tools/inspect/pack_stats.h"
 
 #include "data/loader/batch.h"
 #include "tests/units/data/fake_pack.h"

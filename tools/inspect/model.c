@@ -2,7 +2,7 @@
  *
  * llava inspect: models and files of weights.
  */
-#include "tools/inspect.h"
+#include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

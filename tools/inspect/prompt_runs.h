@@ -2,8 +2,8 @@
  *
  * A sample's tokens as text again, in runs of one kind.
  */
-#ifndef LV_TOOLS_PROMPT_RUNS_H
-#define LV_TOOLS_PROMPT_RUNS_H
+#ifndef LV_TOOLS_INSPECT_PROMPT_RUNS_H
+#define LV_TOOLS_INSPECT_PROMPT_RUNS_H
 
 #include "data/tokenizer/tokenizer.h"
 

@@ -2,8 +2,8 @@
  *
  * Histograms of whole numbers, drawn in plain characters.
  */
-#ifndef LV_TOOLS_HISTOGRAM_H
-#define LV_TOOLS_HISTOGRAM_H
+#ifndef LV_TOOLS_INSPECT_HISTOGRAM_H
+#define LV_TOOLS_INSPECT_HISTOGRAM_H
 
 #include <cjson/cJSON.h>
 #include <stdint.h>

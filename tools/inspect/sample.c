@@ -2,7 +2,7 @@
  *
  * llava inspect PACK --sample K: what training sees of one sample.
  */
-#include "tools/inspect.h"
+#include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"
@@ -10,8 +10,8 @@
 #include "data/loader/batch.h"
 #include "data/pack/manifest.h"
 #include "data/tokenizer/tokenizer.h"
-#include "tools/pack_stats.h"
-#include "tools/prompt_runs.h"
+#include "tools/inspect/pack_stats.h"
+#include "tools/inspect/prompt_runs.h"
 #include "tools/terminal.h"
 
 #include <inttypes.h>

@@ -3,7 +3,7 @@
  * llava inspect PACK --sample K --png FILE: an image as the vision tower sees it, but for the
  * normalisation.
  */
-#include "tools/inspect.h"
+#include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
 #include "data/loader/batch.h"

@@ -2,11 +2,11 @@
  *
  * What is in a pack, in numbers.
  */
-#ifndef LV_TOOLS_PACK_STATS_H
-#define LV_TOOLS_PACK_STATS_H
+#ifndef LV_TOOLS_INSPECT_PACK_STATS_H
+#define LV_TOOLS_INSPECT_PACK_STATS_H
 
 #include "data/pack/pack.h"
-#include "tools/histogram.h"
+#include "tools/inspect/histogram.h"
 
 typedef struct {
     int64_t n_samples, n_text_only, n_tokens, n_supervised, longest;

@@ -2,11 +2,11 @@
  *
  * llava inspect PACK: counts, histograms, what a length limit cuts, rejects.
  */
-#include "tools/inspect.h"
+#include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
 #include "data/pack/manifest.h"
-#include "tools/pack_stats.h"
+#include "tools/inspect/pack_stats.h"
 #include "tools/terminal.h"
 #include "train/host/progress.h"
 

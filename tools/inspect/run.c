@@ -2,7 +2,7 @@
  *
  * llava inspect: checkpoints, and the directory of a run.
  */
-#include "tools/inspect.h"
+#include "tools/inspect/inspect.h"
 #include "tools/terminal.h"
 
 #include "autograd/error.h"

@@ -2,8 +2,8 @@
  *
  * llava inspect from the inside: one function for each thing that a path can be.
  */
-#ifndef LV_TOOLS_INSPECT_H
-#define LV_TOOLS_INSPECT_H
+#ifndef LV_TOOLS_INSPECT_INSPECT_H
+#define LV_TOOLS_INSPECT_INSPECT_H
 
 #include "data/pack/pack.h"
 

@@ -2,7 +2,7 @@
  *
  * What all of llava inspect prints and assumes.
  */
-#include "tools/inspect.h"
+#include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

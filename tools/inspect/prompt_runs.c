@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/prompt_runs.h"
+#include "tools/inspect/prompt_runs.h"
 
 #include "autograd/error.h"
 #include "data/chat/template.h"

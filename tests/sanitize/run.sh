@@ -53,7 +53,7 @@ build_vector() {
 build_tsan() {
     CC=clang configure tsan -Dbuildtype=plain -Doptimization=1 -Db_sanitize=thread \
         -Db_lundef=false -Dc_args="$clang_flags" &&
-        ninja -C build/tsan llava tests/units/train/test_threads "${threaded[@]/#/tests/}"
+        ninja -C build/tsan llava tests/units/train/test_cluster_threads "${threaded[@]/#/tests/}"
 }
 
 # -O3 as in a release: with less gcc makes no vector loops.
@@ -63,10 +63,10 @@ build_valgrind() {
 }
 
 # The tests of what runs on several threads, and those whose memory gcc's code is looked at.
-threaded=(units/data/test_{loader,batch,hdf5_util,pack,pack_write}
+threaded=(units/data/test_{loader_loader,loader_batch,base_hdf5,pack_pack,pack_write_write}
     units/optim/test_adamw units/autograd/test_autograd_{ops,ops_bf16,linear_bf16,attention_bf16}
     kernels/test_{bf16,gemm,rows} golden/model/test_model_{forward_backward,training})
-checked=(units/data/test_{loader,batch,hdf5_util,pack_source} kernels/test_{gemm,rows,convert,vector})
+checked=(units/data/test_{loader_loader,loader_batch,base_hdf5,pack_write_source} kernels/test_{gemm,rows,convert,vector})
 
 # ---- the command ----
 
@@ -122,7 +122,7 @@ address() {
     build_asan || return 1
     build_vector && build/asan-vector/tests/kernels/test_vector || return 1
     suites --suite kernels --suite gradients --suite units || return 1
-    env -u OMP_NUM_THREADS build/asan/tests/units/train/test_threads || return 1
+    env -u OMP_NUM_THREADS build/asan/tests/units/train/test_cluster_threads || return 1
     ASAN_OPTIONS=$without_leaks suites --no-suite long --suite golden --suite faults || return 1
     inputs build/asan/llava && train '1 2' 'f32 bf16' build/asan/llava && pack build/asan/llava
 }
@@ -144,7 +144,7 @@ thread() {
     OMP_TOOL_LIBRARIES=$(ls /usr/lib/llvm-*/lib/libarcher.so | tail -n 1) || return 1
     build_tsan && inputs build/tsan/llava || return 1
     each -- "${threaded[@]/#/build/tsan/tests/}" &&
-        env -u OMP_NUM_THREADS build/tsan/tests/units/train/test_threads &&
+        env -u OMP_NUM_THREADS build/tsan/tests/units/train/test_cluster_threads &&
         train '1 2' 'f32 bf16' build/tsan/llava
 }
 
@@ -163,7 +163,7 @@ helgrind() {
     local OMP_NUM_THREADS=1 with=(valgrind -q --tool=helgrind --trace-children=yes
         --error-exitcode=9 --suppressions="$here/valgrind.supp" --num-callers=25)
     build_valgrind && inputs build/valgrind/llava || return 1
-    each "${with[@]}" -- build/valgrind/tests/units/data/test_{loader,batch,hdf5_util} &&
+    each "${with[@]}" -- build/valgrind/tests/units/data/test_{loader_loader,loader_batch,base_hdf5} &&
         train 1 f32 "${with[@]}" build/valgrind/llava
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The golden files of tests/units/data/test_image.c, made with Pillow and transformers 4.57.
+"""The golden files of tests/units/data/image/test_image.c, made with Pillow and transformers 4.57.
 
     make_golden.py [DATA]     DATA: the folder with coco/ and odd_images/; without it their lists
                               stay as they are

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

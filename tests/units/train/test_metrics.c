@@ -7,7 +7,7 @@
 
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 #include "train/host/progress.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 #include "train/optimizer.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "train/cluster/ranks_compare.h"
 
 #include "autograd/error.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <stdio.h>
 #include <string.h>

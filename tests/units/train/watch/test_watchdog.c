@@ -12,7 +12,7 @@
 #include "autograd/error.h"
 #include "autograd/pulse.h"
 #include "data/base/file.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -462,7 +462,7 @@ static void a_fatal_signal_is_told_and_still_kills(void **state)
         "llava: rank 3 on node07: SIGSEGV (memory that is not there) at address 0x10 in step 12, "
         "reading data; called from\n";
     assert_memory_equal(text, first, sizeof first - 1);
-    assert_non_null(strstr(text + sizeof first - 1, "test_watchdog"));
+    assert_non_null(strstr(text + sizeof first - 1, "test_watch_watchdog"));
     assert_int_equal(last_words_of(text, "abort"), SIGABRT);
     assert_non_null(strstr(text, "llava: rank 3 on node07: SIGABRT in step 12, reading data;"));
 }

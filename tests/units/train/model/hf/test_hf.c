@@ -4,7 +4,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "data/json/manifest.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 #include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
 #include "train/model/weights/weights.h"

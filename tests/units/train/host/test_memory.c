@@ -6,7 +6,7 @@
 
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <stdlib.h>
 #include <string.h>

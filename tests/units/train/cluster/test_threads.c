@@ -2,7 +2,7 @@
 #include "train/cluster/threads.h"
 
 #include "autograd/error.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <omp.h>
 #include <pthread.h>

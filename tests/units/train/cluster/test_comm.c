@@ -2,7 +2,7 @@
 #include "train/cluster/comm.h"
 
 #include "autograd/error.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <stdlib.h>
 #include <string.h>

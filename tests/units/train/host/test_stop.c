@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/host/stop.h"
 
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -2,7 +2,7 @@
  *
  * Writing a pack: who writes what, what is kept of an earlier run, when it stops, and what it says.
  */
-#include "pack_fixture.h"
+#include "tests/units/data/pack_fixture.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

@@ -3,7 +3,7 @@
  * data/pack/pack.h, written and read back: the same bytes whoever writes, nothing lost without a word,
  * nothing damaged read.
  */
-#include "pack_fixture.h"
+#include "tests/units/data/pack_fixture.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"

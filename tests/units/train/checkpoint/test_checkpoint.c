@@ -11,7 +11,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "data/json/manifest.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <hdf5.h>
 #include <math.h>

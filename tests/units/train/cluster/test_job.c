@@ -2,7 +2,7 @@
 #include "train/cluster/job.h"
 
 #include "autograd/error.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>

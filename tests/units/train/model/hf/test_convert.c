@@ -2,7 +2,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/manifest.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 #include "train/model/hf/internal.h"
 #include "train/model/weights/weights.h"
 

@@ -2,7 +2,7 @@
 #include "train/host/cores.h"
 
 #include "data/base/file.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  */
 #include "train/model/params/shard.h"
 
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "fixture.h"
+#include "tests/units/train/fixture.h"
 #include "train/model/params/params.h"
 
 #include <stdlib.h>

@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MESSAGE_BYTES = 2048 };
-
-static _Thread_local char message[MESSAGE_BYTES];
+static _Thread_local char message[LV_MESSAGE_BYTES];
 static _Thread_local int message_code;
 
 static void (*abort_hook)(void);
@@ -18,7 +16,7 @@ static char rank_label[128];
 int lv_fail(int code, const char *fmt, ...)
 {
     va_list args;
-    char text[MESSAGE_BYTES]; /* the arguments may point into the old message */
+    char text[LV_MESSAGE_BYTES]; /* the arguments may point into the old message */
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
@@ -31,7 +29,7 @@ int lv_fail_errno(int code, const char *fmt, ...)
 {
     int saved_errno = errno;
     va_list args;
-    char text[MESSAGE_BYTES];
+    char text[LV_MESSAGE_BYTES];
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
@@ -41,7 +39,7 @@ int lv_fail_errno(int code, const char *fmt, ...)
 int lv_fail_within(const char *fmt, ...)
 {
     va_list args;
-    char text[MESSAGE_BYTES];
+    char text[LV_MESSAGE_BYTES];
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
@@ -51,6 +49,17 @@ int lv_fail_within(const char *fmt, ...)
 const char *lv_error_message(void)
 {
     return message;
+}
+
+void lv_failure_take(lv_failure *out, int rc)
+{
+    out->code = rc;
+    snprintf(out->message, sizeof out->message, "%s", rc < 0 ? message : "");
+}
+
+int lv_failure_raise(const lv_failure *failure)
+{
+    return failure->code < 0 ? lv_fail(failure->code, "%s", failure->message) : failure->code;
 }
 
 void lv_abort_hook_set(void (*hook)(void))
@@ -71,7 +80,7 @@ const char *lv_rank_label(void)
 _Noreturn void lv_check_failed(const char *file, int line, const char *cond, const char *fmt, ...)
 {
     va_list args;
-    char text[MESSAGE_BYTES];
+    char text[LV_MESSAGE_BYTES];
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);

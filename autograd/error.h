@@ -37,6 +37,17 @@ int lv_fail_within(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* lv_error_message: the calling thread's last message, "" if none; valid until its next failure. */
 const char *lv_error_message(void);
 
+/* lv_failure: a result that outlives its thread and the thread's next failure.
+ * take   code = rc; if rc is negative, with the calling thread's message
+ * raise  the same failure, as the calling thread's. returns code; LV_OK changes nothing */
+enum { LV_MESSAGE_BYTES = 2048 };
+typedef struct {
+    int code; /* LV_OK or LV_ERR_* */
+    char message[LV_MESSAGE_BYTES];
+} lv_failure;
+void lv_failure_take(lv_failure *out, int rc);
+int lv_failure_raise(const lv_failure *failure);
+
 /* lv_abort_hook_set: what LV_CHECK calls after printing (MPI_Abort in a job); default abort(). */
 void lv_abort_hook_set(void (*hook)(void));
 /* lv_rank_label_set: shown before a message of LV_CHECK, "rank 3 on node07"; copied.

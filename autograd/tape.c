@@ -263,12 +263,6 @@ lv_grad lv_tape_grad_wanted(lv_tape *tape, lv_tensor *x)
     return x->requires_grad ? lv_tape_grad(tape, x) : (lv_grad){.data = NULL};
 }
 
-lv_grad lv_grad_at(lv_grad grad, int64_t i)
-{
-    grad.data = grad.data ? lv_element(grad.data, grad.dtype, i) : NULL;
-    return grad;
-}
-
 lv_grad lv_tape_grad_cleared(lv_tape *tape, lv_tensor *x)
 {
     lv_grad grad = lv_tape_grad(tape, x);

@@ -82,22 +82,12 @@ void lv_tape_record(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in, lv
 lv_dtype lv_tape_dtype(const lv_tape *tape);
 void lv_tape_dtype_set(lv_tape *tape, lv_dtype dtype);
 
-/* lv_grad: where an op's backward function puts the gradient of an input. */
-typedef struct {
-    void *data;     /* rows as in the tensor */
-    lv_dtype dtype; /* lv_grad_dtype of the tensor */
-    bool add;       /* true: +=; false: data is undefined, every element is to be written */
-} lv_grad;
-
 /* lv_tape_grad: the gradient of x, which has begun afterwards; memory comes from the step arena if
  * x is an activation. For backward functions, and only if x->requires_grad. */
 lv_grad lv_tape_grad(lv_tape *tape, lv_tensor *x);
 
 /* lv_tape_grad_wanted: the same, or one whose data is NULL if x requires no gradient. */
 lv_grad lv_tape_grad_wanted(lv_tape *tape, lv_tensor *x);
-
-/* lv_grad_at: the same gradient from element i on. */
-lv_grad lv_grad_at(lv_grad grad, int64_t i);
 
 /* lv_tape_grad_cleared: the same for ops that reach some elements only: always to be added to. */
 lv_grad lv_tape_grad_cleared(lv_tape *tape, lv_tensor *x);

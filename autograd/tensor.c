@@ -39,6 +39,12 @@ lv_dtype lv_grad_dtype(const lv_tensor *x)
     return x->is_param ? LV_F32 : x->dtype;
 }
 
+lv_grad lv_grad_at(lv_grad grad, int64_t i)
+{
+    grad.data = grad.data ? lv_element(grad.data, grad.dtype, i) : NULL;
+    return grad;
+}
+
 int64_t lv_tensor_count(const lv_tensor *x)
 {
     int64_t count = 1;

@@ -43,6 +43,16 @@ const char *lv_dtype_name(lv_dtype dtype); /* "f32", "bf16", "f16" */
  * micro-batches; x's own dtype for an activation. */
 lv_dtype lv_grad_dtype(const lv_tensor *x);
 
+/* lv_grad: where an op's backward function puts the gradient of an input. */
+typedef struct {
+    void *data;     /* rows as in the tensor */
+    lv_dtype dtype; /* lv_grad_dtype of the tensor */
+    bool add;       /* true: +=; false: data is undefined, every element is to be written */
+} lv_grad;
+
+/* lv_grad_at: the same gradient from element i on; data stays NULL if it is. */
+lv_grad lv_grad_at(lv_grad grad, int64_t i);
+
 /* lv_element: the address of element i of an array of dtype. */
 void *lv_element(void *data, lv_dtype dtype, int64_t i);
 const void *lv_element_const(const void *data, lv_dtype dtype, int64_t i);

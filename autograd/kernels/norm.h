@@ -5,7 +5,7 @@
 #ifndef LV_AUTOGRAD_KERNELS_NORM_H
 #define LV_AUTOGRAD_KERNELS_NORM_H
 
-#include "autograd/tape.h"
+#include "autograd/tensor.h"
 
 /* lv_norm_rows: T rows of H, and what is known of each.
  *   y = (x - mean) r w + b,  r = 1/sqrt(mean_h (x - mean)^2 + eps) */

@@ -5,7 +5,7 @@
 #ifndef LV_AUTOGRAD_KERNELS_ROWS_H
 #define LV_AUTOGRAD_KERNELS_ROWS_H
 
-#include "autograd/tape.h"
+#include "autograd/tensor.h"
 
 #include <stdint.h>
 

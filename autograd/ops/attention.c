@@ -109,8 +109,8 @@ static void check_layout(const lv_attention_layout *l, const lv_tensor *q, const
                  l->head_dim > 0,
              "attention: %lld heads of %lld over %lld key/value heads", (long long)l->n_heads,
              (long long)l->head_dim, (long long)l->n_kv_heads);
-    lv_op_expect_activation("attention", "q", q, 2, (int64_t[]){-1, l->n_heads * l->head_dim});
-    lv_op_expect_activation("attention", "k", k, 2, (int64_t[]){-1, l->n_kv_heads * l->head_dim});
+    lv_op_expect_float("attention", "q", q, 2, (int64_t[]){-1, l->n_heads * l->head_dim});
+    lv_op_expect_float("attention", "k", k, 2, (int64_t[]){-1, l->n_kv_heads * l->head_dim});
     lv_op_expect_like("attention", "v", v, k);
     LV_CHECK(q->dtype == k->dtype, "attention: q is %s, k is %s", lv_dtype_name(q->dtype),
              lv_dtype_name(k->dtype));

@@ -30,18 +30,12 @@ void lv_op_expect(const char *op, const char *arg, const lv_tensor *x, int n_dim
     expect_shape(op, arg, x, n_dims, shape);
 }
 
-void lv_op_expect_activation(const char *op, const char *arg, const lv_tensor *x, int n_dims,
-                             const int64_t *shape)
+void lv_op_expect_float(const char *op, const char *arg, const lv_tensor *x, int n_dims,
+                        const int64_t *shape)
 {
     LV_CHECK(x->dtype == LV_F32 || x->dtype == LV_BF16, "%s: %s is %s, expected f32 or bf16", op,
              arg, lv_dtype_name(x->dtype));
     expect_shape(op, arg, x, n_dims, shape);
-}
-
-void lv_op_expect_weight(const char *op, const char *arg, const lv_tensor *x, int n_dims,
-                         const int64_t *shape)
-{
-    lv_op_expect_activation(op, arg, x, n_dims, shape);
 }
 
 void lv_op_expect_like(const char *op, const char *arg, const lv_tensor *x, const lv_tensor *like)

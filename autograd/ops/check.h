@@ -10,13 +10,9 @@
 void lv_op_expect(const char *op, const char *arg, const lv_tensor *x, int n_dims,
                   const int64_t *shape);
 
-/* lv_op_expect_weight: the same; bf16 is as good. */
-void lv_op_expect_weight(const char *op, const char *arg, const lv_tensor *x, int n_dims,
-                         const int64_t *shape);
-
-/* lv_op_expect_activation: x is f32 or bf16 and of this shape. */
-void lv_op_expect_activation(const char *op, const char *arg, const lv_tensor *x, int n_dims,
-                             const int64_t *shape);
+/* lv_op_expect_float: x is f32 or bf16 and of this shape. */
+void lv_op_expect_float(const char *op, const char *arg, const lv_tensor *x, int n_dims,
+                        const int64_t *shape);
 
 /* lv_op_expect_like: x is an activation of the dtype and the shape of like. */
 void lv_op_expect_like(const char *op, const char *arg, const lv_tensor *x, const lv_tensor *like);

@@ -9,10 +9,10 @@
 
 lv_tensor *lv_linear(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b, lv_tensor *residual)
 {
-    lv_op_expect_activation("linear", "x", x, 2, (int64_t[]){-1, -1});
+    lv_op_expect_float("linear", "x", x, 2, (int64_t[]){-1, -1});
     int64_t T = x->shape[0];
     int64_t K = x->shape[1];
-    lv_op_expect_weight("linear", "W", w, 2, (int64_t[]){-1, K});
+    lv_op_expect_float("linear", "W", w, 2, (int64_t[]){-1, K});
     int64_t N = w->shape[0];
     if (b) {
         lv_op_expect("linear", "b", b, 1, &N);

@@ -125,7 +125,7 @@ lv_tensor *lv_patch_embed(lv_tape *tape, lv_tensor *pixels, lv_tensor *w,
                           lv_tensor *class_embedding, lv_tensor *position)
 {
     lv_op_expect("patch_embed", "pixels", pixels, 4, (int64_t[]){-1, -1, -1, -1});
-    lv_op_expect_weight("patch_embed", "W", w, 4, (int64_t[]){-1, pixels->shape[1], -1, -1});
+    lv_op_expect_float("patch_embed", "W", w, 4, (int64_t[]){-1, pixels->shape[1], -1, -1});
     dims d = dims_of(pixels, w);
     LV_CHECK(!pixels->requires_grad, "patch_embed: pixels that require a gradient");
     LV_CHECK(pixels->shape[3] == d.S && w->shape[3] == d.P && d.S % d.P == 0,

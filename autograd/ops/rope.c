@@ -52,7 +52,7 @@ static void rotate(void *x, lv_dtype dtype, const saved_rope *by, lv_real sign, 
 
 lv_tensor *lv_rope(lv_tape *tape, lv_tensor *x, const int32_t *position, const lv_rope_table *table)
 {
-    lv_op_expect_activation("rope", "x", x, 2, (int64_t[]){-1, -1});
+    lv_op_expect_float("rope", "x", x, 2, (int64_t[]){-1, -1});
     int64_t T = x->shape[0];
     int64_t columns = x->shape[1];
     LV_CHECK(columns % table->head_dim == 0, "rope: %lld columns in heads of %lld",

@@ -15,10 +15,10 @@ lv_tensor *lv_splice(lv_tape *tape, lv_tensor *text, lv_tensor *image, const int
     const lv_tensor *one = text ? text : image;
     int64_t H = one->shape[1];
     if (text) {
-        lv_op_expect_activation("splice", "text", text, 2, (int64_t[]){-1, H});
+        lv_op_expect_float("splice", "text", text, 2, (int64_t[]){-1, H});
     }
     if (image) {
-        lv_op_expect_activation("splice", "image", image, 2, (int64_t[]){-1, H});
+        lv_op_expect_float("splice", "image", image, 2, (int64_t[]){-1, H});
         LV_CHECK(image->dtype == one->dtype, "splice: image is %s, expected %s as text is",
                  lv_dtype_name(image->dtype), lv_dtype_name(one->dtype));
     }

@@ -6,7 +6,7 @@
 #ifndef LV_AUTOGRAD_KERNELS_VECTOR_CHUNK_H
 #define LV_AUTOGRAD_KERNELS_VECTOR_CHUNK_H
 
-#include "autograd/tape.h"
+#include "autograd/tensor.h"
 
 #include <string.h>
 

@@ -7,10 +7,17 @@
 #ifndef LV_AUTOGRAD_REAL_H
 #define LV_AUTOGRAD_REAL_H
 
+#include <stdint.h>
+
 #ifdef LV_REAL_F64
 typedef double lv_real;
 #else
 typedef float lv_real;
 #endif
+
+static inline int64_t lv_min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 #endif

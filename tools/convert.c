@@ -3,6 +3,7 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "train/host/progress.h"
 #include "train/model/hf/hf.h"
 

@@ -3,6 +3,7 @@
 #include "tools/tools.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/pack/pack.h"
 #include "tools/terminal.h"
 #include "train/cluster/threads.h"

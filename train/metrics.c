@@ -2,6 +2,7 @@
 #include "train/metrics.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "train/host/progress.h"

@@ -2,9 +2,9 @@
 #include "train/step.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "optim/clip.h"
 #include "train/host/activity.h"
-#include "train/host/progress.h"
 #include "train/host/stop.h"
 #include "train/validate.h"
 

@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/parallel.h"
+#include "data/base/clock.h"
 #include "data/base/file.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/checkpoint/save.h"

@@ -41,24 +41,20 @@ typedef struct {
     int64_t row, n_rows, word, n_words;
 } tile;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static logits logits_of(lv_tape *tape, const lv_tensor *x, const lv_tensor *w)
 {
     logits l = {.x = x, .w = w, .R = x->shape[0], .H = x->shape[1], .V = w->shape[0]};
-    l.tile_rows = least(l.R, TILE_ROWS);
+    l.tile_rows = lv_min_i64(l.R, TILE_ROWS);
     int64_t words = TILE_LOGITS / l.tile_rows / WORD_GRAIN * WORD_GRAIN;
-    l.tile_words = least(l.V, words);
+    l.tile_words = lv_min_i64(l.V, words);
     l.z = lv_tape_alloc(tape, (size_t)(l.tile_rows * l.tile_words) * sizeof *l.z);
     return l;
 }
 
 static tile tile_at(const logits *l, int64_t row, int64_t word)
 {
-    return (tile){row, least(l->tile_rows, l->R - row), word, least(l->tile_words, l->V - word)};
+    return (tile){row, lv_min_i64(l->tile_rows, l->R - row), word,
+                  lv_min_i64(l->tile_words, l->V - word)};
 }
 
 static const void *rows_at(const lv_tensor *x, int64_t row)

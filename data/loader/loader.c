@@ -7,12 +7,12 @@
 #include "data/loader/loader.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/thread.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* How it went on a worker, for the consumer's thread. */
 typedef struct {
@@ -420,16 +420,9 @@ done:
     return result;
 }
 
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait_s)
 {
-    const double begin_s = now_s();
+    const double begin_s = lv_clock_s();
     give_back(loader);
     if (loader->received) {
         return outcome_raise(loader->received);
@@ -456,7 +449,7 @@ int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait
     loader->borrowed = &slot->batch;
     *batch = &slot->batch;
     if (wait_s) {
-        *wait_s = now_s() - begin_s;
+        *wait_s = lv_clock_s() - begin_s;
     }
     return LV_OK;
 }

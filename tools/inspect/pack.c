@@ -5,6 +5,7 @@
 #include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/pack/manifest.h"
 #include "tools/inspect/pack_stats.h"
 #include "tools/terminal.h"

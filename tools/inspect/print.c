@@ -5,9 +5,9 @@
 #include "tools/inspect/inspect.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/file.h"
 #include "tools/terminal.h"
-#include "train/host/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>

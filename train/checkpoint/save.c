@@ -2,6 +2,7 @@
 #include "train/checkpoint/save.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/fail_point.h"
 #include "data/base/file.h"
 #include "data/json/manifest.h"

@@ -2,11 +2,11 @@
 #include "train/checkpoint/writer.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/fail_point.h"
 #include "data/base/file.h"
 #include "data/base/thread.h"
 #include "train/host/memory.h"
-#include "train/host/progress.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,12 +10,6 @@
 #include "train/host/cores.h"
 #include "train/model/params/params.h"
 
-typedef enum {
-    LV_WEIGHTS_MAP,
-    LV_WEIGHTS_COPY_PER_NODE,
-    LV_WEIGHTS_COPY_PER_SOCKET,
-} lv_weights_place;
-
 /* lv_frozen_weights_place: collective: values for parameters that wait for lv_params_copy_frozen;
  * nothing is done if there are none. With LV_WEIGHTS_COPY_PER_SOCKET on a host whose ranks do not
  * all keep to a socket each, that host has one copy, and rank 0 says so.

@@ -2,8 +2,8 @@
 #include "train/cluster/shared_copy.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "train/host/memory.h"
-#include "train/host/progress.h"
 
 #include <errno.h>
 #include <stddef.h>

@@ -8,7 +8,6 @@
 
 #include "data/image/image.h"
 #include "optim/schedule.h"
-#include "train/cluster/frozen_weights.h"
 #include "train/model/llava/llava.h"
 
 #include <cjson/cJSON.h>

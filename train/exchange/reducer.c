@@ -2,10 +2,10 @@
 #include "train/exchange/reducer.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/thread.h"
 #include "train/cluster/comm_internal.h"
 #include "train/host/activity.h"
-#include "train/host/progress.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -109,11 +109,6 @@ static int64_t begin_of(const lv_touched_rows *rows, int64_t row)
     return rows->elements.begin + row * rows->row_elements;
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 lv_range lv_touched_rows_next(const lv_touched_rows *rows, int64_t from, int64_t end)
 {
     if (!lv_touched_rows_concern(rows, (lv_range){from, end})) {
@@ -125,10 +120,10 @@ lv_range lv_touched_rows_next(const lv_touched_rows *rows, int64_t from, int64_t
     const int64_t row = (from - rows->elements.begin) / rows->row_elements;
     const int64_t first = find_row(rows, row, true);
     if (first == rows->n_rows) { /* what lies behind the parameter */
-        return (lv_range){least(rows->elements.end, end), end};
+        return (lv_range){lv_min_i64(rows->elements.end, end), end};
     }
-    const int64_t begin = first == row ? from : least(begin_of(rows, first), end);
-    return (lv_range){begin, least(begin_of(rows, find_row(rows, first, false)), end)};
+    const int64_t begin = first == row ? from : lv_min_i64(begin_of(rows, first), end);
+    return (lv_range){begin, lv_min_i64(begin_of(rows, find_row(rows, first, false)), end)};
 }
 
 int64_t lv_touched_rows_count(const lv_touched_rows *rows, lv_range elements)

@@ -37,15 +37,3 @@ void lv_tell_pause(void)
 {
     poll(NULL, 0, PAUSE_MS);
 }
-
-const char *lv_duration_words(char buf[32], double seconds)
-{
-    if (seconds < 120) {
-        snprintf(buf, 32, "%.0f seconds", seconds);
-    } else if (seconds < 10800) {
-        snprintf(buf, 32, "%.0f minutes", seconds / 60);
-    } else {
-        snprintf(buf, 32, "%.1f hours", seconds / 3600);
-    }
-    return buf;
-}

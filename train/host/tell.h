@@ -14,7 +14,4 @@ void lv_tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * end of this process. Async-signal-safe. */
 void lv_tell_pause(void);
 
-/* lv_duration_words: "90 seconds", "12 minutes", "3.5 hours"; returns buf. */
-const char *lv_duration_words(char buf[32], double seconds);
-
 #endif

@@ -2,7 +2,7 @@
 #include "train/plan/comm_probe.h"
 
 #include "autograd/error.h"
-#include "train/host/progress.h"
+#include "data/base/clock.h"
 
 #include <mpi.h>
 #include <stdlib.h>

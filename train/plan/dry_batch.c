@@ -2,23 +2,19 @@
 #include "train/plan/dry_batch.h"
 
 #include "autograd/error.h"
+#include "autograd/real.h"
 
 #include <stdlib.h>
 
 static const int64_t MAX_LOOKS = 1 << 21; /* at samples and ranks, of a walk */
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 lv_dry_sample lv_dry_sample_of(const lv_sample_counts *counts, const lv_loader_options *options)
 {
     const int64_t rows = options->vision.rows_per_image;
     lv_dry_sample sample = {.n_rows = lv_batch_length(counts, (int)rows, options->max_length)};
-    sample.n_image_rows = least(sample.n_rows, counts->n_images * rows);
+    sample.n_image_rows = lv_min_i64(sample.n_rows, counts->n_images * rows);
     sample.n_images = rows > 0 ? (sample.n_image_rows + rows - 1) / rows : 0;
-    sample.n_supervised = least(sample.n_rows, counts->n_supervised);
+    sample.n_supervised = lv_min_i64(sample.n_rows, counts->n_supervised);
     return sample;
 }
 
@@ -155,7 +151,7 @@ int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int
                 int64_t n_steps, lv_dry_visit *visit, void *context)
 {
     const int64_t size = options->sampler.global_batch_size;
-    const int64_t most = least(size, lv_sampler_epoch_samples(&options->sampler));
+    const int64_t most = lv_min_i64(size, lv_sampler_epoch_samples(&options->sampler));
     walk w = {.options = options,
               .visit = visit,
               .context = context,
@@ -173,7 +169,7 @@ int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int
     }
     if (rc == LV_OK) {
         *read_ahead_bytes =
-            least(lv_dry_read_ahead(options, w.most_of_step, w.most_of_batch), w.all_bytes);
+            lv_min_i64(lv_dry_read_ahead(options, w.most_of_step, w.most_of_batch), w.all_bytes);
     }
     lv_sampler_destroy(&w.sampler);
     free(w.ids);

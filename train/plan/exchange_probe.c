@@ -2,7 +2,7 @@
 #include "train/plan/exchange_probe.h"
 
 #include "autograd/error.h"
-#include "train/host/progress.h"
+#include "data/base/clock.h"
 #include "train/model/params/fill.h"
 
 #include <stdlib.h>

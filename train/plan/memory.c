@@ -3,9 +3,9 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
+#include "data/base/clock.h"
 #include "train/exchange/exchange.h"
 #include "train/exchange/sparse_rows.h"
-#include "train/host/progress.h"
 #include "train/metrics.h"
 #include "train/model/hf/hf.h"
 #include "train/plan/dry_batch.h"
@@ -42,11 +42,6 @@ static void note(lv_memory_plan *plan, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(plan->notes + at, sizeof plan->notes - at, format, arguments);
     va_end(arguments);
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* ---- activations ---- */
@@ -144,9 +139,9 @@ static int run_worst_case(search *s, const lv_config *config, const lv_loader_op
     const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
     const int64_t batch_size = config->train.global_batch_size;
     const int64_t n_rows =
-        least(max_length > budget ? max_length : budget, batch_size * max_length);
+        lv_min_i64(max_length > budget ? max_length : budget, batch_size * max_length);
     const int64_t least_rows = s->vision.rows_per_image + 2; /* two of text: one is supervised */
-    const int64_t n_images = least(n_rows / least_rows, batch_size);
+    const int64_t n_images = lv_min_i64(n_rows / least_rows, batch_size);
     if (n_rows > MAX_ROWS) {
         return lv_fail(LV_ERR_CONFIG,
                        "train.micro_batch_tokens: %" PRId64 " rows at once cannot be planned, at "
@@ -163,8 +158,8 @@ static int count_worst_case(search *s, const lv_config *config)
     const int64_t size = config->train.global_batch_size, N = s->plan->n_ranks;
     const int64_t rows = s->vision.rows_per_image, length = config->data.max_length;
     const bool image = rows + 2 <= length;
-    const int64_t fit = config->train.micro_batch_tokens / length, most = least(size, 256);
-    const int64_t in_batch = fit < 1 ? 1 : least(fit, most);
+    const int64_t fit = config->train.micro_batch_tokens / length, most = lv_min_i64(size, 256);
+    const int64_t in_batch = fit < 1 ? 1 : lv_min_i64(fit, most);
     lv_dry_sample *samples = calloc((size_t)in_batch, sizeof *samples);
     if (!samples) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", in_batch);
@@ -179,7 +174,7 @@ static int count_worst_case(search *s, const lv_config *config)
         int64_t left = size / N + (rank < size % N);
         for (; left > 0; left -= in_batch) {
             lv_step_work_add(s->work, &(lv_dry_place){.rank = (int)rank}, samples,
-                             least(left, in_batch));
+                             lv_min_i64(left, in_batch));
         }
     }
     free(samples);

@@ -3,8 +3,8 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
+#include "data/base/clock.h"
 #include "optim/adamw.h"
-#include "train/host/progress.h"
 #include "train/model/llava/probe.h"
 #include "train/setup.h"
 

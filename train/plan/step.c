@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/plan/step.h"
 
-#include "train/host/progress.h"
+#include "data/base/clock.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,6 +2,7 @@
 #include "train/watch/stall_report.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/file.h"
 #include "train/host/tell.h"
 

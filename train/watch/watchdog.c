@@ -6,6 +6,7 @@
 #include "train/watch/watchdog.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/file.h"
 #include "data/base/thread.h"
 #include "train/host/crash.h"

@@ -11,11 +11,6 @@
 
 enum { LANES = LV_BF16_COLUMNS, ROW_KEYS = 256, AT_ONCE = 4 };
 
-static inline int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* e^x for what a softmax needs, x <= 88: within 2 units in the last place, 0 below -87, NaN stays
  * NaN. */
 #ifdef LV_REAL_F64
@@ -175,7 +170,7 @@ static void scale_row(lv_real *x, lv_real factor, int64_t n)
 /* Keys of a tile that row i sees, if row 0 sees the first seen. */
 static inline int64_t seen_by(int64_t i, int64_t seen, int64_t n_keys)
 {
-    int64_t n = least(n_keys, seen + i);
+    int64_t n = lv_min_i64(n_keys, seen + i);
     return n < 0 ? 0 : n;
 }
 
@@ -205,7 +200,8 @@ void LV_LEVEL(softmax_tile)(lv_real *s, lv_real *o, lv_real *max, lv_real *sum, 
         lv_real *row = s + i * ld;
         int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
         if (l == 0) {
-            raise_rows(keep, max + i, row, ld, scale, least(LANES, n_rows - i), n_keys, seen + i);
+            raise_rows(keep, max + i, row, ld, scale, lv_min_i64(LANES, n_rows - i), n_keys,
+                       seen + i);
         }
         sum[i] = sum[i] * keep[l] + exponentials(row, scale, shift_of(max[i]), n);
         memset(row + n, 0, (size_t)(n_keys - n) * sizeof *row);
@@ -226,7 +222,8 @@ void LV_LEVEL(softmax_tile_packed)(uint16_t *p, lv_real *o, lv_real *max, lv_rea
         int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
         int64_t written = (n + LANES - 1) / LANES * LANES;
         if (l == 0) {
-            raise_rows(keep, max + i, row, ld, scale, least(LANES, n_rows - i), n_keys, seen + i);
+            raise_rows(keep, max + i, row, ld, scale, lv_min_i64(LANES, n_rows - i), n_keys,
+                       seen + i);
         }
         sum[i] = sum[i] * keep[l] + probabilities(p + i * ld, row, scale, shift_of(max[i]), n);
         if (written < depth) {
@@ -271,7 +268,7 @@ typedef struct {
 static inline void gradient_block(uint32_t p[LANES], uint32_t ds[LANES], const gradient_row *row,
                                   int64_t j, lv_real scale)
 {
-    int32_t n = (int32_t)least(row->seen - j, LANES);
+    int32_t n = (int32_t)lv_min_i64(row->seen - j, LANES);
     const lv_real *s = row->s + j, *dp = row->dp + j;
     lv_real shift = row->shift, delta = row->delta;
 #pragma omp simd
@@ -381,7 +378,7 @@ void LV_LEVEL(softmax_finish)(void *o, int64_t o_ld, lv_dtype dtype, lv_real *ls
     for (int64_t i = 0; i < n_rows; i++) {
         lv_real inverse = 1 / sum[i];
         for (int64_t d = 0; d < D; d += LANES) {
-            int64_t n = least(LANES, D - d);
+            int64_t n = lv_min_i64(LANES, D - d);
             for (int64_t l = 0; l < n; l++) {
                 block[l] = x[i * x_ld + d + l] * inverse;
             }
@@ -398,7 +395,7 @@ void LV_LEVEL(add_rows)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t x_ld,
 {
     for (int64_t t = 0; t < T; t++) {
         for (int64_t n = 0; n < N; n += LANES) {
-            add_block(y, t * y_ld + n, x + t * x_ld + n, least(LANES, N - n));
+            add_block(y, t * y_ld + n, x + t * x_ld + n, lv_min_i64(LANES, N - n));
         }
     }
 }
@@ -426,7 +423,7 @@ void LV_LEVEL(row_dots)(lv_real *dots, const void *a, const void *b, lv_dtype dt
     for (int64_t t = 0; t < T; t++) {
         dots[t] = 0;
         for (int64_t at = 0; at < N; at += CHUNK) {
-            int64_t n = least(CHUNK, N - at);
+            int64_t n = lv_min_i64(CHUNK, N - at);
             dots[t] += dot(chunk_read(ab, a, dtype, t * ld + at, n),
                            chunk_read(bb, b, dtype, t * ld + at, n), n);
         }
@@ -457,7 +454,7 @@ void LV_LEVEL(add_transposed)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t
     lv_real block[LANES * LANES] = {0};
     for (int64_t t = 0; t < T; t += LANES) {
         for (int64_t n = 0; n < N; n += LANES) {
-            int64_t rows = least(LANES, T - t), columns = least(LANES, N - n);
+            int64_t rows = lv_min_i64(LANES, T - t), columns = lv_min_i64(LANES, N - n);
             for (int64_t i = 0; i < columns; i++) {
                 memcpy(block + i * LANES, x + (n + i) * x_ld + t, (size_t)rows * sizeof *x);
             }
@@ -520,7 +517,7 @@ void LV_LEVEL(softmax_query)(lv_real *o, lv_real *max, lv_real *sum, const lv_re
 {
     lv_real s[ROW_KEYS];
     for (int64_t j = 0; j < n_keys; j += ROW_KEYS) {
-        int64_t n = least(ROW_KEYS, n_keys - j), whole = n / AT_ONCE * AT_ONCE;
+        int64_t n = lv_min_i64(ROW_KEYS, n_keys - j), whole = n / AT_ONCE * AT_ONCE;
         const uint16_t *keys = k + j * ld, *values = v + j * ld;
         for (int64_t i = 0; i < whole; i += AT_ONCE) {
             dot_keys(s + i, q, keys + i * ld, ld, AT_ONCE, D);
@@ -540,7 +537,7 @@ void LV_LEVEL(softmax_sums)(lv_real *max, lv_real *sum, const lv_real *z, int64_
 {
     lv_real e[LANES];
     for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t m = least(CHUNK, n - at);
+        int64_t m = lv_min_i64(CHUNK, n - at);
         lv_real keep = raise_max(max, row_max(z + at, 1, m));
         lv_real lanes[LANES] = {0}, tail[LANES];
         int64_t i = 0;
@@ -558,7 +555,7 @@ void LV_LEVEL(softmax_gradient)(void *dz, lv_dtype dtype, const lv_real *z, lv_r
 {
     lv_real buf[CHUNK];
     for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t m = least(CHUNK, n - at);
+        int64_t m = lv_min_i64(CHUNK, n - at);
         for (int64_t i = 0; i < m; i++) {
             buf[i] = dloss * exp_below(z[at + i] - lse);
         }

@@ -6,9 +6,9 @@
 #include "train/metrics.h"
 
 #include "autograd/error.h"
+#include "data/base/clock.h"
 #include "data/base/file.h"
 #include "tests/units/train/fixture.h"
-#include "train/host/progress.h"
 
 #include <math.h>
 #include <signal.h>

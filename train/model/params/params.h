@@ -35,6 +35,13 @@ typedef struct {
     int64_t offset; /* first element in the flat buffers, if trainable */
 } lv_param;
 
+/* Where frozen weights lie: in their mapped files, or copied to memory shared by ranks. */
+typedef enum {
+    LV_WEIGHTS_MAP,
+    LV_WEIGHTS_COPY_PER_NODE,
+    LV_WEIGHTS_COPY_PER_SOCKET,
+} lv_weights_place;
+
 typedef struct lv_params lv_params;
 
 int lv_params_create(lv_params **out);

@@ -80,9 +80,9 @@ void lv_arena_destroy(lv_arena **arena)
 static void make_usable(lv_arena *arena, size_t end)
 {
     size_t usable = round_up(end, GRAIN_BYTES);
-    int status = mprotect(arena->base + arena->usable_bytes, usable - arena->usable_bytes,
-                          PROT_READ | PROT_WRITE);
-    LV_CHECK(status == 0,
+    int rc = mprotect(arena->base + arena->usable_bytes, usable - arena->usable_bytes,
+                      PROT_READ | PROT_WRITE);
+    LV_CHECK(rc == 0,
              "%s arena: the system gives no more memory after %zu bytes: "
              "lower train.micro_batch_tokens",
              arena->name, arena->usable_bytes);

@@ -37,10 +37,10 @@ int lv_tape_create(lv_tape **out, size_t limit_bytes)
     if (!tape) {
         return lv_fail(LV_ERR_MEMORY, "tape: no memory");
     }
-    int status = lv_arena_create(&tape->arena, "step", limit_bytes);
-    if (status < 0) {
+    int rc = lv_arena_create(&tape->arena, "step", limit_bytes);
+    if (rc < 0) {
         free(tape);
-        return status;
+        return rc;
     }
     tape->base = lv_arena_alloc(tape->arena, 0);
     tape->recording = tape->counting = true;

@@ -34,7 +34,7 @@ static int probe_model(lv_probe *out, const lv_comm *comm, const lv_config *conf
     lv_step_work work = {0};
     int rc = lv_comm_agree(
         comm, lv_memory_plan_make(&plan, &work, config, comm->n_ranks, comm->n_local_ranks));
-    rc = rc < 0 ? rc : lv_comm_agree(comm, lv_probe_model(out, config, &work));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, lv_probe_model(out, config, &work));
     return rc < 0 ? rc : sum_of_host(&out->flop_per_s, comm);
 }
 
@@ -49,9 +49,9 @@ static int bench_compute(const lv_comm *comm, const char *config_path, const lv_
     if (rc == LV_OK && config_path) {
         rc = lv_comm_agree(comm, lv_config_read(&config, config_path, sets->items, sets->n));
     }
-    rc = rc < 0 ? rc : lv_compute_rate(&kernel, comm);
-    rc = rc < 0 ? rc : lv_comm_agree(comm, lv_probe_memory(&memory));
-    rc = rc < 0 ? rc : sum_of_host(&memory, comm);
+    if (rc == LV_OK) rc = lv_compute_rate(&kernel, comm);
+    if (rc == LV_OK) rc = lv_comm_agree(comm, lv_probe_memory(&memory));
+    if (rc == LV_OK) rc = sum_of_host(&memory, comm);
     if (rc == LV_OK && config_path) {
         rc = probe_model(&probe, comm, &config);
     }
@@ -104,7 +104,7 @@ static int measure_comm(comm_result *out, const lv_comm *comm, const comm_option
         rc = lv_exchange_probe(&out->grads_s, &out->weights_s, comm, o->n_params, wire,
                                o->bucket_mb);
     }
-    rc = rc < 0 ? rc : lv_comm_agree(comm, lv_probe_memory(&out->memory));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, lv_probe_memory(&out->memory));
     return rc < 0 ? rc : sum_of_host(&out->memory, comm);
 }
 
@@ -154,7 +154,7 @@ static int bench_comm(const lv_comm *comm, const comm_options *o)
                        LV_LEAST_BUCKET_MB);
     }
     int rc = lv_threads_start(&threads, comm);
-    rc = rc < 0 ? rc : measure_comm(&result, comm, o);
+    if (rc == LV_OK) rc = measure_comm(&result, comm, o);
     if (rc == LV_OK && comm->rank == 0) {
         printf("%s; messages of %.4g MB\n", threads.line, o->message_mb);
         print_comm(&result, comm, o);

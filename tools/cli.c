@@ -274,7 +274,7 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
     }
     if (comm) {
         int all_rc = lv_comm_agree(comm, rc < 0 ? rc : LV_OK);
-        all_rc = all_rc < 0 ? all_rc : compare_commands(cli, comm, rc == LV_CLI_HELP);
+        if (all_rc == LV_OK) all_rc = compare_commands(cli, comm, rc == LV_CLI_HELP);
         rc = all_rc < 0 ? all_rc : rc;
     }
     return rc;
@@ -297,7 +297,7 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "llava %s: writing to standard output failed\n", cli->name);
-        rc = rc >= 0 ? LV_ERR_IO : rc;
+        if (rc >= 0) rc = LV_ERR_IO;
     }
     if (comm) {
         lv_comm_stop(comm);

@@ -99,8 +99,6 @@ int lv_tool_convert(int argc, char **argv)
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    if (rc == LV_OK) {
-        rc = convert(model, dtype, out);
-    }
+    if (rc == LV_OK) rc = convert(model, dtype, out);
     return lv_cli_finish(&cli, NULL, rc);
 }

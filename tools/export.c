@@ -20,11 +20,12 @@ static int check_path(const char *path)
     int rc = LV_OK;
     if (lv_dir_exists(checkpoints)) {
         rc = lv_checkpoint_find(&single, path, &newest);
-        rc = rc < 0 ? rc
-                    : lv_fail(LV_ERR_CONFIG,
-                              "--checkpoint %s: this is the directory of a run; its newest whole "
-                              "checkpoint: %s",
-                              path, newest ? newest : "none");
+        if (rc == LV_OK) {
+            rc = lv_fail(LV_ERR_CONFIG,
+                         "--checkpoint %s: this is the directory of a run; its newest whole "
+                         "checkpoint: %s",
+                         path, newest ? newest : "none");
+        }
     }
     free(newest);
     free(checkpoints);
@@ -79,10 +80,10 @@ int lv_tool_export(int argc, char **argv)
     if (rc == LV_OK) {
         const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
         rc = check_path(checkpoint);
-        rc = rc == LV_OK ? lv_checkpoint_verify(&single, checkpoint) : rc;
-        rc = rc == LV_OK ? read_config(&config, checkpoint) : rc;
-        rc = rc == LV_OK ? lv_output_load(&model, &config, checkpoint) : rc;
-        rc = rc == LV_OK ? lv_output_save(model, &config, dtype, out) : rc;
+        if (rc == LV_OK) rc = lv_checkpoint_verify(&single, checkpoint);
+        if (rc == LV_OK) rc = read_config(&config, checkpoint);
+        if (rc == LV_OK) rc = lv_output_load(&model, &config, checkpoint);
+        if (rc == LV_OK) rc = lv_output_save(model, &config, dtype, out);
         lv_llava_close(&model);
         lv_config_free(&config);
     }

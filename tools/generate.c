@@ -104,12 +104,13 @@ static int make_batch(lv_batch *batch, const request *r, const lv_template *temp
     for (size_t i = 0; rc == LV_OK && i < r->images.n; i++) {
         rc = read_image(&images[i], r->images.items[i]);
     }
-    rc = rc == LV_OK
-             ? lv_template_encode_question(&prompt, template, tokenizer, r->prompt, r->images.n)
-             : rc;
-    rc = rc == LV_OK ? lv_batch_from_prompt(batch, prompt.tokens, prompt.n_tokens, images,
-                                            (int)r->images.n, vision)
-                     : rc;
+    if (rc == LV_OK) {
+        rc = lv_template_encode_question(&prompt, template, tokenizer, r->prompt, r->images.n);
+    }
+    if (rc == LV_OK) {
+        rc = lv_batch_from_prompt(batch, prompt.tokens, prompt.n_tokens, images, (int)r->images.n,
+                                  vision);
+    }
     lv_prompt_free(&prompt);
     for (size_t i = 0; i < r->images.n; i++) {
         lv_image_free(&images[i]);
@@ -164,8 +165,8 @@ static int generate(const request *r)
     }
     lv_blas_start();
     int rc = lv_template_open(&template, r->template_name);
-    rc = rc == LV_OK ? lv_llava_open(&model, &options) : rc;
-    rc = rc == LV_OK ? lv_tokenizer_open(&tokenizer, lv_llava_tokenizer_dir(model)) : rc;
+    if (rc == LV_OK) rc = lv_llava_open(&model, &options);
+    if (rc == LV_OK) rc = lv_tokenizer_open(&tokenizer, lv_llava_tokenizer_dir(model));
     if (rc == LV_OK) {
         lv_template_print_missing_pieces(template, tokenizer);
         rc = answer(model, r, template, tokenizer);
@@ -249,6 +250,6 @@ int lv_tool_generate(int argc, char **argv)
                         .flags = flags,
                         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    rc = rc == LV_OK ? generate(&r) : rc;
+    if (rc == LV_OK) rc = generate(&r);
     return lv_cli_finish(&cli, NULL, rc);
 }

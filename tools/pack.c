@@ -231,8 +231,8 @@ int lv_tool_pack(int argc, char **argv)
         options.aspect = aspect && strcmp(aspect, "pad") == 0 ? LV_ASPECT_PAD : LV_ASPECT_SQUARE;
         options.image_size = (int)image_size;
         rc = check_store(&options, aspect);
-        rc = rc < 0 ? rc : lv_threads_check(&comm);
-        rc = rc < 0 ? rc : run(&comm, &options);
+        if (rc == LV_OK) rc = lv_threads_check(&comm);
+        if (rc == LV_OK) rc = run(&comm, &options);
     }
     return lv_cli_finish(&cli, &comm, rc);
 }

@@ -111,7 +111,7 @@ int lv_tool_train(int argc, char **argv)
     if (dry_run.wanted) {
         lv_stop_release_signals();
     }
-    rc = rc == LV_OK ? lv_comm_agree(&comm, lv_dry_run_check(&dry_run, &comm)) : rc;
+    if (rc == LV_OK) rc = lv_comm_agree(&comm, lv_dry_run_check(&dry_run, &comm));
     if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));
         if (rc == LV_OK && dry_run.wanted) {

@@ -100,7 +100,7 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
         char *dropped_path = lv_path("%s/metrics.dropped.jsonl", run_dir);
         rc = append(dropped_path, aside, dropped);
         free(dropped_path);
-        rc = rc == LV_OK ? lv_file_write(path, text, kept) : rc;
+        if (rc == LV_OK) rc = lv_file_write(path, text, kept);
         if (rc == LV_OK && steps_done == 0) {
             fprintf(stderr,
                     "llava: there is no checkpoint to go on from: the run begins at its first "
@@ -121,7 +121,7 @@ int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, i
     int fd = rc == LV_OK ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666) : -1;
     off_t n_bytes = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
     if (n_bytes < 0) {
-        rc = rc == LV_OK ? lv_fail_errno(LV_ERR_IO, "%s: opening", path) : rc;
+        if (rc == LV_OK) rc = lv_fail_errno(LV_ERR_IO, "%s: opening", path);
         if (fd >= 0) {
             close(fd);
         }

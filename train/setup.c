@@ -101,11 +101,13 @@ static int open_data(lv_setup *setup, const lv_config *config)
     int rc = dir ? lv_tokenizer_open(&tokenizer, dir) : LV_OK;
     const char *fingerprint = tokenizer ? lv_tokenizer_fingerprint(tokenizer) : NULL;
     setup->data_fingerprint = LV_HASH_START;
-    rc = rc == LV_OK ? open_packs(&setup->train_packs, &config->data.packs, fingerprint,
-                                  &setup->data_fingerprint)
-                     : rc;
-    rc = rc == LV_OK ? open_packs(&setup->val_packs, &config->data.val_packs, fingerprint, &unused)
-                     : rc;
+    if (rc == LV_OK) {
+        rc = open_packs(&setup->train_packs, &config->data.packs, fingerprint,
+                        &setup->data_fingerprint);
+    }
+    if (rc == LV_OK) {
+        rc = open_packs(&setup->val_packs, &config->data.val_packs, fingerprint, &unused);
+    }
     lv_tokenizer_close(&tokenizer);
     return rc;
 }
@@ -114,7 +116,7 @@ static int open_model_here(lv_setup *setup, const lv_comm *comm, const lv_config
 {
     int rc =
         open_model(&setup->model, comm, config, false, config->model.weights != LV_WEIGHTS_MAP);
-    return rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
+    return rc < 0 ? rc : check_output(config, lv_llava_params(setup->model));
 }
 
 /* The packs, and what a step needs beside the model. */
@@ -126,13 +128,14 @@ static int open_rest_here(lv_setup *setup, const lv_config *config)
                       .eps = config->optim.eps,
                       .weight_decay = config->optim.weight_decay};
     int rc = open_data(setup, config);
-    rc = rc == LV_OK ? lv_tape_create(&setup->tape, 0) : rc;
+    if (rc == LV_OK) rc = lv_tape_create(&setup->tape, 0);
     if (rc == LV_OK) {
         lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
     }
-    rc = rc == LV_OK ? lv_optimizer_create(&setup->optimizer, lv_llava_params(setup->model), &hyper,
-                                           config->optim.projector_lr)
-                     : rc;
+    if (rc == LV_OK) {
+        rc = lv_optimizer_create(&setup->optimizer, lv_llava_params(setup->model), &hyper,
+                                 config->optim.projector_lr);
+    }
     return rc;
 }
 
@@ -148,10 +151,11 @@ int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
     rc = lv_ranks_compare(comm, model,
                           "the models (files of frozen weights, shapes of trained ones)",
                           "is there an old copy, or another file, behind the same path?");
-    rc = rc < 0 ? rc
-                : lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
-                                          &setup->threads.slice, params);
-    rc = rc < 0 ? rc : lv_comm_agree(comm, open_rest_here(setup, config));
+    if (rc == LV_OK) {
+        rc = lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
+                                     &setup->threads.slice, params);
+    }
+    if (rc == LV_OK) rc = lv_comm_agree(comm, open_rest_here(setup, config));
     return rc < 0
                ? rc
                : lv_ranks_compare(comm, setup->data_fingerprint, "the packs",
@@ -174,12 +178,12 @@ int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, con
     const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};
     int rc =
         open_model(&setup->model, &first, config, true, config->model.weights != LV_WEIGHTS_MAP);
-    rc = rc == LV_OK ? check_output(config, lv_llava_params(setup->model)) : rc;
+    if (rc == LV_OK) rc = check_output(config, lv_llava_params(setup->model));
     *no_pack = missing_pack(&config->data.packs);
     if (rc == LV_OK && !*no_pack) {
         rc = open_packs(&setup->train_packs, &config->data.packs, NULL, &setup->data_fingerprint);
     }
-    rc = rc == LV_OK ? lv_tape_create(&setup->tape, ADDRESS_BYTES) : rc;
+    if (rc == LV_OK) rc = lv_tape_create(&setup->tape, ADDRESS_BYTES);
     if (rc == LV_OK) {
         lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
         lv_tape_dry_set(setup->tape, true);
@@ -212,7 +216,7 @@ int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_c
     const long long n_samples = setup->train_packs.n_samples;
     double n = 0;
     int rc = lv_comm_agree(comm, count_unlabelled(setup, comm, config, &n));
-    rc = rc == LV_OK ? lv_comm_sum_double(comm, &n, 1) : rc;
+    if (rc == LV_OK) rc = lv_comm_sum_double(comm, &n, 1);
     if (rc < 0 || n == 0) {
         return rc;
     }

@@ -49,9 +49,10 @@ static int run_micro_batches(const lv_step_parts *p, int64_t n, double sums[N_SU
         int rc = lv_loader_next_batch(p->loader, &batch, &waited_s);
         lv_activity_begin(LV_ACTIVITY_COMPUTING);
         *wait_s += waited_s;
-        rc = rc == LV_OK ? lv_batch_check_ids(batch, packs->packs, packs->n,
-                                              lv_llava_config_of(model)->text.vocab_size)
-                         : rc;
+        if (rc == LV_OK) {
+            rc = lv_batch_check_ids(batch, packs->packs, packs->n,
+                                    lv_llava_config_of(model)->text.vocab_size);
+        }
         if (rc < 0) {
             return rc;
         }
@@ -81,7 +82,7 @@ static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[
     sums[SUM_SQUARES] = lv_optimizer_sum_squares(params);
     double begin_s = lv_clock_s();
     rc = lv_comm_agree(p->comm, rc < 0 ? rc : exchange_rc);
-    rc = rc == LV_OK ? lv_comm_sum_double(p->comm, sums, N_SUMS) : rc;
+    if (rc == LV_OK) rc = lv_comm_sum_double(p->comm, sums, N_SUMS);
     maxima[MAX_COMM_WAIT] = lv_exchange_waited_s(p->exchange) + lv_clock_s() - begin_s;
     const lv_process_memory memory = lv_memory_now();
     maxima[MAX_RSS_ANON] = (double)memory.anon_bytes;
@@ -89,7 +90,7 @@ static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[
     maxima[MAX_RSS_SHMEM] = (double)memory.shmem_bytes;
     maxima[MAX_STOP] = lv_stop_requested();
     maxima[MAX_SAVE] = lv_clock_s() >= save_at_s;
-    return rc == LV_OK ? lv_comm_max_double(p->comm, maxima, N_MAXIMA) : rc;
+    return rc < 0 ? rc : lv_comm_max_double(p->comm, maxima, N_MAXIMA);
 }
 
 typedef struct {

@@ -89,10 +89,11 @@ static int save_checkpoint(trainer *t, bool last)
     say(t, LV_ACTIVITY_SAVING);
     t->checkpoint_s = lv_clock_s();
     int rc = compare_weights(t);
-    rc = rc < 0 ? rc
-                : lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
-                                 lv_optimizer_exp_avg(t->setup.optimizer),
-                                 lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    if (rc == LV_OK) {
+        rc = lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
+                            lv_optimizer_exp_avg(t->setup.optimizer),
+                            lv_optimizer_exp_avg_sq(t->setup.optimizer));
+    }
     return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
 
@@ -205,7 +206,7 @@ static int run_steps(trainer *t)
             (last && c->train.val_every_steps > 0)) {
             rc = validate(t);
         }
-        rc = rc == LV_OK ? save_if_due(t, last, &wishes) : rc;
+        if (rc == LV_OK) rc = save_if_due(t, last, &wishes);
         if (rc < 0) {
             return rc;
         }
@@ -267,7 +268,7 @@ static int resume(trainer *t, const char *how)
 {
     char *dir = NULL;
     int rc = lv_checkpoint_choose(t->comm, t->config->run.dir, how, &dir);
-    rc = rc == LV_OK && dir ? resume_from(t, dir) : rc;
+    if (rc == LV_OK && dir) rc = resume_from(t, dir);
     free(dir);
     return rc;
 }
@@ -327,10 +328,10 @@ static int open_metrics(trainer *t)
         return LV_OK;
     }
     int rc = lv_run_dir_write_config(t->config->run.dir, t->config->json);
-    return rc == LV_OK ? lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
-                                         t->schedule.n_steps, t->config->log.every_steps,
-                                         !t->config->checkpoint.stop_on_error)
-                       : rc;
+    return rc < 0 ? rc
+                  : lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
+                                    t->schedule.n_steps, t->config->log.every_steps,
+                                    !t->config->checkpoint.stop_on_error);
 }
 
 /* From the last checkpoint, which has what is shared out among the ranks; with the memory that
@@ -359,12 +360,12 @@ static int begin_job(trainer *t, const char *how, const char *products)
     const lv_dtype wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32;
     int rc =
         lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
-    rc = rc == LV_OK ? lv_threads_start(&t->setup.threads, t->comm) : rc;
+    if (rc == LV_OK) rc = lv_threads_start(&t->setup.threads, t->comm);
     rc =
         rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products, wire) : rc;
-    rc = rc == LV_OK && t->comm->rank == 0 ? lv_run_dir_lock(&t->lock, t->config->run.dir) : rc;
+    if (rc == LV_OK && t->comm->rank == 0) rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
     rc = lv_comm_agree(t->comm, rc < 0 ? rc : lv_checkpoint_check_named(how));
-    return rc == LV_OK ? start_watchdog(t) : rc;
+    return rc < 0 ? rc : start_watchdog(t);
 }
 
 static int open_setup(trainer *t, const char *products)
@@ -385,19 +386,19 @@ static int begin(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
     int rc = begin_job(t, how, products);
-    rc = rc == LV_OK ? open_setup(t, products) : rc;
+    if (rc == LV_OK) rc = open_setup(t, products);
     if (rc < 0) {
         return rc;
     }
     t->schedule = make_schedule(t);
     rc = open_exchange(t);
-    rc = rc == LV_OK ? resume(t, how) : rc;
-    rc = rc == LV_OK ? compare_weights(t) : rc;
+    if (rc == LV_OK) rc = resume(t, how);
+    if (rc == LV_OK) rc = compare_weights(t);
     t->state.n_steps = t->schedule.n_steps;
-    rc = rc == LV_OK ? lv_compute_rate(&t->flop_per_s, t->comm) : rc;
-    rc = rc == LV_OK ? lv_comm_agree(t->comm, open_saver(t)) : rc;
-    rc = rc == LV_OK ? lv_comm_agree(t->comm, open_metrics(t)) : rc;
-    return rc == LV_OK ? lv_comm_agree(t->comm, open_loader(t)) : rc;
+    if (rc == LV_OK) rc = lv_compute_rate(&t->flop_per_s, t->comm);
+    if (rc == LV_OK) rc = lv_comm_agree(t->comm, open_saver(t));
+    if (rc == LV_OK) rc = lv_comm_agree(t->comm, open_metrics(t));
+    return rc < 0 ? rc : lv_comm_agree(t->comm, open_loader(t));
 }
 
 /* What only steps need. What failed first is what is told in the end. */
@@ -425,7 +426,7 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
                  .resumed_step = -1,
                  .checkpoint_s = lv_clock_s()};
     int rc = begin(&t, how);
-    rc = rc == LV_OK ? run_steps(&t) : rc;
+    if (rc == LV_OK) rc = run_steps(&t);
     rc = close_parts(&t, rc);
     if (rc == LV_OK) {
         say(&t, LV_ACTIVITY_WRITING);

@@ -69,7 +69,7 @@ int lv_validate(double *loss, int64_t *n_supervised, lv_llava *model, lv_tape *t
         lv_loader_destroy(&loader);
     }
     rc = lv_comm_agree(comm, rc);
-    rc = rc == LV_OK ? lv_comm_sum_double(comm, sums, 2) : rc;
+    if (rc == LV_OK) rc = lv_comm_sum_double(comm, sums, 2);
     if (rc == LV_OK) {
         *loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
         *n_supervised = (int64_t)sums[1];

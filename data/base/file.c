@@ -125,7 +125,7 @@ int lv_new_file_close(lv_new_file *file, int rc)
     if (fclose(file->file) != 0 && rc == LV_OK) {
         rc = lv_fail_errno(LV_ERR_IO, "%s: closing", file->beside);
     }
-    rc = rc < 0 ? rc : lv_file_rename(file->beside, file->path);
+    if (rc == LV_OK) rc = lv_file_rename(file->beside, file->path);
     if (rc < 0) {
         unlink(file->beside);
     }
@@ -139,7 +139,7 @@ int lv_file_write(const char *path, const void *data, size_t n)
 {
     lv_new_file out = {0};
     int rc = lv_new_file_open(&out, path);
-    rc = rc < 0 ? rc : lv_new_file_write(&out, data, n);
+    if (rc == LV_OK) rc = lv_new_file_write(&out, data, n);
     return lv_new_file_close(&out, rc);
 }
 

@@ -86,7 +86,7 @@ int lv_file_window_fill(lv_file_window *window, int64_t kept)
     int64_t left = window->n_bytes - window->end;
     size_t n = left < (int64_t)window->piece_bytes ? (size_t)left : window->piece_bytes, got = 0;
     int rc = make_room(window, kept);
-    rc = rc < 0 ? rc : check_unchanged(window);
+    if (rc == LV_OK) rc = check_unchanged(window);
     while (rc == LV_OK && got < n) {
         char *to = window->data + (window->end - window->begin);
         ssize_t done = pread(window->fd, to, n - got, window->end);

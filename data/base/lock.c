@@ -61,7 +61,7 @@ int lv_lock_take_file(int *fd, const char *path, const char *of)
             lock = -1;
         }
     }
-    rc = rc < 0 ? rc : sign(lock, path);
+    if (rc == LV_OK) rc = sign(lock, path);
     if (rc < 0 && lock >= 0) {
         close(lock);
     }

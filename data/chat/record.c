@@ -90,7 +90,7 @@ static int read_turn(lv_turn *turn, const cJSON *json)
         return lv_fail(LV_ERR_FORMAT, "expected an object, found %s", lv_json_kind(json));
     }
     int rc = lv_json_string(json, "from", true, &from);
-    rc = rc < 0 ? rc : lv_json_string(json, "value", true, &turn->text);
+    if (rc == LV_OK) rc = lv_json_string(json, "value", true, &turn->text);
     if (rc < 0) {
         return rc;
     }

@@ -174,7 +174,7 @@ static int add_turn(lv_script *script, const lv_record *record, size_t i, bool i
     const lv_part *parts = turn->role == LV_ROLE_GPT ? t->gpt : empty ? t->human_empty : t->human;
     int rc =
         turn->role == LV_ROLE_HUMAN && !is_first ? add_parts(script, t->between, with, "") : LV_OK;
-    rc = rc < 0 ? rc : add_parts(script, parts, with, text);
+    if (rc == LV_OK) rc = add_parts(script, parts, with, text);
     free(text);
     return rc;
 }
@@ -260,14 +260,14 @@ int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tok
     const char *own = record->system_prompt;
     const filling with = {template, tokenizer, own ? own : template->system};
     int rc = check_turns(template, record, &first);
-    rc = rc < 0 ? rc : check_system(template, own);
-    rc = rc < 0 ? rc : add_parts(&script, template->opening, &with, "");
+    if (rc == LV_OK) rc = check_system(template, own);
+    if (rc == LV_OK) rc = add_parts(&script, template->opening, &with, "");
     for (size_t i = first; rc == LV_OK && i < record->n_turns; i++) {
         rc = add_turn(&script, record, i, i == first, &with);
     }
-    rc = rc < 0 ? rc : add_parts(&script, template->closing, &with, "");
-    rc = rc < 0 ? rc : check_marks(LV_ERR_FORMAT, record->n_images, script.n_images);
-    rc = rc < 0 ? rc : lv_script_tokenise(out, &script, tokenizer);
+    if (rc == LV_OK) rc = add_parts(&script, template->closing, &with, "");
+    if (rc == LV_OK) rc = check_marks(LV_ERR_FORMAT, record->n_images, script.n_images);
+    if (rc == LV_OK) rc = lv_script_tokenise(out, &script, tokenizer);
     if (rc == LV_OK && out->n_supervised == 0) {
         rc = lv_fail(LV_ERR_FORMAT, "nothing in it is supervised: no answer");
     }
@@ -308,8 +308,8 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
     rc = placed ? add_parts(&script, template->question, &with, placed)
                 : lv_fail(LV_ERR_MEMORY, "out of memory for a prompt");
     /* Where a mark was taken out, what stood around it may be another one. */
-    rc = rc < 0 ? rc : check_marks(LV_ERR_CONFIG, n_images, script.n_images);
-    rc = rc < 0 ? rc : lv_script_tokenise(out, &script, tokenizer);
+    if (rc == LV_OK) rc = check_marks(LV_ERR_CONFIG, n_images, script.n_images);
+    if (rc == LV_OK) rc = lv_script_tokenise(out, &script, tokenizer);
     if (rc == LV_OK) {
         out->n_words = lv_text_count_words(question);
     }

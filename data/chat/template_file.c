@@ -75,9 +75,9 @@ static int read_part(lv_part *part, const cJSON *json)
         }
     }
     int rc = lv_json_string(json, "text", false, &text);
-    rc = rc < 0 ? rc : lv_json_string(json, "piece", false, &piece);
-    rc = rc < 0 ? rc : lv_json_string(json, "insert", false, &insert);
-    rc = rc < 0 ? rc : read_learnt(part, json);
+    if (rc == LV_OK) rc = lv_json_string(json, "piece", false, &piece);
+    if (rc == LV_OK) rc = lv_json_string(json, "insert", false, &insert);
+    if (rc == LV_OK) rc = read_learnt(part, json);
     if (rc < 0) {
         return rc;
     }
@@ -230,12 +230,12 @@ static int read_root(lv_template *t, const cJSON *root)
     }
     t->system = "";
     int rc = check_keys(root);
-    rc = rc < 0 ? rc : lv_json_string(root, "name", true, &t->name);
-    rc = rc < 0 ? rc : check_name(t->name);
-    rc = rc < 0 ? rc : lv_json_string(root, "system", false, &t->system);
-    rc = rc < 0 ? rc : lv_json_string(root, "stop", false, &t->stop);
-    rc = rc < 0 ? rc : lv_json_bool(root, "caption", false, &t->is_caption);
-    rc = rc < 0 ? rc : lv_json_bool(root, "free_turns", false, &t->free_turns);
+    if (rc == LV_OK) rc = lv_json_string(root, "name", true, &t->name);
+    if (rc == LV_OK) rc = check_name(t->name);
+    if (rc == LV_OK) rc = lv_json_string(root, "system", false, &t->system);
+    if (rc == LV_OK) rc = lv_json_string(root, "stop", false, &t->stop);
+    if (rc == LV_OK) rc = lv_json_bool(root, "caption", false, &t->is_caption);
+    if (rc == LV_OK) rc = lv_json_bool(root, "free_turns", false, &t->free_turns);
     for (size_t i = 0; rc == LV_OK && i < LV_TEMPLATE_N_LISTS; i++) {
         const lv_part_list *list = &LV_TEMPLATE_LISTS[i];
         rc = read_list((lv_part *)((char *)t + list->offset), root, list->key);
@@ -260,8 +260,8 @@ int lv_template_file_read(lv_template *out, const char *path)
         rc = lv_fail(LV_ERR_FORMAT, "%zu bytes are too many for a template (at most %d)",
                      map.n_bytes, MAX_FILE_BYTES);
     }
-    rc = rc < 0 ? rc : lv_json_parse(&out->file, (const char *)map.data, map.n_bytes);
-    rc = rc < 0 ? rc : read_root(out, out->file);
+    if (rc == LV_OK) rc = lv_json_parse(&out->file, (const char *)map.data, map.n_bytes);
+    if (rc == LV_OK) rc = read_root(out, out->file);
     if (rc == LV_OK) {
         snprintf(out->id, sizeof out->id, "%s crc32:%08lx", out->name,
                  crc32_z(0, map.data, map.n_bytes));

@@ -97,7 +97,7 @@ int lv_script_add_marked(lv_script *s, const char *text, bool learnt)
     int rc = LV_OK;
     for (const char *mark; rc == LV_OK && (mark = strstr(text, LV_IMAGE_MARK));) {
         rc = lv_script_add_text(s, text, (size_t)(mark - text), learnt);
-        rc = rc < 0 ? rc : lv_script_add_image(s);
+        if (rc == LV_OK) rc = lv_script_add_image(s);
         text = mark + LV_IMAGE_MARK_BYTES;
     }
     return rc < 0 ? rc : lv_script_add_text(s, text, strlen(text), learnt);
@@ -150,7 +150,7 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
     scratch->n = 0;
     int rc = lv_tokenizer_encode(tokenizer, s->text + chunk_begin, chunk_end - chunk_begin, first,
                                  scratch);
-    rc = rc < 0 ? rc : reserve(p, scratch->n);
+    if (rc == LV_OK) rc = reserve(p, scratch->n);
     size_t n_of_segment = 0;
     for (size_t k = 0; rc == LV_OK && k < scratch->n; k++) {
         const lv_segment *before = segment;

@@ -140,7 +140,7 @@ int lv_image_check(int *width, int *height, const uint8_t *bytes, size_t n)
     if (rc == LV_OK && format == LV_IMAGE_JPEG) {
         return lv_image_check_jpeg(width, height, bytes, n);
     }
-    rc = rc < 0 ? rc : lv_image_decode(&image, bytes, n);
+    if (rc == LV_OK) rc = lv_image_decode(&image, bytes, n);
     if (rc == LV_OK) {
         *width = image.width;
         *height = image.height;

@@ -138,9 +138,7 @@ static int read_codes(decoder *d, const uint8_t *bytes, size_t n)
 {
     struct jpeg_decompress_struct *info = &d->info;
     int rc = read_header(d, bytes, n);
-    if (rc == LV_OK) {
-        rc = lv_image_check_size(info->image_width, info->image_height);
-    }
+    if (rc == LV_OK) rc = lv_image_check_size(info->image_width, info->image_height);
     if (rc < 0) {
         return rc;
     }

@@ -164,7 +164,7 @@ static int read_in_order(png_structp png, picture *held, const layout *how)
 static int read_picture(png_structp png, png_infop info, picture *held, layout *how)
 {
     int rc = read_header(png, info, how);
-    rc = rc < 0 ? rc : lv_image_alloc(&held->image, (int64_t)how->width, (int64_t)how->height);
+    if (rc == LV_OK) rc = lv_image_alloc(&held->image, (int64_t)how->width, (int64_t)how->height);
     if (rc < 0) {
         return rc;
     }

@@ -275,9 +275,9 @@ int lv_image_square(lv_image *out, const lv_image *in, int size, lv_aspect aspec
         return rc;
     }
     rc = filter_create(&fx, &across, out_width, size);
-    rc = rc < 0 ? rc : filter_create(&fy, &down, out_height, size);
-    rc = rc < 0 ? rc : row_filter_create(&columns, &fx, n);
-    rc = rc < 0 ? rc : row_store_create(&store, in, 3 * columns.columns.n, max_taps(&fy));
+    if (rc == LV_OK) rc = filter_create(&fy, &down, out_height, size);
+    if (rc == LV_OK) rc = row_filter_create(&columns, &fx, n);
+    if (rc == LV_OK) rc = row_store_create(&store, in, 3 * columns.columns.n, max_taps(&fy));
     if (rc < 0) {
         goto fail;
     }

@@ -351,7 +351,7 @@ static int read_record(lv_json_stream *s)
         return rc;
     }
     rc = note_mark(s);
-    rc = rc < 0 ? rc : s->next == LINE ? read_line(s) : read_element(s);
+    if (rc == LV_OK) rc = s->next == LINE ? read_line(s) : read_element(s);
     drop_large(s);
     s->index++;
     return rc < 0 ? rc : 1;
@@ -367,7 +367,7 @@ int lv_json_stream_open(lv_json_stream **out, const char *path, size_t piece_byt
     }
     s->place = (lv_json_place){1, 1};
     int rc = lv_file_window_open(&s->window, path, piece_bytes ? piece_bytes : PIECE_BYTES);
-    rc = rc < 0 ? rc : read_start(s);
+    if (rc == LV_OK) rc = read_start(s);
     while (rc >= 0 && (rc = read_record(s)) > 0) {
     }
     if (rc < 0) {

@@ -299,9 +299,10 @@ int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64
     sample_buffer buffer = {0};
     check_vision(vision);
     int rc = lv_fail_point("batch.begin");
-    rc = rc == LV_OK ? buffer_create(&buffer, packs, n_packs, sample_ids, n_samples,
-                                     vision->rows_per_image, max_length)
-                     : rc;
+    if (rc == LV_OK) {
+        rc = buffer_create(&buffer, packs, n_packs, sample_ids, n_samples, vision->rows_per_image,
+                           max_length);
+    }
     if (rc != LV_OK) {
         goto fail;
     }

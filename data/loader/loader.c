@@ -307,7 +307,7 @@ int lv_loader_create(lv_loader **out, const lv_loader_options *options)
     LV_CHECK(options->n_workers >= 1 && options->first_step >= 0, "%d workers, first step %lld",
              options->n_workers, (long long)options->first_step);
     int rc = check_packs(options);
-    rc = rc == LV_OK ? check_steps(options) : rc;
+    if (rc == LV_OK) rc = check_steps(options);
     if (rc != LV_OK) {
         return rc;
     }

@@ -15,17 +15,19 @@ int lv_pack_source_index(lv_pack *pack, int64_t i, int64_t *source_index)
     pthread_mutex_lock(&pack->lock);
     int64_t n = 0;
     int rc = lv_pack_use_shard(pack, &pack->samples, shard);
-    rc = rc < 0 ? rc
-                : lv_pack_shard_n_rows(&n, shard->file, shard->path, shard->index.kind,
-                                       LV_PACK_SOURCE_INDEX);
+    if (rc == LV_OK) {
+        rc = lv_pack_shard_n_rows(&n, shard->file, shard->path, shard->index.kind,
+                                  LV_PACK_SOURCE_INDEX);
+    }
     if (rc == LV_OK && n != shard->n) {
         rc = lv_fail(LV_ERR_FORMAT,
                      "%s: the places in the source of %" PRId64 " samples, not %" PRId64,
                      shard->path, n, shard->n);
     }
-    rc = rc < 0 ? rc
-                : lv_pack_shard_read(source_index, shard->file, shard->path, shard->index.kind,
-                                     LV_PACK_SOURCE_INDEX, i - shard->first, 1);
+    if (rc == LV_OK) {
+        rc = lv_pack_shard_read(source_index, shard->file, shard->path, shard->index.kind,
+                                LV_PACK_SOURCE_INDEX, i - shard->first, 1);
+    }
     pthread_mutex_unlock(&pack->lock);
     return rc;
 }

@@ -30,17 +30,17 @@ int lv_pack_manifest_create(cJSON **out, const lv_pack_identity *identity, const
 {
     cJSON *m = cJSON_CreateObject();
     int rc = check_added(m);
-    rc = rc < 0 ? rc : add_text(m, "format", lv_pack_format_name);
-    rc = rc < 0 ? rc : add_number(m, "format_version", LV_PACK_FORMAT_VERSION);
-    rc = rc < 0 ? rc : add_text(m, "source_name", source_name);
+    if (rc == LV_OK) rc = add_text(m, "format", lv_pack_format_name);
+    if (rc == LV_OK) rc = add_number(m, "format_version", LV_PACK_FORMAT_VERSION);
+    if (rc == LV_OK) rc = add_text(m, "source_name", source_name);
     for (int i = 0; rc == LV_OK && i < LV_PACK_N_ATTRIBUTES; i++) {
         const lv_pack_attribute *a = &LV_PACK_ATTRIBUTE_TABLE[i];
         const void *value = (const char *)identity + a->place;
         rc = a->is_text ? add_text(m, a->name, value)
                         : add_number(m, a->name, *(const int64_t *)value);
     }
-    rc = rc < 0 ? rc : check_added(cJSON_AddArrayToObject(m, "sample_shards"));
-    rc = rc < 0 ? rc : check_added(cJSON_AddArrayToObject(m, "image_shards"));
+    if (rc == LV_OK) rc = check_added(cJSON_AddArrayToObject(m, "sample_shards"));
+    if (rc == LV_OK) rc = check_added(cJSON_AddArrayToObject(m, "image_shards"));
     if (rc < 0) {
         cJSON_Delete(m);
         return rc;
@@ -63,11 +63,11 @@ int lv_pack_manifest_add_totals(cJSON *manifest, const lv_pack_summary *s)
 {
     cJSON *totals = cJSON_AddObjectToObject(manifest, "totals");
     int rc = check_added(totals);
-    rc = rc < 0 ? rc : add_number(totals, "records", s->n_records);
-    rc = rc < 0 ? rc : add_number(totals, "samples", s->n_samples);
-    rc = rc < 0 ? rc : add_number(totals, "rejects", s->n_rejects);
-    rc = rc < 0 ? rc : add_number(totals, "images", s->n_images);
-    rc = rc < 0 ? rc : add_number(totals, "tokens", s->n_tokens);
+    if (rc == LV_OK) rc = add_number(totals, "records", s->n_records);
+    if (rc == LV_OK) rc = add_number(totals, "samples", s->n_samples);
+    if (rc == LV_OK) rc = add_number(totals, "rejects", s->n_rejects);
+    if (rc == LV_OK) rc = add_number(totals, "images", s->n_images);
+    if (rc == LV_OK) rc = add_number(totals, "tokens", s->n_tokens);
     return rc < 0 ? rc : add_number(totals, "supervised_tokens", s->n_supervised);
 }
 
@@ -81,7 +81,7 @@ int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest)
         return lv_fail(LV_ERR_FORMAT, "this is not the manifest of a pack");
     }
     rc = lv_json_int(manifest, "format_version", true, &version);
-    rc = rc < 0 ? rc : lv_pack_check_version(version);
+    if (rc == LV_OK) rc = lv_pack_check_version(version);
     for (int i = 0; rc == LV_OK && i < LV_PACK_N_ATTRIBUTES; i++) {
         const lv_pack_attribute *a = &LV_PACK_ATTRIBUTE_TABLE[i];
         char *value = (char *)&id + a->place;
@@ -115,11 +115,11 @@ int lv_pack_manifest_totals(lv_pack_summary *out, const cJSON *manifest)
     lv_pack_summary s = {0};
     const cJSON *totals = lv_json_find(manifest, "totals");
     int rc = lv_json_int(totals, "records", true, &s.n_records);
-    rc = rc < 0 ? rc : lv_json_int(totals, "samples", true, &s.n_samples);
-    rc = rc < 0 ? rc : lv_json_int(totals, "rejects", true, &s.n_rejects);
-    rc = rc < 0 ? rc : lv_json_int(totals, "images", true, &s.n_images);
-    rc = rc < 0 ? rc : lv_json_int(totals, "tokens", true, &s.n_tokens);
-    rc = rc < 0 ? rc : lv_json_int(totals, "supervised_tokens", true, &s.n_supervised);
+    if (rc == LV_OK) rc = lv_json_int(totals, "samples", true, &s.n_samples);
+    if (rc == LV_OK) rc = lv_json_int(totals, "rejects", true, &s.n_rejects);
+    if (rc == LV_OK) rc = lv_json_int(totals, "images", true, &s.n_images);
+    if (rc == LV_OK) rc = lv_json_int(totals, "tokens", true, &s.n_tokens);
+    if (rc == LV_OK) rc = lv_json_int(totals, "supervised_tokens", true, &s.n_supervised);
     if (rc < 0) {
         return lv_fail_within("\"totals\"");
     }

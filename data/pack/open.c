@@ -106,11 +106,11 @@ static int load_sample_index(lv_pack_shard_state *shard, const lv_sample_counts 
                                  LV_PACK_ID_OFFSET, LV_PACK_ID_BYTES, LV_PACK_SAMPLE_CRC};
     static const int per_sample[] = {LV_PACK_SAMPLE_CRC};
     int rc = load_columns(shard, fields, sizeof fields / sizeof *fields);
-    rc = rc < 0 ? rc : check_rows(shard, per_sample, 1);
-    rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_SAMPLE_OFFSET, LV_PACK_TOKENS);
-    rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_SAMPLE_OFFSET, LV_PACK_SUPERVISED);
-    rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_SAMPLE_IMAGE_OFFSET, LV_PACK_SAMPLE_IMAGE);
-    rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_ID_OFFSET, LV_PACK_ID_BYTES);
+    if (rc == LV_OK) rc = check_rows(shard, per_sample, 1);
+    if (rc == LV_OK) rc = check_offsets(shard, LV_PACK_SAMPLE_OFFSET, LV_PACK_TOKENS);
+    if (rc == LV_OK) rc = check_offsets(shard, LV_PACK_SAMPLE_OFFSET, LV_PACK_SUPERVISED);
+    if (rc == LV_OK) rc = check_offsets(shard, LV_PACK_SAMPLE_IMAGE_OFFSET, LV_PACK_SAMPLE_IMAGE);
+    if (rc == LV_OK) rc = check_offsets(shard, LV_PACK_ID_OFFSET, LV_PACK_ID_BYTES);
     if (rc < 0) {
         return rc;
     }
@@ -132,9 +132,9 @@ static int load_image_index(lv_pack_shard_state *shard)
                                  LV_PACK_IMAGE_CRC,    LV_PACK_NAME_BYTES,  LV_PACK_REASON_BYTES,
                                  LV_PACK_IMAGE_OFFSET, LV_PACK_NAME_OFFSET, LV_PACK_REASON_OFFSET};
     int rc = load_columns(shard, fields, sizeof fields / sizeof *fields);
-    rc = rc < 0 ? rc : check_rows(shard, fields, 4);
-    rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_IMAGE_OFFSET, LV_PACK_BYTES);
-    rc = rc < 0 ? rc : check_offsets(shard, LV_PACK_NAME_OFFSET, LV_PACK_NAME_BYTES);
+    if (rc == LV_OK) rc = check_rows(shard, fields, 4);
+    if (rc == LV_OK) rc = check_offsets(shard, LV_PACK_IMAGE_OFFSET, LV_PACK_BYTES);
+    if (rc == LV_OK) rc = check_offsets(shard, LV_PACK_NAME_OFFSET, LV_PACK_NAME_BYTES);
     return rc < 0 ? rc : check_offsets(shard, LV_PACK_REASON_OFFSET, LV_PACK_REASON_BYTES);
 }
 
@@ -200,7 +200,7 @@ static int open_list(lv_pack_shard_list *list, lv_pack *pack, const char *dir, c
                                                 .first = list->n,
                                                 .n = sizes[k]};
         list->n += sizes[k];
-        rc = rc < 0 ? rc : check_size(pack, dir, file);
+        if (rc == LV_OK) rc = check_size(pack, dir, file);
         free(file);
     }
     free(sizes);
@@ -228,8 +228,8 @@ static int load_counts(lv_pack *pack)
         lv_pack_shard_state *s = &pack->samples.shards[k];
         lv_pack_column *column = &s->index.columns[LV_PACK_COUNTS];
         rc = open_shard(pack, &pack->samples, s);
-        rc = rc < 0 ? rc : load_columns(s, fields, 1);
-        rc = rc < 0 ? rc : check_rows(s, fields, 1);
+        if (rc == LV_OK) rc = load_columns(s, fields, 1);
+        if (rc == LV_OK) rc = check_rows(s, fields, 1);
         if (rc == LV_OK) {
             memcpy(pack->counts + s->first, column->data, (size_t)s->n * sizeof *pack->counts);
         }
@@ -280,14 +280,15 @@ static int open_all(lv_pack *pack, const char *dir)
 {
     lv_pack_summary totals = {0};
     int rc = lv_pack_manifest_identity(&pack->identity, pack->manifest);
-    rc = rc < 0 ? rc : check_store(&pack->identity);
-    rc = rc < 0 ? rc : lv_pack_manifest_totals(&totals, pack->manifest);
-    rc = rc < 0
-             ? rc
-             : open_list(&pack->samples, pack, dir, "sample_shards", pack->identity.shard_records);
-    rc = rc < 0 ? rc
-                : open_list(&pack->images, pack, dir, "image_shards", pack->identity.shard_images);
-    rc = rc < 0 ? rc : check_size(pack, dir, LV_PACK_REJECTS_NAME);
+    if (rc == LV_OK) rc = check_store(&pack->identity);
+    if (rc == LV_OK) rc = lv_pack_manifest_totals(&totals, pack->manifest);
+    if (rc == LV_OK) {
+        rc = open_list(&pack->samples, pack, dir, "sample_shards", pack->identity.shard_records);
+    }
+    if (rc == LV_OK) {
+        rc = open_list(&pack->images, pack, dir, "image_shards", pack->identity.shard_images);
+    }
+    if (rc == LV_OK) rc = check_size(pack, dir, LV_PACK_REJECTS_NAME);
     if (rc == LV_OK && totals.n_samples != pack->samples.n) {
         rc = lv_fail(LV_ERR_FORMAT, "%" PRId64 " samples in all, %" PRId64 " in its shards",
                      totals.n_samples, pack->samples.n);
@@ -297,7 +298,7 @@ static int open_all(lv_pack *pack, const char *dir)
             rc = lv_fail(LV_ERR_FORMAT, "image shard %" PRId64 " is not full", k);
         }
     }
-    rc = rc < 0 ? rc : load_counts(pack);
+    if (rc == LV_OK) rc = load_counts(pack);
     return rc < 0 ? rc : check_totals(pack, &totals);
 }
 
@@ -343,7 +344,7 @@ int lv_pack_open(lv_pack **out, const char *dir)
         pthread_mutex_init(&pack->lock, NULL);
         pack->dir = lv_path("%s", dir);
         rc = check_finished(dir, path);
-        rc = rc < 0 ? rc : lv_manifest_read(&pack->manifest, path);
+        if (rc == LV_OK) rc = lv_manifest_read(&pack->manifest, path);
     }
     if (rc == LV_OK && open_all(pack, dir) < 0) {
         rc = lv_fail_within("pack %s", dir);

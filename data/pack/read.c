@@ -74,11 +74,13 @@ int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supe
     int64_t at = i - shard->first;
     pthread_mutex_lock(&pack->lock);
     int rc = lv_pack_use_shard(pack, &pack->samples, shard);
-    rc = rc < 0 ? rc : read_rows(shard, LV_PACK_TOKENS, LV_PACK_SAMPLE_OFFSET, at, tokens);
-    rc = rc < 0 ? rc : read_rows(shard, LV_PACK_SUPERVISED, LV_PACK_SAMPLE_OFFSET, at, supervised);
-    rc = rc < 0
-             ? rc
-             : read_rows(shard, LV_PACK_SAMPLE_IMAGE, LV_PACK_SAMPLE_IMAGE_OFFSET, at, image_ids);
+    if (rc == LV_OK) rc = read_rows(shard, LV_PACK_TOKENS, LV_PACK_SAMPLE_OFFSET, at, tokens);
+    if (rc == LV_OK) {
+        rc = read_rows(shard, LV_PACK_SUPERVISED, LV_PACK_SAMPLE_OFFSET, at, supervised);
+    }
+    if (rc == LV_OK) {
+        rc = read_rows(shard, LV_PACK_SAMPLE_IMAGE, LV_PACK_SAMPLE_IMAGE_OFFSET, at, image_ids);
+    }
     pthread_mutex_unlock(&pack->lock);
     if (rc == LV_OK) {
         const uint32_t *crc = shard->index.columns[LV_PACK_SAMPLE_CRC].data;

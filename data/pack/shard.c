@@ -193,10 +193,10 @@ static int write_hdf5(const char *beside, const lv_pack_shard *shard, int64_t in
     }
     for (int i = 0; rc == LV_OK && i < shard->kind->n_fields; i++) {
         rc = write_column(file, &shard->kind->fields[i], &shard->columns[i]);
-        rc = rc < 0 ? rc : lv_fail_point("pack.shard.dataset");
+        if (rc == LV_OK) rc = lv_fail_point("pack.shard.dataset");
         rc = rc < 0 ? lv_fail_within("%s", beside) : rc;
     }
-    rc = rc < 0 ? rc : lv_h5_close(&file, beside);
+    if (rc == LV_OK) rc = lv_h5_close(&file, beside);
     if (rc < 0) {
         lv_h5_discard(&file, beside);
     }
@@ -216,13 +216,13 @@ int lv_pack_shard_write(int64_t *n_bytes, int64_t *crc32, const lv_pack_shard *s
 {
     char *beside = lv_file_beside(shard->path);
     int rc = write_hdf5(beside, shard, index, identity);
-    rc = rc < 0 ? rc : pass("pack.shard.closed", beside);
-    rc = rc < 0 ? rc : lv_pack_seal_write(beside, n_bytes, crc32);
-    rc = rc < 0 ? rc : pass("pack.shard.sealed", beside);
-    rc = rc < 0 ? rc : lv_file_sync(beside);
-    rc = rc < 0 ? rc : pass("pack.shard.synced", beside);
-    rc = rc < 0 ? rc : lv_file_rename(beside, shard->path);
-    rc = rc < 0 ? rc : pass("pack.shard.renamed", shard->path);
+    if (rc == LV_OK) rc = pass("pack.shard.closed", beside);
+    if (rc == LV_OK) rc = lv_pack_seal_write(beside, n_bytes, crc32);
+    if (rc == LV_OK) rc = pass("pack.shard.sealed", beside);
+    if (rc == LV_OK) rc = lv_file_sync(beside);
+    if (rc == LV_OK) rc = pass("pack.shard.synced", beside);
+    if (rc == LV_OK) rc = lv_file_rename(beside, shard->path);
+    if (rc == LV_OK) rc = pass("pack.shard.renamed", shard->path);
     if (rc < 0) {
         unlink(beside);
     }
@@ -270,7 +270,7 @@ int lv_pack_shard_open(hid_t *file, lv_pack_identity *identity, const char *path
     lv_pack_identity found = {0};
     lv_h5_lock();
     int rc = lv_h5_open(&opened, path);
-    rc = rc < 0 ? rc : read_attributes(opened, &found, kind, index);
+    if (rc == LV_OK) rc = read_attributes(opened, &found, kind, index);
     if (rc < 0 && opened >= 0) {
         rc = lv_fail_within("%s", path);
         H5Fclose(opened);
@@ -303,7 +303,7 @@ static int read_checked(hid_t dataset, const lv_pack_field *field, int64_t n, vo
 {
     int64_t want = 0;
     int rc = lv_h5_dataset_read(dataset, file_type(field), 0, n, data);
-    rc = rc < 0 ? rc : lv_h5_read_int(dataset, "crc32", &want);
+    if (rc == LV_OK) rc = lv_h5_read_int(dataset, "crc32", &want);
     if (rc == LV_OK && crc_of(0, data, (size_t)n * lv_pack_row_bytes(field)) != want) {
         rc = lv_fail(LV_ERR_FORMAT, "damaged: its checksum does not fit");
     }

@@ -152,7 +152,7 @@ static int add_normalized(lv_tokenizer *t, int32_t index, const char *piece)
     if (rc == LV_OK && !t->normalizes_spaces) {
         rc = lv_unicode_normalize(&form, &text, t->form);
     }
-    rc = rc < 0 ? rc : lv_matcher_add(&t->added_in_normalized, form.bytes, form.n, index);
+    if (rc == LV_OK) rc = lv_matcher_add(&t->added_in_normalized, form.bytes, form.n, index);
     lv_mapped_free(&form);
     return rc;
 }

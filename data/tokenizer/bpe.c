@@ -96,7 +96,7 @@ static int add_characters(lv_bpe *w, const lv_tokenizer *t, const char *word, si
             unk_due = false;
         }
         if (id >= 0) {
-            rc = rc < 0 ? rc : add_symbol(w, id, at, step);
+            if (rc == LV_OK) rc = add_symbol(w, id, at, step);
         } else if (!unk_due && t->unk >= 0) {
             unk_due = true;
             unk_begin = at;
@@ -209,7 +209,7 @@ int lv_bpe_merge(lv_bpe *w, const lv_tokenizer *t, const char *word, size_t n)
             w->symbols[left->next].prev = c.at;
         }
         rc = add_candidate(w, t, word, left->prev);
-        rc = rc < 0 ? rc : add_candidate(w, t, word, c.at);
+        if (rc == LV_OK) rc = add_candidate(w, t, word, c.at);
     }
     return rc;
 }

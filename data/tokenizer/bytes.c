@@ -137,7 +137,7 @@ int lv_bytes_pre_tokenizer_read(lv_tokenizer *t, const cJSON *component, bool *i
         rc = lv_tokenizer_unsupported("pre_tokenizer", "Sequence without steps");
     }
     cJSON_ArrayForEach (step, steps) {
-        rc = rc < 0 ? rc : read_step(t, step, !step->next);
+        if (rc == LV_OK) rc = read_step(t, step, !step->next);
     }
     return rc;
 }

@@ -99,7 +99,7 @@ static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, b
         int32_t id = ids[i];
         if (is_left_out(t, id)) {
             rc = raw ? append_byte_run(text, &run) : LV_OK;
-            rc = raw && rc == LV_OK ? append(text, t->pieces[id], strlen(t->pieces[id])) : rc;
+            if (raw && rc == LV_OK) rc = append(text, t->pieces[id], strlen(t->pieces[id]));
             continue;
         }
         int byte = t->decoder.joins_bytes ? byte_of(t, id) : -1;
@@ -109,11 +109,11 @@ static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, b
             if (t->decoder.joins_with_spaces && !first) {
                 rc = append(text, " ", 1);
             }
-            rc = rc < 0 ? rc : append_piece(text, t, t->pieces[id], first);
+            if (rc == LV_OK) rc = append_piece(text, t, t->pieces[id], first);
         }
         first = false;
     }
-    rc = rc < 0 ? rc : append_byte_run(text, &run);
+    if (rc == LV_OK) rc = append_byte_run(text, &run);
     free(run.bytes);
     while (rc == LV_OK && !raw && (int64_t)skip < t->decoder.strip_start &&
            text->bytes[skip] == ' ') {
@@ -170,7 +170,7 @@ static int decode_bytes(const lv_tokenizer *t, const int32_t *ids, size_t n, boo
             rc = append(&bytes, piece, strlen(piece));
         }
     }
-    rc = rc < 0 ? rc : append_mended(text, &bytes, false);
+    if (rc == LV_OK) rc = append_mended(text, &bytes, false);
     free(bytes.bytes);
     return rc;
 }
@@ -227,12 +227,12 @@ static int decode_spm(const lv_tokenizer *t, const int32_t *ids, size_t n, bool 
             rc = append(&run.bytes, &(char){(char)byte}, 1);
         } else if (is_unk) {
             rc = append_spm_piece(text, t, &run, "");
-            rc = rc < 0 ? rc : append(text, t->spm->unk_surface, strlen(t->spm->unk_surface));
+            if (rc == LV_OK) rc = append(text, t->spm->unk_surface, strlen(t->spm->unk_surface));
         } else if (!is_added && !is_left_out(t, id)) {
             rc = append_spm_piece(text, t, &run, t->pieces[id]);
         } else if (raw || (is_added && !is_left_out(t, id))) {
             rc = end_spm_bytes(text, &run);
-            rc = rc < 0 ? rc : append(text, t->pieces[id], strlen(t->pieces[id]));
+            if (rc == LV_OK) rc = append(text, t->pieces[id], strlen(t->pieces[id]));
             run.begin = text->n;
             run.may_strip = !raw;
             run.stripped = false;
@@ -240,7 +240,7 @@ static int decode_spm(const lv_tokenizer *t, const int32_t *ids, size_t n, bool 
             rc = append_spm_piece(text, t, &run, "");
         }
     }
-    rc = rc < 0 ? rc : end_spm_bytes(text, &run);
+    if (rc == LV_OK) rc = end_spm_bytes(text, &run);
     free(run.bytes.bytes);
     return rc;
 }

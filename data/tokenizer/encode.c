@@ -215,7 +215,7 @@ static int encode_part(lv_encoder *e, const lv_span *part, bool first)
         text = lv_span_of(&changed);
     } else if (t->adds_space && part->n > 0 && part->bytes[0] != ' ') {
         rc = lv_mapped_add(&changed, " ", 1, lv_span_begin(part, 0));
-        rc = rc < 0 ? rc : lv_mapped_add_span(&changed, part);
+        if (rc == LV_OK) rc = lv_mapped_add_span(&changed, part);
         text = lv_span_of(&changed);
     }
     if (rc == LV_OK) {
@@ -243,7 +243,7 @@ static int normalize_and_encode(lv_encoder *e, const lv_span *text, bool first)
         rc = lv_unicode_normalize(&changed, text, t->form);
         normal = lv_span_of(&changed);
     }
-    rc = rc < 0 ? rc : encode_parts(e, &normal, first, true);
+    if (rc == LV_OK) rc = encode_parts(e, &normal, first, true);
     lv_mapped_free(&changed);
     return rc;
 }

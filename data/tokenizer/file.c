@@ -129,7 +129,7 @@ static int read_normalizer(lv_tokenizer *t, const cJSON *component)
     const cJSON *steps, *step;
     rc = lv_component_steps(component, "normalizers", &steps);
     cJSON_ArrayForEach (step, steps) {
-        rc = rc < 0 ? rc : read_normalizer_step(t, step);
+        if (rc == LV_OK) rc = read_normalizer_step(t, step);
     }
     return rc;
 }
@@ -241,11 +241,11 @@ static int read_post_processor(lv_tokenizer *t, const cJSON *component)
     rc = lv_component_steps(component, "processors", &steps);
     cJSON_ArrayForEach (step, steps) {
         const char *inner = NULL;
-        rc = rc < 0 ? rc : lv_component_type(step, "post_processor", &inner);
+        if (rc == LV_OK) rc = lv_component_type(step, "post_processor", &inner);
         if (rc == LV_OK && strcmp(inner, "Sequence") == 0) {
             rc = lv_tokenizer_unsupported("post_processor", "Sequence in a Sequence");
         }
-        rc = rc < 0 ? rc : read_post_processor(t, step);
+        if (rc == LV_OK) rc = read_post_processor(t, step);
     }
     return rc;
 }
@@ -316,7 +316,7 @@ static int read_decoder(lv_decoder *d, const cJSON *component)
     const cJSON *steps, *step;
     rc = lv_component_steps(component, "decoders", &steps);
     cJSON_ArrayForEach (step, steps) {
-        rc = rc < 0 ? rc : read_decoder_step(d, step, &stage);
+        if (rc == LV_OK) rc = read_decoder_step(d, step, &stage);
     }
     return rc;
 }

@@ -135,7 +135,7 @@ static int read_added_tokens(lv_tokenizer *t, const cJSON *added)
     const cJSON *item;
     int rc = LV_OK;
     cJSON_ArrayForEach (item, added) {
-        rc = rc < 0 ? rc : read_added_token(t, item);
+        if (rc == LV_OK) rc = read_added_token(t, item);
     }
     return rc;
 }
@@ -210,7 +210,7 @@ static int read_merges(lv_tokenizer *t, const cJSON *merges)
     cJSON_ArrayForEach (item, merges) {
         const char *text[2] = {NULL, NULL};
         size_t n[2] = {0, 0};
-        rc = rc < 0 ? rc : split_merge(item, rank, text, n);
+        if (rc == LV_OK) rc = split_merge(item, rank, text, n);
         if (rc < 0) {
             break;
         }
@@ -274,7 +274,7 @@ int lv_tokenizer_model_read(lv_tokenizer *t, const cJSON *model, const cJSON *ad
     if (rc == LV_OK && unk && t->unk < 0) {
         return lv_fail(LV_ERR_FORMAT, "the unk_token \"%s\" is not in the vocabulary", unk);
     }
-    rc = rc < 0 ? rc : find_byte_pieces(t);
-    rc = rc < 0 ? rc : read_added_tokens(t, added);
+    if (rc == LV_OK) rc = find_byte_pieces(t);
+    if (rc == LV_OK) rc = read_added_tokens(t, added);
     return rc < 0 ? rc : read_merges(t, merges);
 }

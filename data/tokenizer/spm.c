@@ -139,7 +139,7 @@ static int each_added(lv_tokenizer *t, const company *c,
         const char *content = NULL;
         rc = decoder ? read_decoder_entry(item, &a, &content)
                      : read_added_entry(item, c->config, c->map, &a, &content);
-        rc = rc < 0 ? rc : use(t, &a, content, n_ids);
+        if (rc == LV_OK) rc = use(t, &a, content, n_ids);
         if (rc < 0) {
             break;
         }
@@ -213,7 +213,7 @@ static void set_rules(lv_tokenizer *t)
 static int read_company(lv_tokenizer *t, const char *dir, company *c)
 {
     int rc = lv_tokenizer_read_beside(&c->config, t, dir, "tokenizer_config.json");
-    rc = rc < 0 ? rc : lv_tokenizer_read_beside(&c->map, t, dir, "special_tokens_map.json");
+    if (rc == LV_OK) rc = lv_tokenizer_read_beside(&c->map, t, dir, "special_tokens_map.json");
     return rc < 0 ? rc : lv_tokenizer_read_beside(&c->added, t, dir, "added_tokens.json");
 }
 
@@ -223,8 +223,8 @@ int lv_tokenizer_spm_read(lv_tokenizer *t, const char *text, size_t n, const cha
     int32_t n_ids = 0;
     t->kind = LV_KIND_SPM;
     int rc = dir ? read_company(t, dir, &c) : LV_OK;
-    rc = rc < 0 ? rc : each_added(t, &c, count_token, &n_ids);
-    rc = rc < 0 ? rc : lv_spm_parse(t, text, n, n_ids);
+    if (rc == LV_OK) rc = each_added(t, &c, count_token, &n_ids);
+    if (rc == LV_OK) rc = lv_spm_parse(t, text, n, n_ids);
     if (rc < 0) {
         goto done;
     }
@@ -319,9 +319,9 @@ int lv_spm_encode(lv_encoder *e, const lv_span *text)
         return encode(e, text);
     }
     int rc = lv_mapped_add(&longer, spm->unk_token, strlen(spm->unk_token), lv_span_begin(text, 0));
-    rc = rc < 0 ? rc : lv_mapped_add_span(&longer, text);
+    if (rc == LV_OK) rc = lv_mapped_add_span(&longer, text);
     lv_span whole = lv_span_of(&longer);
-    rc = rc < 0 ? rc : encode(e, &whole);
+    if (rc == LV_OK) rc = encode(e, &whole);
     if (rc == LV_OK && out->n > n_before && out->n - n_before >= spm->n_unk_tokens) {
         size_t from = n_before + spm->n_unk_tokens, n = out->n - from;
         memmove(out->ids + n_before, out->ids + from, n * sizeof *out->ids);
@@ -338,7 +338,7 @@ int lv_spm_finish(lv_tokenizer *t)
     lv_encoder e = {.tokenizer = t, .out = &tokens};
     lv_span unk = {.bytes = t->spm->unk_token, .n = strlen(t->spm->unk_token)};
     int rc = lv_encoder_prepare(&e);
-    rc = rc < 0 ? rc : encode(&e, &unk);
+    if (rc == LV_OK) rc = encode(&e, &unk);
     t->spm->n_unk_tokens = tokens.n;
     lv_tokens_free(&tokens);
     lv_bpe_free(&e.bpe);

@@ -443,7 +443,7 @@ int lv_spm_parse(lv_tokenizer *t, const char *data, size_t n, int32_t min_ids)
     t->unk = -1;
     spm->add_dummy_prefix = spm->remove_extra_whitespaces = spm->escape_whitespaces = true;
     int rc = read_model(&p, spm);
-    rc = rc < 0 ? rc : check(&p);
+    if (rc == LV_OK) rc = check(&p);
     if (rc < 0) {
         return rc;
     }
@@ -460,8 +460,8 @@ int lv_spm_parse(lv_tokenizer *t, const char *data, size_t n, int32_t min_ids)
         return lv_fail(LV_ERR_MEMORY, "no memory for %zu pieces", n_ids);
     }
     rc = lv_vocab_create(t, (int32_t)n_ids, (size_t)p.n_pieces, 0);
-    rc = rc < 0 ? rc : add_pieces(t, &p);
-    rc = rc < 0 ? rc : rank_pieces(t);
+    if (rc == LV_OK) rc = add_pieces(t, &p);
+    if (rc == LV_OK) rc = rank_pieces(t);
     if (rc == LV_OK) {
         lv_tokenizer_crc_pieces(t);
         rc = add_merges_to_crc(t);

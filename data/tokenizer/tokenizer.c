@@ -72,9 +72,9 @@ static int read_file(lv_tokenizer *t, const char *file, const char *dir)
                                     "sentencepiece model");
     }
     free(text);
-    rc = rc < 0 ? rc : lv_vocab_finish(t);
+    if (rc == LV_OK) rc = lv_vocab_finish(t);
     rc = rc < 0 || !t->spm || t->spm->legacy ? rc : lv_spm_finish(t);
-    rc = rc < 0 ? rc : lv_added_finish(t);
+    if (rc == LV_OK) rc = lv_added_finish(t);
     return rc < 0 ? lv_fail_within("%s", file) : LV_OK;
 }
 
@@ -84,12 +84,12 @@ int lv_tokenizer_open(lv_tokenizer **out, const char *path)
     char *file = NULL, *dir = NULL;
     lv_tokenizer *t = calloc(1, sizeof *t);
     int rc = t ? LV_OK : lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
-    rc = rc < 0 ? rc : find_file(&file, &in_dir, path);
+    if (rc == LV_OK) rc = find_file(&file, &in_dir, path);
     if (rc == LV_OK) {
         dir = in_dir ? lv_path_dir(file) : NULL;
         rc = read_file(t, file, dir);
     }
-    rc = rc < 0 ? rc : lv_tokenizer_special_read(t, dir);
+    if (rc == LV_OK) rc = lv_tokenizer_special_read(t, dir);
     free(file);
     free(dir);
     if (rc < 0) {

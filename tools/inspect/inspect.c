@@ -170,7 +170,7 @@ static int inspect(const char *path, const lv_inspect_options *options)
 {
     kind what = A_FILE;
     int rc = check_flags(options);
-    rc = rc < 0 ? rc : kind_of(&what, path);
+    if (rc == LV_OK) rc = kind_of(&what, path);
     if (rc < 0) {
         return rc;
     }
@@ -283,6 +283,6 @@ int lv_tool_inspect(int argc, char **argv)
                         .flags = flags,
                         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    rc = rc == LV_OK ? inspect(path, &o) : rc;
+    if (rc == LV_OK) rc = inspect(path, &o);
     return lv_cli_finish(&cli, NULL, rc);
 }

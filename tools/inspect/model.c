@@ -113,7 +113,7 @@ int lv_inspect_model(const char *dir)
 {
     lv_weights *weights = NULL;
     int rc = print_shapes(dir);
-    rc = rc == LV_OK ? lv_weights_open(&weights, dir) : rc;
+    if (rc == LV_OK) rc = lv_weights_open(&weights, dir);
     if (rc == LV_OK) {
         print_weights(weights);
         rc = lv_inspect_digests(dir, NULL);

@@ -57,9 +57,10 @@ static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_option
         rc = lv_pack_verify(pack, options->json ? NULL : show_verified);
     }
     begin_progress();
-    rc = rc < 0 ? rc
-                : lv_pack_stats_read(stats, pack, lv_inspect_rows_per_image(pack, options),
-                                     lv_inspect_max_length(options), watch);
+    if (rc == LV_OK) {
+        rc = lv_pack_stats_read(stats, pack, lv_inspect_rows_per_image(pack, options),
+                                lv_inspect_max_length(options), watch);
+    }
     lv_progress_end();
     return rc;
 }
@@ -246,7 +247,7 @@ static int inspect_whole(const char *dir, lv_pack *pack, const lv_inspect_option
     lv_pack_summary totals = {0};
     lv_pack_stats *stats = malloc(sizeof *stats);
     int rc = stats ? read_all(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
-    rc = rc < 0 ? rc : lv_pack_manifest_totals(&totals, lv_pack_manifest(pack));
+    if (rc == LV_OK) rc = lv_pack_manifest_totals(&totals, lv_pack_manifest(pack));
     if (rc == LV_OK) {
         rc = options->json ? print_json(dir, pack, stats, &totals, options)
                            : print_pack(dir, pack, stats, &totals, options);

@@ -131,7 +131,7 @@ int lv_pack_stats_read(lv_pack_stats *out, lv_pack *pack, int rows_per_image, in
     lv_pack_stats s = {0};
     count_samples(&s, pack, rows_per_image);
     int rc = count_cuts(&s, pack, rows_per_image, max_length, progress);
-    rc = rc < 0 ? rc : count_images(&s, pack, progress);
+    if (rc == LV_OK) rc = count_images(&s, pack, progress);
     if (rc == LV_OK) {
         *out = s;
     }

@@ -32,7 +32,7 @@ static int write_image(lv_pack *pack, int64_t image_id, const lv_vision_input *v
         rc = lv_image_write_png(path, &image);
     } else if (rc == LV_OK) {
         rc = lv_image_square(&square, &image, vision->image_size, vision->aspect);
-        rc = rc < 0 ? rc : lv_image_write_png(path, &square);
+        if (rc == LV_OK) rc = lv_image_write_png(path, &square);
     }
     lv_image_free(&image);
     lv_image_free(&square);

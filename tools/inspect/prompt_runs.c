@@ -17,7 +17,7 @@ static int kind_of(lv_run_kind *kind, const lv_tokenizer *tokenizer, int32_t id)
         return LV_OK;
     }
     int rc = lv_tokenizer_decode(tokenizer, &id, 1, &text);
-    rc = rc < 0 ? rc : lv_tokenizer_decode_raw(tokenizer, &id, 1, &raw);
+    if (rc == LV_OK) rc = lv_tokenizer_decode_raw(tokenizer, &id, 1, &raw);
     if (rc == LV_OK) {
         *kind = !*text && raw[strspn(raw, " ")] ? LV_RUN_PIECE : LV_RUN_TEXT;
     }
@@ -64,7 +64,7 @@ int lv_prompt_runs_create(lv_prompt_runs *out, const lv_tokenizer *tokenizer, co
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
         lv_run_kind kind;
         rc = kind_of(&kind, tokenizer, tokens[i]);
-        rc = rc < 0 ? rc : add_token(&runs, i, kind, supervised[i]);
+        if (rc == LV_OK) rc = add_token(&runs, i, kind, supervised[i]);
     }
     for (size_t r = 0; rc == LV_OK && r < runs.n; r++) {
         rc = decode_run(&runs.items[r], tokenizer, tokens);

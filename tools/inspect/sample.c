@@ -152,9 +152,10 @@ static int print_head(const sample_view *v, const char *dir, lv_pack *pack,
     const char *source = "";
     int64_t n_labels = 0;
     int rc = lv_json_string(lv_pack_manifest(pack), "source_name", false, &source);
-    rc = rc < 0 ? rc
-                : lv_batch_labels(&n_labels, pack, v->number, rows_per_image,
-                                  lv_inspect_max_length(options));
+    if (rc == LV_OK) {
+        rc = lv_batch_labels(&n_labels, pack, v->number, rows_per_image,
+                             lv_inspect_max_length(options));
+    }
     if (rc < 0) {
         return rc;
     }
@@ -320,8 +321,8 @@ int lv_inspect_sample(const char *dir, lv_pack *pack, const lv_inspect_options *
 {
     sample_view view = {0};
     int rc = find(&view.number, pack, options);
-    rc = rc < 0 ? rc : read_view(&view, pack);
-    rc = rc < 0 ? rc : read_text(&view, dir, pack, options->tokenizer);
+    if (rc == LV_OK) rc = read_view(&view, pack);
+    if (rc == LV_OK) rc = read_text(&view, dir, pack, options->tokenizer);
     if (rc == LV_OK && options->png) {
         rc = lv_inspect_png(pack, view.image_ids, view.counts.n_images, options);
     }

@@ -37,7 +37,7 @@ static int verify_here(const lv_comm *comm, const char *dir, int64_t step)
         return rc;
     }
     rc = lv_checkpoint_manifest_files(&n_files, manifest);
-    rc = rc == LV_OK && step >= 0 ? check_step(manifest, step) : rc;
+    if (rc == LV_OK && step >= 0) rc = check_step(manifest, step);
     rc = rc < 0 ? lv_fail_within("%s/manifest.json", dir) : LV_OK;
     for (int i = comm->rank; rc == LV_OK && i < n_files; i += comm->n_ranks) {
         char *name = lv_checkpoint_file_name(i);
@@ -61,7 +61,7 @@ static int share_list(const lv_comm *comm, const char *run_dir, int64_t **steps,
     int rc =
         lv_comm_agree(comm, comm->rank == 0 ? lv_checkpoint_list(steps, &n_found, run_dir) : LV_OK);
     *n = (int64_t)n_found;
-    rc = rc < 0 ? rc : lv_comm_broadcast(comm, n, sizeof *n);
+    if (rc == LV_OK) rc = lv_comm_broadcast(comm, n, sizeof *n);
     if (rc == LV_OK && comm->rank != 0) {
         *steps = calloc((size_t)*n + 1, sizeof **steps);
         LV_CHECK(*steps, "out of memory for a list of checkpoints");
@@ -208,7 +208,7 @@ static int make_table(const lv_comm *comm, const char *dir, int64_t count, piece
     table->n_pieces = calloc((size_t)table->n_files, sizeof *table->n_pieces);
     LV_CHECK(lists && table->n_pieces, "out of memory for a list of files");
     int rc = lv_comm_agree(comm, read_own_lists(comm, dir, count, table, lists));
-    rc = rc < 0 ? rc : lv_comm_sum_int64(comm, table->n_pieces, table->n_files);
+    if (rc == LV_OK) rc = lv_comm_sum_int64(comm, table->n_pieces, table->n_files);
     for (int i = 0; rc == LV_OK && i < table->n_files; i++) {
         table->n += table->n_pieces[i]; /* at most count a file, and a file is as large as that */
     }
@@ -266,9 +266,9 @@ static int describe_here(const char *dir, const lv_run_identity *identity, lv_pa
         return rc;
     }
     rc = lv_checkpoint_manifest_compare(manifest, identity, params);
-    rc = rc == LV_OK ? lv_checkpoint_manifest_state(&out->state, manifest) : rc;
-    rc = rc == LV_OK ? lv_checkpoint_manifest_files(&out->n_files, manifest) : rc;
-    rc = rc == LV_OK ? lv_checkpoint_manifest_layout(&out->layout, manifest, params) : rc;
+    if (rc == LV_OK) rc = lv_checkpoint_manifest_state(&out->state, manifest);
+    if (rc == LV_OK) rc = lv_checkpoint_manifest_files(&out->n_files, manifest);
+    if (rc == LV_OK) rc = lv_checkpoint_manifest_layout(&out->layout, manifest, params);
     cJSON_Delete(manifest);
     return rc < 0 ? lv_fail_within("%s", dir) : LV_OK;
 }
@@ -284,8 +284,8 @@ int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identi
     piece_table table = {0};
     int rc = lv_comm_agree(comm, describe_here(dir, identity, params, &found));
     table.n_files = found.n_files;
-    rc = rc < 0 ? rc : make_table(comm, dir, lv_params_flat_count(params), &table);
-    rc = rc < 0 ? rc : lv_comm_agree(comm, read_own(dir, &table, &found.layout, &values));
+    if (rc == LV_OK) rc = make_table(comm, dir, lv_params_flat_count(params), &table);
+    if (rc == LV_OK) rc = lv_comm_agree(comm, read_own(dir, &table, &found.layout, &values));
     free(found.layout.places);
     free(table.n_pieces);
     free(table.pieces);

@@ -113,8 +113,8 @@ static int remove_checkpoint(const char *dir)
 {
     char *removed = lv_path("%s.removed", dir);
     int rc = rename_to(dir, ".removed");
-    rc = rc == LV_OK ? lv_fail_point("checkpoint.prune.renamed") : rc;
-    rc = rc == LV_OK ? lv_dir_remove(removed) : rc;
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.prune.renamed");
+    if (rc == LV_OK) rc = lv_dir_remove(removed);
     free(removed);
     return rc;
 }
@@ -123,8 +123,8 @@ int lv_checkpoint_install(const char *beside, const char *dir)
 {
     char *removed = lv_path("%s.removed", dir);
     int rc = rename_to(dir, ".removed");
-    rc = rc == LV_OK ? lv_file_rename(beside, dir) : rc;
-    rc = rc == LV_OK ? lv_dir_remove(removed) : rc;
+    if (rc == LV_OK) rc = lv_file_rename(beside, dir);
+    if (rc == LV_OK) rc = lv_dir_remove(removed);
     free(removed);
     return rc;
 }

@@ -49,7 +49,7 @@ static int write_pieces(hid_t file, const lv_shard *shard)
     int64_t n;
     int64_t(*rows)[PIECE_COLUMNS] = list_pieces(shard, &n);
     int rc = lv_h5_dataset_create(&set, file, PIECES, H5T_STD_I64LE, n, PIECE_COLUMNS);
-    rc = rc < 0 ? rc : lv_h5_dataset_write(set, H5T_NATIVE_INT64, 0, n, rows);
+    if (rc == LV_OK) rc = lv_h5_dataset_write(set, H5T_NATIVE_INT64, 0, n, rows);
     if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
         rc = lv_h5_fail(LV_ERR_IO, "closing \"%s\"", PIECES);
     }
@@ -81,7 +81,7 @@ static int write_buffer(hid_t file, const lv_rank_values *values, int buffer)
     if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
         rc = lv_h5_fail(LV_ERR_IO, "closing");
     }
-    rc = rc < 0 ? rc : lv_fail_point("checkpoint.dataset");
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.dataset");
     return rc < 0 ? lv_fail_within("\"%s\"", NAMES[buffer]) : LV_OK;
 }
 
@@ -102,7 +102,7 @@ int lv_rank_file_write(const char *path, const lv_rank_values *values)
     if (rc == LV_OK && (rc = write_datasets(file, values)) < 0) {
         lv_fail_within("%s", path);
     }
-    rc = rc < 0 ? rc : lv_h5_close(&file, path);
+    if (rc == LV_OK) rc = lv_h5_close(&file, path);
     if (rc < 0) {
         lv_h5_discard(&file, path);
     }
@@ -140,8 +140,8 @@ static int read_pieces(lv_range **out, int64_t *n, hid_t file, int64_t count)
     if (rc == LV_OK && !(pieces = calloc((size_t)*n + 1, sizeof *pieces))) {
         rc = lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " pieces", *n);
     }
-    rc = rc < 0 ? rc : lv_h5_dataset_read(set, H5T_NATIVE_INT64, 0, *n, pieces);
-    rc = rc < 0 ? rc : check_pieces(pieces, *n, count);
+    if (rc == LV_OK) rc = lv_h5_dataset_read(set, H5T_NATIVE_INT64, 0, *n, pieces);
+    if (rc == LV_OK) rc = check_pieces(pieces, *n, count);
     if (set >= 0) {
         H5Dclose(set);
     }
@@ -261,9 +261,9 @@ static int read_buffer(hid_t file, const lv_range *pieces, int64_t n, const lv_l
         rc = lv_fail(LV_ERR_FORMAT, "\"%s\" holds %" PRId64 " elements, its pieces %" PRId64,
                      NAMES[r->buffer], n_rows, n_elements);
     }
-    rc = rc < 0
-             ? rc
-             : each_stretch(lv_params_shard(r->values->params), layout, pieces, n, read_stretch, r);
+    if (rc == LV_OK) {
+        rc = each_stretch(lv_params_shard(r->values->params), layout, pieces, n, read_stretch, r);
+    }
     if (r->set >= 0) {
         H5Dclose(r->set);
     }

@@ -190,8 +190,8 @@ int lv_checkpoint_manifest_compare(const cJSON *manifest, const lv_run_identity 
                                    lv_params *params)
 {
     int rc = identity ? compare_identity(manifest, identity) : LV_OK;
-    rc = rc == LV_OK ? compare_parameters(manifest, params) : rc;
-    return rc == LV_OK ? compare_count(manifest, params) : rc;
+    if (rc == LV_OK) rc = compare_parameters(manifest, params);
+    return rc < 0 ? rc : compare_count(manifest, params);
 }
 
 static int by_saved(const void *a, const void *b)
@@ -231,7 +231,7 @@ int lv_checkpoint_manifest_layout(lv_layout *out, const cJSON *manifest, lv_para
         }
     }
     qsort(layout.places, layout.n, sizeof *layout.places, by_saved);
-    rc = rc < 0 ? rc : check_layout(&layout, lv_params_flat_count(params));
+    if (rc == LV_OK) rc = check_layout(&layout, lv_params_flat_count(params));
     if (rc < 0) {
         free(layout.places);
         return rc;
@@ -244,10 +244,10 @@ int lv_checkpoint_manifest_state(lv_train_state *out, const cJSON *manifest)
 {
     lv_train_state s = {0};
     int rc = lv_json_int(manifest, "step", true, &s.step);
-    rc = rc == LV_OK ? lv_json_int(manifest, "n_updates", true, &s.n_updates) : rc;
+    if (rc == LV_OK) rc = lv_json_int(manifest, "n_updates", true, &s.n_updates);
     rc =
         rc == LV_OK ? lv_json_int(manifest, "n_skipped_in_a_row", true, &s.n_skipped_in_a_row) : rc;
-    rc = rc == LV_OK ? lv_json_int(manifest, "n_steps", false, &s.n_steps) : rc;
+    if (rc == LV_OK) rc = lv_json_int(manifest, "n_steps", false, &s.n_steps);
     if (rc == LV_OK && (s.n_updates < 0 || s.n_updates > s.step || s.n_skipped_in_a_row < 0 ||
                         s.n_skipped_in_a_row > s.step)) {
         rc = lv_fail(LV_ERR_FORMAT,

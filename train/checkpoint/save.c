@@ -78,10 +78,10 @@ static int publish(const lv_saver *saver, const file_sum *sums)
                                    (uint32_t)sums[rank].crc);
         free(name);
     }
-    rc = rc == LV_OK ? lv_manifest_write(path, saver->manifest) : rc;
-    rc = rc == LV_OK ? lv_fail_point("checkpoint.manifest.written") : rc;
-    rc = rc == LV_OK ? lv_checkpoint_install(saver->beside, dir) : rc;
-    rc = rc == LV_OK ? lv_fail_point("checkpoint.renamed") : rc;
+    if (rc == LV_OK) rc = lv_manifest_write(path, saver->manifest);
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.manifest.written");
+    if (rc == LV_OK) rc = lv_checkpoint_install(saver->beside, dir);
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.renamed");
     free(dir);
     free(path);
     return rc;
@@ -96,10 +96,8 @@ static int complete(lv_saver *saver)
     int rc = lv_comm_agree(comm, lv_outcome_told(&saver->writer.result));
     sums[comm->rank] =
         (file_sum){.n_bytes = (double)saver->writer.n_bytes, .crc = saver->writer.crc};
-    rc = rc == LV_OK ? lv_comm_sum_double(comm, &sums[0].n_bytes, 2 * comm->n_ranks) : rc;
-    if (rc == LV_OK) {
-        rc = lv_comm_agree(comm, comm->rank == 0 ? publish(saver, sums) : LV_OK);
-    }
+    if (rc == LV_OK) rc = lv_comm_sum_double(comm, &sums[0].n_bytes, 2 * comm->n_ranks);
+    if (rc == LV_OK) rc = lv_comm_agree(comm, comm->rank == 0 ? publish(saver, sums) : LV_OK);
     free(sums);
     return rc;
 }
@@ -113,8 +111,9 @@ static void note_success(lv_saver *saver, double took_s)
         return;
     }
     int rc = lv_fail_point("checkpoint.prune.begin");
-    rc = rc == LV_OK ? lv_checkpoint_prune(saver->options.run_dir, saver->options.keep, saver->step)
-                     : rc;
+    if (rc == LV_OK) {
+        rc = lv_checkpoint_prune(saver->options.run_dir, saver->options.keep, saver->step);
+    }
     if (rc < 0) {
         lv_progress_end();
         fprintf(stderr, "llava: an old checkpoint could not be removed: %s\n", lv_error_message());
@@ -158,7 +157,7 @@ static void conclude(lv_saver *saver)
     lv_rank_writer_end(&saver->writer);
     double begin_s = lv_clock_s(), took_s = saver->writer.took_s;
     int rc = complete(saver);
-    rc = rc == LV_OK ? lv_comm_max_double(saver->options.comm, &took_s, 1) : rc;
+    if (rc == LV_OK) rc = lv_comm_max_double(saver->options.comm, &took_s, 1);
     if (rc == LV_OK) {
         note_success(saver, took_s + lv_clock_s() - begin_s);
     } else {
@@ -189,9 +188,9 @@ static int prepare(const lv_saver *saver)
 {
     char *folder = lv_path_dir(saver->beside);
     int rc = lv_dir_create(folder);
-    rc = rc == LV_OK ? lv_dir_remove(saver->beside) : rc;
-    rc = rc == LV_OK ? lv_dir_create(saver->beside) : rc;
-    rc = rc == LV_OK ? lv_fail_point("checkpoint.begin") : rc;
+    if (rc == LV_OK) rc = lv_dir_remove(saver->beside);
+    if (rc == LV_OK) rc = lv_dir_create(saver->beside);
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.begin");
     free(folder);
     return rc;
 }

@@ -28,10 +28,10 @@ int lv_outcome_told(const lv_outcome *from)
 static int write_file(lv_rank_writer *writer)
 {
     int rc = lv_rank_file_write(writer->path, &writer->values);
-    rc = rc == LV_OK ? lv_fail_point("checkpoint.file.written") : rc;
-    rc = rc == LV_OK ? lv_file_sync(writer->path) : rc;
-    rc = rc == LV_OK ? lv_fail_point("checkpoint.file.synced") : rc;
-    return rc == LV_OK ? lv_file_crc32(&writer->crc, &writer->n_bytes, writer->path) : rc;
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.file.written");
+    if (rc == LV_OK) rc = lv_file_sync(writer->path);
+    if (rc == LV_OK) rc = lv_fail_point("checkpoint.file.synced");
+    return rc < 0 ? rc : lv_file_crc32(&writer->crc, &writer->n_bytes, writer->path);
 }
 
 static void write_now(lv_rank_writer *writer)
@@ -76,7 +76,7 @@ static int find_memory(lv_rank_writer *writer, const lv_comm *comm, int64_t byte
         writer->copy = malloc((size_t)bytes + 1);
     }
     double lacking = !writer->copy;
-    rc = rc < 0 ? rc : lv_comm_max_double(comm, &lacking, 1);
+    if (rc == LV_OK) rc = lv_comm_max_double(comm, &lacking, 1);
     if (rc < 0 || lacking > 0) {
         free(writer->copy);
         writer->copy = NULL;

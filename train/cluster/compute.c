@@ -15,7 +15,7 @@ int lv_compute_rate(double *flop_per_s, const lv_comm *comm)
 {
     int rc = lv_comm_agree(comm, LV_OK); /* all begin together */
     double rate = rc == LV_OK ? lv_gemm_rate() : 0;
-    rc = rc == LV_OK ? lv_comm_sum_double(comm, &rate, 1) : rc;
+    if (rc == LV_OK) rc = lv_comm_sum_double(comm, &rate, 1);
     if (rc == LV_OK) {
         *flop_per_s = rate;
     }

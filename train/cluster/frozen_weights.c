@@ -26,7 +26,7 @@ static int find_group(int *group, const lv_comm *comm, const lv_cpu_set *cpus)
     int rc = sockets ? find_socket(&socket, cpus)
                      : lv_fail(LV_ERR_MEMORY, "no memory for the ranks of a host");
     rc = lv_comm_agree(comm, rc);
-    rc = rc < 0 ? rc : lv_comm_gather_host(comm, sockets, &socket, sizeof socket);
+    if (rc == LV_OK) rc = lv_comm_gather_host(comm, sockets, &socket, sizeof socket);
     int64_t n_unbound_hosts = 0;
     *group = socket;
     for (int r = 0; rc == LV_OK && r < comm->n_local_ranks; r++) {
@@ -36,7 +36,7 @@ static int find_group(int *group, const lv_comm *comm, const lv_cpu_set *cpus)
         }
     }
     free(sockets);
-    rc = rc < 0 ? rc : lv_comm_sum_int64(comm, &n_unbound_hosts, 1);
+    if (rc == LV_OK) rc = lv_comm_sum_int64(comm, &n_unbound_hosts, 1);
     if (rc == LV_OK && comm->rank == 0 && n_unbound_hosts > 0) {
         fprintf(stderr,
                 "llava: model.weights copy-per-socket: on %lld host%s there are ranks that run on "
@@ -56,7 +56,7 @@ int lv_frozen_weights_place(lv_shared_copy *copy, const lv_comm *comm, lv_weight
         return LV_OK;
     }
     int rc = place == LV_WEIGHTS_COPY_PER_SOCKET ? find_group(&group, comm, cpus) : LV_OK;
-    rc = rc < 0 ? rc : lv_shared_copy_create(copy, comm, group, n_bytes);
+    if (rc == LV_OK) rc = lv_shared_copy_create(copy, comm, group, n_bytes);
     if (rc == LV_ERR_MEMORY) {
         return lv_fail(rc,
                        "model.weights: memory for copies of the frozen weights: %s; with \"map\" "

@@ -101,14 +101,14 @@ static int compare_config(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm, cons
     int64_t n = text ? (int64_t)strlen(text) : 0;
     int rc = lv_comm_broadcast(comm, &n, sizeof n);
     char *sent = rc == LV_OK && n > 0 ? calloc((size_t)n + 1, 1) : NULL;
-    rc = rc < 0 ? rc
-                : lv_comm_agree(comm, whole && sent
-                                          ? LV_OK
-                                          : lv_fail(LV_ERR_MEMORY, "no memory for the config"));
+    if (rc == LV_OK) {
+        rc = lv_comm_agree(
+            comm, whole && sent ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for the config"));
+    }
     if (rc == LV_OK && text) {
         memcpy(sent, text, (size_t)n);
     }
-    rc = rc < 0 ? rc : lv_comm_broadcast(comm, sent, n);
+    if (rc == LV_OK) rc = lv_comm_broadcast(comm, sent, n);
     if (rc == LV_OK) {
         first = cJSON_Parse(sent);
         lv_job_config(out, own, first);
@@ -243,7 +243,7 @@ static int find_complaint(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm,
     int rc = lv_comm_agree(comm, ranks && topology
                                      ? LV_OK
                                      : lv_fail(LV_ERR_MEMORY, "no memory for the cores of a host"));
-    rc = rc < 0 ? rc : lv_comm_gather_host(comm, ranks, &own, sizeof own);
+    if (rc == LV_OK) rc = lv_comm_gather_host(comm, ranks, &own, sizeof own);
     if (rc == LV_OK && comm->local_rank == 0) {
         rank_cpus *all = &ranks[0];
         for (int r = 1; r < comm->n_local_ranks; r++) {
@@ -310,15 +310,15 @@ int lv_job_start(const lv_comm *comm, const lv_config *config, const char *resum
     lv_job_rank own = {0}, *ranks = NULL;
     lv_comm_library(own.fact[LV_JOB_MPI], LV_JOB_TEXT_BYTES, comm);
     int rc = lv_comm_agree(comm, check_launcher(comm, own.fact[LV_JOB_MPI]));
-    rc = rc < 0 ? rc : compare_config(own.fact[LV_JOB_CONFIG], comm, config, resume);
-    rc = rc < 0 ? rc : describe(&own, comm, threads, products);
+    if (rc == LV_OK) rc = compare_config(own.fact[LV_JOB_CONFIG], comm, config, resume);
+    if (rc == LV_OK) rc = describe(&own, comm, threads, products);
     if (rc == LV_OK && comm->rank == 0) {
         ranks = calloc((size_t)comm->n_ranks, sizeof *ranks);
         rc = ranks ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for %d ranks", comm->n_ranks);
     }
     rc = lv_comm_agree(comm, rc);
-    rc = rc < 0 ? rc : lv_comm_gather(comm, ranks, &own, sizeof own);
-    rc = rc == LV_OK && comm->rank == 0 ? report(ranks, comm->n_ranks, wire) : rc;
+    if (rc == LV_OK) rc = lv_comm_gather(comm, ranks, &own, sizeof own);
+    if (rc == LV_OK && comm->rank == 0) rc = report(ranks, comm->n_ranks, wire);
     free(ranks);
     return lv_comm_agree(comm, rc);
 }

@@ -67,8 +67,8 @@ int lv_ranks_compare(const lv_comm *comm, uint64_t value, const char *what, cons
     lv_rank_value *ranks = calloc((size_t)comm->n_ranks, sizeof *ranks);
     int rc = lv_comm_agree(comm, ranks ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for ranks"));
     gethostname(own.host, sizeof own.host - 1);
-    rc = rc < 0 ? rc : lv_comm_gather_all(comm, ranks, &own, sizeof own);
-    rc = rc < 0 ? rc : lv_ranks_differ(ranks, comm->n_ranks, what, why);
+    if (rc == LV_OK) rc = lv_comm_gather_all(comm, ranks, &own, sizeof own);
+    if (rc == LV_OK) rc = lv_ranks_differ(ranks, comm->n_ranks, what, why);
     free(ranks);
     return rc;
 }

@@ -203,7 +203,7 @@ static int lead(exchange *e, lv_shared_copy *copy)
     if (rc == LV_OK && copy->n_parts > 1) {
         rc = create_memory(&e->memory, copy->n_bytes);
     }
-    rc = rc == LV_OK ? map_memory(copy, e->memory) : rc;
+    if (rc == LV_OK) rc = map_memory(copy, e->memory);
     for (int r = e->leader + 1; rc == LV_OK && r < e->comm->n_local_ranks; r++) {
         if (e->members[r].group == e->own.group) {
             rc = send_memory(e, &e->members[r]);
@@ -215,7 +215,7 @@ static int lead(exchange *e, lv_shared_copy *copy)
 static int follow(exchange *e, lv_shared_copy *copy)
 {
     int rc = receive_memory(e);
-    return rc == LV_OK ? map_memory(copy, e->memory) : rc;
+    return rc < 0 ? rc : map_memory(copy, e->memory);
 }
 
 int lv_shared_copy_create(lv_shared_copy *out, const lv_comm *comm, int group, int64_t n_bytes)
@@ -224,14 +224,14 @@ int lv_shared_copy_create(lv_shared_copy *out, const lv_comm *comm, int group, i
     exchange e = {.comm = comm, .own.group = group, .socket = -1, .memory = -1};
     LV_CHECK(n_bytes > 0, "%lld bytes to share", (long long)n_bytes);
     int rc = lv_comm_agree(comm, begin(&e));
-    rc = rc < 0 ? rc : lv_comm_gather_host(comm, e.members, &e.own, sizeof e.own);
+    if (rc == LV_OK) rc = lv_comm_gather_host(comm, e.members, &e.own, sizeof e.own);
     if (rc < 0) {
         goto done;
     }
     find_group(&e, &copy);
     const bool leads = e.leader == comm->local_rank;
     rc = lv_comm_agree(comm, leads ? lead(&e, &copy) : LV_OK);
-    rc = rc < 0 ? rc : lv_comm_agree(comm, leads ? LV_OK : follow(&e, &copy));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, leads ? LV_OK : follow(&e, &copy));
 done:
     if (e.socket >= 0) {
         close(e.socket);

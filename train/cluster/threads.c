@@ -98,7 +98,7 @@ static int look_around(host *h, const lv_comm *comm, int n_asked_threads)
                       : lv_fail(LV_ERR_MEMORY, "out of memory for the ranks of a host");
     own.quota_cpus = lv_cpu_quota(&own.quota_id, "/proc/self/cgroup", "/sys/fs/cgroup");
     rc = lv_comm_agree(comm, rc);
-    rc = rc < 0 ? rc : lv_comm_gather_host(comm, h->ranks, &own, sizeof own);
+    if (rc == LV_OK) rc = lv_comm_gather_host(comm, h->ranks, &own, sizeof own);
     if (rc < 0) {
         return rc;
     }
@@ -178,7 +178,7 @@ static int describe(lv_threads *t, const lv_comm *comm)
     double largest[] = {t->n_threads, -t->n_threads, !t->bound};
     char threads[48];
     int rc = lv_comm_sum_int64(comm, &n_hosts, 1);
-    rc = rc < 0 ? rc : lv_comm_max_double(comm, largest, 3);
+    if (rc == LV_OK) rc = lv_comm_max_double(comm, largest, 3);
     int most = (int)largest[0], fewest = (int)-largest[1];
     snprintf(threads, sizeof threads, fewest < most ? "%d to %d" : "%d", fewest, most);
     const char *binding = binding_is_the_users() ? "binding left to OMP_PROC_BIND and OMP_PLACES"
@@ -200,7 +200,7 @@ int lv_threads_start(lv_threads *out, const lv_comm *comm)
         goto fail;
     }
     rc = look_around(h, comm, getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : 0);
-    rc = rc < 0 ? rc : warn(h, comm, true);
+    if (rc == LV_OK) rc = warn(h, comm, true);
     if (rc < 0) {
         goto fail;
     }
@@ -230,8 +230,8 @@ int lv_threads_check(const lv_comm *comm)
     host *h = calloc(1, sizeof *h);
     int rc = lv_comm_agree(
         comm, h ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for the cores of a host"));
-    rc = rc < 0 ? rc : look_around(h, comm, 1);
-    rc = rc < 0 ? rc : warn(h, comm, false);
+    if (rc == LV_OK) rc = look_around(h, comm, 1);
+    if (rc == LV_OK) rc = warn(h, comm, false);
     free(h ? h->ranks : NULL);
     free(h);
     return rc;

@@ -180,13 +180,9 @@ int lv_config_from_json(lv_config *out, const cJSON *json)
         }
         cJSON *item = given ? cJSON_Duplicate(given, true) : cJSON_Parse(f->preset);
         rc = put_path(config.json, f->key, item);
-        if (rc == LV_OK) {
-            rc = lv_config_store(&config, f, item);
-        }
+        if (rc == LV_OK) rc = lv_config_store(&config, f, item);
     }
-    if (rc == LV_OK) {
-        rc = check_together(&config);
-    }
+    if (rc == LV_OK) rc = check_together(&config);
     if (rc < 0) {
         lv_config_free(&config);
         return rc;

@@ -138,7 +138,7 @@ static int start_grads(lv_flight *flight, const lv_route *route, int peer)
                      peer);
     const void *data =
         on_the_wire(&n, flight, route, lv_shard_part(route->shard, flight->bucket, peer));
-    return rc == LV_OK ? send(flight, route, data, n, route->wire, peer) : rc;
+    return rc < 0 ? rc : send(flight, route, data, n, route->wire, peer);
 }
 
 static int start_weights(lv_flight *flight, const lv_route *route, int peer)
@@ -149,7 +149,7 @@ static int start_weights(lv_flight *flight, const lv_route *route, int peer)
     void *to = lv_params_read_at(route->params, theirs.begin, &dtype);
     int rc = receive(flight, route, to, theirs.end - theirs.begin, dtype, peer);
     const void *from = lv_params_read_at(route->params, own->begin, &dtype);
-    return rc == LV_OK ? send(flight, route, from, own->end - own->begin, dtype, peer) : rc;
+    return rc < 0 ? rc : send(flight, route, from, own->end - own->begin, dtype, peer);
 }
 
 int lv_flight_start(lv_flight *flight, const lv_route *route, lv_move move, int64_t bucket)

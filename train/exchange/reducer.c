@@ -112,7 +112,7 @@ static int move_on(lv_mover *m, bool *happened)
 {
     *happened = false;
     int rc = start_what_is_ready(m, happened);
-    return rc == LV_OK ? land(m, happened) : rc;
+    return rc < 0 ? rc : land(m, happened);
 }
 
 static bool is_over(const lv_mover *m)
@@ -353,8 +353,9 @@ int lv_mover_create(lv_mover **out, const lv_comm *comm, lv_params *params,
         rc = options->overlap && comm->any_thread ? start_thread(m) : LV_OK;
     }
     rc = lv_comm_agree(comm, rc);
-    rc = rc == LV_OK ? lv_comm_checked(MPI_Comm_dup(MPI_COMM_WORLD, &m->route.comm), "MPI_Comm_dup")
-                     : rc;
+    if (rc == LV_OK) {
+        rc = lv_comm_checked(MPI_Comm_dup(MPI_COMM_WORLD, &m->route.comm), "MPI_Comm_dup");
+    }
     if (rc < 0) {
         lv_mover_destroy(&m);
         return rc;

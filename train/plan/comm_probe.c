@@ -85,9 +85,7 @@ static int timed(double *seconds, const probe *p, MPI_Comm among, int times)
 {
     int rc = checked(MPI_Barrier(MPI_COMM_WORLD));
     const double begin_s = lv_clock_s();
-    if (rc == LV_OK) {
-        rc = times > 0 ? pass_on(p, among, times) : ping(among, PINGS);
-    }
+    if (rc == LV_OK) rc = times > 0 ? pass_on(p, among, times) : ping(among, PINGS);
     *seconds = lv_clock_s() - begin_s;
     return rc < 0 ? rc : lv_comm_max_double(p->comm, seconds, 1);
 }
@@ -105,7 +103,7 @@ static int measure(lv_link_rates *out, const probe *p, MPI_Comm among, int n_sen
         return rc;
     }
     rc = timed(&once_s, p, among, 1); /* connections are made */
-    rc = rc < 0 ? rc : timed(&once_s, p, among, 1);
+    if (rc == LV_OK) rc = timed(&once_s, p, among, 1);
     if (rc < 0) {
         return rc;
     }
@@ -113,7 +111,7 @@ static int measure(lv_link_rates *out, const probe *p, MPI_Comm among, int n_sen
     const int times = wanted > 1000 ? 1000 : wanted > 1 ? (int)wanted : 1;
     for (int i = 0; rc == LV_OK && i < ROUNDS; i++) {
         rc = timed(&latency[i], p, among, 0);
-        rc = rc < 0 ? rc : timed(&seconds[i], p, among, times);
+        if (rc == LV_OK) rc = timed(&seconds[i], p, among, times);
     }
     if (rc == LV_OK) {
         out->latency_s = median(latency, ROUNDS) / (2 * PINGS);
@@ -152,8 +150,8 @@ int lv_comm_probe(lv_comm_rates *out, const lv_comm *comm, int64_t message_bytes
         int64_t n_hosts = comm->local_rank == 0;
         rc = lv_comm_sum_int64(comm, &n_hosts, 1);
         rates.n_hosts = (int)n_hosts;
-        rc = rc < 0 ? rc : measure(&rates.local, &p, p.host, comm->n_local_ranks);
-        rc = rc < 0 ? rc : measure(&rates.remote, &p, p.ring, comm->n_local_ranks);
+        if (rc == LV_OK) rc = measure(&rates.local, &p, p.host, comm->n_local_ranks);
+        if (rc == LV_OK) rc = measure(&rates.remote, &p, p.ring, comm->n_local_ranks);
     }
     if (p.host != MPI_COMM_NULL) {
         MPI_Comm_free(&p.host);

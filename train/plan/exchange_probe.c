@@ -26,7 +26,7 @@ static int declare(lv_params *params, const lv_comm *comm, int64_t n_params, dou
     lv_params_share_set(params, comm->rank, comm->n_ranks,
                         lv_shard_bucket_count(bucket_mb, comm->n_ranks));
     int rc = lv_params_set_trainable(params, all, 1);
-    rc = rc < 0 ? rc : lv_params_allocate(params);
+    if (rc == LV_OK) rc = lv_params_allocate(params);
     return rc < 0 ? rc : lv_fill_constant(params, param, 1);
 }
 
@@ -41,8 +41,8 @@ static int timed(double *seconds, const lv_comm *comm, lv_exchange *exchange,
 {
     int rc = lv_comm_agree(comm, LV_OK);
     const double begin_s = lv_clock_s();
-    rc = rc < 0 ? rc : move(exchange);
-    rc = rc < 0 ? rc : lv_exchange_finish(exchange);
+    if (rc == LV_OK) rc = move(exchange);
+    if (rc == LV_OK) rc = lv_exchange_finish(exchange);
     *seconds = lv_clock_s() - begin_s;
     return rc < 0 ? rc : lv_comm_max_double(comm, seconds, 1);
 }
@@ -55,13 +55,13 @@ int lv_exchange_probe(double *grads_s, double *weights_s, const lv_comm *comm, i
     lv_params *params = NULL;
     lv_exchange *exchange = NULL;
     int rc = lv_params_create(&params);
-    rc = rc < 0 ? rc : declare(params, comm, n_params, bucket_mb);
+    if (rc == LV_OK) rc = declare(params, comm, n_params, bucket_mb);
     rc = lv_comm_agree(comm, rc);
-    rc = rc < 0 ? rc : lv_exchange_create(&exchange, comm, params, &options);
+    if (rc == LV_OK) rc = lv_exchange_create(&exchange, comm, params, &options);
     for (int i = -1; rc == LV_OK && i < ROUNDS; i++) {
         const int at = i < 0 ? 0 : i; /* the first round makes connections */
         rc = timed(&grads[at], comm, exchange, lv_exchange_grads);
-        rc = rc < 0 ? rc : timed(&weights[at], comm, exchange, move_weights);
+        if (rc == LV_OK) rc = timed(&weights[at], comm, exchange, move_weights);
     }
     if (rc == LV_OK) {
         qsort(grads, ROUNDS, sizeof *grads, ascending);

@@ -149,7 +149,7 @@ static int run_worst_case(search *s, const lv_config *config, const lv_loader_op
                        n_rows, MAX_ROWS);
     }
     int rc = n_images > 0 ? run_alike(s, n_images, n_rows, true, options) : LV_OK;
-    return rc == LV_OK ? run_alike(s, (n_rows - 1) / max_length + 1, n_rows, false, options) : rc;
+    return rc < 0 ? rc : run_alike(s, (n_rows - 1) / max_length + 1, n_rows, false, options);
 }
 
 /* A step of samples that are as long as they may be, each with an image if that has room. */
@@ -269,7 +269,7 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
     if (s->work) {
         note(s->plan, "  and for the time of a step that all samples are of %" PRId64 " rows\n",
              config->data.max_length);
-        rc = rc < 0 ? rc : count_worst_case(s, config);
+        if (rc == LV_OK) rc = count_worst_case(s, config);
     }
     return rc < 0 ? rc : run_worst_case(s, config, &options);
 }
@@ -283,9 +283,9 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
     int rc = lv_setup_open_dry(&setup, config, n_ranks, &no_pack);
-    rc = rc == LV_OK ? warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model)) : rc;
+    if (rc == LV_OK) rc = warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model));
     plan.process_bytes = lv_memory_now().anon_bytes;
-    rc = rc == LV_OK ? plan_batches(&s, config, no_pack) : rc;
+    if (rc == LV_OK) rc = plan_batches(&s, config, no_pack);
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
         plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));

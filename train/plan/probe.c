@@ -110,7 +110,7 @@ static int probe(lv_probe *out, lv_llava *like, const lv_config *config, const l
     const double share = flop / whole_flop;
     lv_llava_vision_input(like, config->data.image_aspect, &vision);
     int rc = lv_llava_probe(&model, like, config->train.precision, share < 1 ? share : 1);
-    rc = rc < 0 ? rc : lv_dry_batch(&batch, work->typical, n, &vision);
+    if (rc == LV_OK) rc = lv_dry_batch(&batch, work->typical, n, &vision);
     if (rc == LV_OK) {
         const lv_llava_config *thin = lv_llava_config_of(model);
         *out = (lv_probe){.n_rows = batch.seq_start[n],
@@ -128,7 +128,7 @@ int lv_probe_model(lv_probe *out, const lv_config *config, const lv_step_work *w
     lv_setup setup = {0};
     const char *no_pack;
     int rc = lv_setup_open_dry(&setup, config, 1, &no_pack);
-    rc = rc < 0 ? rc : probe(out, setup.model, config, work);
+    if (rc == LV_OK) rc = probe(out, setup.model, config, work);
     lv_setup_close(&setup);
     return rc;
 }

@@ -65,7 +65,7 @@ int lv_flop_costs_find(lv_flop_costs *out, lv_llava *model, const lv_vision_inpu
     lv_tape_dtype_set(tape, lv_llava_dtype(model));
     lv_tape_dry_set(tape, true);
     rc = find_cost(&costs.text, model, tape, vision, 0);
-    rc = rc < 0 ? rc : find_cost(&costs.with_image, model, tape, vision, 1);
+    if (rc == LV_OK) rc = find_cost(&costs.with_image, model, tape, vision, 1);
     lv_tape_destroy(&tape);
     if (rc == LV_OK) {
         *out = costs;

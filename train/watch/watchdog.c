@@ -240,11 +240,11 @@ static int prepare_dir(lv_watchdog *w, const lv_comm *comm)
         .dir = w->dir, .rank = comm->rank, .n_ranks = comm->n_ranks, .limit_s = w->options.limit_s};
     if (comm->rank == 0) {
         rc = lv_dir_remove(w->dir);
-        rc = rc == LV_OK ? lv_dir_create(w->dir) : rc;
+        if (rc == LV_OK) rc = lv_dir_create(w->dir);
     }
     rc = lv_comm_agree(comm, rc);
     view v = look_up(w);
-    return rc == LV_OK ? lv_comm_agree(comm, beat(w, &v)) : rc;
+    return rc < 0 ? rc : lv_comm_agree(comm, beat(w, &v));
 }
 
 /* The lock is held, so that a thread that has begun finds all of it. */
@@ -273,7 +273,7 @@ int lv_watchdog_start(lv_watchdog **out, const lv_comm *comm, const lv_watchdog_
     if (rc == LV_OK && comm->n_ranks > 1) {
         rc = prepare_dir(w, comm);
     }
-    rc = rc == LV_OK ? lv_comm_agree(comm, start_threads(w)) : rc;
+    if (rc == LV_OK) rc = lv_comm_agree(comm, start_threads(w));
     if (rc < 0) {
         lv_watchdog_stop(&w);
         return rc;

@@ -92,8 +92,10 @@ static int add_files(cJSON *manifest, const lv_pack_job *job)
 {
     const char *dir = job->options->out_dir;
     int rc = add_shard_files(manifest, &LV_PACK_SAMPLES, job->samples, n_sample_shards(job));
-    rc = rc < 0 ? rc : add_shard_files(manifest, &LV_PACK_IMAGES, job->images, n_image_shards(job));
-    rc = rc < 0 ? rc : lv_manifest_add_file(manifest, dir, LV_PACK_REJECTS_NAME);
+    if (rc == LV_OK) {
+        rc = add_shard_files(manifest, &LV_PACK_IMAGES, job->images, n_image_shards(job));
+    }
+    if (rc == LV_OK) rc = lv_manifest_add_file(manifest, dir, LV_PACK_REJECTS_NAME);
     return rc < 0 ? rc : add_tokenizer_files(manifest, dir);
 }
 
@@ -104,13 +106,13 @@ static int write_manifest(const lv_pack_job *job, const lv_pack_summary *summary
     const char *slash = strrchr(job->options->data_path, '/');
     int rc = lv_pack_manifest_create(&manifest, &job->identity,
                                      slash ? slash + 1 : job->options->data_path);
-    rc = rc < 0 ? rc : add_shards(manifest, job);
-    rc = rc < 0 ? rc : lv_pack_manifest_add_totals(manifest, summary);
-    rc = rc < 0 ? rc : add_files(manifest, job);
+    if (rc == LV_OK) rc = add_shards(manifest, job);
+    if (rc == LV_OK) rc = lv_pack_manifest_add_totals(manifest, summary);
+    if (rc == LV_OK) rc = add_files(manifest, job);
     if (rc == LV_OK && (rc = lv_fail_point("pack.manifest.begin")) < 0) {
         lv_fail_within("%s", path);
     }
-    rc = rc < 0 ? rc : lv_manifest_write(path, manifest);
+    if (rc == LV_OK) rc = lv_manifest_write(path, manifest);
     if (rc == LV_OK && (rc = lv_fail_point("pack.manifest.written")) < 0) {
         lv_fail_within("%s", path);
     }
@@ -123,6 +125,6 @@ int lv_pack_finish(const lv_pack_job *job)
 {
     lv_pack_summary summary = sum_up(job);
     int rc = lv_pack_write_rejects(job);
-    rc = rc < 0 ? rc : lv_pack_check_rejects(&summary, job->options, false);
+    if (rc == LV_OK) rc = lv_pack_check_rejects(&summary, job->options, false);
     return rc < 0 ? rc : write_manifest(job, &summary);
 }

@@ -173,7 +173,7 @@ static int check_replaceable(const lv_pack_job *job, const char *path)
     if (dir) {
         closedir(dir);
     }
-    rc = rc < 0 ? rc : check_copy(job, path);
+    if (rc == LV_OK) rc = check_copy(job, path);
     if (rc == LV_OK) {
         return LV_OK;
     }
@@ -190,17 +190,17 @@ static int copy_tokenizer(const lv_pack_job *job)
     char *dir = lv_path("%s/" LV_PACK_TOKENIZER_NAME, job->options->out_dir);
     char *beside = lv_path("%s.tmp", dir);
     int rc = lv_dir_remove(beside);
-    rc = rc < 0 ? rc : lv_tokenizer_copy_files(job->tokenizer, beside);
-    rc = rc < 0 ? rc : check_copy(job, beside);
-    rc = rc < 0 ? rc : lv_file_sync(beside);
+    if (rc == LV_OK) rc = lv_tokenizer_copy_files(job->tokenizer, beside);
+    if (rc == LV_OK) rc = check_copy(job, beside);
+    if (rc == LV_OK) rc = lv_file_sync(beside);
     if (rc == LV_OK && (rc = lv_fail_point("pack.tokenizer.copied")) < 0) {
         lv_fail_within("%s", beside);
     }
     if (rc == LV_OK && lv_file_exists(dir)) {
         rc = check_replaceable(job, dir);
     }
-    rc = rc < 0 ? rc : lv_dir_remove(dir);
-    rc = rc < 0 ? rc : lv_file_rename(beside, dir);
+    if (rc == LV_OK) rc = lv_dir_remove(dir);
+    if (rc == LV_OK) rc = lv_file_rename(beside, dir);
     if (rc == LV_OK && (rc = lv_fail_point("pack.tokenizer.renamed")) < 0) {
         lv_fail_within("%s", dir);
     }
@@ -249,17 +249,17 @@ int lv_pack_prepare_folder(lv_pack_job *job)
     const char *out_dir = job->options->out_dir;
     char *manifest = lv_path("%s/" LV_PACK_MANIFEST_NAME, out_dir);
     int rc = lv_dir_create(out_dir);
-    rc = rc < 0 ? rc : take_lock(job, lv_file_exists(manifest));
+    if (rc == LV_OK) rc = take_lock(job, lv_file_exists(manifest));
     if (rc == LV_OK && lv_file_exists(manifest)) {
         rc = check_manifest(job, manifest);
         goto done;
     }
-    rc = rc < 0 ? rc : check_shards(job);
-    rc = rc < 0 ? rc : remove_leftovers(out_dir);
+    if (rc == LV_OK) rc = check_shards(job);
+    if (rc == LV_OK) rc = remove_leftovers(out_dir);
     if (rc == LV_OK && (rc = lv_fail_point("pack.begin")) < 0) {
         lv_fail_within("%s", out_dir);
     }
-    rc = rc < 0 ? rc : copy_tokenizer(job);
+    if (rc == LV_OK) rc = copy_tokenizer(job);
 done:
     free(manifest);
     return rc;

@@ -139,14 +139,14 @@ static int append_image(lv_pack_shard *shard, const char *name, const stored_ima
     uint32_t crc =
         (uint32_t)crc32_z(0, image->bytes ? image->bytes : (const uint8_t *)"", image->n_bytes);
     int rc = lv_pack_append(shard, LV_PACK_BYTES, image->bytes, (int64_t)image->n_bytes);
-    rc = rc < 0
-             ? rc
-             : lv_pack_append_int64(shard, LV_PACK_IMAGE_OFFSET, shard->columns[LV_PACK_BYTES].n);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_FORMAT, &image->format, 1);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_WIDTH, &image->width, 1);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_HEIGHT, &image->height, 1);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_IMAGE_CRC, &crc, 1);
-    rc = rc < 0 ? rc : append_text(shard, LV_PACK_NAME_BYTES, LV_PACK_NAME_OFFSET, name);
+    if (rc == LV_OK) {
+        rc = lv_pack_append_int64(shard, LV_PACK_IMAGE_OFFSET, shard->columns[LV_PACK_BYTES].n);
+    }
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_FORMAT, &image->format, 1);
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_WIDTH, &image->width, 1);
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_HEIGHT, &image->height, 1);
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_IMAGE_CRC, &crc, 1);
+    if (rc == LV_OK) rc = append_text(shard, LV_PACK_NAME_BYTES, LV_PACK_NAME_OFFSET, name);
     return rc < 0 ? rc
                   : append_text(shard, LV_PACK_REASON_BYTES, LV_PACK_REASON_OFFSET,
                                 image->reason ? image->reason : "");
@@ -201,7 +201,7 @@ static int gather_notes(lv_pack_job *job)
         memcpy(all->words + ends[job->team.rank] - job->notes.n, job->notes.words,
                (size_t)job->notes.n * sizeof *all->words);
     }
-    rc = rc < 0 ? rc : lv_pack_sum(job, all->words, all->n);
+    if (rc == LV_OK) rc = lv_pack_sum(job, all->words, all->n);
     free(ends);
     return rc;
 }
@@ -224,7 +224,7 @@ static int add_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entr
     stored_image image = {0};
     int64_t n_read = 0;
     int rc = examine(&image, &n_read, job, number);
-    rc = rc < 0 ? rc : append_image(shard, job->names.items[number].name, &image);
+    if (rc == LV_OK) rc = append_image(shard, job->names.items[number].name, &image);
     if (rc == LV_OK && image.reason) {
         entry->n_bad++;
         rc = note(job, number, image.reason);
@@ -250,8 +250,9 @@ static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
             goto done;
         }
     }
-    rc = rc < 0 ? rc
-                : lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
+    if (rc == LV_OK) {
+        rc = lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
+    }
     if (rc == LV_OK) {
         *entry = made;
     }
@@ -264,9 +265,7 @@ done:
 static int load_reasons(lv_pack_shard *shard, hid_t file, const char *path, int64_t n)
 {
     int rc = lv_pack_shard_load(shard, file, path, LV_PACK_REASON_BYTES);
-    if (rc == LV_OK) {
-        rc = lv_pack_shard_load(shard, file, path, LV_PACK_REASON_OFFSET);
-    }
+    if (rc == LV_OK) rc = lv_pack_shard_load(shard, file, path, LV_PACK_REASON_OFFSET);
     return rc < 0 ? rc
                   : lv_pack_check_offsets(shard, path, LV_PACK_REASON_OFFSET, n,
                                           shard->columns[LV_PACK_REASON_BYTES].n);

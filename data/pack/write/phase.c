@@ -174,7 +174,7 @@ static int check_rejects(lv_pack_job *job)
         lv_pack_summary s = {.n_records = lv_pack_source_n_records(job->source), .n_samples = 1};
         rc = lv_pack_list_first_rejects(job, &s.n_rejects);
         s.n_rejects = s.n_rejects > n_rejects ? s.n_rejects : n_rejects;
-        rc = rc < 0 ? rc : lv_pack_check_rejects(&s, job->options, true);
+        if (rc == LV_OK) rc = lv_pack_check_rejects(&s, job->options, true);
     }
     return lv_pack_meet(job, rc);
 }

@@ -35,8 +35,8 @@ static int append_shard(lv_new_file *out, const lv_pack_job *job, int64_t k)
     char *name = lv_pack_shard_name(&LV_PACK_SAMPLES, k);
     char *path = lv_path("%s/%s", job->options->out_dir, name);
     int rc = lv_pack_shard_open(&file, &identity, path, &LV_PACK_SAMPLES, k);
-    rc = rc < 0 ? rc : lv_pack_shard_load(&shard, file, path, LV_PACK_REJECT_BYTES);
-    rc = rc < 0 ? rc : append(out, &shard.columns[LV_PACK_REJECT_BYTES]);
+    if (rc == LV_OK) rc = lv_pack_shard_load(&shard, file, path, LV_PACK_REJECT_BYTES);
+    if (rc == LV_OK) rc = append(out, &shard.columns[LV_PACK_REJECT_BYTES]);
     lv_pack_shard_close(&file);
     lv_pack_shard_free(&shard);
     free(path);
@@ -55,7 +55,7 @@ int lv_pack_write_rejects(const lv_pack_job *job)
         rc = job->samples[k].n_bad ? append_shard(&out, job, k) : LV_OK;
     }
     rc = lv_new_file_close(&out, rc);
-    rc = rc < 0 ? rc : lv_fail_point("pack.rejects.written");
+    if (rc == LV_OK) rc = lv_fail_point("pack.rejects.written");
     return rc < 0 ? lv_fail_within("%s/" LV_PACK_REJECTS_NAME, job->options->out_dir) : rc;
 }
 

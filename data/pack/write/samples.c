@@ -41,9 +41,7 @@ static int reject(const lv_pack_job *job, lv_pack_shard *shard, int64_t index, c
                             id_text ? id_text : "null");
         cJSON_free(id_text);
     }
-    if (rc == LV_OK) {
-        rc = lv_pack_append(shard, LV_PACK_REJECT_BYTES, text, (int64_t)strlen(text));
-    }
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_REJECT_BYTES, text, (int64_t)strlen(text));
     if (rc == LV_OK) {
         rc = lv_pack_append(shard, LV_PACK_REJECT_BYTES, "\n", 1);
     }
@@ -65,17 +63,18 @@ static int append_sample(lv_pack_shard *shard, int64_t index, const lv_record *r
     uint32_t crc = lv_pack_sample_crc(prompt->tokens, prompt->supervised, n, image_ids, n_images);
     const lv_pack_column *c = shard->columns;
     int rc = lv_pack_append(shard, LV_PACK_TOKENS, prompt->tokens, n);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_SUPERVISED, prompt->supervised, n);
-    rc = rc < 0 ? rc : lv_pack_append_int64(shard, LV_PACK_SAMPLE_OFFSET, c[LV_PACK_TOKENS].n);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_SAMPLE_IMAGE, image_ids, n_images);
-    rc = rc < 0
-             ? rc
-             : lv_pack_append_int64(shard, LV_PACK_SAMPLE_IMAGE_OFFSET, c[LV_PACK_SAMPLE_IMAGE].n);
-    rc = rc < 0 ? rc
-                : lv_pack_append(shard, LV_PACK_ID_BYTES, record->id, (int64_t)strlen(record->id));
-    rc = rc < 0 ? rc : lv_pack_append_int64(shard, LV_PACK_ID_OFFSET, c[LV_PACK_ID_BYTES].n);
-    rc = rc < 0 ? rc : lv_pack_append_int64(shard, LV_PACK_SOURCE_INDEX, index);
-    rc = rc < 0 ? rc : lv_pack_append(shard, LV_PACK_COUNTS, &counts, 1);
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_SUPERVISED, prompt->supervised, n);
+    if (rc == LV_OK) rc = lv_pack_append_int64(shard, LV_PACK_SAMPLE_OFFSET, c[LV_PACK_TOKENS].n);
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_SAMPLE_IMAGE, image_ids, n_images);
+    if (rc == LV_OK) {
+        rc = lv_pack_append_int64(shard, LV_PACK_SAMPLE_IMAGE_OFFSET, c[LV_PACK_SAMPLE_IMAGE].n);
+    }
+    if (rc == LV_OK) {
+        rc = lv_pack_append(shard, LV_PACK_ID_BYTES, record->id, (int64_t)strlen(record->id));
+    }
+    if (rc == LV_OK) rc = lv_pack_append_int64(shard, LV_PACK_ID_OFFSET, c[LV_PACK_ID_BYTES].n);
+    if (rc == LV_OK) rc = lv_pack_append_int64(shard, LV_PACK_SOURCE_INDEX, index);
+    if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_COUNTS, &counts, 1);
     return rc < 0 ? rc : lv_pack_append(shard, LV_PACK_SAMPLE_CRC, &crc, 1);
 }
 
@@ -193,8 +192,9 @@ static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
         }
         lv_pack_tick(job, 0);
     }
-    rc = rc < 0 ? rc
-                : lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
+    if (rc == LV_OK) {
+        rc = lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
+    }
     if (rc == LV_OK) {
         count(&made, &shard);
         made.n_bad = n_rejects_of(&shard);

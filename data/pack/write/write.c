@@ -95,18 +95,18 @@ static int prepare(lv_pack_job *job)
 {
     const lv_pack_options *o = job->options;
     int rc = check_options(o);
-    rc = rc < 0 ? rc : lv_template_open(&job->template, o->template_name);
-    rc = rc < 0 ? rc : lv_tokenizer_open(&job->tokenizer, o->tokenizer_path);
-    rc = rc < 0 ? rc : lv_template_check(job->template, job->tokenizer);
+    if (rc == LV_OK) rc = lv_template_open(&job->template, o->template_name);
+    if (rc == LV_OK) rc = lv_tokenizer_open(&job->tokenizer, o->tokenizer_path);
+    if (rc == LV_OK) rc = lv_template_check(job->template, job->tokenizer);
     if (rc == LV_OK && job->team.rank == 0) {
         lv_template_print_missing_pieces(job->template, job->tokenizer);
     }
     announce(job);
-    rc = rc < 0 ? rc : lv_pack_source_open(&job->source, o->data_path);
+    if (rc == LV_OK) rc = lv_pack_source_open(&job->source, o->data_path);
     if (rc == LV_OK && lv_pack_source_n_records(job->source) == 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: holds no samples", o->data_path);
     }
-    rc = rc < 0 ? rc : collect_names(job);
+    if (rc == LV_OK) rc = collect_names(job);
     if (rc == LV_OK) {
         identify(job);
     }
@@ -126,7 +126,7 @@ static int is_finished(bool *finished, const lv_pack_job *job)
 static int write_phases(lv_pack_job *job)
 {
     int rc = lv_pack_write_images(job);
-    rc = rc < 0 ? rc : lv_pack_write_samples(job);
+    if (rc == LV_OK) rc = lv_pack_write_samples(job);
     return rc < 0 ? rc : lv_pack_meet(job, job->team.rank == 0 ? lv_pack_finish(job) : LV_OK);
 }
 
@@ -136,7 +136,7 @@ static int summarise(lv_pack_summary *summary, const lv_pack_options *options, b
     lv_pack *pack = NULL;
     const cJSON *file;
     int rc = lv_pack_open(&pack, options->out_dir);
-    rc = rc < 0 ? rc : lv_pack_manifest_totals(summary, lv_pack_manifest(pack));
+    if (rc == LV_OK) rc = lv_pack_manifest_totals(summary, lv_pack_manifest(pack));
     if (rc == LV_OK) {
         cJSON_ArrayForEach (file,
                             cJSON_GetObjectItemCaseSensitive(lv_pack_manifest(pack), "files")) {
@@ -145,7 +145,7 @@ static int summarise(lv_pack_summary *summary, const lv_pack_options *options, b
         }
     }
     lv_pack_close(&pack);
-    rc = rc < 0 ? rc : lv_pack_check_rejects(summary, options, false);
+    if (rc == LV_OK) rc = lv_pack_check_rejects(summary, options, false);
     return rc < 0 && was_complete
                ? lv_fail(rc, "%s; the pack was finished before: to pack again, remove it first",
                          lv_error_message())
@@ -182,14 +182,14 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
              job.team.n_ranks);
     bool finished = false;
     int rc = lv_pack_meet(&job, prepare(&job));
-    rc = rc < 0 ? rc : is_finished(&finished, &job);
+    if (rc == LV_OK) rc = is_finished(&finished, &job);
     if (rc == LV_OK && !finished) {
         rc = write_phases(&job);
     }
-    rc = rc < 0 ? rc
-                : lv_pack_meet(&job,
-                               job.team.rank == 0 ? summarise(&found, options, finished) : LV_OK);
-    rc = rc < 0 ? rc : lv_pack_share(&job, &found, sizeof found);
+    if (rc == LV_OK) {
+        rc = lv_pack_meet(&job, job.team.rank == 0 ? summarise(&found, options, finished) : LV_OK);
+    }
+    if (rc == LV_OK) rc = lv_pack_share(&job, &found, sizeof found);
     if (rc == LV_OK) {
         *summary = found;
         summary->n_images_written = job.n_images_written;

@@ -21,10 +21,10 @@ int lv_projector_create(lv_projector **out, const lv_projector_config *config, l
     }
     projector->config = *config;
     projector->ops = kinds[config->kind];
-    int err = projector->ops->declare(projector, params);
-    if (err) {
+    int rc = projector->ops->declare(projector, params);
+    if (rc) {
         free(projector);
-        return err;
+        return rc;
     }
     *out = projector;
     return LV_OK;
@@ -46,12 +46,12 @@ int lv_projector_init(const lv_projector *projector, lv_params *params, uint64_t
     for (int i = 0; i < projector->n_layers; i++) {
         const lv_dense *layer = &projector->layers[i];
         const double bound = 1 / sqrt((double)layer->w->shape[1]);
-        int err = lv_fill_uniform(params, lv_params_of(params, layer->w), bound, seed);
-        if (!err && layer->b) {
-            err = lv_fill_uniform(params, lv_params_of(params, layer->b), bound, seed);
+        int rc = lv_fill_uniform(params, lv_params_of(params, layer->w), bound, seed);
+        if (rc == LV_OK && layer->b) {
+            rc = lv_fill_uniform(params, lv_params_of(params, layer->b), bound, seed);
         }
-        if (err) {
-            return err;
+        if (rc) {
+            return rc;
         }
     }
     return LV_OK;

@@ -92,9 +92,7 @@ static int parse_clip(lv_clip_config *config, const cJSON *object, bool whole)
         {"projection_dim", &c.projection_dim, LV_HF_MAX_SIZE, false},
     };
     int rc = LV_HF_CHECK_NEUTRAL(object, clip_neutral);
-    if (rc == LV_OK) {
-        rc = lv_hf_read_sizes(object, sizes, sizeof sizes / sizeof *sizes, whole);
-    }
+    if (rc == LV_OK) rc = lv_hf_read_sizes(object, sizes, sizeof sizes / sizeof *sizes, whole);
     if (rc == LV_OK) {
         rc = lv_hf_read_positive(object, "layer_norm_eps", 1, &c.layer_norm_eps);
     }
@@ -194,9 +192,7 @@ int lv_hf_parse_llama(lv_llama_config *config, const cJSON *object, bool whole)
         {"max_position_embeddings", &c.max_positions, LV_HF_MAX_POSITIONS, false},
     };
     int rc = LV_HF_CHECK_NEUTRAL(object, llama_neutral);
-    if (rc == LV_OK) {
-        rc = lv_hf_read_sizes(object, sizes, sizeof sizes / sizeof *sizes, whole);
-    }
+    if (rc == LV_OK) rc = lv_hf_read_sizes(object, sizes, sizeof sizes / sizeof *sizes, whole);
     if (rc < 0) {
         return rc;
     }
@@ -213,12 +209,8 @@ int lv_hf_parse_llama(lv_llama_config *config, const cJSON *object, bool whole)
         {"head_dim", &c.head_dim, LV_HF_MAX_SIZE, false},
     };
     rc = lv_hf_read_sizes(object, derived, sizeof derived / sizeof *derived, false);
-    if (rc == LV_OK) {
-        rc = parse_llama_rest(&c, object);
-    }
-    if (rc == LV_OK) {
-        rc = check_llama(&c);
-    }
+    if (rc == LV_OK) rc = parse_llama_rest(&c, object);
+    if (rc == LV_OK) rc = check_llama(&c);
     if (rc == LV_OK) {
         *config = c;
     }
@@ -313,9 +305,7 @@ int lv_hf_parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_con
         return LV_OK;
     }
     rc = lv_hf_check_model_type(part, "clip_vision_model");
-    if (rc == LV_OK) {
-        rc = parse_clip(out, part, false);
-    }
+    if (rc == LV_OK) rc = parse_clip(out, part, false);
     return rc < 0 ? lv_fail_within("\"%s\"", part->string) : rc;
 }
 

@@ -167,7 +167,7 @@ static int check_digests(const char *from, const lv_hf_progress *progress)
     int rc = LV_OK;
     if (lv_file_exists(path)) {
         rc = lv_manifest_read(&digests, path);
-        rc = rc < 0 ? rc : lv_manifest_check_files(digests, from, progress->checking);
+        if (rc == LV_OK) rc = lv_manifest_check_files(digests, from, progress->checking);
     }
     cJSON_Delete(digests);
     free(path);
@@ -228,16 +228,17 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
     lv_hf_staging staging;
     LV_CHECK(dtype == LV_BF16 || dtype == LV_F32, "a model in %s", lv_dtype_name(dtype));
     int rc = check_model(from);
-    rc = rc < 0 ? rc : check_target(to, from);
-    rc = rc < 0 ? rc : check_digests(from, &progress);
-    rc = rc < 0 ? rc : collect(&c, &sum, from, dtype);
-    rc = rc < 0 ? rc : lv_hf_staging_begin(&staging, to);
+    if (rc == LV_OK) rc = check_target(to, from);
+    if (rc == LV_OK) rc = check_digests(from, &progress);
+    if (rc == LV_OK) rc = collect(&c, &sum, from, dtype);
+    if (rc == LV_OK) rc = lv_hf_staging_begin(&staging, to);
     if (rc == LV_OK) {
         rc = copy_others(staging.path, from);
-        rc = rc < 0 ? rc : write_config(staging.path, from, dtype);
-        rc = rc < 0 ? rc
-                    : lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
-                                            progress.writing);
+        if (rc == LV_OK) rc = write_config(staging.path, from, dtype);
+        if (rc == LV_OK) {
+            rc = lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
+                                       progress.writing);
+        }
         rc = lv_hf_staging_end(rc, &staging, to);
     }
     conversion_free(&c);

@@ -201,9 +201,7 @@ static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
 {
     export e = {.dtype = dtype};
     int rc = collect(&e, params, prefix, kind);
-    if (rc == LV_OK) {
-        rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
-    }
+    if (rc == LV_OK) rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
     }
@@ -224,9 +222,10 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
         rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging.path);
     } else {
         rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype, staging.path);
-        rc = rc < 0 ? rc
-                    : lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype,
-                                             staging.path);
+        if (rc == LV_OK) {
+            rc = lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype,
+                                        staging.path);
+        }
     }
     rc = lv_hf_staging_end(rc, &staging, dir);
     if (rc == LV_OK) {
@@ -243,7 +242,7 @@ int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char 
         return rc;
     }
     rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, LV_F32, staging.path);
-    rc = rc < 0 ? rc : lv_hf_write_clip_json(config, staging.path);
+    if (rc == LV_OK) rc = lv_hf_write_clip_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
@@ -256,7 +255,7 @@ int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const cha
         return rc;
     }
     rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
-    rc = rc < 0 ? rc : lv_hf_write_llama_json(config, staging.path);
+    if (rc == LV_OK) rc = lv_hf_write_llama_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
@@ -289,9 +288,7 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
     root = other_digests(digests, name);
     rc = root ? lv_manifest_add_file(root, dir, name)
               : lv_fail(LV_ERR_MEMORY, "%s: out of memory", digests);
-    if (rc == LV_OK) {
-        rc = lv_manifest_write(digests, root);
-    }
+    if (rc == LV_OK) rc = lv_manifest_write(digests, root);
 fail:
     cJSON_Delete(root);
     export_free(&e);

@@ -66,9 +66,7 @@ static int write_digests(const lv_hf_files *list, const char *dir)
     for (size_t i = 0; i < list->n && rc == LV_OK; i++) {
         rc = lv_manifest_add_file(root, dir, list->names[i]);
     }
-    if (rc == LV_OK) {
-        rc = lv_manifest_write(path, root);
-    }
+    if (rc == LV_OK) rc = lv_manifest_write(path, root);
     cJSON_Delete(root);
     free(path);
     return rc;
@@ -108,8 +106,8 @@ int lv_hf_staging_begin(lv_hf_staging *out, const char *dir)
                              .lock_path = lv_path("%.*s.partial.lock", (int)n, dir),
                              .lock = -1};
     int rc = lock(&staging, dir);
-    rc = rc < 0 ? rc : lv_dir_remove(staging.path); /* of a run that was cut off */
-    rc = rc < 0 ? rc : lv_dir_create(staging.path);
+    if (rc == LV_OK) rc = lv_dir_remove(staging.path); /* of a run that was cut off */
+    if (rc == LV_OK) rc = lv_dir_create(staging.path);
     if (rc < 0) {
         staging_free(&staging);
     } else {
@@ -155,30 +153,20 @@ static int remove_stale(const char *dir)
 static int move_into(const char *dir, const char *staging, const lv_hf_files *list)
 {
     int rc = remove_file(dir, lv_hf_digests_name);
-    if (rc == LV_OK) {
-        rc = remove_stale(dir);
-    }
+    if (rc == LV_OK) rc = remove_stale(dir);
     for (size_t i = 0; i < list->n && rc == LV_OK; i++) {
         rc = move_file(dir, staging, list->names[i]);
     }
-    if (rc == LV_OK) {
-        rc = move_file(dir, staging, lv_hf_digests_name);
-    }
-    if (rc == LV_OK) {
-        rc = lv_file_sync(dir);
-    }
+    if (rc == LV_OK) rc = move_file(dir, staging, lv_hf_digests_name);
+    if (rc == LV_OK) rc = lv_file_sync(dir);
     return rc < 0 ? rc : lv_dir_remove(staging);
 }
 
 int lv_hf_staging_end(int rc, lv_hf_staging *staging, const char *dir)
 {
     lv_hf_files list = {0};
-    if (rc == LV_OK) {
-        rc = lv_hf_files_list(&list, staging->path);
-    }
-    if (rc == LV_OK) {
-        rc = write_digests(&list, staging->path);
-    }
+    if (rc == LV_OK) rc = lv_hf_files_list(&list, staging->path);
+    if (rc == LV_OK) rc = write_digests(&list, staging->path);
     if (rc == LV_OK) {
         rc = lv_fail_point("model.written");
     }

@@ -227,7 +227,7 @@ int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir)
         } else if (lv_file_exists(slow)) {
             t.found = true;
             rc = count_pieces(&t.next_id, slow);
-            rc = rc < 0 ? rc : read_slow_added(&t, dir);
+            if (rc == LV_OK) rc = read_slow_added(&t, dir);
         }
         free(fast);
         free(slow);

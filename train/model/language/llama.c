@@ -117,9 +117,9 @@ static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params,
 
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params)
 {
-    int err = check_config(config);
-    if (err) {
-        return err;
+    int rc = check_config(config);
+    if (rc) {
+        return rc;
     }
     lv_llama *llama = calloc(1, sizeof *llama);
     layer *layers = calloc((size_t)config->n_layers, sizeof *layers);

@@ -140,20 +140,18 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
     lv_llama_cache *cache = NULL;
     choice *choices = NULL;
     int64_t n_new = 0;
-    int err = check_options(model, prompt, options);
-    if (err) {
-        return err;
+    int rc = check_options(model, prompt, options);
+    if (rc) {
+        return rc;
     }
     const int64_t T = prompt->seq_start[1];
     const int64_t room = model->config.text.max_positions - T;
     const int64_t max_new = options->max_new_tokens < room ? options->max_new_tokens : room;
     choices = calloc((size_t)V, sizeof *choices);
-    err = choices ? lv_tape_create(&tape, 0)
-                  : lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " probabilities", V);
-    if (!err) {
-        err = lv_llama_cache_create(&cache, model->llama, model->dtype, T + max_new);
-    }
-    if (err) {
+    rc = choices ? lv_tape_create(&tape, 0)
+                 : lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " probabilities", V);
+    if (rc == LV_OK) rc = lv_llama_cache_create(&cache, model->llama, model->dtype, T + max_new);
+    if (rc) {
         goto fail;
     }
     lv_tape_recording_set(tape, false);
@@ -162,8 +160,8 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
                                     prompt->seq_start, prompt->position, cache);
     while (true) {
         int32_t token = 0;
-        err = choose(&token, logits, options, n_new, choices);
-        if (err) {
+        rc = choose(&token, logits, options, n_new, choices);
+        if (rc) {
             goto fail;
         }
         if (token == options->eos_token_id) {
@@ -184,5 +182,5 @@ fail:
     lv_llama_cache_destroy(&cache);
     lv_tape_destroy(&tape);
     free(choices);
-    return err;
+    return rc;
 }

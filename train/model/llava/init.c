@@ -58,19 +58,19 @@ static double clip_std(const char *name, const lv_clip_config *c)
 /* clip: NULL for a language model. */
 static int fill(lv_params *params, const lv_clip_config *clip, uint64_t seed)
 {
-    int err = lv_params_allocate(params);
-    for (size_t i = 0; !err && i < lv_params_count(params); i++) {
+    int rc = lv_params_allocate(params);
+    for (size_t i = 0; rc == LV_OK && i < lv_params_count(params); i++) {
         lv_param *param = lv_params_at(params, i);
         if (is_norm(param->name)) {
-            err = lv_fill_constant(params, param, 1);
+            rc = lv_fill_constant(params, param, 1);
         } else if (ends_with(param->name, ".bias")) {
-            err = lv_fill_constant(params, param, 0);
+            rc = lv_fill_constant(params, param, 0);
         } else {
             double std = clip ? clip_std(param->name, clip) : LLAMA_STD;
-            err = lv_fill_normal(params, param, std, seed);
+            rc = lv_fill_normal(params, param, std, seed);
         }
     }
-    return err;
+    return rc;
 }
 
 static int init_clip(const char *dir, uint64_t seed)
@@ -78,30 +78,22 @@ static int init_clip(const char *dir, uint64_t seed)
     lv_clip_config config;
     lv_params *params = NULL;
     lv_clip *clip = NULL;
-    int err = lv_hf_clip_config(&config, dir);
-    if (!err) {
-        err = lv_params_create(&params);
-    }
-    if (!err) {
-        err = lv_clip_create(&clip, &config, -1, true, params);
-    }
-    if (!err) {
-        err = fill(params, &config, seed);
-    }
-    if (!err) {
-        err = lv_hf_save_clip(params, &config, dir);
-    }
+    int rc = lv_hf_clip_config(&config, dir);
+    if (rc == LV_OK) rc = lv_params_create(&params);
+    if (rc == LV_OK) rc = lv_clip_create(&clip, &config, -1, true, params);
+    if (rc == LV_OK) rc = fill(params, &config, seed);
+    if (rc == LV_OK) rc = lv_hf_save_clip(params, &config, dir);
     lv_clip_destroy(&clip);
     lv_params_destroy(&params);
-    return err;
+    return rc;
 }
 
 static int check_tokenizer(const lv_llama_config *config, const char *tokenizer_dir)
 {
     lv_tokenizer *tokenizer = NULL;
-    int err = lv_tokenizer_open(&tokenizer, tokenizer_dir);
-    if (err) {
-        return err;
+    int rc = lv_tokenizer_open(&tokenizer, tokenizer_dir);
+    if (rc) {
+        return rc;
     }
     const int32_t n_ids = lv_tokenizer_vocab_size(tokenizer);
     lv_tokenizer_close(&tokenizer);
@@ -118,44 +110,36 @@ static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
     lv_llama_config config;
     lv_params *params = NULL;
     lv_llama *llama = NULL;
-    int err = lv_hf_llama_config(&config, dir);
-    if (!err && tokenizer_dir) {
-        err = check_tokenizer(&config, tokenizer_dir);
+    int rc = lv_hf_llama_config(&config, dir);
+    if (rc == LV_OK && tokenizer_dir) {
+        rc = check_tokenizer(&config, tokenizer_dir);
     }
-    if (!err) {
-        err = lv_params_create(&params);
-    }
-    if (!err) {
-        err = lv_llama_create(&llama, &config, params);
-    }
-    if (!err) {
-        err = fill(params, NULL, seed);
-    }
-    if (!err) {
-        err = lv_hf_save_llama(params, &config, tokenizer_dir, dir);
-    }
+    if (rc == LV_OK) rc = lv_params_create(&params);
+    if (rc == LV_OK) rc = lv_llama_create(&llama, &config, params);
+    if (rc == LV_OK) rc = fill(params, NULL, seed);
+    if (rc == LV_OK) rc = lv_hf_save_llama(params, &config, tokenizer_dir, dir);
     lv_llama_destroy(&llama);
     lv_params_destroy(&params);
-    return err;
+    return rc;
 }
 
 /* A model's folder with its config.json as the shape file has it: it is then read, and checked, as
  * that of any other model. */
 static int write_config(const cJSON *shape, const char *dir)
 {
-    int err = lv_dir_create(dir);
-    if (err) {
-        return err;
+    int rc = lv_dir_create(dir);
+    if (rc) {
+        return rc;
     }
     char *text = cJSON_Print(shape);
     if (!text) {
         return lv_fail(LV_ERR_MEMORY, "%s: no memory for the configuration", dir);
     }
     char *path = lv_path("%s/config.json", dir);
-    err = lv_file_write(path, text, strlen(text));
+    rc = lv_file_write(path, text, strlen(text));
     free(path);
     free(text);
-    return err;
+    return rc;
 }
 
 static int init_parts(const cJSON *shapes, uint64_t seed, const char *tokenizer_dir,
@@ -163,20 +147,16 @@ static int init_parts(const cJSON *shapes, uint64_t seed, const char *tokenizer_
 {
     const cJSON *vision = lv_json_find(shapes, VISION);
     const cJSON *text = lv_json_find(shapes, TEXT);
-    int err = LV_OK;
+    int rc = LV_OK;
     if (vision) {
-        err = write_config(vision, vision_dir);
-        if (!err) {
-            err = init_clip(vision_dir, seed);
-        }
+        rc = write_config(vision, vision_dir);
+        if (rc == LV_OK) rc = init_clip(vision_dir, seed);
     }
-    if (!err && text) {
-        err = write_config(text, text_dir);
-        if (!err) {
-            err = init_llama(text_dir, seed, tokenizer_dir);
-        }
+    if (rc == LV_OK && text) {
+        rc = write_config(text, text_dir);
+        if (rc == LV_OK) rc = init_llama(text_dir, seed, tokenizer_dir);
     }
-    return err;
+    return rc;
 }
 
 static int check_shapes(const cJSON *shapes, const char *path)
@@ -201,20 +181,18 @@ int lv_model_init(const char *shape_path, uint64_t seed, const char *tokenizer_d
     cJSON *shapes = NULL;
     char *vision_dir = lv_path("%s/%s", out_dir, VISION);
     char *text_dir = lv_path("%s/%s", out_dir, TEXT);
-    int err = lv_json_read(&shapes, shape_path);
-    if (!err && !cJSON_IsObject(shapes)) {
-        err = lv_fail(LV_ERR_CONFIG, "%s: %s, it must be an object", shape_path,
-                      lv_json_kind(shapes));
+    int rc = lv_json_read(&shapes, shape_path);
+    if (rc == LV_OK && !cJSON_IsObject(shapes)) {
+        rc = lv_fail(LV_ERR_CONFIG, "%s: %s, it must be an object", shape_path,
+                     lv_json_kind(shapes));
     }
-    if (!err) {
-        err = check_shapes(shapes, shape_path);
-    }
-    if (!err && (lv_file_exists(vision_dir) || lv_file_exists(text_dir))) {
-        err = lv_fail(LV_ERR_CONFIG, "%s already has a %s or %s; give another folder", out_dir,
-                      VISION, TEXT);
-    } else if (!err) {
-        err = init_parts(shapes, seed, tokenizer_dir, vision_dir, text_dir);
-        if (err) {
+    if (rc == LV_OK) rc = check_shapes(shapes, shape_path);
+    if (rc == LV_OK && (lv_file_exists(vision_dir) || lv_file_exists(text_dir))) {
+        rc = lv_fail(LV_ERR_CONFIG, "%s already has a %s or %s; give another folder", out_dir,
+                     VISION, TEXT);
+    } else if (rc == LV_OK) {
+        rc = init_parts(shapes, seed, tokenizer_dir, vision_dir, text_dir);
+        if (rc) {
             lv_dir_remove(vision_dir);
             lv_dir_remove(text_dir);
         }
@@ -222,5 +200,5 @@ int lv_model_init(const char *shape_path, uint64_t seed, const char *tokenizer_d
     cJSON_Delete(shapes);
     free(vision_dir);
     free(text_dir);
-    return err;
+    return rc;
 }

@@ -36,9 +36,9 @@ static int config_from_llava(lv_llava_config *config, sources *from, const lv_ll
                        "directory brings its own language model",
                        o->language_model, o->llava);
     }
-    int err = lv_hf_llava_config(config, &needs_tower, o->llava);
-    if (err) {
-        return err;
+    int rc = lv_hf_llava_config(config, &needs_tower, o->llava);
+    if (rc) {
+        return rc;
     }
     if (needs_tower && !o->vision_tower) {
         return lv_fail(LV_ERR_CONFIG,
@@ -52,16 +52,16 @@ static int config_from_llava(lv_llava_config *config, sources *from, const lv_ll
                        o->vision_tower, o->llava);
     }
     if (needs_tower) {
-        err = lv_hf_clip_config(&config->vision, o->vision_tower);
-        if (!err) {
-            err = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+        rc = lv_hf_clip_config(&config->vision, o->vision_tower);
+        if (rc == LV_OK) {
+            rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
         }
         config->projector.in_size = config->vision.hidden_size;
     }
     from->path[PART_VISION] = needs_tower ? o->vision_tower : o->llava;
     from->path[PART_PROJECTOR] = o->projector_weights ? o->projector_weights : o->llava;
     from->path[PART_TEXT] = o->llava;
-    return err;
+    return rc;
 }
 
 /* A LLaVA directory's own connector holds; another one asked for beside it is a mistake. */
@@ -72,16 +72,17 @@ static int check_projector_type(const lv_llava_config *config, const lv_llava_op
     if (!o->projector_type) {
         return LV_OK;
     }
-    int err = lv_projector_config_parse(&asked, o->projector_type);
-    if (!err && (asked.kind != config->projector.kind ||
-                 (asked.kind == LV_PROJECTOR_MLP_GELU && asked.depth != config->projector.depth))) {
+    int rc = lv_projector_config_parse(&asked, o->projector_type);
+    if (rc == LV_OK &&
+        (asked.kind != config->projector.kind ||
+         (asked.kind == LV_PROJECTOR_MLP_GELU && asked.depth != config->projector.depth))) {
         lv_projector_type(own_name, sizeof own_name, &config->projector);
-        err = lv_fail(LV_ERR_CONFIG,
-                      "model.projector.type is %s, but the projector of %s is %s; leave the key "
-                      "out",
-                      o->projector_type, o->llava, own_name);
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "model.projector.type is %s, but the projector of %s is %s; leave the key "
+                     "out",
+                     o->projector_type, o->llava, own_name);
     }
-    return err;
+    return rc;
 }
 
 static int config_from_parts(lv_llava_config *config, sources *from, const lv_llava_options *o)
@@ -98,18 +99,12 @@ static int config_from_parts(lv_llava_config *config, sources *from, const lv_ll
                        "and %s?",
                        o->vision_tower, o->language_model);
     }
-    int err = lv_projector_config_parse(&config->projector, o->projector_type);
-    if (!err) {
-        err = lv_hf_clip_config(&config->vision, o->vision_tower);
-    }
-    if (!err) {
-        err = lv_hf_llama_config(&config->text, o->language_model);
-    }
-    if (!err) {
-        err = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
-    }
-    if (err) {
-        return err;
+    int rc = lv_projector_config_parse(&config->projector, o->projector_type);
+    if (rc == LV_OK) rc = lv_hf_clip_config(&config->vision, o->vision_tower);
+    if (rc == LV_OK) rc = lv_hf_llama_config(&config->text, o->language_model);
+    if (rc == LV_OK) rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+    if (rc) {
+        return rc;
     }
     config->projector.in_size = config->vision.hidden_size;
     config->projector.out_size = config->text.hidden_size;
@@ -124,12 +119,12 @@ static int config_from_parts(lv_llava_config *config, sources *from, const lv_ll
 
 static int read_config(lv_llava_config *config, sources *from, const lv_llava_options *o)
 {
-    int err = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
-    if (!err && o->llava) {
-        err = check_projector_type(config, o);
+    int rc = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
+    if (rc == LV_OK && o->llava) {
+        rc = check_projector_type(config, o);
     }
-    if (err) {
-        return err;
+    if (rc) {
+        return rc;
     }
     if (o->vision_select_layer) {
         config->vision_select_layer = *o->vision_select_layer;
@@ -147,14 +142,14 @@ static int assume(lv_llava *model, const char *path, const char *part)
 {
     const lv_dtype dtype = lv_hf_dtype_of(path);
     const size_t n = strlen(part);
-    int err = LV_OK;
-    for (size_t i = 0; i < lv_params_count(model->params) && !err; i++) {
+    int rc = LV_OK;
+    for (size_t i = 0; i < lv_params_count(model->params) && rc == LV_OK; i++) {
         lv_param *param = lv_params_at(model->params, i);
         if (strncmp(param->name, part, n) == 0 && param->name[n] == '.') {
-            err = lv_params_assume(model->params, param, dtype);
+            rc = lv_params_assume(model->params, param, dtype);
         }
     }
-    return err;
+    return rc;
 }
 
 static int load_part(lv_llava *model, const char *path, const char *part)
@@ -174,8 +169,8 @@ static int load_projector(lv_llava *model, const char *path, uint64_t seed)
     if (model->projector->n_layers == 0) {
         return LV_OK;
     }
-    int err = load_part(model, path, part_names[PART_PROJECTOR]);
-    if (err) {
+    int rc = load_part(model, path, part_names[PART_PROJECTOR]);
+    if (rc) {
         return lv_fail_within(
             "projector weights from %s, where the model wants %s from %" PRId64 " to %" PRId64,
             path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
@@ -185,14 +180,10 @@ static int load_projector(lv_llava *model, const char *path, uint64_t seed)
 
 static int load(lv_llava *model, const sources *from, uint64_t seed)
 {
-    int err = load_part(model, from->path[PART_VISION], part_names[PART_VISION]);
-    if (!err) {
-        err = load_projector(model, from->path[PART_PROJECTOR], seed);
-    }
-    if (!err) {
-        err = load_part(model, from->path[PART_TEXT], part_names[PART_TEXT]);
-    }
-    return err;
+    int rc = load_part(model, from->path[PART_VISION], part_names[PART_VISION]);
+    if (rc == LV_OK) rc = load_projector(model, from->path[PART_PROJECTOR], seed);
+    if (rc == LV_OK) rc = load_part(model, from->path[PART_TEXT], part_names[PART_TEXT]);
+    return rc;
 }
 
 /* Bytes of frozen weights of a part that are bf16 in memory of this rank alone, but not in the
@@ -260,13 +251,13 @@ static int fingerprint(lv_llava *model, const sources *from, uint64_t seed)
         }
         if (from->path[part]) {
             lv_weights *weights = NULL;
-            int err = lv_weights_open(&weights, from->path[part]);
-            if (!err) {
-                err = lv_weights_fingerprint(weights, &value);
+            int rc = lv_weights_open(&weights, from->path[part]);
+            if (rc == LV_OK) {
+                rc = lv_weights_fingerprint(weights, &value);
                 lv_weights_close(&weights);
             }
-            if (err) {
-                return err;
+            if (rc) {
+                return rc;
             }
         }
         hash = mix(mix(hash, (uint64_t)part + 1), value);
@@ -280,65 +271,55 @@ static int fingerprint(lv_llava *model, const sources *from, uint64_t seed)
 static int declare(lv_llava *model)
 {
     const lv_llava_config *c = &model->config;
-    int err = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
-                             c->vision_select_patch, model->params);
-    if (!err) {
-        err = lv_projector_create(&model->projector, &c->projector, model->params);
-    }
-    if (!err) {
-        err = lv_llama_create(&model->llama, &c->text, model->params);
-    }
-    return err;
+    int rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
+                            c->vision_select_patch, model->params);
+    if (rc == LV_OK) rc = lv_projector_create(&model->projector, &c->projector, model->params);
+    if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
+    return rc;
 }
 
 int lv_llava_open(lv_llava **out, const lv_llava_options *options)
 {
     sources from = {0};
     lv_llava *model = calloc(1, sizeof *model);
-    int err = model ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for a model");
-    if (err) {
+    int rc = model ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for a model");
+    if (rc) {
         goto fail;
     }
     model->recompute = options->recompute;
     model->dry = options->dry;
-    err = read_config(&model->config, &from, options);
-    if (err) {
+    rc = read_config(&model->config, &from, options);
+    if (rc) {
         goto fail;
     }
     model->tokenizer_dir = strdup(from.path[PART_TEXT]);
     if (!model->tokenizer_dir) {
-        err = lv_fail(LV_ERR_MEMORY, "no memory for a model");
+        rc = lv_fail(LV_ERR_MEMORY, "no memory for a model");
         goto fail;
     }
-    err = lv_params_create(&model->params);
-    if (!err && options->dry) {
-        err = lv_params_dry_set(model->params);
+    rc = lv_params_create(&model->params);
+    if (rc == LV_OK && options->dry) {
+        rc = lv_params_dry_set(model->params);
     }
-    if (!err && options->copies) {
+    if (rc == LV_OK && options->copies) {
         lv_params_copy_set(model->params);
     }
-    if (!err) {
-        err = declare(model);
-    }
-    if (!err && options->precision == LV_PRECISION_BF16) {
+    if (rc == LV_OK) rc = declare(model);
+    if (rc == LV_OK && options->precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);
     }
-    if (!err && options->n_trainable > 0) {
-        err = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
+    if (rc == LV_OK && options->n_trainable > 0) {
+        rc = lv_params_set_trainable(model->params, options->trainable, options->n_trainable);
     }
-    if (!err && options->n_ranks > 0) {
+    if (rc == LV_OK && options->n_ranks > 0) {
         lv_params_share_set(model->params, options->rank, options->n_ranks, options->bucket_count);
     }
-    if (!err) {
-        err = lv_params_allocate(model->params);
+    if (rc == LV_OK) rc = lv_params_allocate(model->params);
+    if (rc == LV_OK) rc = load(model, &from, options->seed);
+    if (rc == LV_OK && !options->dry) {
+        rc = fingerprint(model, &from, options->seed);
     }
-    if (!err) {
-        err = load(model, &from, options->seed);
-    }
-    if (!err && !options->dry) {
-        err = fingerprint(model, &from, options->seed);
-    }
-    if (err) {
+    if (rc) {
         goto fail;
     }
     take_notes(model, &from);
@@ -350,7 +331,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
 
 fail:
     lv_llava_close(&model);
-    return err;
+    return rc;
 }
 
 void lv_llava_close(lv_llava **model)

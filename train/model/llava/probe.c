@@ -74,16 +74,17 @@ int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, doubl
     model->dtype = like->dtype;
     const lv_llava_config *c = &model->config;
     int rc = lv_params_create(&model->params);
-    rc = rc < 0 ? rc
-                : lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
-                                 c->vision_select_patch, model->params);
-    rc = rc < 0 ? rc : lv_projector_create(&model->projector, &c->projector, model->params);
-    rc = rc < 0 ? rc : lv_llama_create(&model->llama, &c->text, model->params);
+    if (rc == LV_OK) {
+        rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
+                            c->vision_select_patch, model->params);
+    }
+    if (rc == LV_OK) rc = lv_projector_create(&model->projector, &c->projector, model->params);
+    if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
     if (rc == LV_OK && precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);
     }
-    rc = rc < 0 ? rc : train_the_same(model->params, like);
-    rc = rc < 0 ? rc : fill(model->params);
+    if (rc == LV_OK) rc = train_the_same(model->params, like);
+    if (rc == LV_OK) rc = fill(model->params);
     if (rc < 0) {
         lv_llava_close(&model);
         return rc;

@@ -284,11 +284,12 @@ int lv_params_allocate(lv_params *params)
     LV_CHECK(!params->allocated, "parameters are allocated once");
     int rc = place_flat(params, true);
     params->n_working = params->flat_count;
-    rc = rc == LV_OK ? place_flat(params, false) : rc;
-    rc = rc == LV_OK ? lv_shard_create(&params->shard, params->flat_count, params->n_working,
-                                       params->bucket_count, params->rank, params->n_ranks)
-                     : rc;
-    rc = rc == LV_OK && params->flat_count > 0 ? allocate_flat(params) : rc;
+    if (rc == LV_OK) rc = place_flat(params, false);
+    if (rc == LV_OK) {
+        rc = lv_shard_create(&params->shard, params->flat_count, params->n_working,
+                             params->bucket_count, params->rank, params->n_ranks);
+    }
+    if (rc == LV_OK && params->flat_count > 0) rc = allocate_flat(params);
     if (rc < 0) {
         return rc;
     }

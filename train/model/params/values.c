@@ -75,7 +75,7 @@ int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype
                   const int64_t *shape)
 {
     int rc = check_shape(param, n_dims, shape);
-    rc = rc == LV_OK ? reserve(params, param) : rc;
+    if (rc == LV_OK) rc = reserve(params, param);
     if (rc < 0 || params->dry) {
         return rc;
     }

@@ -140,9 +140,9 @@ static void declare(lv_clip *clip, lv_params *params)
 int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
                    lv_params *params)
 {
-    int err = check_config(config);
-    if (err) {
-        return err;
+    int rc = check_config(config);
+    if (rc) {
+        return rc;
     }
     int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
     if (n_run < 0 || n_run > config->n_layers) {

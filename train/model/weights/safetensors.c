@@ -112,9 +112,7 @@ static int parse_entry(lv_header_entry *entry, const cJSON *item, const uint8_t 
         return lv_fail(LV_ERR_FORMAT, "\"dtype\": \"%s\" is none of the format's", dtype);
     }
     rc = parse_shape(weight, lv_json_find(item, "shape"));
-    if (rc == LV_OK) {
-        rc = shape_bytes(&n_bytes, weight, dtypes[d].bits);
-    }
+    if (rc == LV_OK) rc = shape_bytes(&n_bytes, weight, dtypes[d].bits);
     if (rc < 0) {
         return rc;
     }

@@ -215,12 +215,8 @@ static int open_index(lv_weights *weights, const char *dir, const char *index_pa
         rc = add_file(weights, path);
         free(path);
     }
-    if (rc == LV_OK) {
-        rc = sort_entries(weights);
-    }
-    if (rc == LV_OK) {
-        rc = check_index(weights, map);
-    }
+    if (rc == LV_OK) rc = sort_entries(weights);
+    if (rc == LV_OK) rc = check_index(weights, map);
 fail:
     free(names);
     cJSON_Delete(root);

@@ -153,7 +153,7 @@ static int write_contents(writer *w, const lv_weight_source *sources, size_t n)
         length[i] = (uint8_t)((uint64_t)header_bytes >> 8 * i);
     }
     rc = put(w, length, sizeof length);
-    rc = rc < 0 ? rc : put(w, header, header_bytes);
+    if (rc == LV_OK) rc = put(w, header, header_bytes);
     free(header);
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
         rc = put_source(w, &sources[i]);
@@ -193,7 +193,7 @@ int lv_weights_write_file(const char *path, const lv_weight_source *sources, siz
 {
     writer *w = NULL;
     int rc = writer_create(&w, path, NULL, sources, n);
-    rc = rc < 0 ? rc : write_file(w, path, sources, n);
+    if (rc == LV_OK) rc = write_file(w, path, sources, n);
     free(w);
     return rc;
 }

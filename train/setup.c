@@ -8,6 +8,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "train/cluster/compute.h"
 #include "train/cluster/ranks_compare.h"
+#include "train/model/hf/hf.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -49,7 +49,4 @@ typedef struct {
     bool aspect_pad; /* the model wants its images padded to a square, not cropped */
 } lv_llava_config;
 
-/* lv_llava_rows_per_image: feature rows of one image. */
-int lv_llava_rows_per_image(const lv_llava_config *config);
-
 #endif

@@ -6,6 +6,7 @@
 #ifndef LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 #define LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 
+#include "train/model/hf/hf.h"
 #include "train/model/llava/llava.h"
 #include "train/model/weights/weights.h"
 

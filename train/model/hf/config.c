@@ -8,8 +8,10 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
+#include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
 #include "train/model/hf/keys.h"
+#include "train/model/vision/clip.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -367,4 +369,10 @@ int lv_hf_llama_config(lv_llama_config *out, const char *dir)
 fail:
     cJSON_Delete(root);
     return rc;
+}
+
+int lv_llava_rows_per_image(const lv_llava_config *config)
+{
+    return (int)lv_projector_rows_out(
+        &config->projector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
 }

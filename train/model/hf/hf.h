@@ -32,6 +32,9 @@ int lv_hf_llama_config(lv_llama_config *out, const char *dir);
  * from preprocessor_config.json, or are CLIP's. */
 int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir);
 
+/* lv_llava_rows_per_image: feature rows of one image, after the connector. */
+int lv_llava_rows_per_image(const lv_llava_config *config);
+
 /* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; CLIP's if there is no
  * such file. */
 int lv_hf_image_norm(float mean[3], float std[3], const char *dir);

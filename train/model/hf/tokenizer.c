@@ -10,7 +10,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "train/model/hf/internal.h"
-#include "train/model/hf/keys.h"
+#include "train/model/keys.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -62,7 +62,7 @@ static int write_json(const char *path, const cJSON *root)
 
 static int see_token(lv_hf_tokenizer *t, const char *content, int64_t id)
 {
-    if (id < 0 || id >= LV_HF_MAX_VOCAB) {
+    if (id < 0 || id >= LV_KEY_MAX_VOCAB) {
         return lv_fail(LV_ERR_FORMAT, "the added token \"%s\" has the id %" PRId64,
                        content ? content : "", id);
     }

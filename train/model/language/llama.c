@@ -13,7 +13,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     lv_dense input_layernorm, q_proj, k_proj, v_proj, o_proj;
@@ -34,12 +33,6 @@ struct lv_llama {
     angles *angles;
 };
 
-struct lv_llama_cache {
-    lv_dtype dtype;
-    int64_t n_rows, capacity_rows, row_size; /* row_size = G*D */
-    void *data;                              /* (n_layers, 2, capacity_rows, row_size) */
-};
-
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
     const lv_llama_config *config;
@@ -47,48 +40,10 @@ typedef struct {
     const int32_t *position;
     const lv_rope_table *angles;
     const lv_attention_layout *layout;
-    const lv_llama_rows *wanted; /* of the last layer: the rows that go on; else NULL */
+    const lv_llama_rows *wanted; /* of the last layer: rows for the rest of it; else NULL: all */
     lv_llama_cache *cache;
-    void *cached_k, *cached_v; /* this layer's part of the cache */
+    int64_t index; /* of the layer */
 } layer_run;
-
-static int check_config(const lv_llama_config *c)
-{
-    const struct {
-        const char *key;
-        int64_t value;
-    } sizes[] = {
-        {"hidden_size", c->hidden_size},        {"intermediate_size", c->intermediate_size},
-        {"num_hidden_layers", c->n_layers},     {"num_attention_heads", c->n_heads},
-        {"num_key_value_heads", c->n_kv_heads}, {"head_dim", c->head_dim},
-        {"vocab_size", c->vocab_size},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (sizes[i].value <= 0 || sizes[i].value > INT32_MAX) {
-            return lv_fail(LV_ERR_CONFIG,
-                           "language model: %s is %" PRId64 ", it must be from 1 to %d",
-                           sizes[i].key, sizes[i].value, INT32_MAX);
-        }
-    }
-    if (c->n_heads % c->n_kv_heads != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "language model: num_attention_heads %" PRId64
-                       " is not a multiple of num_key_value_heads %" PRId64,
-                       c->n_heads, c->n_kv_heads);
-    }
-    if (c->head_dim % 2 != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "language model: head_dim %" PRId64 " is odd; rotary positions turn pairs",
-                       c->head_dim);
-    }
-    if (!(c->rms_norm_eps > 0) || !(c->rope_theta > 0)) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "language model: rms_norm_eps is %g and rope_theta %g, both must be "
-                       "positive",
-                       c->rms_norm_eps, c->rope_theta);
-    }
-    return LV_OK;
-}
 
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
 {
@@ -117,10 +72,6 @@ static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params,
 
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params)
 {
-    int rc = check_config(config);
-    if (rc) {
-        return rc;
-    }
     lv_llama *llama = calloc(1, sizeof *llama);
     layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
     if (!llama || !layers) {
@@ -171,54 +122,6 @@ lv_dtype lv_llama_dtype(const lv_llama *llama)
     return llama->embed_tokens->dtype;
 }
 
-/* ---- the cache ---- */
-
-int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, lv_dtype dtype,
-                          int64_t n_rows)
-{
-    const lv_llama_config *c = &llama->config;
-    lv_llama_cache *cache = calloc(1, sizeof *cache);
-    size_t count;
-    int64_t row_size = c->n_kv_heads * c->head_dim;
-    if (!cache || n_rows <= 0 ||
-        __builtin_mul_overflow((size_t)row_size * 2 * (size_t)c->n_layers, (size_t)n_rows,
-                               &count) ||
-        !(cache->data = calloc(count, lv_dtype_bytes(dtype)))) {
-        free(cache);
-        return lv_fail(LV_ERR_MEMORY,
-                       "no memory for the keys and values of %" PRId64 " tokens (%.0f bytes)",
-                       n_rows,
-                       (double)n_rows * (double)row_size * 2 * (double)c->n_layers *
-                           (double)lv_dtype_bytes(dtype));
-    }
-    cache->dtype = dtype;
-    cache->capacity_rows = n_rows;
-    cache->row_size = row_size;
-    *out = cache;
-    return LV_OK;
-}
-
-void lv_llama_cache_destroy(lv_llama_cache **cache)
-{
-    if (*cache) {
-        free((*cache)->data);
-        free(*cache);
-        *cache = NULL;
-    }
-}
-
-/* Add the rows of x behind those that a layer's cache has. returns a view of all of them. */
-static lv_tensor *cache_extend(lv_tape *tape, const lv_llama_cache *cache, void *data,
-                               const lv_tensor *x)
-{
-    LV_CHECK(x->dtype == cache->dtype, "rows of %s in a cache of %s", lv_dtype_name(x->dtype),
-             lv_dtype_name(cache->dtype));
-    memcpy(lv_element(data, x->dtype, cache->n_rows * cache->row_size), x->data,
-           (size_t)lv_tensor_count(x) * lv_dtype_bytes(x->dtype));
-    return lv_tape_view(tape, data, x->dtype, 2,
-                        (int64_t[]){cache->n_rows + x->shape[0], cache->row_size});
-}
-
 /* ---- forward ---- */
 
 /* The table for positions below n_positions: kept outside the step, grown by doubling. A dry tape
@@ -265,8 +168,8 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     q = lv_rope(tape, q, run->position, run->angles);
     k = lv_rope(tape, k, run->position, run->angles);
     if (run->cache) {
-        k = cache_extend(tape, run->cache, run->cached_k, k);
-        v = cache_extend(tape, run->cache, run->cached_v, v);
+        k = lv_llama_cache_append(run->cache, tape, run->index, LV_CACHE_KEYS, k);
+        v = lv_llama_cache_append(run->cache, tape, run->index, LV_CACHE_VALUES, v);
     }
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
     lv_tape_done(tape, q);
@@ -318,7 +221,7 @@ static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *
     if (rows->cache) {
         int64_t *starts = lv_tape_alloc(tape, 2 * sizeof *starts);
         starts[0] = 0;
-        starts[1] = rows->cache->n_rows + rows->seq_start[1];
+        starts[1] = lv_llama_cache_rows(rows->cache) + rows->seq_start[1];
         k_start = starts;
     }
     *layout = (lv_attention_layout){
@@ -334,16 +237,6 @@ static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *
     return layout;
 }
 
-static void check_cache(const lv_llama_cache *cache, const lv_llama_rows *rows, int64_t T)
-{
-    LV_CHECK(rows->n_sequences == 1, "a cache holds one sequence, not %" PRId64, rows->n_sequences);
-    LV_CHECK(T <= cache->capacity_rows - cache->n_rows,
-             "%" PRId64 " more rows in a cache that has %" PRId64 " of %" PRId64, T, cache->n_rows,
-             cache->capacity_rows);
-    LV_CHECK(rows->position[0] == cache->n_rows, "position %d after a cache of %" PRId64 " rows",
-             rows->position[0], cache->n_rows);
-}
-
 lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const lv_llama_rows *rows)
 {
     const lv_llama_config *c = &llama->config;
@@ -353,7 +246,11 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
         last_position = rows->position[t] > last_position ? rows->position[t] : last_position;
     }
     if (rows->cache) {
-        check_cache(rows->cache, rows, T);
+        const int64_t n_cached = lv_llama_cache_rows(rows->cache);
+        LV_CHECK(rows->n_sequences == 1 && rows->position[0] == n_cached,
+                 "%" PRId64 " sequences from position %d on with a cache, which holds one, of "
+                 "%" PRId64 " rows",
+                 rows->n_sequences, rows->position[0], n_cached);
     }
     const layer_run common = {
         .config = c,
@@ -367,19 +264,15 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
     for (int64_t l = 0; l < c->n_layers; l++) {
         runs[l] = common;
         runs[l].layer = &llama->layers[l];
+        runs[l].index = l;
         runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
-        if (rows->cache) {
-            int64_t part = rows->cache->capacity_rows * rows->cache->row_size;
-            runs[l].cached_k = lv_element(rows->cache->data, rows->cache->dtype, 2 * l * part);
-            runs[l].cached_v = lv_element(runs[l].cached_k, rows->cache->dtype, part);
-        }
         lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
                                        : layer_forward(tape, &runs[l], x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }
     if (rows->cache) {
-        rows->cache->n_rows += T;
+        lv_llama_cache_advance(rows->cache, T);
     }
     return x;
 }

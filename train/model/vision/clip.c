@@ -6,12 +6,115 @@
 
 #include "autograd/error.h"
 #include "autograd/ops.h"
+#include "data/json/json.h"
+#include "train/model/keys.h"
 #include "train/model/params/dense.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* ---- configuration ---- */
+
+const lv_clip_config lv_clip_defaults = {.hidden_size = 768,
+                                         .intermediate_size = 3072,
+                                         .n_layers = 12,
+                                         .n_heads = 12,
+                                         .image_size = 224,
+                                         .patch_size = 32,
+                                         .n_channels = 3,
+                                         .projection_dim = 512,
+                                         .layer_norm_eps = 1e-5,
+                                         .quick_gelu = true};
+
+const lv_clip_config lv_clip_llava_defaults = {.hidden_size = 1024,
+                                               .intermediate_size = 4096,
+                                               .n_layers = 24,
+                                               .n_heads = 16,
+                                               .image_size = 336,
+                                               .patch_size = 14,
+                                               .n_channels = 3,
+                                               .projection_dim = 768,
+                                               .layer_norm_eps = 1e-5,
+                                               .quick_gelu = true};
+static const lv_neutral_key neutral_keys[] = {
+    {"attention_dropout", 0}, {"dropout", 0}, {"quantization_config", NAN}, {NULL, 0}};
+
+static int check_sizes(const lv_clip_config *c)
+{
+    if (c->hidden_size % c->n_heads != 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"hidden_size\": %" PRId64 " is no multiple of \"num_attention_heads\" "
+                       "%" PRId64,
+                       c->hidden_size, c->n_heads);
+    }
+    if (c->image_size % c->patch_size != 0) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "\"patch_size\": %" PRId64 " does not divide \"image_size\" %" PRId64,
+                       c->patch_size, c->image_size);
+    }
+    if (c->n_channels != 3) {
+        return lv_fail(LV_ERR_UNSUPPORTED, "\"num_channels\": %" PRId64 "; images have 3",
+                       c->n_channels);
+    }
+    return LV_OK;
+}
+
+int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole)
+{
+    lv_clip_config c = *config;
+    const char *act = c.quick_gelu ? "quick_gelu" : "gelu";
+    const lv_size_key sizes[] = {
+        {"hidden_size", &c.hidden_size, LV_KEY_MAX_SIZE, true},
+        {"intermediate_size", &c.intermediate_size, LV_KEY_MAX_SIZE, true},
+        {"num_hidden_layers", &c.n_layers, LV_KEY_MAX_LAYERS, true},
+        {"num_attention_heads", &c.n_heads, LV_KEY_MAX_SIZE, true},
+        {"image_size", &c.image_size, LV_KEY_MAX_IMAGE, true},
+        {"patch_size", &c.patch_size, LV_KEY_MAX_IMAGE, true},
+        {"num_channels", &c.n_channels, LV_KEY_MAX_SIZE, false},
+        {"projection_dim", &c.projection_dim, LV_KEY_MAX_SIZE, false},
+        {NULL, NULL, 0, false},
+    };
+    int rc = lv_keys_check_neutral(object, neutral_keys);
+    if (rc == LV_OK) rc = lv_keys_read_sizes(object, sizes, whole);
+    if (rc == LV_OK) {
+        rc = lv_key_positive(object, "layer_norm_eps", 1, &c.layer_norm_eps);
+    }
+    if (rc == LV_OK) {
+        rc = lv_json_string(object, "hidden_act", false, &act);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    c.quick_gelu = strcmp(act, "quick_gelu") == 0;
+    if (!c.quick_gelu && strcmp(act, "gelu") != 0) {
+        return lv_key_refuse(lv_json_find(object, "hidden_act"));
+    }
+    rc = check_sizes(&c);
+    if (rc == LV_OK) {
+        *config = c;
+    }
+    return rc;
+}
+
+void lv_clip_config_write(cJSON *o, const lv_clip_config *c)
+{
+    lv_key_set_number(o, "hidden_size", (double)c->hidden_size);
+    lv_key_set_number(o, "intermediate_size", (double)c->intermediate_size);
+    lv_key_set_number(o, "num_hidden_layers", (double)c->n_layers);
+    lv_key_set_number(o, "num_attention_heads", (double)c->n_heads);
+    lv_key_set_number(o, "num_channels", (double)c->n_channels);
+    lv_key_set_number(o, "image_size", (double)c->image_size);
+    lv_key_set_number(o, "patch_size", (double)c->patch_size);
+    lv_key_set_number(o, "projection_dim", (double)c->projection_dim);
+    lv_key_set_string(o, "hidden_act", c->quick_gelu ? "quick_gelu" : "gelu");
+    lv_key_set_number(o, "layer_norm_eps", c->layer_norm_eps);
+    lv_key_set_number(o, "attention_dropout", 0);
+}
+
+/* ---- parameters ---- */
 
 typedef struct {
     lv_dense layer_norm1, q_proj, k_proj, v_proj, out_proj;
@@ -43,50 +146,6 @@ static int64_t patches_per_image(const lv_clip_config *c)
 int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch)
 {
     return patches_per_image(config) + (select_patch ? 0 : 1);
-}
-
-static int check_config(const lv_clip_config *c)
-{
-    const struct {
-        const char *key;
-        int64_t value, limit;
-    } sizes[] = {
-        {"hidden_size", c->hidden_size, INT32_MAX},
-        {"intermediate_size", c->intermediate_size, INT32_MAX},
-        {"num_hidden_layers", c->n_layers, INT32_MAX},
-        {"num_attention_heads", c->n_heads, INT32_MAX},
-        {"image_size", c->image_size, 16384},
-        {"patch_size", c->patch_size, 16384},
-        {"num_channels", c->n_channels, 3},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (sizes[i].value <= 0 || sizes[i].value > sizes[i].limit) {
-            return lv_fail(LV_ERR_CONFIG,
-                           "vision tower: %s is %" PRId64 ", it must be from 1 to %" PRId64,
-                           sizes[i].key, sizes[i].value, sizes[i].limit);
-        }
-    }
-    if (c->n_channels != 3) {
-        return lv_fail(LV_ERR_CONFIG, "vision tower: num_channels is %" PRId64 ", images have 3",
-                       c->n_channels);
-    }
-    if (c->hidden_size % c->n_heads != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision tower: hidden_size %" PRId64
-                       " is not a multiple of num_attention_heads %" PRId64,
-                       c->hidden_size, c->n_heads);
-    }
-    if (c->image_size % c->patch_size != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision tower: image_size %" PRId64
-                       " is not a multiple of patch_size %" PRId64,
-                       c->image_size, c->patch_size);
-    }
-    if (!(c->layer_norm_eps > 0)) {
-        return lv_fail(LV_ERR_CONFIG, "vision tower: layer_norm_eps is %g, it must be positive",
-                       c->layer_norm_eps);
-    }
-    return LV_OK;
 }
 
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
@@ -140,11 +199,7 @@ static void declare(lv_clip *clip, lv_params *params)
 int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
                    lv_params *params)
 {
-    int rc = check_config(config);
-    if (rc) {
-        return rc;
-    }
-    int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
+    const int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
     if (n_run < 0 || n_run > config->n_layers) {
         return lv_fail(LV_ERR_CONFIG,
                        "vision_select_layer is %d, but a vision tower of %" PRId64

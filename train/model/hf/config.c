@@ -260,7 +260,8 @@ int lv_hf_image_norm(float mean[3], float std[3], const char *dir)
     return rc;
 }
 
-int lv_hf_image_pads(bool *out, const char *dir)
+/* Whether the directory's image processor pads; false if it has none. */
+static int image_pads(bool *out, const char *dir)
 {
     bool pads = false;
     cJSON *root = NULL;
@@ -472,7 +473,7 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
     }
     rc = lv_hf_image_norm(config.image_mean, config.image_std, dir);
     if (rc == LV_OK && kind == LV_HF_LLAVA) {
-        rc = lv_hf_image_pads(&config.aspect_pad, dir);
+        rc = image_pads(&config.aspect_pad, dir);
     }
     if (rc < 0) {
         goto done;

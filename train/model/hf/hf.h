@@ -39,10 +39,6 @@ int lv_llava_rows_per_image(const lv_llava_config *config);
  * such file. */
 int lv_hf_image_norm(float mean[3], float std[3], const char *dir);
 
-/* lv_hf_image_pads: does the image processor of the directory pad ("do_pad")? false if it has none.
- * fails  LV_ERR_FORMAT, LV_ERR_IO */
-int lv_hf_image_pads(bool *out, const char *dir);
-
 /* lv_hf_load: fill those parameters that the directory (or single .safetensors file, of a
  * projector) has, whatever its family's names. Every tensor of the file must be known: an unknown
  * one is an error, but for buffers that hold no weight (inv_freq, position_ids) and parts that are

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LLaVA: vision tower, connector and language model joined; from directories to loss and logits.
+ * LLaVA: vision tower, connector and language model joined; from directories to the loss.
  */
 #ifndef LV_TRAIN_MODEL_LLAVA_LLAVA_H
 #define LV_TRAIN_MODEL_LLAVA_LLAVA_H
@@ -71,18 +71,9 @@ const char *lv_llava_tokenizer_dir(const lv_llava *model);
 /* lv_llava_fingerprint: of all files that frozen parameters came from. */
 uint64_t lv_llava_fingerprint(const lv_llava *model);
 
-/* lv_llava_features: the connector's output for a batch's images.
- * out    (I * rows_per_image, hidden_size), in the step arena; NULL if there are none */
-lv_tensor *lv_llava_features(lv_llava *model, lv_tape *tape, const lv_batch *batch);
-
 /* lv_llava_loss: sum of the cross-entropy over the batch's supervised rows (see
  * lv_cross_entropy); only those rows pass the last layer's second half, the last norm and the head.
  * out    one element; loss_sum: the same, added up in double */
 lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, double *loss_sum);
-
-/* lv_llava_logits: of chosen rows.
- * in     rows[R] of the batch; out (R, vocab_size) f32, in the step arena; no gradient */
-lv_tensor *lv_llava_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch,
-                           const int32_t *rows, int64_t R);
 
 #endif

@@ -252,13 +252,11 @@ static int fingerprint(lv_llava *model, const sources *from, uint64_t seed)
         if (from->path[part]) {
             lv_weights *weights = NULL;
             int rc = lv_weights_open(&weights, from->path[part]);
-            if (rc == LV_OK) {
-                rc = lv_weights_fingerprint(weights, &value);
-                lv_weights_close(&weights);
-            }
-            if (rc) {
+            if (rc < 0) {
                 return rc;
             }
+            value = lv_weights_fingerprint(weights);
+            lv_weights_close(&weights);
         }
         hash = mix(mix(hash, (uint64_t)part + 1), value);
     }

@@ -10,7 +10,6 @@
 #include "autograd/kernels/convert.h"
 #include "data/base/fail_point.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +19,7 @@ typedef struct {
     const lv_param *param;
     char *to;     /* of the parameter's first value */
     int64_t i, n; /* values [i, i+n) */
-} piece;
+} copy_piece;
 
 void lv_params_copy_set(lv_params *params)
 {
@@ -59,7 +58,8 @@ static int read_file(const lv_params *params, void *to, const void *from, int64_
     return rc < 0 ? rc : LV_OK;
 }
 
-static int convert_piece(const lv_params *params, const piece *p, const char *from, int64_t n_bytes)
+static int convert_piece(const lv_params *params, const copy_piece *p, const char *from,
+                         int64_t n_bytes)
 {
     const lv_param *param = p->param;
     const int64_t from_size = n_bytes / p->n;
@@ -83,7 +83,7 @@ static int convert_piece(const lv_params *params, const piece *p, const char *fr
     return rc;
 }
 
-static int copy_piece(const lv_params *params, const piece *p)
+static int copy_one(const lv_params *params, const copy_piece *p)
 {
     const lv_param *param = p->param;
     const int64_t from_size = param->file_dtype == LV_F32 ? 4 : 2;
@@ -95,7 +95,7 @@ static int copy_piece(const lv_params *params, const piece *p)
 }
 
 /* All of a part's pieces. returns their number */
-static int64_t list_pieces(piece *pieces, const lv_params *params, char *memory, int part,
+static int64_t list_pieces(copy_piece *pieces, const lv_params *params, char *memory, int part,
                            int n_parts)
 {
     int64_t n = 0, index = 0;
@@ -105,7 +105,8 @@ static int64_t list_pieces(piece *pieces, const lv_params *params, char *memory,
         for (int64_t i = 0; i < count; i += PIECE_VALUES) {
             if (index++ % n_parts == part) {
                 int64_t left = count - i;
-                pieces[n++] = (piece){param, memory, i, left < PIECE_VALUES ? left : PIECE_VALUES};
+                pieces[n++] =
+                    (copy_piece){param, memory, i, left < PIECE_VALUES ? left : PIECE_VALUES};
             }
         }
         memory += param->copied ? bytes_of(param) : 0;
@@ -113,33 +114,33 @@ static int64_t list_pieces(piece *pieces, const lv_params *params, char *memory,
     return n;
 }
 
-/* By all threads; the message of one that failed becomes the caller's. */
-static int copy_pieces(const lv_params *params, const piece *pieces, int64_t n)
+/* By all threads; the failure of one becomes the caller's. */
+static int copy_pieces(const lv_params *params, const copy_piece *pieces, int64_t n)
 {
-    char message[1024] = "";
+    lv_failure failure = {.code = LV_OK};
     int failed = LV_OK;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < n; i++) {
         int before, rc;
 #pragma omp atomic read
         before = failed;
-        rc = before == LV_OK ? copy_piece(params, &pieces[i]) : LV_OK;
+        rc = before == LV_OK ? copy_one(params, &pieces[i]) : LV_OK;
         if (rc < 0) {
 #pragma omp critical
             {
-                snprintf(message, sizeof message, "%s", lv_error_message());
+                lv_failure_take(&failure, rc);
 #pragma omp atomic write
                 failed = rc;
             }
         }
     }
-    return failed < 0 ? lv_fail(failed, "%s", message) : LV_OK;
+    return lv_failure_raise(&failure);
 }
 
 int lv_params_copy_frozen(lv_params *params, void *memory, int part, int n_parts)
 {
     const size_t most = (size_t)(lv_params_copy_bytes(params) / PIECE_VALUES) + params->n + 1;
-    piece *pieces = malloc(most * sizeof *pieces);
+    copy_piece *pieces = malloc(most * sizeof *pieces);
     if (!pieces) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a list of frozen weights");
     }

@@ -80,21 +80,16 @@ int lv_params_dry_set(lv_params *params);
  * fails  LV_ERR_MEMORY with the bytes that were asked for */
 int lv_params_allocate(lv_params *params);
 
-/* lv_params_set: the values of one parameter, from a file's bytes; frozen ones get memory if they
- * have none. What is bf16 in the file is the same bits in memory.
- * in     data: count elements of dtype at any alignment
+/* lv_params_map: the values of one parameter from a mapped file. A trainable one's are copied (bf16
+ * as the same bits). The ops read a frozen one in the file, if its dtype and alignment allow: then
+ * its memory is the page cache's, shared by all ranks of a node; else it gets memory of its own.
+ * in     weight: its data at any alignment; the caller gives the file to lv_params_keep
  * fails  LV_ERR_SHAPE with name, both shapes; LV_ERR_MEMORY */
-int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
-                  const int64_t *shape);
-
-/* lv_params_map: the same, but a frozen parameter is read where it lies, in the mapped file, if its
- * dtype and alignment allow: then its memory is the page cache's, shared by all ranks of a node.
- * The caller gives the file to lv_params_keep. */
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight);
 
-/* lv_params_copy_set: frozen parameters that a step reads are not left in their files: what
- * lv_params_map says of them is kept in mind, and lv_params_copy_frozen gives them their values.
- * Before they are loaded. */
+/* lv_params_copy_set: frozen parameters that a step reads are not read in their files:
+ * lv_params_map records where their values are, lv_params_copy_frozen copies them later. Before
+ * they are loaded. */
 void lv_params_copy_set(lv_params *params);
 
 /* lv_params_copy_bytes: the memory that lv_params_copy_frozen needs; 0: there is nothing to do. */

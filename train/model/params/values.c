@@ -60,31 +60,33 @@ static void put(const lv_params *params, const lv_param *param, int64_t i, const
     }
 }
 
-static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
+static int check_shape(const lv_param *param, const lv_weight *weight)
 {
     const lv_tensor *x = &param->tensor;
-    char want[128], found[128];
-    return n_dims == x->n_dims && memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) == 0
+    const int n_dims = weight->n_dims;
+    char expected[128], found[128];
+    return n_dims == x->n_dims &&
+                   memcmp(weight->shape, x->shape, (size_t)n_dims * sizeof *x->shape) == 0
                ? LV_OK
                : lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
-                         param->name, lv_shape_text(found, sizeof found, n_dims, shape),
-                         lv_shape_text(want, sizeof want, x->n_dims, x->shape));
+                         param->name, lv_shape_text(found, sizeof found, n_dims, weight->shape),
+                         lv_shape_text(expected, sizeof expected, x->n_dims, x->shape));
 }
 
-int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
-                  const int64_t *shape)
+/* Copies a file's values. What is bf16 in the file is the same bits in memory. */
+static int set_values(lv_params *params, lv_param *param, const lv_weight *weight)
 {
-    int rc = check_shape(param, n_dims, shape);
-    if (rc == LV_OK) rc = reserve(params, param);
+    int rc = reserve(params, param);
     if (rc < 0 || params->dry) {
         return rc;
     }
-    const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
+    const int64_t count = lv_tensor_count(&param->tensor);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += PIECE_VALUES) {
         lv_real values[PIECE_VALUES];
         int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
-        lv_convert_to_real(values, (const char *)data + i * bytes, dtype, n);
+        lv_convert_to_real(values, lv_element_const(weight->data, weight->dtype, i), weight->dtype,
+                           n);
         put(params, param, i, values, n);
     }
     return LV_OK;
@@ -109,8 +111,8 @@ int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, c
     return LV_OK;
 }
 
-/* Whether it can be read where it lies, and in a bf16 run would not rather be in bf16. What is not
- * used only waits to be saved. */
+/* The ops can read it in the file, unless a bf16 run has to narrow it. A parameter that is not used
+ * is only saved again. */
 static bool can_be_mapped(const lv_params *params, const lv_param *param, const lv_weight *weight)
 {
     bool f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
@@ -125,7 +127,7 @@ static bool is_to_be_copied(const lv_params *params, const lv_param *param)
            (!param->tensor.data || param->mapped || param->copied);
 }
 
-/* The dtype is known from here on; in a plan, an address too. */
+/* Sets the dtype now; of a plan, the address too. */
 static int leave_to_copy(const lv_params *params, lv_param *param, const lv_weight *weight)
 {
     const bool bf16 =
@@ -139,7 +141,7 @@ static int leave_to_copy(const lv_params *params, lv_param *param, const lv_weig
 
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
 {
-    int rc = check_shape(param, weight->n_dims, weight->shape);
+    int rc = check_shape(param, weight);
     if (rc == LV_OK && is_to_be_copied(params, param)) {
         rc = leave_to_copy(params, param, weight);
     } else if (rc == LV_OK && can_be_mapped(params, param, weight)) {
@@ -148,8 +150,7 @@ int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
         param->tensor.dtype = weight->dtype;
         param->mapped = true;
     } else if (rc == LV_OK) {
-        rc = lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
-                           weight->shape);
+        rc = set_values(params, param, weight);
     }
     if (rc == LV_OK && !param->trainable) {
         param->file_data = weight->data;

@@ -327,12 +327,6 @@ const lv_weight *lv_weights_at(const lv_weights *weights, size_t i)
     return &weights->entries[i].weight;
 }
 
-const lv_weight *lv_weights_find(const lv_weights *weights, const char *name)
-{
-    const lv_header_entry *entry = find_entry(weights, name, true);
-    return entry ? &entry->weight : NULL;
-}
-
 size_t lv_weights_other_count(const lv_weights *weights)
 {
     return weights->n_entries - weights->n_readable;
@@ -390,7 +384,7 @@ static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
     return lv_hash_bytes(hash, data + n - SAMPLE_BYTES, SAMPLE_BYTES);
 }
 
-int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out)
+uint64_t lv_weights_fingerprint(const lv_weights *weights)
 {
     uint64_t hash = LV_HASH_START;
     for (size_t i = 0; i < weights->n_files; i++) {
@@ -400,6 +394,5 @@ int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out)
     for (size_t i = 0; i < weights->n_entries; i++) {
         hash = hash_tensor(hash, &weights->entries[i].weight);
     }
-    *out = hash;
-    return LV_OK;
+    return hash;
 }

@@ -34,7 +34,6 @@ bool lv_weights_exist(const char *path);
 
 size_t lv_weights_count(const lv_weights *weights);
 const lv_weight *lv_weights_at(const lv_weights *weights, size_t i); /* in name order; borrowed */
-const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /* NULL if none */
 
 /* Tensors that are in the files but not read: their names, in order, and their dtype ("I64"). */
 size_t lv_weights_other_count(const lv_weights *weights);
@@ -53,7 +52,7 @@ int lv_weights_read(const lv_weights *weights, void *out, const void *data, int6
 
 /* lv_weights_fingerprint: of sizes, headers and a fixed sample of the data of all files; cheap also
  * for a large model. */
-int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out);
+uint64_t lv_weights_fingerprint(const lv_weights *weights);
 
 typedef struct {
     const char *name; /* without what JSON escapes: quotes, backslashes, control characters */

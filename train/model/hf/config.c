@@ -33,7 +33,7 @@ static bool names_architecture(const cJSON *root, const char *name)
     return false;
 }
 
-static int kind_of(lv_hf_kind *out, const cJSON *root)
+static int kind_of_config(lv_hf_kind *out, const cJSON *root)
 {
     const char *type = NULL;
     int rc = lv_json_string(root, "model_type", true, &type);
@@ -70,7 +70,7 @@ static int read_kind(cJSON **root, lv_hf_kind *kind, const char *dir)
     char *path = lv_path("%s/config.json", dir);
     cJSON *json = NULL;
     int rc = lv_json_read(&json, path);
-    if (rc == LV_OK && (rc = kind_of(kind, json)) < 0) {
+    if (rc == LV_OK && (rc = kind_of_config(kind, json)) < 0) {
         cJSON_Delete(json);
         lv_fail_within("%s", path);
     }
@@ -304,7 +304,7 @@ static int parse_select_layer(lv_llava_config *c, const cJSON *root, const char 
     return LV_OK;
 }
 
-/* The feature choice under either family's words. */
+/* The selected features, under the names of either form. */
 static int parse_select_feature(lv_llava_config *c, const cJSON *root, const char *key,
                                 const char *patch, const char *all)
 {
@@ -365,7 +365,7 @@ static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
         return rc;
     }
     c->text = lv_llama_defaults;
-    /* also without one: sizes that follow from others are filled in there */
+    /* also without one: it fills in sizes that follow from others */
     if ((rc = lv_key_model_type(text, "llama")) < 0 ||
         (rc = lv_llama_config_parse(&c->text, text, false)) < 0) {
         return lv_fail_within("\"text_config\"");
@@ -380,7 +380,7 @@ static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
     return parse_select_feature(c, root, "vision_feature_select_strategy", "default", "full");
 }
 
-/* Ways of cutting an image that LLaVA added later. */
+/* Image layouts of later LLaVAs. */
 static int parse_original_image(lv_llava_config *c, const cJSON *root)
 {
     const char *aspect = "square", *merge = "flat";

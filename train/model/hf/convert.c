@@ -28,7 +28,7 @@ static const char *const weight_globs[] = {"*.safetensors", "*.safetensors.index
                                            "*.msgpack",     "*.gguf",
                                            "*.onnx*"};
 
-/* ---- what is to be written ---- */
+/* ---- tensors ---- */
 
 typedef struct {
     lv_weights *weights;
@@ -44,8 +44,8 @@ static void conversion_free(conversion *c)
     lv_weights_close(&c->weights);
 }
 
-/* Names are written as they are found. */
-static int check_name(const char *name)
+/* Names are written without escapes. */
+static int check_tensor_name(const char *name)
 {
     for (const char *c = name; *c; c++) {
         if ((unsigned char)*c < ' ' || *c == '"' || *c == '\\') {
@@ -65,7 +65,7 @@ static int add_float(conversion *c, const lv_weight *w, lv_dtype dtype)
         x->shape[i] = i < w->n_dims ? w->shape[i] : 1;
     }
     c->sources[c->n++] = (lv_weight_source){.name = w->name, .tensor = x, .dtype = dtype};
-    return check_name(w->name);
+    return check_tensor_name(w->name);
 }
 
 /* A buffer of another dtype; a parameter of such a dtype could not be read again. */
@@ -79,10 +79,10 @@ static int add_other(conversion *c, size_t i)
     }
     c->sources[c->n++] = (lv_weight_source){
         .name = name, .as_is = lv_weights_other_weight(c->weights, i), .as_is_dtype = dtype};
-    return check_name(name);
+    return check_tensor_name(name);
 }
 
-static int collect(conversion *c, lv_hf_conversion *sum, const char *from, lv_dtype dtype)
+static int collect_weights(conversion *c, lv_hf_conversion *sum, const char *from, lv_dtype dtype)
 {
     int rc = lv_weights_open(&c->weights, from);
     if (rc < 0) {
@@ -150,7 +150,7 @@ static int check_target(const char *to, const char *from)
     return rc;
 }
 
-/* That the directory is one that can be read at all, before hours are spent on it. */
+/* The directory is a model that can be read: checked before hours of conversion. */
 static int check_model(const char *from)
 {
     lv_hf_kind kind;
@@ -165,7 +165,7 @@ static int check_model(const char *from)
     return rc;
 }
 
-/* A damaged model is not to get digests that say it is whole. */
+/* Digests of a damaged model would vouch for it. */
 static int check_digests(const char *from, const lv_hf_progress *progress)
 {
     cJSON *digests = NULL;
@@ -268,7 +268,7 @@ char *lv_hf_config_with_dtype(const char *text, lv_dtype dtype)
 
 /* ---- the other files ---- */
 
-static int write_config(const char *to, const char *from, lv_dtype dtype)
+static int write_config_as(const char *to, const char *from, lv_dtype dtype)
 {
     char *text = NULL, *changed = NULL;
     size_t n = 0;
@@ -322,11 +322,11 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
     int rc = check_model(from);
     if (rc == LV_OK) rc = check_target(to, from);
     if (rc == LV_OK) rc = check_digests(from, &progress);
-    if (rc == LV_OK) rc = collect(&c, &sum, from, dtype);
+    if (rc == LV_OK) rc = collect_weights(&c, &sum, from, dtype);
     if (rc == LV_OK) rc = lv_hf_staging_begin(&staging, to);
     if (rc == LV_OK) {
         rc = copy_others(staging.path, from);
-        if (rc == LV_OK) rc = write_config(staging.path, from, dtype);
+        if (rc == LV_OK) rc = write_config_as(staging.path, from, dtype);
         if (rc == LV_OK) {
             rc = lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
                                        progress.writing);

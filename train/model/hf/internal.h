@@ -28,7 +28,7 @@ void lv_hf_clip_norm(float mean[3], float std[3]);
 
 /* tokenizer.c: the tokenizer files of a directory.
  * next_id is what the tokenizers library gives to a token that is added, whatever id the files
- * ask for: the size of the vocabulary, or one more than the largest added id. */
+ * give it: the size of the vocabulary, or one more than the largest added id. */
 typedef struct {
     bool found;       /* false: the directory has no tokenizer */
     int64_t next_id;  /* only if found */

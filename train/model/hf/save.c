@@ -58,8 +58,8 @@ static void set_triple(cJSON *object, const char *key, const float values[3])
     }
 }
 
-/* Prints and deletes root. */
-static int write_json(cJSON *root, const char *dir, const char *name)
+/* Writes and deletes root. */
+static int write_config_json(cJSON *root, const char *dir, const char *name)
 {
     char *path = lv_path("%s/%s", dir, name);
     char *text = cJSON_Print(root);
@@ -82,10 +82,10 @@ static int write_generation_config(const lv_llama_config *c, const char *dir)
     if (c->pad_token_id >= 0) {
         lv_key_set_token(root, "pad_token_id", c->pad_token_id);
     }
-    return write_json(root, dir, "generation_config.json");
+    return write_config_json(root, dir, "generation_config.json");
 }
 
-/* LlavaImageProcessor pads to a square as LLaVA does; CLIPImageProcessor knows only the crop. */
+/* LlavaImageProcessor pads to a square as LLaVA does; CLIPImageProcessor only crops. */
 static int write_preprocessor(const lv_clip_config *c, const float mean[3], const float std[3],
                               bool llava, bool aspect_pad, const char *dir)
 {
@@ -111,7 +111,7 @@ static int write_preprocessor(const lv_clip_config *c, const float mean[3], cons
     lv_key_set_bool(root, "do_normalize", true);
     set_triple(root, "image_mean", mean);
     set_triple(root, "image_std", std);
-    return write_json(root, dir, "preprocessor_config.json");
+    return write_config_json(root, dir, "preprocessor_config.json");
 }
 
 static const char *feature_strategy(const lv_llava_config *c)
@@ -127,7 +127,7 @@ static int write_processor(const lv_llava_config *c, const char *dir)
     lv_key_set_number(root, "patch_size", (double)c->vision.patch_size);
     lv_key_set_string(root, "vision_feature_select_strategy", feature_strategy(c));
     lv_key_set_number(root, "num_additional_image_tokens", 1);
-    return write_json(root, dir, "processor_config.json");
+    return write_config_json(root, dir, "processor_config.json");
 }
 
 static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
@@ -182,7 +182,7 @@ static int write_clip_json(const lv_clip_config *config, const char *dir)
     set_architecture(root, "CLIPVisionModel", "clip_vision_model", LV_F32);
     lv_clip_config_write(root, config);
     lv_hf_clip_norm(mean, std);
-    int rc = write_json(root, dir, "config.json");
+    int rc = write_config_json(root, dir, "config.json");
     return rc < 0 ? rc : write_preprocessor(config, mean, std, false, false, dir);
 }
 
@@ -191,7 +191,7 @@ static int write_llama_json(const lv_llama_config *config, const char *dir)
     cJSON *root = new_object();
     set_architecture(root, "LlamaForCausalLM", "llama", LV_F32);
     lv_llama_config_write(root, config);
-    int rc = write_json(root, dir, "config.json");
+    int rc = write_config_json(root, dir, "config.json");
     return rc < 0 ? rc : write_generation_config(config, dir);
 }
 
@@ -200,7 +200,7 @@ static int write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool
 {
     bool hf = kind == LV_HF_LLAVA;
     cJSON *root = hf ? hf_llava(config, dtype) : original_llava(config, aspect_pad, dtype);
-    int rc = write_json(root, dir, "config.json");
+    int rc = write_config_json(root, dir, "config.json");
     if (rc < 0 || (rc = write_generation_config(&config->text, dir)) < 0 ||
         (rc = write_preprocessor(&config->vision, config->image_mean, config->image_std, hf,
                                  aspect_pad && hf, dir)) < 0) {
@@ -219,9 +219,9 @@ typedef struct {
     size_t n;
     lv_real *mean_rows[2];         /* of new vocabulary rows */
     lv_tensor identity, zero_bias; /* the second layer of a linear projector */
-} lv_export;
+} hf_export;
 
-static void export_free(lv_export *e)
+static void hf_export_free(hf_export *e)
 {
     for (size_t i = 0; i < e->n; i++) {
         free((char *)(uintptr_t)e->sources[i].name);
@@ -232,17 +232,17 @@ static void export_free(lv_export *e)
     free(e->mean_rows[1]);
     free(e->identity.data);
     free(e->zero_bias.data);
-    *e = (lv_export){0};
+    *e = (hf_export){0};
 }
 
-static void add(lv_export *e, const char *name, const lv_tensor *tensor)
+static void add_source(hf_export *e, const char *name, const lv_tensor *tensor)
 {
     e->sources[e->n++] =
         (lv_weight_source){.name = lv_path("%s", name), .tensor = tensor, .dtype = e->dtype};
 }
 
 /* All parameters whose name begins with prefix, in their order. */
-static int collect(lv_export *e, lv_params *params, const char *prefix, lv_hf_kind kind)
+static int collect_params(hf_export *e, lv_params *params, const char *prefix, lv_hf_kind kind)
 {
     char name[LV_HF_NAME_BYTES];
     size_t n = lv_params_count(params);
@@ -257,7 +257,7 @@ static int collect(lv_export *e, lv_params *params, const char *prefix, lv_hf_ki
             LV_CHECK(param->tensor.data, "%s was never loaded", param->name);
             lv_hf_name_for(name, kind, param->name);
             e->tensors[i] = lv_params_exact(params, param);
-            add(e, name, &e->tensors[i]);
+            add_source(e, name, &e->tensors[i]);
         }
     }
     return LV_OK;
@@ -292,7 +292,7 @@ static int mean_row(lv_real **out, const lv_tensor *x)
 
 /* Gives embedding and head new rows after the old ones, each the mean of those. Source i is
  * parameter i: all were collected. */
-static int grow_vocabulary(lv_export *e, lv_params *params, int64_t extra_rows)
+static int grow_vocabulary(hf_export *e, lv_params *params, int64_t extra_rows)
 {
     int g = 0;
     for (size_t i = 0; i < lv_params_count(params); i++) {
@@ -311,7 +311,7 @@ static int grow_vocabulary(lv_export *e, lv_params *params, int64_t extra_rows)
 }
 
 /* The HF form has two layers and an activation: with none and an identity it is linear. */
-static int add_identity(lv_export *e, int64_t size)
+static int add_identity(hf_export *e, int64_t size)
 {
     lv_real *w = calloc((size_t)(size * size), sizeof *w);
     lv_real *b = calloc((size_t)size, sizeof *b);
@@ -323,8 +323,8 @@ static int add_identity(lv_export *e, int64_t size)
     for (int64_t i = 0; i < size; i++) {
         w[i * size + i] = 1;
     }
-    add(e, "multi_modal_projector.linear_2.weight", &e->identity);
-    add(e, "multi_modal_projector.linear_2.bias", &e->zero_bias);
+    add_source(e, "multi_modal_projector.linear_2.weight", &e->identity);
+    add_source(e, "multi_modal_projector.linear_2.bias", &e->zero_bias);
     return LV_OK;
 }
 
@@ -365,11 +365,11 @@ static bool has_hf_form(const lv_projector_config *projector)
 static int write_hf(lv_params *params, lv_llava_config config, const char *tokenizer_dir,
                     bool aspect_pad, lv_dtype dtype, const char *dir)
 {
-    lv_export e = {.dtype = dtype};
+    hf_export e = {.dtype = dtype};
     bool added = false;
     int64_t old_rows = config.text.vocab_size;
     int rc = place_image_token(&config, &added, tokenizer_dir);
-    if (rc < 0 || (rc = collect(&e, params, "", LV_HF_LLAVA)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, "", LV_HF_LLAVA)) < 0) {
         goto done;
     }
     if (config.text.vocab_size > old_rows &&
@@ -389,7 +389,7 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
                                   &config.text);
     }
 done:
-    export_free(&e);
+    hf_export_free(&e);
     return rc;
 }
 
@@ -397,13 +397,13 @@ done:
 static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
                        const char *tokenizer_dir, lv_dtype dtype, const char *dir)
 {
-    lv_export e = {.dtype = dtype};
-    int rc = collect(&e, params, prefix, kind);
+    hf_export e = {.dtype = dtype};
+    int rc = collect_params(&e, params, prefix, kind);
     if (rc == LV_OK) rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
     }
-    export_free(&e);
+    hf_export_free(&e);
     return rc;
 }
 
@@ -470,12 +470,12 @@ static cJSON *other_digests(const char *path, const char *name)
 
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
 {
-    lv_export e = {.dtype = LV_F32};
+    hf_export e = {.dtype = LV_F32};
     cJSON *root = NULL;
     char *path = lv_path("%s/%s", dir, name);
     char *digests = lv_path("%s/digests.json", dir);
     int rc = lv_dir_create(dir);
-    if (rc < 0 || (rc = collect(&e, params, "projector.", LV_HF_CLIP)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, "projector.", LV_HF_CLIP)) < 0) {
         goto done;
     }
     rc = lv_weights_write_file(path, e.sources, e.n);
@@ -488,7 +488,7 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
     if (rc == LV_OK) rc = lv_manifest_write(digests, root);
 done:
     cJSON_Delete(root);
-    export_free(&e);
+    hf_export_free(&e);
     free(path);
     free(digests);
     return rc;

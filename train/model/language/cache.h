@@ -12,7 +12,7 @@
 typedef struct lv_llama_cache lv_llama_cache;
 
 /* lv_llama_cache_create: empty, for n_rows rows of activations of dtype.
- * fails  LV_ERR_MEMORY with the bytes that were asked for */
+ * fails  LV_ERR_MEMORY with the number of bytes */
 int lv_llama_cache_create(lv_llama_cache **out, const lv_llama_config *config, lv_dtype dtype,
                           int64_t n_rows);
 void lv_llama_cache_destroy(lv_llama_cache **cache);

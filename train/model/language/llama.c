@@ -17,33 +17,33 @@
 typedef struct {
     lv_dense input_layernorm, q_proj, k_proj, v_proj, o_proj;
     lv_dense post_attention_layernorm, gate_proj, up_proj, down_proj;
-} layer;
+} llama_layer;
 
 /* A table that was too small stays until the model is destroyed: a tape may still point to it. */
-typedef struct angles {
+typedef struct rope_angles {
     lv_rope_table table;
-    struct angles *smaller;
-} angles;
+    struct rope_angles *smaller;
+} rope_angles;
 
 struct lv_llama {
     lv_llama_config config;
     lv_tensor *embed_tokens, *lm_head;
     lv_dense norm;
-    layer *layers; /* [n_layers] */
-    angles *angles;
+    llama_layer *layers; /* [n_layers] */
+    rope_angles *angles;
 };
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
     const lv_llama_config *config;
-    const layer *layer;
+    const llama_layer *layer;
     const int32_t *position;
     const lv_rope_table *angles;
     const lv_attention_layout *layout;
     const lv_llama_rows *wanted; /* of the last layer: rows for the rest of it; else NULL: all */
     lv_llama_cache *cache;
     int64_t index; /* of the layer */
-} layer_run;
+} llama_layer_run;
 
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
 {
@@ -51,7 +51,7 @@ static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *pa
     return buf;
 }
 
-static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params, int64_t l)
+static void declare_layer(llama_layer *y, const lv_llama_config *c, lv_params *params, int64_t l)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
     const int64_t AD = c->n_heads * c->head_dim, GD = c->n_kv_heads * c->head_dim;
@@ -73,7 +73,7 @@ static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params,
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params)
 {
     lv_llama *llama = calloc(1, sizeof *llama);
-    layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
+    llama_layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
     if (!llama || !layers) {
         free(llama);
         free(layers);
@@ -106,7 +106,7 @@ void lv_llama_destroy(lv_llama **llama)
         return;
     }
     while ((*llama)->angles) {
-        angles *a = (*llama)->angles;
+        rope_angles *a = (*llama)->angles;
         (*llama)->angles = a->smaller;
         free(a->table.cos);
         free(a->table.sin);
@@ -135,7 +135,7 @@ static const lv_rope_table *angles_for(lv_llama *llama, const lv_tape *tape, int
     while (n < n_positions) {
         n *= 2;
     }
-    angles *a = calloc(1, sizeof *a);
+    rope_angles *a = calloc(1, sizeof *a);
     LV_CHECK(a, "no memory for the angles of %" PRId64 " positions", n);
     a->table.n_positions = n;
     a->table.head_dim = llama->config.head_dim;
@@ -157,9 +157,9 @@ static lv_tensor *wanted_rows(lv_tape *tape, const lv_llama_rows *rows, lv_tenso
 }
 
 /* Every row is a key of later ones; what follows is each row's own. */
-static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *attention_block(lv_tape *tape, const llama_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const llama_layer *w = run->layer;
     lv_tensor *n = lv_rmsnorm(tape, x, w->input_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
@@ -189,9 +189,9 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *mlp_block(lv_tape *tape, const llama_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const llama_layer *w = run->layer;
     lv_tensor *n = lv_rmsnorm(tape, x, w->post_attention_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *gate = lv_dense_apply(tape, &w->gate_proj, n);
     lv_tensor *up = lv_dense_apply(tape, &w->up_proj, n);
@@ -252,14 +252,14 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
                  "%" PRId64 " rows",
                  rows->n_sequences, rows->position[0], n_cached);
     }
-    const layer_run common = {
+    const llama_layer_run common = {
         .config = c,
         .position = rows->position,
         .angles = angles_for(llama, tape, (int64_t)last_position + 1),
         .layout = layout_for(c, tape, rows),
         .cache = rows->cache,
     };
-    layer_run *runs = lv_tape_alloc(tape, (size_t)c->n_layers * sizeof *runs);
+    llama_layer_run *runs = lv_tape_alloc(tape, (size_t)c->n_layers * sizeof *runs);
     size_t mark = lv_tape_mark(tape);
     for (int64_t l = 0; l < c->n_layers; l++) {
         runs[l] = common;

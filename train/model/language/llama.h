@@ -46,7 +46,7 @@ lv_dtype lv_llama_dtype(const lv_llama *llama);
  * fails  ends the job on an id outside the vocabulary */
 lv_tensor *lv_llama_embed(const lv_llama *llama, lv_tape *tape, const int32_t *ids, int64_t T);
 
-/* lv_llama_rows: what the rows of x are. The arrays live as long as the step. */
+/* lv_llama_rows: describes the rows of x. The arrays are valid until the step ends. */
 typedef struct {
     int64_t n_sequences;
     const int64_t *seq_start; /* [n_sequences + 1] */
@@ -57,9 +57,8 @@ typedef struct {
     lv_llama_cache *cache; /* NULL, or this call appends to it: one sequence, nothing recorded */
 } lv_llama_rows;
 
-/* lv_llama_hidden: through all layers, without the last norm; other rows than the wanted ones end
- * with the last layer's attention. Layers of which nothing needs a gradient give their activations
- * back.
+/* lv_llama_hidden: through all layers, without the last norm; only the wanted rows pass the last
+ * layer's second half. Layers without a gradient release their activations.
  * in     x (T,H), not read afterwards
  * out    (n_wanted,H), in the step arena
  * fails  ends the job if memory is out (the table of angles grows with the longest sequence) */

@@ -18,7 +18,7 @@ typedef enum {
     LV_SELECT_CLS_PATCH,
 } lv_select_feature;
 
-/* What the activations and the weights of matrix products are. */
+/* The dtype of activations and of the weights of matrix products. */
 typedef enum {
     LV_PRECISION_F32,
     LV_PRECISION_BF16,
@@ -39,7 +39,7 @@ typedef struct {
     lv_precision precision;
     bool recompute;    /* keep only the inputs of layers, run layers twice */
     uint64_t seed;     /* of a fresh projector */
-    int rank, n_ranks; /* who shares what is trained, see lv_params_share_set; n_ranks 0: nobody */
+    int rank, n_ranks; /* see lv_params_share_set; n_ranks 0: not divided */
     int64_t bucket_count;
     bool dry;    /* for a plan: no values, see lv_params_dry_set */
     bool copies; /* frozen values are copied after opening, see lv_params_copy_set */
@@ -57,8 +57,8 @@ const lv_llava_config *lv_llava_config_of(const lv_llava *model);
 lv_params *lv_llava_params(lv_llava *model);
 void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out);
 
-/* lv_llava_note: what a user should know about the weights that were loaded: note i of
- * LV_LLAVA_N_NOTES; NULL: nothing. Borrowed. */
+/* lv_llava_note: a message for the user about the loaded weights: note i of LV_LLAVA_N_NOTES, or
+ * NULL. Borrowed. */
 enum { LV_LLAVA_N_NOTES = 3 };
 const char *lv_llava_note(const lv_llava *model, int i);
 

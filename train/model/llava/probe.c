@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_VOCAB_ELEMENTS = 1 << 25 }; /* of the embedding: what is supervised is a small part */
+enum { MAX_VOCAB_ELEMENTS = 1 << 25 }; /* of the embedding: few rows are supervised */
 
-static const double BOUND = 0.05; /* of every weight: nothing overflows, nor becomes denormal */
+static const double BOUND = 0.05; /* of every weight: no overflow, no denormals */
 
 static int64_t at_least_one(double n)
 {
@@ -33,7 +33,7 @@ static lv_llava_config thin(const lv_llava_config *whole, double share)
     return config;
 }
 
-/* What the whole model trains. Of its own names: a name is a glob that fits itself alone. */
+/* Trains what the whole model trains, by name: a name is a glob that fits only itself. */
 static int train_the_same(lv_params *params, lv_llava *like)
 {
     const size_t n = lv_params_count(params);

@@ -41,20 +41,20 @@ int64_t lv_params_copy_bytes(const lv_params *params)
     return n_bytes;
 }
 
-/* The ops read what is in the file, bit for bit. */
+/* The ops read the bits of the file. */
 static bool is_same(const lv_param *param)
 {
     return param->file_dtype == param->tensor.dtype &&
            (param->file_dtype == LV_BF16 || sizeof(lv_real) == sizeof(float));
 }
 
-static int read_file(const lv_params *params, void *to, const void *from, int64_t n_bytes)
+static int read_values(const lv_params *params, void *to, const void *from, int64_t n_bytes)
 {
     int rc = 0;
     for (size_t i = 0; i < params->n_kept && rc == 0; i++) {
         rc = lv_weights_read(params->kept[i], to, from, n_bytes);
     }
-    LV_CHECK(rc != 0, "frozen values are not in any file that is kept");
+    LV_CHECK(rc != 0, "frozen values are in no open file");
     return rc < 0 ? rc : LV_OK;
 }
 
@@ -67,7 +67,7 @@ static int convert_piece(const lv_params *params, const copy_piece *p, const cha
     if (!found) {
         return lv_fail(LV_ERR_MEMORY, "%s: no memory to convert it", param->name);
     }
-    int rc = read_file(params, found, from, n_bytes);
+    int rc = read_values(params, found, from, n_bytes);
     for (int64_t i = 0; rc == LV_OK && i < p->n; i += BLOCK_VALUES) {
         lv_real values[BLOCK_VALUES];
         int64_t n = p->n - i < BLOCK_VALUES ? p->n - i : BLOCK_VALUES;
@@ -88,13 +88,13 @@ static int copy_one(const lv_params *params, const copy_piece *p)
     const lv_param *param = p->param;
     const int64_t from_size = param->file_dtype == LV_F32 ? 4 : 2;
     const char *from = (const char *)param->file_data + p->i * from_size;
-    int rc = is_same(param) ? read_file(params, lv_element(p->to, param->tensor.dtype, p->i), from,
-                                        p->n * from_size)
+    int rc = is_same(param) ? read_values(params, lv_element(p->to, param->tensor.dtype, p->i),
+                                          from, p->n * from_size)
                             : convert_piece(params, p, from, p->n * from_size);
     return rc < 0 ? rc : lv_fail_point("weights.piece");
 }
 
-/* All of a part's pieces. returns their number */
+/* The pieces of one part. returns their number */
 static int64_t list_pieces(copy_piece *pieces, const lv_params *params, char *memory, int part,
                            int n_parts)
 {

@@ -7,8 +7,8 @@
 
 enum { NAME_BYTES = 256 };
 
-static lv_tensor *declare(lv_params *params, const char *prefix, const char *suffix, int n_dims,
-                          const int64_t *shape, bool decay, bool used)
+static lv_tensor *declare_named(lv_params *params, const char *prefix, const char *suffix,
+                                int n_dims, const int64_t *shape, bool decay, bool used)
 {
     char name[NAME_BYTES];
     snprintf(name, sizeof name, "%s.%s", prefix, suffix);
@@ -18,17 +18,18 @@ static lv_tensor *declare(lv_params *params, const char *prefix, const char *suf
 lv_dense lv_dense_declare(lv_params *params, const char *prefix, int64_t N, int64_t K, bool bias,
                           bool used)
 {
-    lv_dense dense = {.w = declare(params, prefix, "weight", 2, (int64_t[]){N, K}, true, used)};
+    lv_dense dense = {
+        .w = declare_named(params, prefix, "weight", 2, (int64_t[]){N, K}, true, used)};
     lv_params_of(params, dense.w)->takes_bf16 = true;
-    dense.b = bias ? declare(params, prefix, "bias", 1, &N, false, used) : NULL;
+    dense.b = bias ? declare_named(params, prefix, "bias", 1, &N, false, used) : NULL;
     return dense;
 }
 
 lv_dense lv_norm_declare(lv_params *params, const char *prefix, int64_t H, bool bias, bool used)
 {
     lv_dense norm = {
-        .w = declare(params, prefix, "weight", 1, &H, false, used),
-        .b = bias ? declare(params, prefix, "bias", 1, &H, false, used) : NULL,
+        .w = declare_named(params, prefix, "weight", 1, &H, false, used),
+        .b = bias ? declare_named(params, prefix, "bias", 1, &H, false, used) : NULL,
     };
     return norm;
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_params: a model's parameters by name. A model declares them, the configuration says which are
- * trained, then memory is given: trainable ones lie end to end in flat buffers (values, gradients)
- * (those that ops read in bf16, then those that they read in f32, each in the order of
- * declaration), frozen ones each by itself or in the mapped file they came from.
+ * lv_params: a model's parameters by name. A model declares them, the configuration chooses the
+ * trainable ones, then memory is allocated: for trainable ones flat buffers (values, gradients;
+ * first those that ops read in bf16, then those that they read in f32, each in the order of
+ * declaration), for frozen ones separate memory or the mapped file.
  *
- * In a bf16 run every parameter that takes bf16 is bf16 where the ops read it (lv_param.tensor). Of
+ * In a bf16 run every parameter that takes bf16 is bf16 where the ops read it (lv_param.tensor). For
  * a trained one that is the working copy: the flat values are its f32 master, which the optimiser
  * updates and which is saved. A frozen one has no f32 values in memory.
  *
  * Ranks share the masters (see shard.h): each has those of its own pieces, and the working copies
- * of all. What ops read in f32 is its own master: all ranks have all of it, and each its pieces to
- * update.
+ * of all. A parameter that ops read in f32 is its own master: all ranks have all of it, and each
+ * updates its pieces.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_PARAMS_H
 #define LV_TRAIN_MODEL_PARAMS_PARAMS_H
@@ -27,15 +27,15 @@ typedef struct {
     bool used;             /* false: in the files, but no part of the computation */
     bool trainable;        /* = tensor.requires_grad */
     bool takes_bf16;       /* every op that reads it takes bf16 */
-    bool by_rows;          /* all that reads it is lv_embedding */
-    bool mapped;           /* tensor.data lies in a file that the lv_params keeps open */
-    bool copied;           /* tensor.data lies where lv_params_copy_frozen was told to put it */
+    bool by_rows;          /* only lv_embedding reads it */
+    bool mapped;           /* tensor.data is in a file that the lv_params keeps open */
+    bool copied;           /* tensor.data is in the memory of lv_params_copy_frozen */
     const void *file_data; /* a frozen one's values in such a file, mapped or not; NULL: in none */
     lv_dtype file_dtype;
     int64_t offset; /* first element in the flat buffers, if trainable */
 } lv_param;
 
-/* Where frozen weights lie: in their mapped files, or copied to memory shared by ranks. */
+/* The memory of frozen weights: their mapped files, or a copy that ranks share. */
 typedef enum {
     LV_WEIGHTS_MAP,
     LV_WEIGHTS_COPY_PER_NODE,
@@ -48,7 +48,7 @@ int lv_params_create(lv_params **out);
 void lv_params_destroy(lv_params **params);
 
 /* lv_params_dtype_set: LV_BF16 for a bf16 run, LV_F32 (the default) for an f32 one, in which only
- * what is mapped is bf16. Before lv_params_allocate. */
+ * mapped parameters are bf16. Before lv_params_allocate. */
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype);
 
 /* lv_params_declare: a new f32 parameter without memory. The tensor's address stays.
@@ -61,23 +61,23 @@ lv_param *lv_params_at(lv_params *params, size_t i);
 lv_param *lv_params_find(lv_params *params, const char *name);      /* NULL if there is none */
 lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor); /* that declare returned */
 
-/* lv_params_set_trainable: by globs over names (*, ?, [..]; a word without them is a prefix that
- * ends at a dot). Before lv_params_allocate.
- * fails  LV_ERR_CONFIG naming a glob that fits nothing that can be trained, with what there is */
+/* lv_params_set_trainable: by globs over names (*, ?, [..]; without these, a prefix that ends
+ * at a dot). Before lv_params_allocate.
+ * fails  LV_ERR_CONFIG naming a glob that that fits no trainable parameter, and their groups */
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
 
-/* lv_params_share_set: what is trainable is shared out among n_ranks, in buckets of at most
+/* lv_params_share_set: the trainable elements are divided among n_ranks, in buckets of at most
  * bucket_count elements; without it a single rank has all. Before lv_params_allocate. */
 void lv_params_share_set(lv_params *params, int rank, int n_ranks, int64_t bucket_count);
 
-/* lv_params_dry_set: for a plan: what is allocated takes addresses but no memory, and no value is
- * read or written. Before lv_params_allocate.
+/* lv_params_dry_set: for a plan: allocations take addresses but no memory, and no value is read or
+ * written. Before lv_params_allocate.
  * fails  LV_ERR_MEMORY */
 int lv_params_dry_set(lv_params *params);
 
-/* lv_params_allocate: flat buffers (64-byte aligned, gradients cleared) for what is trainable; a
- * frozen parameter gets memory when it is loaded.
- * fails  LV_ERR_MEMORY with the bytes that were asked for */
+/* lv_params_allocate: flat buffers (64-byte aligned, gradients cleared) for trainable
+ * parameters; a frozen one gets memory when it is loaded.
+ * fails  LV_ERR_MEMORY with the number of bytes */
 int lv_params_allocate(lv_params *params);
 
 /* lv_params_map: the values of one parameter from a mapped file. A trainable one's are copied (bf16
@@ -97,12 +97,12 @@ int64_t lv_params_copy_bytes(const lv_params *params);
 
 /* lv_params_copy_frozen: read these parameters from their files to memory that n_parts processes
  * share, each one part of them: in the dtype that the ops would read without a copy, or that of a
- * conversion. Values are there when all processes are through.
- * in     memory: lv_params_copy_bytes, 64-byte aligned; the caller's, for as long as params lives
+ * conversion. Values are valid when all processes have returned.
+ * in     memory: lv_params_copy_bytes, 64-byte aligned; the caller's, until params is destroyed
  * fails  LV_ERR_IO with the path, LV_ERR_MEMORY; no parameter has values then */
 int lv_params_copy_frozen(lv_params *params, void *memory, int part, int n_parts);
 
-/* lv_params_assume: of a dry lv_params: as if a file held the parameter in dtype. */
+/* lv_params_assume: for a dry lv_params: the same as if a file had the parameter in dtype. */
 int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype);
 
 /* lv_params_keep: take over weights that parameters came from; closed with the lv_params.
@@ -123,16 +123,16 @@ lv_tensor lv_params_exact(const lv_params *params, const lv_param *param);
  * rounded values again. */
 void lv_params_refresh(lv_params *params);
 
-/* lv_params_checksum: of the bits of all trainable parameters as the ops read them: what all ranks
- * have in common between two steps. One pass over that memory, by all threads. */
+/* lv_params_checksum: of the bits of all trainable parameters as the ops read them: equal on all
+ * ranks between two steps. One pass over that memory, by all threads. */
 uint64_t lv_params_checksum(const lv_params *params);
 
 /* lv_params_grad_begin: before a step: the first gradients are written, not added.
- * lv_params_grad_end: after its last backward pass: parameters that got none have zeros. */
+ * lv_params_grad_end: after its last backward pass: gradients that none wrote are zero. */
 void lv_params_grad_begin(lv_params *params);
 void lv_params_grad_end(lv_params *params);
 
-/* lv_params_shard: who owns which of the flat elements; without a bucket, if nothing is trainable.
+/* lv_params_shard: the owners of the flat elements; no buckets, if nothing is trainable.
  * NULL before lv_params_allocate. */
 const lv_shard *lv_params_shard(const lv_params *params);
 
@@ -151,9 +151,9 @@ lv_real *lv_params_flat_grad(lv_params *params);
 typedef struct {
     int64_t trained_bytes; /* flat values */
     int64_t grad_bytes;
-    int64_t working_bytes; /* of what is trained */
+    int64_t working_bytes; /* of trained parameters */
     int64_t frozen_bytes;  /* frozen, in memory of their own */
-    int64_t mapped_bytes;  /* frozen, read where they lie in their files */
+    int64_t mapped_bytes;  /* frozen, read in their files */
     int64_t copied_bytes;  /* frozen, in memory that ranks share */
 } lv_params_memory;
 lv_params_memory lv_params_memory_of(const lv_params *params);

@@ -11,10 +11,10 @@
 
 enum { PIECE_VALUES = 4096 };
 
-/* Memory of its own for a frozen parameter that is to be written. */
-static int reserve(lv_params *params, lv_param *param)
+/* Memory of its own for a frozen parameter that is written. */
+static int reserve_values(lv_params *params, lv_param *param)
 {
-    LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
+    LV_CHECK(params->allocated, "%s: values before lv_params_allocate", param->name);
     if (!param->tensor.data || param->mapped || param->copied) {
         lv_dtype dtype = lv_params_is_bf16(params, param) ? LV_BF16 : LV_F32;
         void *data = lv_params_place(params, param, dtype);
@@ -30,7 +30,7 @@ static int reserve(lv_params *params, lv_param *param)
     return LV_OK;
 }
 
-/* Of the flat elements [begin, begin+n), which are read in bf16, those that the rank owns. */
+/* The rank's own masters among the flat elements [begin, begin+n), which the ops read in bf16. */
 static void put_masters(const lv_params *params, int64_t begin, const lv_real *values, int64_t n)
 {
     const lv_shard *shard = params->shard;
@@ -47,8 +47,8 @@ static void put_masters(const lv_params *params, int64_t begin, const lv_real *v
 }
 
 /* Elements [i, i+n) of a parameter, wherever it is kept. */
-static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
-                int64_t n)
+static void store_values(const lv_params *params, const lv_param *param, int64_t i,
+                         const lv_real *values, int64_t n)
 {
     if (param->tensor.dtype == LV_BF16) {
         lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
@@ -76,7 +76,7 @@ static int check_shape(const lv_param *param, const lv_weight *weight)
 /* Copies a file's values. What is bf16 in the file is the same bits in memory. */
 static int set_values(lv_params *params, lv_param *param, const lv_weight *weight)
 {
-    int rc = reserve(params, param);
+    int rc = reserve_values(params, param);
     if (rc < 0 || params->dry) {
         return rc;
     }
@@ -87,14 +87,14 @@ static int set_values(lv_params *params, lv_param *param, const lv_weight *weigh
         int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
         lv_convert_to_real(values, lv_element_const(weight->data, weight->dtype, i), weight->dtype,
                            n);
-        put(params, param, i, values, n);
+        store_values(params, param, i, values, n);
     }
     return LV_OK;
 }
 
 int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
 {
-    int rc = reserve(params, param);
+    int rc = reserve_values(params, param);
     if (rc < 0 || params->dry) {
         return rc;
     }
@@ -106,7 +106,7 @@ int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, c
         for (int64_t k = 0; k < n; k++) {
             values[k] = (lv_real)value(context, i + k);
         }
-        put(params, param, i, values, n);
+        store_values(params, param, i, values, n);
     }
     return LV_OK;
 }
@@ -192,7 +192,7 @@ void lv_params_refresh(lv_params *params)
     }
 }
 
-/* Each word changes its lane whatever the others are: the step is a bijection of both. */
+/* Each step is a bijection of word and lane: a changed word always changes its lane. */
 static uint64_t hash_piece(const uint8_t *data, size_t n, uint64_t seed)
 {
     enum { N_LANES = 4 }; /* the products of one lane wait for each other */

@@ -119,7 +119,7 @@ void lv_clip_config_write(cJSON *o, const lv_clip_config *c)
 typedef struct {
     lv_dense layer_norm1, q_proj, k_proj, v_proj, out_proj;
     lv_dense layer_norm2, fc1, fc2;
-} layer;
+} clip_layer;
 
 struct lv_clip {
     lv_clip_config config;
@@ -127,15 +127,15 @@ struct lv_clip {
     int64_t n_run; /* layers below the selected hidden state */
     lv_tensor *class_embedding, *patch_embedding, *position_embedding;
     lv_dense pre_layrnorm;
-    layer *layers; /* [n_run] */
+    clip_layer *layers; /* [n_run] */
 };
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
     const lv_clip_config *config;
-    const layer *layer;
+    const clip_layer *layer;
     const lv_attention_layout *layout;
-} layer_run;
+} clip_layer_run;
 
 static int64_t patches_per_image(const lv_clip_config *c)
 {
@@ -154,10 +154,10 @@ static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *pa
     return buf;
 }
 
-static layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
+static clip_layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
-    layer y;
+    clip_layer y;
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
     y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used);
@@ -188,7 +188,7 @@ static void declare(lv_clip *clip, lv_params *params)
     clip->pre_layrnorm =
         lv_norm_declare(params, "vision_tower.vision_model.pre_layrnorm", H, true, true);
     for (int64_t l = 0; l < c->n_layers; l++) {
-        layer y = declare_layer(c, params, l, l < clip->n_run);
+        clip_layer y = declare_layer(c, params, l, l < clip->n_run);
         if (l < clip->n_run) {
             clip->layers[l] = y;
         }
@@ -207,7 +207,7 @@ int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer
                        select_layer, config->n_layers, -config->n_layers - 1, config->n_layers);
     }
     lv_clip *clip = calloc(1, sizeof *clip);
-    layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
+    clip_layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
     if (!clip || !layers) {
         free(clip);
         free(layers);
@@ -233,14 +233,14 @@ void lv_clip_destroy(lv_clip **clip)
 
 /* ---- forward ---- */
 
-static lv_tensor *norm(lv_tape *tape, const layer_run *run, const lv_dense *w, lv_tensor *x)
+static lv_tensor *norm(lv_tape *tape, const clip_layer_run *run, const lv_dense *w, lv_tensor *x)
 {
     return lv_layernorm(tape, x, w->w, w->b, run->config->layer_norm_eps);
 }
 
-static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *attention_block(lv_tape *tape, const clip_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const clip_layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm1, x);
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
@@ -255,9 +255,9 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *mlp_block(lv_tape *tape, const clip_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const clip_layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm2, x);
     lv_tensor *inner = lv_dense_apply(tape, &w->fc1, n);
     lv_tape_done(tape, n);
@@ -320,7 +320,7 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
              pixels->shape[3], c->image_size);
     const lv_attention_layout *layout = layout_for(c, tape, I);
     const int32_t *rows = clip->select_patch ? patch_rows(c, tape, I) : NULL;
-    layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
+    clip_layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
 
     size_t mark = lv_tape_mark(tape);
     lv_tensor *x = lv_patch_embed(tape, pixels, clip->patch_embedding, clip->class_embedding,
@@ -328,7 +328,7 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     x = lv_layernorm(tape, x, clip->pre_layrnorm.w, clip->pre_layrnorm.b, c->layer_norm_eps);
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
-        runs[l] = (layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
+        runs[l] = (clip_layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
         lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
                                  : layer_forward(tape, &runs[l], x);
         lv_tape_done(tape, x);

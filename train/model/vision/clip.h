@@ -34,7 +34,7 @@ void lv_clip_config_write(cJSON *object, const lv_clip_config *config);
  * selected hidden state, and post_layernorm, are declared as unused and never run.
  * in     select_layer: index into the n_layers + 1 hidden states, as Python's; select_patch: drop
  *        the class row; params outlives the tower; config: sizes as lv_clip_config_parse leaves them
- * fails  LV_ERR_CONFIG for a select_layer that there is not, LV_ERR_MEMORY */
+ * fails  LV_ERR_CONFIG for a select_layer that does not exist, LV_ERR_MEMORY */
 int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
                    lv_params *params);
 void lv_clip_destroy(lv_clip **clip);
@@ -42,8 +42,8 @@ void lv_clip_destroy(lv_clip **clip);
 /* lv_clip_rows_per_image: N, and one more with the class row. */
 int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch);
 
-/* lv_clip_features: the selected hidden state. Layers of which nothing needs a gradient give
- * their activations back.
+/* lv_clip_features: the selected hidden state. Layers without a gradient release their
+ * activations.
  * in     pixels (I,C,S,S); recompute: keep only the layers' inputs where a gradient is needed
  * out    (I * rows per image, H), in the step arena */
 lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixels, bool recompute);

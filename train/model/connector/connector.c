@@ -2,9 +2,7 @@
 #include "train/model/connector/connector.h"
 
 #include "autograd/error.h"
-#include "train/model/params/fill.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +67,7 @@ int lv_projector_create(lv_projector **out, const lv_projector_config *config, l
     }
     projector->config = *config;
     projector->ops = kinds[config->kind];
+    lv_params_part_begin(params, LV_PART_CONNECTOR);
     int rc = projector->ops->declare(projector, params);
     if (rc) {
         free(projector);
@@ -87,22 +86,6 @@ void lv_projector_destroy(lv_projector **projector)
 int64_t lv_projector_rows_out(const lv_projector_config *config, int64_t rows_in)
 {
     return kinds[config->kind]->rows_out(config, rows_in);
-}
-
-int lv_projector_init(const lv_projector *projector, lv_params *params, uint64_t seed)
-{
-    for (int i = 0; i < projector->n_layers; i++) {
-        const lv_dense *layer = &projector->layers[i];
-        const double bound = 1 / sqrt((double)layer->w->shape[1]);
-        int rc = lv_fill_uniform(params, lv_params_of(params, layer->w), bound, seed);
-        if (rc == LV_OK && layer->b) {
-            rc = lv_fill_uniform(params, lv_params_of(params, layer->b), bound, seed);
-        }
-        if (rc) {
-            return rc;
-        }
-    }
-    return LV_OK;
 }
 
 lv_tensor *lv_projector_forward(const lv_projector *projector, lv_tape *tape, lv_tensor *x,

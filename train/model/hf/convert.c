@@ -72,8 +72,9 @@ static int add_float(conversion *c, const lv_weight *w, lv_dtype dtype)
 static int add_other(conversion *c, size_t i)
 {
     char canonical[LV_HF_NAME_BYTES];
+    lv_part part;
     const char *dtype, *name = lv_weights_other_at(c->weights, i, &dtype);
-    if (lv_hf_name_canonical(canonical, name) == LV_HF_NAME_PARAM) {
+    if (lv_hf_name_canonical(canonical, &part, name) == LV_HF_NAME_PARAM) {
         return lv_fail(LV_ERR_UNSUPPORTED, "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read",
                        name, dtype);
     }

@@ -12,13 +12,13 @@
 
 enum { LV_HF_NAME_BYTES = 512 };
 
-/* names.c: a tensor's canonical name, whatever the family that named it. */
+/* names.c: a tensor's canonical name and its part, whatever the family that named it. */
 typedef enum {
     LV_HF_NAME_PARAM,
     LV_HF_NAME_IGNORED, /* a buffer without weights, or a part that is not ours */
     LV_HF_NAME_UNKNOWN
 } lv_hf_name_class;
-lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], const char *name);
+lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], lv_part *part, const char *name);
 
 /* The other way: how a directory of that kind calls a canonical name. */
 void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const char *canonical);

@@ -241,8 +241,8 @@ static void add_source(hf_export *e, const char *name, const lv_tensor *tensor)
         (lv_weight_source){.name = lv_path("%s", name), .tensor = tensor, .dtype = e->dtype};
 }
 
-/* All parameters whose name begins with prefix, in their order. */
-static int collect_params(hf_export *e, lv_params *params, const char *prefix, lv_hf_kind kind)
+/* The parameters of a part, or all for LV_N_PARTS, in their order. */
+static int collect_params(hf_export *e, lv_params *params, lv_part part, lv_hf_kind kind)
 {
     char name[LV_HF_NAME_BYTES];
     size_t n = lv_params_count(params);
@@ -253,7 +253,7 @@ static int collect_params(hf_export *e, lv_params *params, const char *prefix, l
     }
     for (size_t i = 0; i < n; i++) {
         const lv_param *param = lv_params_at(params, i);
-        if (strncmp(param->name, prefix, strlen(prefix)) == 0) {
+        if (part == LV_N_PARTS || param->part == part) {
             LV_CHECK(param->tensor.data, "%s was never loaded", param->name);
             lv_hf_name_for(name, kind, param->name);
             e->tensors[i] = lv_params_exact(params, param);
@@ -369,7 +369,7 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
     bool added = false;
     int64_t old_rows = config.text.vocab_size;
     int rc = place_image_token(&config, &added, tokenizer_dir);
-    if (rc < 0 || (rc = collect_params(&e, params, "", LV_HF_LLAVA)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, LV_N_PARTS, LV_HF_LLAVA)) < 0) {
         goto done;
     }
     if (config.text.vocab_size > old_rows &&
@@ -394,11 +394,11 @@ done:
 }
 
 /* A model with no change to its vocabulary. */
-static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
-                       const char *tokenizer_dir, lv_dtype dtype, const char *dir)
+static int write_plain(lv_params *params, lv_part part, lv_hf_kind kind, const char *tokenizer_dir,
+                       lv_dtype dtype, const char *dir)
 {
     hf_export e = {.dtype = dtype};
-    int rc = collect_params(&e, params, prefix, kind);
+    int rc = collect_params(&e, params, part, kind);
     if (rc == LV_OK) rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
@@ -419,7 +419,8 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
     if (hf) {
         rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging.path);
     } else {
-        rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype, staging.path);
+        rc = write_plain(params, LV_N_PARTS, LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype,
+                         staging.path);
         if (rc == LV_OK) {
             rc = write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype, staging.path);
         }
@@ -438,7 +439,7 @@ int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char 
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, LV_F32, staging.path);
+    rc = write_plain(params, LV_PART_VISION, LV_HF_CLIP, NULL, LV_F32, staging.path);
     if (rc == LV_OK) rc = write_clip_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
@@ -451,7 +452,7 @@ int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const cha
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
+    rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
     if (rc == LV_OK) rc = write_llama_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
@@ -475,7 +476,7 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
     char *path = lv_path("%s/%s", dir, name);
     char *digests = lv_path("%s/digests.json", dir);
     int rc = lv_dir_create(dir);
-    if (rc < 0 || (rc = collect_params(&e, params, "projector.", LV_HF_CLIP)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_CLIP)) < 0) {
         goto done;
     }
     rc = lv_weights_write_file(path, e.sources, e.n);

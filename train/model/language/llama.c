@@ -45,6 +45,8 @@ typedef struct {
     int64_t index; /* of the layer */
 } llama_layer_run;
 
+static const double INIT_STD = 0.02; /* transformers' initializer_range */
+
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
 {
     snprintf(buf, bytes, "language_model.model.layers.%" PRId64 ".%s", l, part);
@@ -55,15 +57,20 @@ static void declare_layer(llama_layer *y, const lv_llama_config *c, lv_params *p
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
     const int64_t AD = c->n_heads * c->head_dim, GD = c->n_kv_heads * c->head_dim;
+    const lv_init init = {LV_INIT_NORMAL, INIT_STD};
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y->q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true);
-    y->k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true);
-    y->v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true);
-    y->o_proj = lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true);
-    y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true);
-    y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true);
-    y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true);
+    y->q_proj =
+        lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true, init);
+    y->k_proj =
+        lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true, init);
+    y->v_proj =
+        lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true, init);
+    y->o_proj =
+        lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true, init);
+    y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true, init);
+    y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true, init);
+    y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true, init);
     y->input_layernorm = lv_norm_declare(params, NAME("input_layernorm"), H, false, true);
     y->post_attention_layernorm =
         lv_norm_declare(params, NAME("post_attention_layernorm"), H, false, true);
@@ -72,6 +79,7 @@ static void declare_layer(llama_layer *y, const lv_llama_config *c, lv_params *p
 
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params)
 {
+    const lv_init init = {LV_INIT_NORMAL, INIT_STD};
     lv_llama *llama = calloc(1, sizeof *llama);
     llama_layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
     if (!llama || !layers) {
@@ -82,9 +90,11 @@ int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *pa
     }
     llama->config = *config;
     llama->layers = layers;
-    llama->embed_tokens = lv_dense_declare(params, "language_model.model.embed_tokens",
-                                           config->vocab_size, config->hidden_size, false, true)
-                              .w;
+    lv_params_part_begin(params, LV_PART_LANGUAGE);
+    llama->embed_tokens =
+        lv_dense_declare(params, "language_model.model.embed_tokens", config->vocab_size,
+                         config->hidden_size, false, true, init)
+            .w;
     lv_params_of(params, llama->embed_tokens)->by_rows = !config->tied;
     for (int64_t l = 0; l < config->n_layers; l++) {
         declare_layer(&llama->layers[l], config, params, l);
@@ -94,7 +104,7 @@ int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *pa
     llama->lm_head = config->tied
                          ? llama->embed_tokens
                          : lv_dense_declare(params, "language_model.lm_head", config->vocab_size,
-                                            config->hidden_size, false, true)
+                                            config->hidden_size, false, true, init)
                                .w;
     *out = llama;
     return LV_OK;

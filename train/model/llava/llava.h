@@ -59,7 +59,7 @@ void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_in
 
 /* lv_llava_note: a message for the user about the loaded weights: note i of LV_LLAVA_N_NOTES, or
  * NULL. Borrowed. */
-enum { LV_LLAVA_N_NOTES = 3 };
+enum { LV_LLAVA_N_NOTES = LV_N_PARTS };
 const char *lv_llava_note(const lv_llava *model, int i);
 
 /* lv_llava_dtype: of the activations, by the precision: what lv_tape_dtype_set takes. */

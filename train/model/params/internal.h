@@ -12,6 +12,7 @@ struct lv_params {
     lv_param **items; /* each by itself: their addresses stay */
     size_t n, capacity;
     lv_dtype dtype; /* of parameters that take bf16 */
+    lv_part part;   /* of what is declared next */
     bool allocated;
     bool copies;                   /* see lv_params_copy_set */
     int64_t flat_count, n_working; /* the first n_working flat elements are read in bf16 */

@@ -76,6 +76,22 @@ void lv_params_dtype_set(lv_params *params, lv_dtype dtype)
     params->dtype = dtype;
 }
 
+void lv_params_part_begin(lv_params *params, lv_part part)
+{
+    params->part = part;
+}
+
+const char *lv_part_name(lv_part part)
+{
+    static const char *const names[LV_N_PARTS] = {
+        [LV_PART_VISION] = "vision_tower",
+        [LV_PART_CONNECTOR] = "projector",
+        [LV_PART_LANGUAGE] = "language_model",
+        [LV_PART_ADAPTER] = "adapter",
+    };
+    return names[part];
+}
+
 static void add_param(lv_params *params, lv_param *param)
 {
     if (params->n == params->capacity) {
@@ -94,7 +110,8 @@ lv_tensor *lv_params_declare(lv_params *params, const char *name, int n_dims, co
     LV_CHECK(n_dims >= 1 && n_dims <= LV_MAX_DIMS, "%s: %d dims", name, n_dims);
     lv_param *param = calloc(1, sizeof *param);
     LV_CHECK(param, "out of memory for %s", name);
-    *param = (lv_param){.name = strdup(name), .decay = decay, .used = used, .offset = -1};
+    *param = (lv_param){
+        .name = strdup(name), .part = params->part, .decay = decay, .used = used, .offset = -1};
     LV_CHECK(param->name, "out of memory for %s", name);
     param->tensor = (lv_tensor){.dtype = LV_F32, .n_dims = n_dims, .is_param = true};
     for (int i = 0; i < LV_MAX_DIMS; i++) {
@@ -134,6 +151,25 @@ lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor)
     }
     LV_CHECK(i > 0, "a tensor that is no parameter");
     return params->items[i - 1];
+}
+
+size_t lv_params_count_of(const lv_params *params, lv_part part)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < params->n; i++) {
+        n += params->items[i]->part == part;
+    }
+    return n;
+}
+
+bool lv_params_trains(const lv_params *params, lv_part part)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        if (params->items[i]->part == part && params->items[i]->trainable) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool fits(const char *glob, const char *name)

@@ -20,9 +20,32 @@
 #include "train/model/params/shard.h"
 #include "train/model/weights/weights.h"
 
+/* The part of the model that a parameter belongs to. */
+typedef enum {
+    LV_PART_VISION,
+    LV_PART_CONNECTOR,
+    LV_PART_LANGUAGE,
+    LV_PART_ADAPTER,
+    LV_N_PARTS
+} lv_part;
+
+/* The values of a parameter of a new part, one that no file has. */
+typedef struct {
+    enum {
+        LV_INIT_NONE, /* none: a file has to give them */
+        LV_INIT_ZERO,
+        LV_INIT_ONE,
+        LV_INIT_NORMAL, /* of mean 0 and standard deviation scale */
+        LV_INIT_UNIFORM /* in [-scale, scale) */
+    } kind;
+    double scale;
+} lv_init;
+
 typedef struct {
     char *name;            /* canonical: vision_tower..., projector..., language_model... */
     lv_tensor tensor;      /* what the ops read */
+    lv_part part;          /* see lv_params_part_begin */
+    lv_init init;          /* LV_INIT_NONE unless whoever declares it sets another */
     bool decay;            /* weight decay applies: neither a bias nor a norm's weight */
     bool used;             /* false: in the files, but no part of the computation */
     bool trainable;        /* = tensor.requires_grad */
@@ -51,6 +74,11 @@ void lv_params_destroy(lv_params **params);
  * mapped parameters are bf16. Before lv_params_allocate. */
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype);
 
+/* lv_params_part_begin: what is declared from here on belongs to the part; before the first call, to
+ * the vision tower. lv_part_name: the first component of its parameters' names. */
+void lv_params_part_begin(lv_params *params, lv_part part);
+const char *lv_part_name(lv_part part);
+
 /* lv_params_declare: a new f32 parameter without memory. The tensor's address stays.
  * in     used: false for one that only export needs: it can not be trained */
 lv_tensor *lv_params_declare(lv_params *params, const char *name, int n_dims, const int64_t *shape,
@@ -65,6 +93,10 @@ lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor); /* that decl
  * at a dot). Before lv_params_allocate.
  * fails  LV_ERR_CONFIG naming a glob that that fits no trainable parameter, and their groups */
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
+
+/* lv_params_count_of: the parameters of a part. lv_params_trains: whether one of them is trained. */
+size_t lv_params_count_of(const lv_params *params, lv_part part);
+bool lv_params_trains(const lv_params *params, lv_part part);
 
 /* lv_params_share_set: the trainable elements are divided among n_ranks, in buckets of at most
  * bucket_count elements; without it a single rank has all. Before lv_params_allocate. */
@@ -109,11 +141,17 @@ int lv_params_assume(lv_params *params, lv_param *param, lv_dtype dtype);
  * *weights is NULL afterwards. */
 void lv_params_keep(lv_params *params, lv_weights **weights);
 
-/* lv_params_fill: element i = value(context, i), called by several threads; memory as in
- * lv_params_set.
+/* lv_params_fill: element i = value(context, i), called by several threads; a frozen parameter gets
+ * memory of its own.
  * fails  LV_ERR_MEMORY */
 typedef double lv_params_value(const void *context, int64_t i);
 int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context);
+
+/* lv_params_init: initial values; element i depends on (seed, name, i) alone.
+ * lv_params_init_part: those of all parameters of a part, as they were declared.
+ * fails  LV_ERR_MEMORY; LV_ERR_CONFIG naming a parameter whose init is LV_INIT_NONE */
+int lv_params_init(lv_params *params, lv_param *param, lv_init init, uint64_t seed);
+int lv_params_init_part(lv_params *params, lv_part part, uint64_t seed);
 
 /* lv_params_exact: a parameter as it is to be saved: a trained one's f32 master, a frozen one as
  * its file has it, whatever the ops read. Borrowed. On a single rank: others have parts alone. */

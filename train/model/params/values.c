@@ -6,6 +6,8 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/rng.h"
+#include "data/base/hash.h"
 
 #include <string.h>
 
@@ -109,6 +111,64 @@ int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, c
         store_values(params, param, i, values, n);
     }
     return LV_OK;
+}
+
+/* The source of an element, beside its index. */
+typedef struct {
+    uint64_t seed, name;
+    double scale;
+} init_draw;
+
+static double uniform_value(const void *context, int64_t i)
+{
+    const init_draw *d = context;
+    return d->scale * (2 * lv_random_uniform(d->seed, d->name, (uint64_t)i) - 1);
+}
+
+static double normal_value(const void *context, int64_t i)
+{
+    const init_draw *d = context;
+    return d->scale * lv_random_normal(d->seed, d->name, (uint64_t)i);
+}
+
+static double constant_value(const void *context, int64_t i)
+{
+    (void)i;
+    return ((const init_draw *)context)->scale;
+}
+
+int lv_params_init(lv_params *params, lv_param *param, lv_init init, uint64_t seed)
+{
+    init_draw draw = {seed, lv_hash_text(LV_HASH_START, param->name), init.scale};
+    lv_params_value *value = constant_value;
+    switch (init.kind) {
+    case LV_INIT_NONE:
+        return lv_fail(LV_ERR_CONFIG, "%s: a file has to give its values, it has no initial ones",
+                       param->name);
+    case LV_INIT_ZERO:
+    case LV_INIT_ONE:
+        draw.scale = init.kind == LV_INIT_ONE;
+        break;
+    case LV_INIT_NORMAL:
+        value = normal_value;
+        break;
+    case LV_INIT_UNIFORM:
+        value = uniform_value;
+        break;
+    }
+    return lv_params_fill(params, param, value, &draw);
+}
+
+int lv_params_init_part(lv_params *params, lv_part part, uint64_t seed)
+{
+    int rc = LV_OK;
+    for (size_t i = 0; i < params->n && rc == LV_OK; i++) {
+        lv_param *param = params->items[i];
+        if (param->part == part) {
+            rc = lv_params_init(params, param, param->init, seed);
+        }
+    }
+    return rc;
 }
 
 /* The ops can read it in the file, unless a bf16 run has to narrow it. A parameter that is not used

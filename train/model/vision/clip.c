@@ -154,37 +154,54 @@ static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *pa
     return buf;
 }
 
+static lv_init normal_init(double std)
+{
+    return (lv_init){LV_INIT_NORMAL, std};
+}
+
+/* Initial values: transformers' CLIPPreTrainedModel. */
 static clip_layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
+    const lv_init in = normal_init(1 / sqrt((double)H * 2 * (double)c->n_layers));
+    const lv_init out = normal_init(1 / sqrt((double)H)), fc = normal_init(1 / sqrt(2 * (double)H));
     clip_layer y;
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used);
-    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used);
-    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used);
-    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used);
+    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used, in);
+    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used, in);
+    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used, in);
+    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used, out);
     y.layer_norm1 = lv_norm_declare(params, NAME("layer_norm1"), H, true, used);
-    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used);
-    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used);
+    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used, fc);
+    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used, in);
     y.layer_norm2 = lv_norm_declare(params, NAME("layer_norm2"), H, true, used);
 #undef NAME
     return y;
 }
 
-static void declare(lv_clip *clip, lv_params *params)
+static lv_tensor *declare_embedding(lv_params *params, const char *name, int n_dims,
+                                    const int64_t *shape, double std)
+{
+    lv_tensor *tensor = lv_params_declare(params, name, n_dims, shape, true, true);
+    lv_params_of(params, tensor)->init = normal_init(std);
+    return tensor;
+}
+
+static void declare_tower(lv_clip *clip, lv_params *params)
 {
     const lv_clip_config *c = &clip->config;
     const int64_t H = c->hidden_size, P = c->patch_size;
-    clip->class_embedding = lv_params_declare(
-        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, true, true);
+    lv_params_part_begin(params, LV_PART_VISION);
+    clip->class_embedding = declare_embedding(
+        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, 1 / sqrt((double)H));
     clip->patch_embedding =
-        lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
-                          (int64_t[]){H, c->n_channels, P, P}, true, true);
+        declare_embedding(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
+                          (int64_t[]){H, c->n_channels, P, P}, 0.02);
     lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
     clip->position_embedding =
-        lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
-                          2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
+        declare_embedding(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
+                          2, (int64_t[]){patches_per_image(c) + 1, H}, 0.02);
     clip->pre_layrnorm =
         lv_norm_declare(params, "vision_tower.vision_model.pre_layrnorm", H, true, true);
     for (int64_t l = 0; l < c->n_layers; l++) {
@@ -217,7 +234,7 @@ int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer
     clip->select_patch = select_patch;
     clip->n_run = n_run;
     clip->layers = layers;
-    declare(clip, params);
+    declare_tower(clip, params);
     *out = clip;
     return LV_OK;
 }

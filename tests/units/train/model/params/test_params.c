@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "tests/units/train/fixture.h"
+#include "train/model/params/dense.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -326,6 +327,41 @@ static void memory_that_is_not_there_is_an_error(void **state)
     lv_params_destroy(&params);
 }
 
+static void a_part_has_the_initial_values_that_it_was_declared_with(void **state)
+{
+    (void)state;
+    lv_params *params = NULL;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_part_begin(params, LV_PART_CONNECTOR);
+    const lv_dense linear = lv_dense_declare(params, "projector.0", 40, 50, true, true,
+                                             (lv_init){LV_INIT_UNIFORM, 0.25});
+    const lv_dense gauss = lv_dense_declare(params, "projector.1", 40, 50, true, true,
+                                            (lv_init){LV_INIT_NORMAL, 0.25});
+    const lv_dense norm = lv_norm_declare(params, "projector.2", 50, true, true);
+    lv_params_part_begin(params, LV_PART_LANGUAGE);
+    lv_params_declare(params, "language_model.a", 1, (int64_t[]){3}, true, true);
+    assert_int_equal(lv_params_count_of(params, LV_PART_CONNECTOR), 6);
+    assert_int_equal(lv_params_count_of(params, LV_PART_ADAPTER), 0);
+    assert_int_equal(train(params, "projector.2"), LV_OK);
+    assert_true(lv_params_trains(params, LV_PART_CONNECTOR));
+    assert_false(lv_params_trains(params, LV_PART_LANGUAGE));
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    assert_int_equal(lv_params_init_part(params, LV_PART_CONNECTOR, 7), LV_OK);
+    double largest = 0, sum = 0, squares = 0;
+    for (int i = 0; i < 2000; i++) {
+        largest = fmax(largest, fabs((double)lv_tensor_real(linear.w)[i]));
+        sum += (double)lv_tensor_real(gauss.w)[i];
+        squares += pow((double)lv_tensor_real(gauss.w)[i], 2);
+    }
+    assert_true(largest > 0.249 && largest <= 0.25);
+    assert_true(fabs(sum / 2000) < 0.03 && fabs(sqrt(squares / 2000) - 0.25) < 0.02);
+    assert_true(lv_tensor_real(linear.b)[0] != 0 && lv_tensor_real(gauss.b)[0] == 0);
+    assert_true(lv_tensor_real(norm.w)[49] == 1 && lv_tensor_real(norm.b)[49] == 0);
+    assert_fails(lv_params_init_part(params, LV_PART_LANGUAGE, 7), LV_ERR_CONFIG,
+                 "language_model.a");
+    lv_params_destroy(&params);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +370,7 @@ int main(void)
         cmocka_unit_test(a_bare_word_is_a_prefix_that_ends_at_a_dot),
         cmocka_unit_test(globs_choose_by_name_and_never_what_is_unused),
         cmocka_unit_test(a_glob_that_fits_nothing_names_what_there_is),
+        cmocka_unit_test(a_part_has_the_initial_values_that_it_was_declared_with),
         cmocka_unit_test(map_converts_unaligned_values_and_refuses_another_shape),
         cmocka_unit_test(frozen_values_are_read_where_they_lie_if_the_ops_can),
         cmocka_unit_test(what_is_trained_is_never_mapped),

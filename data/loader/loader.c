@@ -201,9 +201,6 @@ static void *work(void *context)
     const lv_plan *plan;
     loader_slot *slot;
     int64_t i;
-    if (options->begin_thread) {
-        options->begin_thread(options->thread_context);
-    }
     pthread_mutex_lock(&loader->lock);
     while ((slot = claim(loader, &plan, &i)) != NULL) {
         const int64_t *ids = plan->sample_ids + plan->micro_start[i];

@@ -37,6 +37,19 @@ int lv_json_fail_at(lv_json_place place);
 /* lv_json_read: the same from a file, its name in front of the message. */
 int lv_json_read(cJSON **out, const char *path);
 
+/* lv_json_print: the text, laid out in lines as cJSON_Print does; lv_json_print_line: on one line,
+ * without spaces. free() it. Ends the job if there is no memory.
+ * lv_json_number_text: a number in it. A whole number below 1e22 has all its digits, another the
+ * fewest of 15 to 17 that read back equal; NaN and infinity are null. */
+char *lv_json_print(const cJSON *item);
+char *lv_json_print_line(const cJSON *item);
+enum { LV_JSON_NUMBER_BYTES = 32 };
+void lv_json_number_text(char text[LV_JSON_NUMBER_BYTES], double value);
+
+/* lv_json_equal: the same values: numbers to the bit, members in any order, keys with their case.
+ * False if either is NULL. */
+bool lv_json_equal(const cJSON *a, const cJSON *b);
+
 /* lv_json_find: the member with that key; NULL if there is none or it is null. Borrowed. */
 const cJSON *lv_json_find(const cJSON *object, const char *key);
 

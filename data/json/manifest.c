@@ -22,17 +22,13 @@ static uint32_t crc_of(const char *text, size_t n)
 
 int lv_manifest_write(const char *path, const cJSON *root)
 {
-    char *body = cJSON_Print(root);
-    if (!body) {
-        return lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
-    }
-    size_t n = strlen(body);
-    LV_CHECK(cJSON_IsObject(root) && root->child && n > 2, "a manifest is an object with members");
-    n -= 1; /* its closing brace, which the trailer brings */
+    LV_CHECK(cJSON_IsObject(root) && root->child, "a manifest is an object with members");
+    char *body = lv_json_print(root);
+    size_t n = strlen(body) - 1; /* its closing brace, which the trailer brings */
     char *text = lv_path("%.*s" TRAILER_FORMAT, (int)n, body, crc_of(body, n));
     int rc = lv_file_write(path, text, strlen(text));
     free(text);
-    cJSON_free(body);
+    free(body);
     return rc;
 }
 

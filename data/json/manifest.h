@@ -13,7 +13,7 @@
 
 /* lv_manifest_write: root printed with its own CRC-32 added as the last member "self_crc32".
  * The file appears whole or not at all. root is left as it was.
- * fails  LV_ERR_IO, LV_ERR_MEMORY */
+ * fails  LV_ERR_IO */
 int lv_manifest_write(const char *path, const cJSON *root);
 
 /* lv_manifest_read: check the CRC-32, then parse. out is the caller's: cJSON_Delete.

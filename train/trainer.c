@@ -305,7 +305,8 @@ static int open_loader(trainer *t)
         lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
     options.first_step = t->state.step;
     options.n_steps = t->schedule.n_steps;
-    return lv_loader_create(&t->loader, &options);
+    int rc = lv_loader_create(&t->loader, &options);
+    return rc == LV_ERR_MEMORY ? lv_fail_within("data.workers %d", options.n_workers) : rc;
 }
 
 static int open_saver(trainer *t)

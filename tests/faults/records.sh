@@ -32,7 +32,7 @@ check "a record of an array that is not JSON is rejected alone, with its place" 
 printf '%s\n{"id": "b", \n%s\n' "$good" "$good" >"$work/broken-line"
 check "so is a line" rejects broken-line 1 '"index":1,.*"reason":"line 2 column 13: '
 
-printf '[%s, {"conversations": [{"from": "hu\\u001b[Kman", "value": "Hi"}]}]' "$good" >"$work/escape"
+printf '[%s, {"conversations": [{"from": "hu\\"man\\u001b[K", "value": "Hi"}]}]' "$good" >"$work/escape"
 escapes() {
     pack escape >"$work/escape.log" || return 1
     cat -v "$work/escape.log"

@@ -289,8 +289,6 @@ static int open_exchange(trainer *t)
     const lv_exchange_options options = {
         .wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32,
         .overlap = t->config->comm.overlap,
-        .begin_thread = lv_threads_leave_core,
-        .thread_context = &t->setup.threads,
     };
     int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
     if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
@@ -307,7 +305,8 @@ static int open_loader(trainer *t)
         lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
     options.first_step = t->state.step;
     options.n_steps = t->schedule.n_steps;
-    return lv_loader_create(&t->loader, &options);
+    int rc = lv_loader_create(&t->loader, &options);
+    return rc == LV_ERR_MEMORY ? lv_fail_within("data.workers %d", options.n_workers) : rc;
 }
 
 static int open_saver(trainer *t)
@@ -316,9 +315,7 @@ static int open_saver(trainer *t)
                                       .run_dir = t->config->run.dir,
                                       .keep = t->config->checkpoint.keep,
                                       .goes_on = !t->config->checkpoint.stop_on_error,
-                                      .last = t->resumed_step,
-                                      .begin_thread = lv_threads_leave_core,
-                                      .thread_context = &t->setup.threads};
+                                      .last = t->resumed_step};
     return lv_saver_create(&t->saver, &options);
 }
 

@@ -24,9 +24,6 @@ int lv_outcome_told(const lv_outcome *from);   /* lv_fail, or LV_OK */
 
 /* Start it with {0}. */
 typedef struct {
-    void (*begin_thread)(const void *context); /* first on the thread; may be NULL */
-    const void *thread_context;
-
     char *path;
     lv_rank_values values;
     lv_real *copy; /* of the values; NULL: they are the run's own */

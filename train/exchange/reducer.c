@@ -41,8 +41,6 @@ struct lv_mover {
 
     bool threaded;
     pthread_t thread;
-    void (*begin_thread)(const void *context);
-    const void *thread_context;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of what follows, and of n_landed */
     bool moving, quit;
@@ -174,9 +172,6 @@ static void run_move(lv_mover *m)
 static void *thread_main(void *argument)
 {
     lv_mover *m = argument;
-    if (m->begin_thread) {
-        m->begin_thread(m->thread_context);
-    }
     pthread_mutex_lock(&m->lock);
     while (m->moving || !m->quit) { /* others wait for what has begun */
         if (!m->moving) {
@@ -337,8 +332,6 @@ int lv_mover_create(lv_mover **out, const lv_comm *comm, lv_params *params,
     LV_CHECK(m, "out of memory");
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
-    m->begin_thread = options->begin_thread;
-    m->thread_context = options->thread_context;
     m->route = (lv_route){.params = params,
                           .shard = lv_params_shard(params),
                           .rows = &m->rows,

@@ -12,7 +12,7 @@ root=${1:-${LLAVA_TEST_SOURCE:?}}
 rules() {
     cat <<'END'
 autograd autograd autograd/kernels
-autograd/kernels autograd/kernels autograd/cpu.h autograd/error.h autograd/pulse.h autograd/real.h autograd/tensor.h
+autograd/kernels autograd/kernels autograd/cpu.h autograd/error.h autograd/real.h autograd/tensor.h
 autograd/kernels/vector autograd/kernels autograd/kernels/vector autograd/real.h autograd/tensor.h
 autograd/ops autograd autograd/kernels autograd/ops
 optim AUTOGRAD optim

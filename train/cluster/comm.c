@@ -5,7 +5,6 @@
 #include "train/cluster/comm_internal.h"
 #include "train/host/activity.h"
 #include "train/host/crash.h"
-#include "train/host/launcher.h"
 #include "train/host/tell.h"
 
 #include <mpi.h>
@@ -45,7 +44,6 @@ _Noreturn void lv_comm_abort(void)
     signal(SIGALRM, SIG_DFL);
     signal(SIGABRT, SIG_DFL);
     alarm(PATIENCE_S);
-    lv_launcher_outlive();
     MPI_Abort(MPI_COMM_WORLD, 1);
     abort();
 }

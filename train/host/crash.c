@@ -146,7 +146,7 @@ static void add_what_happened(words *w, int number, const siginfo_t *info)
         add_number(w, (uint64_t)now.step, 10);
     }
     add(w, ", ");
-    add(w, lv_activity_words(&now));
+    add(w, lv_activity_name(&now));
     add(w, "; called from\n");
 }
 

@@ -23,9 +23,9 @@ int lv_heartbeat_write(const char *path, const lv_heartbeat *beat)
 {
     char text[FILE_BYTES];
     memset(text, '\n', sizeof text);
-    int n = snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64 " %d %d\n%s\n%s\nend",
+    int n = snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64 " %d %d %d\n%s\n%s\nend",
                      beat->n_beats, beat->n_advances, beat->activity.step, (int)beat->activity.what,
-                     beat->activity.waiting, beat->host, beat->since);
+                     beat->activity.waiting, beat->ends_job, beat->host, beat->since);
     text[n] = '\n';
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) {
@@ -40,7 +40,7 @@ lv_heartbeat lv_heartbeat_read(const char *path)
 {
     lv_heartbeat beat = {0};
     char text[FILE_BYTES + 1] = "", end[4] = "";
-    int what = 0, waiting = 0;
+    int what = 0, waiting = 0, ends_job = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return beat;
@@ -49,14 +49,15 @@ lv_heartbeat lv_heartbeat_read(const char *path)
     close(fd);
     text[n > 0 ? n : 0] = '\0';
     int n_fields =
-        sscanf(text, "%18" SCNd64 " %18" SCNd64 " %18" SCNd64 " %1d %1d %63[^\n] %63[^\n] %3s",
-               &beat.n_beats, &beat.n_advances, &beat.activity.step, &what, &waiting, beat.host,
-               beat.since, end);
-    if (n_fields != 8 || strcmp(end, "end") != 0 || what < 0 || what >= LV_N_ACTIVITIES) {
+        sscanf(text, "%18" SCNd64 " %18" SCNd64 " %18" SCNd64 " %1d %1d %1d %63[^\n] %63[^\n] %3s",
+               &beat.n_beats, &beat.n_advances, &beat.activity.step, &what, &waiting, &ends_job,
+               beat.host, beat.since, end);
+    if (n_fields != 9 || strcmp(end, "end") != 0 || what < 0 || what >= LV_N_ACTIVITIES) {
         return (lv_heartbeat){0};
     }
     beat.activity.what = (lv_activity)what;
     beat.activity.waiting = waiting != 0;
+    beat.ends_job = ends_job != 0;
     return beat;
 }
 

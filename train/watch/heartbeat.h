@@ -16,6 +16,7 @@ enum { LV_HEARTBEAT_TEXT = 64 };
 
 typedef struct {
     int64_t n_beats;               /* times that it was written; 0: it cannot be read */
+    bool ends_job;                 /* it has reported a stall, and exits */
     int64_t n_advances;            /* times that the rank was seen to make progress */
     lv_activity_state activity;    /* without n_changes */
     char host[LV_HEARTBEAT_TEXT];  /* cut, as the next */

@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "data/base/clock.h"
-#include "train/host/tell.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -10,7 +10,6 @@
 #include "data/base/file.h"
 #include "data/base/thread.h"
 #include "train/host/crash.h"
-#include "train/host/tell.h"
 #include "train/watch/stall_report.h"
 
 #include <errno.h>
@@ -88,7 +87,7 @@ static _Noreturn void end_job(void)
 {
     lv_tell("ends the job, which comm.on_stall asks for; what is saved stays, and the same command "
             "goes on from the last checkpoint");
-    lv_tell_pause();
+    lv_message_pause();
     _exit(1);
 }
 
@@ -172,9 +171,10 @@ static void *run_polls(void *context)
 
 /* ---- the thread that writes heartbeats, and reads those of the others ---- */
 
-static int write_heartbeat(lv_watchdog *w, const snapshot *s)
+static int write_heartbeat(lv_watchdog *w, const snapshot *s, bool ends_job)
 {
     lv_heartbeat own = {.n_beats = ++w->n_beats,
+                        .ends_job = ends_job,
                         .n_advances = s->seen.n_advances,
                         .activity = s->seen.last.activity};
     memcpy(own.host, w->host, sizeof own.host);
@@ -182,13 +182,31 @@ static int write_heartbeat(lv_watchdog *w, const snapshot *s)
     return lv_heartbeat_write(w->own_path, &own);
 }
 
+/* Has one of the ranks that report a stall ended the job? The launcher may not reach this host. */
+static bool job_has_ended(const lv_watchdog *w)
+{
+    bool ended = false;
+    for (int i = 0; i < 2; i++) {
+        char *path = lv_heartbeat_path(w->dir, i == 0 ? 0 : w->report.n_ranks - 1);
+        ended = ended || lv_heartbeat_read(path).ends_job;
+        free(path);
+    }
+    return ended;
+}
+
 static void *run_heartbeats(void *context)
 {
     lv_watchdog *w = context;
     while (wait_s(w, BEAT * w->options.limit_s)) {
         snapshot s = take_snapshot(w);
-        write_heartbeat(w, &s); /* a failure is seen by the others, as a rank that is silent */
+        const bool waits = s.seen.last.activity.waiting && s.seen.stalled_s >= w->options.limit_s;
+        write_heartbeat(w, &s,
+                        false); /* a failure is seen by the others, as a rank that is silent */
+        if (w->options.stop && waits && job_has_ended(w)) {
+            _exit(1);
+        }
         if (lv_stall_report_update(&w->report, &s.seen) && w->options.stop) {
+            write_heartbeat(w, &s, true);
             end_job();
         }
         pthread_mutex_lock(&w->lock);
@@ -237,7 +255,7 @@ static int prepare_dir(lv_watchdog *w, const lv_comm *comm)
     }
     rc = lv_comm_agree(comm, rc);
     snapshot s = take_snapshot(w);
-    return rc < 0 ? rc : lv_comm_agree(comm, write_heartbeat(w, &s));
+    return rc < 0 ? rc : lv_comm_agree(comm, write_heartbeat(w, &s, false));
 }
 
 /* Under the lock, so that a thread that has begun finds the fields of both set. */

@@ -5,7 +5,7 @@
  * other rank says so, with a backtrace. All write heartbeats in run.dir/heartbeat; if ranks wait for
  * others too long, rank 0 reads those of all (stall_report.h) and names the ranks that they wait
  * for: also one that is stopped, or whose host is down. With `stop`, the rank that reports exits with
- * status 1, by which the launcher ends the others.
+ * status 1, by which the launcher ends the others; those that it does not reach exit by themselves.
  */
 #ifndef LV_TRAIN_WATCH_WATCHDOG_H
 #define LV_TRAIN_WATCH_WATCHDOG_H

@@ -163,6 +163,7 @@ static const lv_heartbeat beating = {.n_beats = 3,
 static void assert_same(const lv_heartbeat *a, const lv_heartbeat *b)
 {
     assert_int_equal(a->n_beats, b->n_beats);
+    assert_int_equal(a->ends_job, b->ends_job);
     assert_int_equal(a->n_advances, b->n_advances);
     assert_int_equal(a->activity.step, b->activity.step);
     assert_int_equal(a->activity.what, b->activity.what);
@@ -178,7 +179,7 @@ static void a_heartbeat_is_read_as_it_was_written(void **state)
     lv_heartbeat longer = beating, read;
     memset(longer.host, 'h', sizeof longer.host - 1);
     longer.activity.step = INT64_C(100000000000);
-    longer.activity.waiting = true;
+    longer.activity.waiting = longer.ends_job = true;
     assert_int_equal(lv_heartbeat_write(path, &longer), LV_OK);
     read = lv_heartbeat_read(path);
     assert_same(&read, &longer);
@@ -193,12 +194,12 @@ static void what_is_no_heartbeat_is_read_as_none(void **state)
     (void)state;
     static const char *const bad[] = {
         "",
-        "3 40 512 1 0\nnode07\n2026-11-23 05:12:33\n",
-        "3 40 512 1 0\nnode07\nen",
-        "3 40 512 9 0\nnode07\n2026-11-23 05:12:33\nend\n",
-        "3 40 512 -1 0\nnode07\n2026-11-23 05:12:33\nend\n",
+        "3 40 512 1 0 0\nnode07\n2026-11-23 05:12:33\n",
+        "3 40 512 1 0 0\nnode07\nen",
+        "3 40 512 9 0 0\nnode07\n2026-11-23 05:12:33\nend\n",
+        "3 40 512 -1 0 0\nnode07\n2026-11-23 05:12:33\nend\n",
         "three\n",
-        "999999999999999999999999999 1 1 1 1\na\nb\nend\n",
+        "999999999999999999999999999 1 1 1 1 0\na\nb\nend\n",
     };
     char *path = lv_heartbeat_path(dir, 8);
     assert_int_equal(lv_heartbeat_read(path).n_beats, 0);

@@ -58,7 +58,7 @@ static void say(const trainer *t, lv_activity what)
 {
     lv_activity_begin(what);
     if (t->comm->rank == 0) {
-        lv_progress_show(false, "%s", lv_activity_words(&(lv_activity_state){.what = what}));
+        lv_progress_show(false, "%s", lv_activity_name(&(lv_activity_state){.what = what}));
     }
 }
 

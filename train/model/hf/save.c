@@ -6,6 +6,7 @@
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 #include "data/base/file.h"
+#include "data/json/json.h"
 #include "data/json/manifest.h"
 #include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
@@ -62,12 +63,11 @@ static void set_triple(cJSON *object, const char *key, const float values[3])
 static int write_config_json(cJSON *root, const char *dir, const char *name)
 {
     char *path = lv_path("%s/%s", dir, name);
-    char *text = cJSON_Print(root);
-    LV_CHECK(text, "out of memory for a JSON value");
+    char *text = lv_json_print(root);
     char *line = lv_path("%s\n", text);
     int rc = lv_file_write(path, line, strlen(line));
     free(line);
-    cJSON_free(text);
+    free(text);
     cJSON_Delete(root);
     free(path);
     return rc;

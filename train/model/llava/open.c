@@ -157,8 +157,9 @@ static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t s
                  ? assume_part(model, path, part)
                  : lv_hf_load(model->params, &model->config, path, part);
     if (rc < 0 && part == LV_PART_CONNECTOR) {
-        lv_fail_within("projector weights from %s, where the model has %s from %" PRId64 " to %" PRId64, path,
-                       lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
+        lv_fail_within("projector weights from %s, where the model has %s from %" PRId64
+                       " to %" PRId64,
+                       path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
     }
     return rc;
 }

@@ -71,7 +71,7 @@ static void print_text_shape(const lv_llama_config *c)
            c->intermediate_size, c->vocab_size, c->tied ? ", tied" : "");
 }
 
-static void print_vision_shape(const lv_clip_config *c)
+static void print_vision_shape(const lv_vision_config *c)
 {
     printf("  %-20s %" PRId64 " layers, hidden %" PRId64 ", %" PRId64 " heads, image %" PRId64
            ", patch %" PRId64 "\n",
@@ -90,9 +90,9 @@ static int print_shapes(const char *dir)
     int rc = lv_hf_kind_of(&kind, dir);
     if (rc == LV_OK) {
         printf("%s: %s\n", dir, kinds[kind]);
-        rc = kind == LV_HF_CLIP    ? lv_hf_clip_config(&c.vision, dir)
-             : kind == LV_HF_LLAMA ? lv_hf_llama_config(&c.text, dir)
-                                   : lv_hf_llava_config(&c, &needs_tower, dir);
+        rc = kind == LV_HF_VISION     ? lv_hf_vision_config(&c.vision, dir)
+             : kind == LV_HF_LANGUAGE ? lv_hf_language_config(&c.text, dir)
+                                      : lv_hf_llava_config(&c, &needs_tower, dir);
     }
     if (rc < 0) {
         return rc;
@@ -101,7 +101,7 @@ static int print_shapes(const char *dir)
         print_vision_shape(&c.vision);
     }
     if (kind == LV_HF_LLAVA || kind == LV_HF_LLAVA_ORIGINAL) {
-        printf("  %-20s %s\n", "projector", lv_projector_type(type, sizeof type, &c.projector));
+        printf("  %-20s %s\n", "projector", lv_connector_type(type, sizeof type, &c.connector));
     }
     if (c.text.n_layers > 0) {
         print_text_shape(&c.text);

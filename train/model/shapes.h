@@ -14,7 +14,7 @@ typedef struct {
     int64_t projection_dim; /* written back as found, not used */
     double layer_norm_eps;
     bool quick_gelu; /* hidden_act: quick_gelu or gelu */
-} lv_clip_config;
+} lv_vision_config;
 
 typedef struct {
     int64_t hidden_size, intermediate_size, n_layers, n_heads, n_kv_heads, head_dim;
@@ -27,20 +27,20 @@ typedef struct {
 } lv_llama_config;
 
 typedef enum {
-    LV_PROJECTOR_LINEAR,
-    LV_PROJECTOR_MLP_GELU,
-    LV_PROJECTOR_IDENTITY
-} lv_projector_kind;
+    LV_CONNECTOR_LINEAR,
+    LV_CONNECTOR_MLP_GELU,
+    LV_CONNECTOR_IDENTITY
+} lv_connector_kind;
 
 typedef struct {
-    lv_projector_kind kind;
+    lv_connector_kind kind;
     int depth; /* of MLP_GELU: N of mlpNx_gelu */
     int64_t in_size, out_size;
-} lv_projector_config;
+} lv_connector_config;
 
 typedef struct {
-    lv_clip_config vision;
-    lv_projector_config projector;
+    lv_vision_config vision;
+    lv_connector_config connector;
     lv_llama_config text;
     int vision_select_layer;  /* index into the hidden states, as Python's: -2 */
     bool vision_select_patch; /* true "patch": class row dropped; false "cls_patch" */

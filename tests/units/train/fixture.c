@@ -96,9 +96,9 @@ lv_llava_config fixture_llava_config(const char *projector)
         .image_mean = {0.48145466f, 0.4578275f, 0.40821073f},
         .image_std = {0.26862954f, 0.26130258f, 0.27577711f},
     };
-    assert_int_equal(lv_projector_config_parse(&c.projector, projector), LV_OK);
-    c.projector.in_size = c.vision.hidden_size;
-    c.projector.out_size = c.text.hidden_size;
+    assert_int_equal(lv_connector_config_parse(&c.connector, projector), LV_OK);
+    c.connector.in_size = c.vision.hidden_size;
+    c.connector.out_size = c.text.hidden_size;
     return c;
 }
 
@@ -120,7 +120,7 @@ static void declare_layer_of(lv_params *params, const char *prefix, int64_t rows
     }
 }
 
-static void declare_vision(lv_params *params, const lv_clip_config *c)
+static void declare_vision(lv_params *params, const lv_vision_config *c)
 {
     static const char BASE[] = "vision_tower.vision_model";
     int64_t H = c->hidden_size, F = c->intermediate_size, side = c->image_size / c->patch_size;
@@ -148,11 +148,11 @@ static void declare_vision(lv_params *params, const lv_clip_config *c)
     declare_layer_of(params, "vision_tower.vision_model.post_layernorm", H, 0, true);
 }
 
-static void declare_projector(lv_params *params, const lv_projector_config *c)
+static void declare_projector(lv_params *params, const lv_connector_config *c)
 {
     char name[64];
-    int depth = c->kind == LV_PROJECTOR_LINEAR     ? 1
-                : c->kind == LV_PROJECTOR_IDENTITY ? 0
+    int depth = c->kind == LV_CONNECTOR_LINEAR     ? 1
+                : c->kind == LV_CONNECTOR_IDENTITY ? 0
                                                    : c->depth;
     for (int i = 0; i < depth; i++) {
         snprintf(name, sizeof name, "projector.%d", 2 * i);
@@ -198,7 +198,7 @@ lv_params *fixture_declare(const lv_llava_config *config)
     lv_params_part_begin(params, LV_PART_VISION);
     declare_vision(params, &config->vision);
     lv_params_part_begin(params, LV_PART_CONNECTOR);
-    declare_projector(params, &config->projector);
+    declare_projector(params, &config->connector);
     lv_params_part_begin(params, LV_PART_LANGUAGE);
     declare_text(params, &config->text);
     assert_int_equal(lv_params_allocate(params), LV_OK);

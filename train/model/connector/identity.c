@@ -8,16 +8,16 @@
 
 #include <inttypes.h>
 
-static int64_t rows_out(const lv_projector_config *config, int64_t rows_in)
+static int64_t rows_out(const lv_connector_config *config, int64_t rows_in)
 {
     (void)config;
     return rows_in;
 }
 
-static int declare(lv_projector *projector, lv_params *params)
+static int declare(lv_connector *projector, lv_params *params)
 {
     (void)params;
-    const lv_projector_config *c = &projector->config;
+    const lv_connector_config *c = &projector->config;
     if (c->in_size != c->out_size) {
         return lv_fail(LV_ERR_CONFIG,
                        "projector identity needs equal sizes: the vision tower's hidden_size is "
@@ -27,7 +27,7 @@ static int declare(lv_projector *projector, lv_params *params)
     return LV_OK;
 }
 
-static lv_tensor *forward(const lv_projector *projector, lv_tape *tape, lv_tensor *x, int64_t I)
+static lv_tensor *forward(const lv_connector *projector, lv_tape *tape, lv_tensor *x, int64_t I)
 {
     (void)projector;
     (void)tape;
@@ -35,4 +35,4 @@ static lv_tensor *forward(const lv_projector *projector, lv_tape *tape, lv_tenso
     return x;
 }
 
-const lv_projector_ops lv_projector_identity = {rows_out, declare, forward};
+const lv_connector_ops lv_connector_identity = {rows_out, declare, forward};

@@ -13,19 +13,19 @@
 #include <math.h>
 #include <stdio.h>
 
-static int64_t rows_out(const lv_projector_config *config, int64_t rows_in)
+static int64_t rows_out(const lv_connector_config *config, int64_t rows_in)
 {
     (void)config;
     return rows_in;
 }
 
-static int declare(lv_projector *projector, lv_params *params)
+static int declare(lv_connector *projector, lv_params *params)
 {
-    const lv_projector_config *c = &projector->config;
-    const int depth = c->kind == LV_PROJECTOR_LINEAR ? 1 : c->depth;
-    if (depth < 1 || depth > LV_PROJECTOR_MAX_DEPTH) {
+    const lv_connector_config *c = &projector->config;
+    const int depth = c->kind == LV_CONNECTOR_LINEAR ? 1 : c->depth;
+    if (depth < 1 || depth > LV_CONNECTOR_MAX_DEPTH) {
         return lv_fail(LV_ERR_CONFIG, "projector mlp%dx_gelu: a depth from 1 to %d is possible",
-                       depth, LV_PROJECTOR_MAX_DEPTH);
+                       depth, LV_CONNECTOR_MAX_DEPTH);
     }
     for (int i = 0; i < depth; i++) {
         char prefix[32];
@@ -39,7 +39,7 @@ static int declare(lv_projector *projector, lv_params *params)
     return LV_OK;
 }
 
-static lv_tensor *forward(const lv_projector *projector, lv_tape *tape, lv_tensor *x, int64_t I)
+static lv_tensor *forward(const lv_connector *projector, lv_tape *tape, lv_tensor *x, int64_t I)
 {
     (void)I;
     x = lv_dense_apply(tape, &projector->layers[0], x);
@@ -52,4 +52,4 @@ static lv_tensor *forward(const lv_projector *projector, lv_tape *tape, lv_tenso
     return x;
 }
 
-const lv_projector_ops lv_projector_mlp = {rows_out, declare, forward};
+const lv_connector_ops lv_connector_mlp = {rows_out, declare, forward};

@@ -41,9 +41,9 @@ static int kind_of_config(lv_hf_kind *out, const cJSON *root)
         return rc;
     }
     if (strcmp(type, "clip_vision_model") == 0 || strcmp(type, "clip") == 0) {
-        *out = LV_HF_CLIP;
+        *out = LV_HF_VISION;
     } else if (strcmp(type, "llama") == 0) {
-        *out = LV_HF_LLAMA;
+        *out = LV_HF_LANGUAGE;
     } else if (strcmp(type, "llava_llama") == 0) {
         *out = LV_HF_LLAVA_ORIGINAL;
     } else if (strcmp(type, "llava") != 0) {
@@ -84,7 +84,7 @@ static int read_kind(cJSON **root, lv_hf_kind *kind, const char *dir)
 int lv_hf_kind_of(lv_hf_kind *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
+    lv_hf_kind kind = LV_HF_VISION;
     int rc = read_kind(&root, &kind, dir);
     if (rc == LV_OK) {
         cJSON_Delete(root);
@@ -94,7 +94,7 @@ int lv_hf_kind_of(lv_hf_kind *out, const char *dir)
 }
 
 /* The vision_config of a CLIPModel or LLaVA; CLIP's old vision_config_dict takes its place. */
-static int parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_config *absent)
+static int parse_vision(lv_vision_config *out, const cJSON *root, const lv_vision_config *absent)
 {
     const cJSON *part, *old;
     int rc = lv_key_object(&part, root, "vision_config");
@@ -118,11 +118,11 @@ static int fail_kind(const char *dir, const char *expected)
                    expected);
 }
 
-int lv_hf_clip_config(lv_clip_config *out, const char *dir)
+int lv_hf_vision_config(lv_vision_config *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
-    lv_clip_config config = lv_clip_defaults;
+    lv_hf_kind kind = LV_HF_VISION;
+    lv_vision_config config = lv_clip_defaults;
     int rc = read_kind(&root, &kind, dir);
     if (rc < 0) {
         return rc;
@@ -130,7 +130,7 @@ int lv_hf_clip_config(lv_clip_config *out, const char *dir)
     const char *type = lv_json_find(root, "model_type")->valuestring;
     if (kind == LV_HF_LLAVA) {
         rc = parse_vision(&config, root, &lv_clip_llava_defaults);
-    } else if (kind != LV_HF_CLIP) {
+    } else if (kind != LV_HF_VISION) {
         rc = fail_kind(dir, "a CLIP vision tower");
         goto done;
     } else if (strcmp(type, "clip") == 0) {
@@ -148,16 +148,16 @@ done:
     return rc;
 }
 
-int lv_hf_llama_config(lv_llama_config *out, const char *dir)
+int lv_hf_language_config(lv_llama_config *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
+    lv_hf_kind kind = LV_HF_VISION;
     lv_llama_config config = lv_llama_defaults;
     int rc = read_kind(&root, &kind, dir);
     if (rc < 0) {
         return rc;
     }
-    if (kind != LV_HF_LLAMA) {
+    if (kind != LV_HF_LANGUAGE) {
         rc = fail_kind(dir, "a LLaMA");
         goto done;
     }
@@ -319,7 +319,7 @@ static int parse_select_feature(lv_llava_config *c, const cJSON *root, const cha
                : lv_key_refuse(lv_json_find(root, key));
 }
 
-static int parse_hf_projector(lv_projector_config *projector, const cJSON *root)
+static int parse_hf_projector(lv_connector_config *projector, const cJSON *root)
 {
     const char *act = "gelu";
     bool bias = true;
@@ -332,10 +332,10 @@ static int parse_hf_projector(lv_projector_config *projector, const cJSON *root)
         return lv_key_refuse(lv_json_find(root, "multimodal_projector_bias"));
     }
     if (strcmp(act, "gelu") == 0) {
-        *projector = (lv_projector_config){.kind = LV_PROJECTOR_MLP_GELU, .depth = 2};
+        *projector = (lv_connector_config){.kind = LV_CONNECTOR_MLP_GELU, .depth = 2};
     } else if (strcmp(act, "linear") == 0) {
         /* How this program writes a linear one: linear_2 is the identity, lv_hf_load checks it. */
-        *projector = (lv_projector_config){.kind = LV_PROJECTOR_LINEAR};
+        *projector = (lv_connector_config){.kind = LV_CONNECTOR_LINEAR};
     } else {
         return lv_key_refuse(lv_json_find(root, "projector_hidden_act"));
     }
@@ -371,12 +371,12 @@ static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
         return lv_fail_within("\"text_config\"");
     }
     if ((rc = parse_vision(&c->vision, root, &lv_clip_llava_defaults)) < 0 ||
-        (rc = parse_hf_projector(&c->projector, root)) < 0 ||
+        (rc = parse_hf_projector(&c->connector, root)) < 0 ||
         (rc = parse_select_layer(c, root, "vision_feature_layer", false)) < 0 ||
         (rc = parse_image_token(c, root)) < 0) {
         return rc;
     }
-    c->projector.in_size = c->vision.hidden_size;
+    c->connector.in_size = c->vision.hidden_size;
     return parse_select_feature(c, root, "vision_feature_select_strategy", "default", "full");
 }
 
@@ -397,14 +397,14 @@ static int parse_original_image(lv_llava_config *c, const cJSON *root)
                                       : lv_key_refuse(lv_json_find(root, "mm_patch_merge_type"));
 }
 
-static int parse_original_projector(lv_projector_config *projector, const cJSON *root)
+static int parse_original_projector(lv_connector_config *projector, const cJSON *root)
 {
     const char *type = "linear"; /* before LLaVA 1.5 there was no other */
     int rc = lv_json_string(root, "mm_projector_type", false, &type);
     if (rc < 0) {
         return rc;
     }
-    return lv_projector_config_parse(projector, type) < 0
+    return lv_connector_config_parse(projector, type) < 0
                ? lv_fail(LV_ERR_UNSUPPORTED, "\"mm_projector_type\": %s", lv_error_message())
                : LV_OK;
 }
@@ -416,7 +416,7 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
     c->text = lv_llama_defaults;
     if (rc < 0 || (rc = parse_original_image(c, root)) < 0 ||
         (rc = lv_llama_config_parse(&c->text, root, true)) < 0 ||
-        (rc = parse_original_projector(&c->projector, root)) < 0 ||
+        (rc = parse_original_projector(&c->connector, root)) < 0 ||
         (rc = lv_json_bool(root, "unfreeze_mm_vision_tower", false, &tower_trained)) < 0) {
         return rc;
     }
@@ -428,18 +428,18 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
     }
     if (!*needs_tower) {
         rc = parse_vision(&c->vision, root, &lv_clip_defaults);
-        c->projector.in_size = c->vision.hidden_size;
+        c->connector.in_size = c->vision.hidden_size;
     }
-    const lv_size_key sizes[] = {{"mm_hidden_size", &c->projector.in_size, LV_KEY_MAX_SIZE, true},
+    const lv_size_key sizes[] = {{"mm_hidden_size", &c->connector.in_size, LV_KEY_MAX_SIZE, true},
                                  {NULL, NULL, 0, false}};
     if (rc < 0 || (rc = lv_keys_read_sizes(root, sizes, *needs_tower)) < 0 ||
         (rc = parse_select_layer(c, root, "mm_vision_select_layer", true)) < 0) {
         return rc;
     }
-    if (!*needs_tower && c->projector.in_size != c->vision.hidden_size) {
+    if (!*needs_tower && c->connector.in_size != c->vision.hidden_size) {
         return lv_fail(LV_ERR_FORMAT,
                        "\"mm_hidden_size\": %" PRId64 ", but the tower's hidden_size is %" PRId64,
-                       c->projector.in_size, c->vision.hidden_size);
+                       c->connector.in_size, c->vision.hidden_size);
     }
     c->image_token_id = -1;
     return parse_select_feature(c, root, "mm_vision_select_feature", "patch", "cls_patch");
@@ -448,7 +448,7 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
 int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
+    lv_hf_kind kind = LV_HF_VISION;
     lv_llava_config config = {0};
     bool without_tower = false;
     int rc = read_kind(&root, &kind, dir);
@@ -461,11 +461,11 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
     }
     rc = kind == LV_HF_LLAVA ? parse_llava_hf(&config, root)
                              : parse_llava_original(&config, &without_tower, root);
-    config.projector.out_size = config.text.hidden_size;
-    if (rc == LV_OK && config.projector.kind == LV_PROJECTOR_IDENTITY &&
-        config.projector.in_size != config.projector.out_size) {
+    config.connector.out_size = config.text.hidden_size;
+    if (rc == LV_OK && config.connector.kind == LV_CONNECTOR_IDENTITY &&
+        config.connector.in_size != config.connector.out_size) {
         rc = lv_fail(LV_ERR_FORMAT, "an identity projector from %" PRId64 " to %" PRId64,
-                     config.projector.in_size, config.projector.out_size);
+                     config.connector.in_size, config.connector.out_size);
     }
     if (rc < 0) {
         lv_fail_within("%s/config.json", dir);
@@ -487,6 +487,6 @@ done:
 
 int lv_llava_rows_per_image(const lv_llava_config *config)
 {
-    return (int)lv_projector_rows_out(
-        &config->projector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
+    return (int)lv_connector_rows_out(
+        &config->connector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
 }

@@ -159,9 +159,9 @@ static int check_model(const char *from)
     bool needs_tower = false;
     int rc = lv_hf_kind_of(&kind, from);
     if (rc == LV_OK) {
-        rc = kind == LV_HF_CLIP    ? lv_hf_clip_config(&c.vision, from)
-             : kind == LV_HF_LLAMA ? lv_hf_llama_config(&c.text, from)
-                                   : lv_hf_llava_config(&c, &needs_tower, from);
+        rc = kind == LV_HF_VISION     ? lv_hf_vision_config(&c.vision, from)
+             : kind == LV_HF_LANGUAGE ? lv_hf_language_config(&c.text, from)
+                                      : lv_hf_llava_config(&c, &needs_tower, from);
     }
     return rc;
 }

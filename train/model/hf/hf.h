@@ -9,8 +9,8 @@
 #include "train/model/shapes.h"
 
 typedef enum {
-    LV_HF_CLIP,           /* CLIPVisionModel, or the vision half of a CLIPModel */
-    LV_HF_LLAMA,          /* LlamaForCausalLM */
+    LV_HF_VISION,         /* CLIPVisionModel, or the vision half of a CLIPModel */
+    LV_HF_LANGUAGE,       /* LlamaForCausalLM */
     LV_HF_LLAVA,          /* LlavaForConditionalGeneration */
     LV_HF_LLAVA_ORIGINAL, /* LlavaLlamaForCausalLM: LLaVA's own names */
 } lv_hf_kind;
@@ -24,8 +24,8 @@ lv_dtype lv_hf_dtype_of(const char *dir);
 
 /* Shapes from config.json. Keys that change the mathematics and are not implemented
  * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
-int lv_hf_clip_config(lv_clip_config *out, const char *dir);
-int lv_hf_llama_config(lv_llama_config *out, const char *dir);
+int lv_hf_vision_config(lv_vision_config *out, const char *dir);
+int lv_hf_language_config(lv_llama_config *out, const char *dir);
 
 /* lv_hf_llava_config: everything, of a directory of either LLaVA kind. An original one without a
  * tower of its own leaves out->vision zero and sets *needs_tower. image_mean and image_std come
@@ -91,9 +91,9 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
  * returns a text to free(); NULL if it is too little to mention (256 MB) */
 char *lv_hf_convert_note(const char *dir, int64_t n_bytes);
 
-/* lv_hf_save_clip, lv_hf_save_llama: the bare models, for llava init. */
-int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir);
-int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
-                     const char *dir);
+/* lv_hf_save_vision, lv_hf_save_language: the bare models, for llava init. */
+int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const char *dir);
+int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
+                        const char *dir);
 
 #endif

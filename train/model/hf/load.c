@@ -50,7 +50,7 @@ static int check_identity(const lv_weight *weight)
 
 static bool is_second_linear(const part_load *l, const char *canonical)
 {
-    return l->config->projector.kind == LV_PROJECTOR_LINEAR &&
+    return l->config->connector.kind == LV_CONNECTOR_LINEAR &&
            strncmp(canonical, "projector.2.", strlen("projector.2.")) == 0;
 }
 

@@ -113,8 +113,8 @@ void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const char *can
         lv_hf_kind kind;
         const char *from, *to;
     } names[] = {
-        {LV_HF_CLIP, "vision_tower.", ""},
-        {LV_HF_LLAMA, "language_model.", ""},
+        {LV_HF_VISION, "vision_tower.", ""},
+        {LV_HF_LANGUAGE, "language_model.", ""},
         {LV_HF_LLAVA, "projector.0.", "multi_modal_projector.linear_1."},
         {LV_HF_LLAVA, "projector.2.", "multi_modal_projector.linear_2."},
         {LV_HF_LLAVA_ORIGINAL, "vision_tower.", "model.vision_tower.vision_tower."},

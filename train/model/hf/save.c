@@ -86,7 +86,7 @@ static int write_generation_config(const lv_llama_config *c, const char *dir)
 }
 
 /* LlavaImageProcessor pads to a square as LLaVA does; CLIPImageProcessor only crops. */
-static int write_preprocessor(const lv_clip_config *c, const float mean[3], const float std[3],
+static int write_preprocessor(const lv_vision_config *c, const float mean[3], const float std[3],
                               bool llava, bool aspect_pad, const char *dir)
 {
     cJSON *root = new_object();
@@ -137,7 +137,7 @@ static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
     lv_key_set_number(root, "image_token_index", (double)c->image_token_id);
     lv_key_set_number(root, "image_seq_length", lv_llava_rows_per_image(c));
     lv_key_set_string(root, "projector_hidden_act",
-                      c->projector.kind == LV_PROJECTOR_LINEAR ? "linear" : "gelu");
+                      c->connector.kind == LV_CONNECTOR_LINEAR ? "linear" : "gelu");
     lv_key_set_bool(root, "multimodal_projector_bias", true);
     lv_key_set_number(root, "vision_feature_layer", c->vision_select_layer);
     lv_key_set_string(root, "vision_feature_select_strategy", feature_strategy(c));
@@ -160,7 +160,7 @@ static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype
     set_architecture(root, "LlavaLlamaForCausalLM", "llava_llama", dtype);
     lv_llama_config_write(root, &c->text);
     lv_key_set_string(root, "mm_projector_type",
-                      lv_projector_type(type, sizeof type, &c->projector));
+                      lv_connector_type(type, sizeof type, &c->connector));
     lv_key_set_number(root, "mm_hidden_size", (double)c->vision.hidden_size);
     lv_key_set_number(root, "mm_vision_select_layer", c->vision_select_layer);
     lv_key_set_string(root, "mm_vision_select_feature",
@@ -175,7 +175,7 @@ static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype
     return root;
 }
 
-static int write_clip_json(const lv_clip_config *config, const char *dir)
+static int write_clip_json(const lv_vision_config *config, const char *dir)
 {
     float mean[3], std[3];
     cJSON *root = new_object();
@@ -355,10 +355,10 @@ static int place_image_token(lv_llava_config *config, bool *added, const char *t
     return LV_OK;
 }
 
-static bool has_hf_form(const lv_projector_config *projector)
+static bool has_hf_form(const lv_connector_config *projector)
 {
-    return projector->kind == LV_PROJECTOR_LINEAR ||
-           (projector->kind == LV_PROJECTOR_MLP_GELU && projector->depth == 2);
+    return projector->kind == LV_CONNECTOR_LINEAR ||
+           (projector->kind == LV_CONNECTOR_MLP_GELU && projector->depth == 2);
 }
 
 /* The HF form's weights and files into dir. */
@@ -376,8 +376,8 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
         (rc = grow_vocabulary(&e, params, config.text.vocab_size - old_rows)) < 0) {
         goto done;
     }
-    if (config.projector.kind == LV_PROJECTOR_LINEAR &&
-        (rc = add_identity(&e, config.projector.out_size)) < 0) {
+    if (config.connector.kind == LV_CONNECTOR_LINEAR &&
+        (rc = add_identity(&e, config.connector.out_size)) < 0) {
         goto done;
     }
     rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
@@ -411,7 +411,7 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
                      bool aspect_pad, lv_dtype dtype, const char *dir, bool *original)
 {
     lv_hf_staging staging;
-    bool hf = has_hf_form(&config->projector);
+    bool hf = has_hf_form(&config->connector);
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
@@ -432,27 +432,27 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
     return rc;
 }
 
-int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir)
+int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const char *dir)
 {
     lv_hf_staging staging;
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, LV_PART_VISION, LV_HF_CLIP, NULL, LV_F32, staging.path);
+    rc = write_plain(params, LV_PART_VISION, LV_HF_VISION, NULL, LV_F32, staging.path);
     if (rc == LV_OK) rc = write_clip_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
-int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
-                     const char *dir)
+int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
+                        const char *dir)
 {
     lv_hf_staging staging;
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
+    rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LANGUAGE, tokenizer_dir, LV_F32, staging.path);
     if (rc == LV_OK) rc = write_llama_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
@@ -476,7 +476,7 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
     char *path = lv_path("%s/%s", dir, name);
     char *digests = lv_path("%s/digests.json", dir);
     int rc = lv_dir_create(dir);
-    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_CLIP)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_VISION)) < 0) {
         goto done;
     }
     rc = lv_weights_write_file(path, e.sources, e.n);

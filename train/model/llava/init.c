@@ -17,15 +17,15 @@ static const char VISION[] = "vision_tower", TEXT[] = "language_model";
 
 static int init_clip(const char *dir, uint64_t seed)
 {
-    lv_clip_config config;
+    lv_vision_config config;
     lv_params *params = NULL;
     lv_clip *clip = NULL;
-    int rc = lv_hf_clip_config(&config, dir);
+    int rc = lv_hf_vision_config(&config, dir);
     if (rc == LV_OK) rc = lv_params_create(&params);
     if (rc == LV_OK) rc = lv_clip_create(&clip, &config, -1, true, params);
     if (rc == LV_OK) rc = lv_params_allocate(params);
     if (rc == LV_OK) rc = lv_params_init_part(params, LV_PART_VISION, seed);
-    if (rc == LV_OK) rc = lv_hf_save_clip(params, &config, dir);
+    if (rc == LV_OK) rc = lv_hf_save_vision(params, &config, dir);
     lv_clip_destroy(&clip);
     lv_params_destroy(&params);
     return rc;
@@ -53,7 +53,7 @@ static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
     lv_llama_config config;
     lv_params *params = NULL;
     lv_llama *llama = NULL;
-    int rc = lv_hf_llama_config(&config, dir);
+    int rc = lv_hf_language_config(&config, dir);
     if (rc == LV_OK && tokenizer_dir) {
         rc = check_tokenizer(&config, tokenizer_dir);
     }
@@ -61,7 +61,7 @@ static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
     if (rc == LV_OK) rc = lv_llama_create(&llama, &config, params);
     if (rc == LV_OK) rc = lv_params_allocate(params);
     if (rc == LV_OK) rc = lv_params_init_part(params, LV_PART_LANGUAGE, seed);
-    if (rc == LV_OK) rc = lv_hf_save_llama(params, &config, tokenizer_dir, dir);
+    if (rc == LV_OK) rc = lv_hf_save_language(params, &config, tokenizer_dir, dir);
     lv_llama_destroy(&llama);
     lv_params_destroy(&params);
     return rc;

@@ -14,7 +14,7 @@ struct lv_llava {
     lv_llava_config config;
     lv_params *params;
     lv_clip *clip;
-    lv_projector *projector;
+    lv_connector *connector;
     lv_llama *llama;
     lv_dtype dtype; /* of activations */
     bool recompute, dry;

@@ -44,11 +44,11 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
                        o->vision_tower, o->llava);
     }
     if (needs_tower) {
-        rc = lv_hf_clip_config(&config->vision, o->vision_tower);
+        rc = lv_hf_vision_config(&config->vision, o->vision_tower);
         if (rc == LV_OK) {
             rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
         }
-        config->projector.in_size = config->vision.hidden_size;
+        config->connector.in_size = config->vision.hidden_size;
     }
     from->path[LV_PART_VISION] = needs_tower ? o->vision_tower : o->llava;
     from->path[LV_PART_CONNECTOR] = o->projector_weights ? o->projector_weights : o->llava;
@@ -59,16 +59,16 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
 /* The type of a LLaVA directory's own connector may only be repeated. */
 static int check_projector_type(const lv_llava_config *config, const lv_llava_options *o)
 {
-    lv_projector_config asked = {0};
+    lv_connector_config asked = {0};
     char own_name[64];
     if (!o->projector_type) {
         return LV_OK;
     }
-    int rc = lv_projector_config_parse(&asked, o->projector_type);
+    int rc = lv_connector_config_parse(&asked, o->projector_type);
     if (rc == LV_OK &&
-        (asked.kind != config->projector.kind ||
-         (asked.kind == LV_PROJECTOR_MLP_GELU && asked.depth != config->projector.depth))) {
-        lv_projector_type(own_name, sizeof own_name, &config->projector);
+        (asked.kind != config->connector.kind ||
+         (asked.kind == LV_CONNECTOR_MLP_GELU && asked.depth != config->connector.depth))) {
+        lv_connector_type(own_name, sizeof own_name, &config->connector);
         rc = lv_fail(LV_ERR_CONFIG,
                      "model.projector.type is %s, but the projector of %s is %s; leave the key "
                      "out",
@@ -91,15 +91,15 @@ static int config_from_parts(lv_llava_config *config, part_paths *from, const lv
                        "and %s?",
                        o->vision_tower, o->language_model);
     }
-    int rc = lv_projector_config_parse(&config->projector, o->projector_type);
-    if (rc == LV_OK) rc = lv_hf_clip_config(&config->vision, o->vision_tower);
-    if (rc == LV_OK) rc = lv_hf_llama_config(&config->text, o->language_model);
+    int rc = lv_connector_config_parse(&config->connector, o->projector_type);
+    if (rc == LV_OK) rc = lv_hf_vision_config(&config->vision, o->vision_tower);
+    if (rc == LV_OK) rc = lv_hf_language_config(&config->text, o->language_model);
     if (rc == LV_OK) rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
     if (rc) {
         return rc;
     }
-    config->projector.in_size = config->vision.hidden_size;
-    config->projector.out_size = config->text.hidden_size;
+    config->connector.in_size = config->vision.hidden_size;
+    config->connector.out_size = config->text.hidden_size;
     config->vision_select_layer = -2;
     config->vision_select_patch = true;
     config->image_token_id = -1;
@@ -145,7 +145,7 @@ static int assume_part(lv_llava *model, const char *path, lv_part part)
 
 static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t seed)
 {
-    const lv_projector_config *c = &model->config.projector;
+    const lv_connector_config *c = &model->config.connector;
     char type[64];
     if (lv_params_count_of(model->params, part) == 0) {
         return LV_OK;
@@ -159,7 +159,7 @@ static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t s
     if (rc < 0 && part == LV_PART_CONNECTOR) {
         lv_fail_within("projector weights from %s, where the model has %s from %" PRId64
                        " to %" PRId64,
-                       path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
+                       path, lv_connector_type(type, sizeof type, c), c->in_size, c->out_size);
     }
     return rc;
 }
@@ -254,7 +254,7 @@ static int declare_parts(lv_llava *model)
     const lv_llava_config *c = &model->config;
     int rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
                             c->vision_select_patch, model->params);
-    if (rc == LV_OK) rc = lv_projector_create(&model->projector, &c->projector, model->params);
+    if (rc == LV_OK) rc = lv_connector_create(&model->connector, &c->connector, model->params);
     if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
     return rc;
 }
@@ -322,7 +322,7 @@ void lv_llava_close(lv_llava **model)
         return;
     }
     lv_clip_destroy(&m->clip);
-    lv_projector_destroy(&m->projector);
+    lv_connector_destroy(&m->connector);
     lv_llama_destroy(&m->llama);
     lv_params_destroy(&m->params);
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {

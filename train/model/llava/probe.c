@@ -77,7 +77,7 @@ int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, doubl
         rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
                             c->vision_select_patch, model->params);
     }
-    if (rc == LV_OK) rc = lv_projector_create(&model->projector, &c->projector, model->params);
+    if (rc == LV_OK) rc = lv_connector_create(&model->connector, &c->connector, model->params);
     if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
     if (rc == LV_OK && precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);

@@ -18,31 +18,31 @@
 
 /* ---- configuration ---- */
 
-const lv_clip_config lv_clip_defaults = {.hidden_size = 768,
-                                         .intermediate_size = 3072,
-                                         .n_layers = 12,
-                                         .n_heads = 12,
-                                         .image_size = 224,
-                                         .patch_size = 32,
-                                         .n_channels = 3,
-                                         .projection_dim = 512,
-                                         .layer_norm_eps = 1e-5,
-                                         .quick_gelu = true};
+const lv_vision_config lv_clip_defaults = {.hidden_size = 768,
+                                           .intermediate_size = 3072,
+                                           .n_layers = 12,
+                                           .n_heads = 12,
+                                           .image_size = 224,
+                                           .patch_size = 32,
+                                           .n_channels = 3,
+                                           .projection_dim = 512,
+                                           .layer_norm_eps = 1e-5,
+                                           .quick_gelu = true};
 
-const lv_clip_config lv_clip_llava_defaults = {.hidden_size = 1024,
-                                               .intermediate_size = 4096,
-                                               .n_layers = 24,
-                                               .n_heads = 16,
-                                               .image_size = 336,
-                                               .patch_size = 14,
-                                               .n_channels = 3,
-                                               .projection_dim = 768,
-                                               .layer_norm_eps = 1e-5,
-                                               .quick_gelu = true};
+const lv_vision_config lv_clip_llava_defaults = {.hidden_size = 1024,
+                                                 .intermediate_size = 4096,
+                                                 .n_layers = 24,
+                                                 .n_heads = 16,
+                                                 .image_size = 336,
+                                                 .patch_size = 14,
+                                                 .n_channels = 3,
+                                                 .projection_dim = 768,
+                                                 .layer_norm_eps = 1e-5,
+                                                 .quick_gelu = true};
 static const lv_neutral_key neutral_keys[] = {
     {"attention_dropout", 0}, {"dropout", 0}, {"quantization_config", NAN}, {NULL, 0}};
 
-static int check_sizes(const lv_clip_config *c)
+static int check_sizes(const lv_vision_config *c)
 {
     if (c->hidden_size % c->n_heads != 0) {
         return lv_fail(LV_ERR_FORMAT,
@@ -62,9 +62,9 @@ static int check_sizes(const lv_clip_config *c)
     return LV_OK;
 }
 
-int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole)
+int lv_clip_config_parse(lv_vision_config *config, const cJSON *object, bool whole)
 {
-    lv_clip_config c = *config;
+    lv_vision_config c = *config;
     const char *act = c.quick_gelu ? "quick_gelu" : "gelu";
     const lv_size_key sizes[] = {
         {"hidden_size", &c.hidden_size, LV_KEY_MAX_SIZE, true},
@@ -99,7 +99,7 @@ int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole
     return rc;
 }
 
-void lv_clip_config_write(cJSON *o, const lv_clip_config *c)
+void lv_clip_config_write(cJSON *o, const lv_vision_config *c)
 {
     lv_key_set_number(o, "hidden_size", (double)c->hidden_size);
     lv_key_set_number(o, "intermediate_size", (double)c->intermediate_size);
@@ -122,7 +122,7 @@ typedef struct {
 } clip_layer;
 
 struct lv_clip {
-    lv_clip_config config;
+    lv_vision_config config;
     bool select_patch;
     int64_t n_run; /* layers below the selected hidden state */
     lv_tensor *class_embedding, *patch_embedding, *position_embedding;
@@ -132,18 +132,18 @@ struct lv_clip {
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
-    const lv_clip_config *config;
+    const lv_vision_config *config;
     const clip_layer *layer;
     const lv_attention_layout *layout;
 } clip_layer_run;
 
-static int64_t patches_per_image(const lv_clip_config *c)
+static int64_t patches_per_image(const lv_vision_config *c)
 {
     int64_t side = c->image_size / c->patch_size;
     return side * side;
 }
 
-int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch)
+int64_t lv_clip_rows_per_image(const lv_vision_config *config, bool select_patch)
 {
     return patches_per_image(config) + (select_patch ? 0 : 1);
 }
@@ -160,7 +160,7 @@ static lv_init normal_init(double std)
 }
 
 /* Initial values: transformers' CLIPPreTrainedModel. */
-static clip_layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
+static clip_layer declare_layer(const lv_vision_config *c, lv_params *params, int64_t l, bool used)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
     const lv_init in = normal_init(1 / sqrt((double)H * 2 * (double)c->n_layers));
@@ -190,7 +190,7 @@ static lv_tensor *declare_embedding(lv_params *params, const char *name, int n_d
 
 static void declare_tower(lv_clip *clip, lv_params *params)
 {
-    const lv_clip_config *c = &clip->config;
+    const lv_vision_config *c = &clip->config;
     const int64_t H = c->hidden_size, P = c->patch_size;
     lv_params_part_begin(params, LV_PART_VISION);
     clip->class_embedding = declare_embedding(
@@ -213,8 +213,8 @@ static void declare_tower(lv_clip *clip, lv_params *params)
     lv_norm_declare(params, "vision_tower.vision_model.post_layernorm", H, true, false);
 }
 
-int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
-                   lv_params *params)
+int lv_clip_create(lv_clip **out, const lv_vision_config *config, int select_layer,
+                   bool select_patch, lv_params *params)
 {
     const int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
     if (n_run < 0 || n_run > config->n_layers) {
@@ -294,7 +294,7 @@ static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x
 }
 
 /* Each image is one sequence in which every row sees every row. */
-static const lv_attention_layout *layout_for(const lv_clip_config *c, lv_tape *tape, int64_t I)
+static const lv_attention_layout *layout_for(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
     lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
     int64_t *start = lv_tape_alloc(tape, (size_t)(I + 1) * sizeof *start);
@@ -316,7 +316,7 @@ static const lv_attention_layout *layout_for(const lv_clip_config *c, lv_tape *t
 }
 
 /* The rows of the patches: all but the first of each image. */
-static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t I)
+static const int32_t *patch_rows(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
     const int64_t N = patches_per_image(c);
     int32_t *rows = lv_tape_alloc(tape, (size_t)(I * N) * sizeof *rows);
@@ -330,7 +330,7 @@ static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t
 
 lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixels, bool recompute)
 {
-    const lv_clip_config *c = &clip->config;
+    const lv_vision_config *c = &clip->config;
     const int64_t I = pixels->shape[0];
     LV_CHECK(pixels->shape[2] == c->image_size && pixels->shape[3] == c->image_size,
              "images of %" PRId64 " x %" PRId64 " for a vision tower of %" PRId64, pixels->shape[2],

@@ -29,16 +29,16 @@
     "{\"model_type\":\"llava\",\"architectures\":[\"LlavaLlamaForCausalLM\"]," LLAMA_BODY          \
     ",\"mm_vision_select_layer\":-2" more "}"
 
-static int clip_config(void **state, const char *json, lv_clip_config *out)
+static int clip_config(void **state, const char *json, lv_vision_config *out)
 {
     fixture_write(state, "config.json", json);
-    return lv_hf_clip_config(out, *state);
+    return lv_hf_vision_config(out, *state);
 }
 
 static int llama_config(void **state, const char *json, lv_llama_config *out)
 {
     fixture_write(state, "config.json", json);
-    return lv_hf_llama_config(out, *state);
+    return lv_hf_language_config(out, *state);
 }
 
 /* All parts from one directory. */
@@ -63,9 +63,9 @@ static void each_family_is_recognised(void **state)
         const char *json;
         lv_hf_kind kind;
     } cases[] = {
-        {CLIP(""), LV_HF_CLIP},
-        {"{\"model_type\":\"clip\"}", LV_HF_CLIP},
-        {LLAMA(""), LV_HF_LLAMA},
+        {CLIP(""), LV_HF_VISION},
+        {"{\"model_type\":\"clip\"}", LV_HF_VISION},
+        {LLAMA(""), LV_HF_LANGUAGE},
         {HF("", "", ""), LV_HF_LLAVA},
         {"{\"model_type\":\"llava\",\"architectures\":[\"LlavaForConditionalGeneration\"]}",
          LV_HF_LLAVA},
@@ -164,7 +164,7 @@ static void llama_keys_that_change_the_mathematics_stop_by_name(void **state)
 
 static void clip_is_read_bare_and_as_half_of_a_clip_model(void **state)
 {
-    lv_clip_config c;
+    lv_vision_config c;
     assert_int_equal(
         clip_config(state, CLIP(",\"hidden_act\":\"gelu\",\"layer_norm_eps\":1e-6"), &c), LV_OK);
     assert_false(c.quick_gelu);
@@ -216,10 +216,10 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.text.vocab_size, 32000);
     assert_int_equal(c.vision.hidden_size, 768);
     assert_int_equal(c.vision.image_size, 224);
-    assert_int_equal(c.projector.kind, LV_PROJECTOR_MLP_GELU);
-    assert_int_equal(c.projector.depth, 2);
-    assert_int_equal(c.projector.in_size, 768);
-    assert_int_equal(c.projector.out_size, 4096);
+    assert_int_equal(c.connector.kind, LV_CONNECTOR_MLP_GELU);
+    assert_int_equal(c.connector.depth, 2);
+    assert_int_equal(c.connector.in_size, 768);
+    assert_int_equal(c.connector.out_size, 4096);
     assert_int_equal(c.vision_select_layer, -2);
     assert_true(c.vision_select_patch);
     assert_int_equal(c.image_token_id, 31999);
@@ -281,8 +281,8 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
                      LV_OK);
     assert_true(needs_tower);
     assert_int_equal(c.vision.hidden_size, 0);
-    assert_int_equal(c.projector.kind, LV_PROJECTOR_LINEAR);
-    assert_int_equal(c.projector.in_size, 24);
+    assert_int_equal(c.connector.kind, LV_CONNECTOR_LINEAR);
+    assert_int_equal(c.connector.in_size, 24);
     assert_int_equal(c.image_token_id, -1);
     assert_int_equal(llava_config(state,
                                   ORIGINAL(",\"vision_config\":{" CLIP_BODY "},"
@@ -291,8 +291,8 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
                                   &c, &needs_tower),
                      LV_OK);
     assert_false(needs_tower);
-    assert_int_equal(c.projector.depth, 3);
-    assert_int_equal(c.projector.in_size, 8);
+    assert_int_equal(c.connector.depth, 3);
+    assert_int_equal(c.connector.in_size, 8);
     assert_false(c.vision_select_patch);
     const struct {
         const char *json, *part;
@@ -365,14 +365,14 @@ static void projector_types_have_one_spelling(void **state)
                                "mlpx_gelu",
                                "mlp2x_relu",
                                "mlp999x_gelu"};
-    lv_projector_config c;
+    lv_connector_config c;
     char buf[32];
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        assert_int_equal(lv_projector_config_parse(&c, good[i]), LV_OK);
-        assert_string_equal(lv_projector_type(buf, sizeof buf, &c), good[i]);
+        assert_int_equal(lv_connector_config_parse(&c, good[i]), LV_OK);
+        assert_string_equal(lv_connector_type(buf, sizeof buf, &c), good[i]);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_fails(lv_projector_config_parse(&c, bad[i]), LV_ERR_CONFIG, "mlpNx_gelu");
+        assert_fails(lv_connector_config_parse(&c, bad[i]), LV_ERR_CONFIG, "mlpNx_gelu");
     }
 }
 
@@ -464,8 +464,8 @@ static void all_names_of_llava_7b_map_one_to_one(void **state)
     assert_int_equal(llava_config(state, text, &c, &needs_tower), LV_OK);
     free(text);
     assert_true(needs_tower);
-    assert_int_equal(c.projector.depth, 2);
-    assert_int_equal(c.projector.in_size, 1024);
+    assert_int_equal(c.connector.depth, 2);
+    assert_int_equal(c.connector.in_size, 1024);
     assert_int_equal(c.text.n_kv_heads, 32);
     assert_true(c.text.rms_norm_eps == 1e-5);
 }
@@ -496,7 +496,7 @@ static void write_tokenizer(void **state, int n, const char *more_added, bool co
     free(text);
 }
 
-static void assert_same_vision(const lv_clip_config *a, const lv_clip_config *b)
+static void assert_same_vision(const lv_vision_config *a, const lv_vision_config *b)
 {
     assert_int_equal(a->hidden_size, b->hidden_size);
     assert_int_equal(a->intermediate_size, b->intermediate_size);
@@ -548,10 +548,10 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     fixture_assert_equal(saved, again);
     assert_same_vision(&loaded.vision, &config.vision);
     assert_same_text(&loaded.text, &config.text);
-    assert_int_equal(loaded.projector.kind, config.projector.kind);
-    assert_int_equal(loaded.projector.depth, config.projector.depth);
-    assert_int_equal(loaded.projector.in_size, config.projector.in_size);
-    assert_int_equal(loaded.projector.out_size, config.projector.out_size);
+    assert_int_equal(loaded.connector.kind, config.connector.kind);
+    assert_int_equal(loaded.connector.depth, config.connector.depth);
+    assert_int_equal(loaded.connector.in_size, config.connector.in_size);
+    assert_int_equal(loaded.connector.out_size, config.connector.out_size);
     assert_int_equal(loaded.vision_select_layer, config.vision_select_layer);
     assert_int_equal(loaded.vision_select_patch, config.vision_select_patch);
     assert_memory_equal(loaded.image_mean, config.image_mean, sizeof loaded.image_mean);
@@ -779,12 +779,13 @@ static void bare_models_come_back_as_they_were_saved(void **state)
     c.vision.quick_gelu = false;
     lv_params *saved = fixture_declare(&c);
     fixture_fill(saved);
-    assert_int_equal(lv_hf_save_clip(saved, &c.vision, fixture_path(state, "clip")), LV_OK);
-    assert_int_equal(lv_hf_save_llama(saved, &c.text, NULL, fixture_path(state, "llama")), LV_OK);
+    assert_int_equal(lv_hf_save_vision(saved, &c.vision, fixture_path(state, "clip")), LV_OK);
+    assert_int_equal(lv_hf_save_language(saved, &c.text, NULL, fixture_path(state, "llama")),
+                     LV_OK);
     memset(&loaded.vision, 0, sizeof loaded.vision);
     memset(&loaded.text, 0, sizeof loaded.text);
-    assert_int_equal(lv_hf_clip_config(&loaded.vision, fixture_path(state, "clip")), LV_OK);
-    assert_int_equal(lv_hf_llama_config(&loaded.text, fixture_path(state, "llama")), LV_OK);
+    assert_int_equal(lv_hf_vision_config(&loaded.vision, fixture_path(state, "clip")), LV_OK);
+    assert_int_equal(lv_hf_language_config(&loaded.text, fixture_path(state, "llama")), LV_OK);
     assert_same_vision(&loaded.vision, &c.vision);
     assert_same_text(&loaded.text, &c.text);
     assert_int_equal(loaded.text.vocab_size, c.text.vocab_size);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TYPE_BYTES = 64 };
+
 /* The paths of each part's weights; NULL: initial values, from the seed. */
 typedef struct {
     const char *path[LV_N_PARTS];
@@ -46,7 +48,8 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
     if (needs_tower) {
         rc = lv_hf_vision_config(&config->vision, o->vision_tower);
         if (rc == LV_OK) {
-            rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+            rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
+                                  o->vision_tower);
         }
         config->connector.in_size = config->vision.hidden_size;
     }
@@ -57,24 +60,25 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
 }
 
 /* The type of a LLaVA directory's own connector may only be repeated. */
-static int check_projector_type(const lv_llava_config *config, const lv_llava_options *o)
+static int check_connector_type(const lv_llava_config *config, const lv_llava_options *o)
 {
-    lv_connector_config asked = {0};
-    char own_name[64];
+    lv_connector_config given = {0};
+    char own_type[TYPE_BYTES], given_type[TYPE_BYTES];
     if (!o->projector_type) {
         return LV_OK;
     }
-    int rc = lv_connector_config_parse(&asked, o->projector_type);
-    if (rc == LV_OK &&
-        (asked.kind != config->connector.kind ||
-         (asked.kind == LV_CONNECTOR_MLP_GELU && asked.depth != config->connector.depth))) {
-        lv_connector_type(own_name, sizeof own_name, &config->connector);
-        rc = lv_fail(LV_ERR_CONFIG,
-                     "model.projector.type is %s, but the projector of %s is %s; leave the key "
-                     "out",
-                     o->projector_type, o->llava, own_name);
+    int rc = lv_connector_config_parse(&given, o->projector_type);
+    if (rc < 0) {
+        return rc;
     }
-    return rc;
+    lv_connector_type(own_type, sizeof own_type, &config->connector);
+    lv_connector_type(given_type, sizeof given_type, &given);
+    return strcmp(own_type, given_type) == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG,
+                         "model.projector.type is %s, but the projector of %s is %s; leave the key "
+                         "out",
+                         o->projector_type, o->llava, own_type);
 }
 
 static int config_from_parts(lv_llava_config *config, part_paths *from, const lv_llava_options *o)
@@ -94,7 +98,9 @@ static int config_from_parts(lv_llava_config *config, part_paths *from, const lv
     int rc = lv_connector_config_parse(&config->connector, o->projector_type);
     if (rc == LV_OK) rc = lv_hf_vision_config(&config->vision, o->vision_tower);
     if (rc == LV_OK) rc = lv_hf_language_config(&config->text, o->language_model);
-    if (rc == LV_OK) rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+    if (rc == LV_OK)
+        rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
+                              o->vision_tower);
     if (rc) {
         return rc;
     }
@@ -113,7 +119,7 @@ static int read_model_config(lv_llava_config *config, part_paths *from, const lv
 {
     int rc = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
     if (rc == LV_OK && o->llava) {
-        rc = check_projector_type(config, o);
+        rc = check_connector_type(config, o);
     }
     if (rc) {
         return rc;
@@ -146,7 +152,7 @@ static int assume_part(lv_llava *model, const char *path, lv_part part)
 static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t seed)
 {
     const lv_connector_config *c = &model->config.connector;
-    char type[64];
+    char type[TYPE_BYTES];
     if (lv_params_count_of(model->params, part) == 0) {
         return LV_OK;
     }
@@ -249,11 +255,11 @@ static int fingerprint(lv_llava *model, const part_paths *from, uint64_t seed)
 
 /* ---- open and close ---- */
 
-static int declare_parts(lv_llava *model)
+int lv_llava_declare(lv_llava *model)
 {
     const lv_llava_config *c = &model->config;
-    int rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
-                            c->vision_select_patch, model->params);
+    int rc = lv_vision_create(&model->vision, &c->vision, c->vision_select_layer,
+                              c->vision_select_patch, model->params);
     if (rc == LV_OK) rc = lv_connector_create(&model->connector, &c->connector, model->params);
     if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
     return rc;
@@ -285,7 +291,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (rc == LV_OK && options->copies) {
         lv_params_copy_set(model->params);
     }
-    if (rc == LV_OK) rc = declare_parts(model);
+    if (rc == LV_OK) rc = lv_llava_declare(model);
     if (rc == LV_OK && options->precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);
     }
@@ -321,7 +327,7 @@ void lv_llava_close(lv_llava **model)
     if (!m) {
         return;
     }
-    lv_clip_destroy(&m->clip);
+    lv_vision_destroy(&m->vision);
     lv_connector_destroy(&m->connector);
     lv_llama_destroy(&m->llama);
     lv_params_destroy(&m->params);

@@ -41,6 +41,12 @@ static int llama_config(void **state, const char *json, lv_llama_config *out)
     return lv_hf_language_config(out, *state);
 }
 
+static void assert_type(const lv_connector_config *config, const char *type)
+{
+    char found[64];
+    assert_string_equal(lv_connector_type(found, sizeof found, config), type);
+}
+
 /* All parts from one directory. */
 static int load_all(lv_params *params, const lv_llava_config *config, const char *dir)
 {
@@ -73,21 +79,23 @@ static void each_family_is_recognised(void **state)
         {"{\"model_type\":\"llava\",\"mm_hidden_size\":4}", LV_HF_LLAVA_ORIGINAL},
         {"{\"model_type\":\"llava_llama\"}", LV_HF_LLAVA_ORIGINAL},
     };
+    lv_llava_config any;
     lv_hf_kind kind;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(state, "config.json", cases[i].json);
-        assert_int_equal(lv_hf_kind_of(&kind, *state), LV_OK);
+        kind = cases[i].kind + 1;
+        lv_hf_any_config(&any, &kind, *state); /* some lack sizes */
         assert_int_equal(kind, cases[i].kind);
     }
     fixture_write(state, "config.json", "{\"model_type\":\"mistral\"}");
-    assert_fails(lv_hf_kind_of(&kind, *state), LV_ERR_UNSUPPORTED, "mistral");
+    assert_fails(lv_hf_any_config(&any, &kind, *state), LV_ERR_UNSUPPORTED, "mistral");
     fixture_write(state, "config.json", "{\"model_type\":\"llava\"}");
-    assert_fails(lv_hf_kind_of(&kind, *state), LV_ERR_FORMAT, "which kind");
+    assert_fails(lv_hf_any_config(&any, &kind, *state), LV_ERR_FORMAT, "which kind");
     fixture_write(state, "config.json", "{}");
-    assert_fails(lv_hf_kind_of(&kind, *state), LV_ERR_FORMAT, "model_type");
+    assert_fails(lv_hf_any_config(&any, &kind, *state), LV_ERR_FORMAT, "model_type");
     fixture_write(state, "config.json", "[");
-    assert_int_equal(lv_hf_kind_of(&kind, *state), LV_ERR_FORMAT);
-    assert_int_equal(lv_hf_kind_of(&kind, fixture_path(state, "nowhere")), LV_ERR_IO);
+    assert_int_equal(lv_hf_any_config(&any, &kind, *state), LV_ERR_FORMAT);
+    assert_int_equal(lv_hf_any_config(&any, &kind, fixture_path(state, "nowhere")), LV_ERR_IO);
 }
 
 static void llama_keys_that_are_left_out_have_their_defaults(void **state)
@@ -98,7 +106,7 @@ static void llama_keys_that_are_left_out_have_their_defaults(void **state)
     assert_int_equal(c.head_dim, 2);
     assert_int_equal(c.max_positions, 2048);
     assert_true(c.rms_norm_eps == 1e-6 && c.rope_theta == 10000);
-    assert_false(c.tied || c.attention_bias || c.mlp_bias);
+    assert_false(c.tied || c.qkv_bias || c.o_bias || c.mlp_bias);
     assert_int_equal(c.bos_token_id, 1);
     assert_int_equal(c.eos_token_id, 2);
     assert_int_equal(c.pad_token_id, -1);
@@ -111,7 +119,7 @@ static void llama_keys_that_are_left_out_have_their_defaults(void **state)
                      LV_OK);
     assert_int_equal(c.n_kv_heads, 2);
     assert_int_equal(c.head_dim, 6);
-    assert_true(c.tied && c.attention_bias && c.mlp_bias && c.rope_theta == 5e5);
+    assert_true(c.tied && c.qkv_bias && c.o_bias && c.mlp_bias && c.rope_theta == 5e5);
     assert_int_equal(c.bos_token_id, -1);
     assert_int_equal(c.eos_token_id, 7);
     assert_int_equal(c.pad_token_id, 0);
@@ -152,7 +160,7 @@ static void llama_keys_that_change_the_mathematics_stop_by_name(void **state)
         {"{\"model_type\":\"llama\",\"vocab_size\":1e15,\"hidden_size\":8}", "vocab_size",
          LV_ERR_FORMAT},
         {"{\"model_type\":\"llama\",\"vocab_size\":-5}", "vocab_size", LV_ERR_FORMAT},
-        {CLIP(""), "expected a LLaMA", LV_ERR_CONFIG},
+        {CLIP(""), "expected a language model", LV_ERR_CONFIG},
     };
     lv_llama_config c = {.hidden_size = 77};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -216,8 +224,7 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.text.vocab_size, 32000);
     assert_int_equal(c.vision.hidden_size, 768);
     assert_int_equal(c.vision.image_size, 224);
-    assert_int_equal(c.connector.kind, LV_CONNECTOR_MLP_GELU);
-    assert_int_equal(c.connector.depth, 2);
+    assert_type(&c.connector, "mlp2x_gelu");
     assert_int_equal(c.connector.in_size, 768);
     assert_int_equal(c.connector.out_size, 4096);
     assert_int_equal(c.vision_select_layer, -2);
@@ -281,7 +288,7 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
                      LV_OK);
     assert_true(needs_tower);
     assert_int_equal(c.vision.hidden_size, 0);
-    assert_int_equal(c.connector.kind, LV_CONNECTOR_LINEAR);
+    assert_type(&c.connector, "linear");
     assert_int_equal(c.connector.in_size, 24);
     assert_int_equal(c.image_token_id, -1);
     assert_int_equal(llava_config(state,
@@ -291,7 +298,7 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
                                   &c, &needs_tower),
                      LV_OK);
     assert_false(needs_tower);
-    assert_int_equal(c.connector.depth, 3);
+    assert_type(&c.connector, "mlp3x_gelu");
     assert_int_equal(c.connector.in_size, 8);
     assert_false(c.vision_select_patch);
     const struct {
@@ -325,14 +332,14 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
 static void image_norms_come_from_either_processor_file(void **state)
 {
     float mean[3], std[3];
-    assert_int_equal(lv_hf_image_norm(mean, std, *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
     assert_true(mean[0] == 0.48145466f && std[2] == 0.27577711f);
     fixture_write(state, "processor_config.json",
                   "{\"image_processor\":{\"image_mean\":[0.5,0.25,0],\"image_std\":[1,2,3]}}");
-    assert_int_equal(lv_hf_image_norm(mean, std, *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
     assert_true(mean[1] == 0.25f && std[2] == 3);
     fixture_write(state, "preprocessor_config.json", "{\"image_mean\":[1,1,1],\"resample\":3}");
-    assert_int_equal(lv_hf_image_norm(mean, std, *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
     assert_true(mean[0] == 1 && std[0] == 0.26862954f);
     const struct {
         const char *json, *part;
@@ -347,7 +354,8 @@ static void image_norms_come_from_either_processor_file(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(state, "preprocessor_config.json", cases[i].json);
-        assert_fails(lv_hf_image_norm(mean, std, *state), cases[i].code, cases[i].part);
+        assert_fails(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), cases[i].code,
+                     cases[i].part);
     }
 }
 
@@ -407,18 +415,20 @@ static void names_of_all_families_become_canonical(void **state)
         {"projector.2.weight", "projector.2.weight"},
     };
     lv_part part;
+    const lv_llava_config config = fixture_llava_config("mlp2x_gelu");
     char out[LV_HF_NAME_BYTES];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(lv_hf_name_canonical(out, &part, cases[i].name), LV_HF_NAME_PARAM);
+        assert_int_equal(lv_hf_name_canonical(out, &part, cases[i].name, &config),
+                         LV_HF_NAME_PARAM);
         assert_string_equal(out, cases[i].canonical);
     }
     const char *const ignored[] = {
         "logit_scale", "text_model.final_layer_norm.bias", "visual_projection.weight",
         "model.layers.0.self_attn.rotary_emb.inv_freq", "vision_model.embeddings.position_ids"};
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
-        assert_int_equal(lv_hf_name_canonical(out, &part, ignored[i]), LV_HF_NAME_IGNORED);
+        assert_int_equal(lv_hf_name_canonical(out, &part, ignored[i], &config), LV_HF_NAME_IGNORED);
     }
-    assert_int_equal(lv_hf_name_canonical(out, &part, "transformer.h.0.weight"),
+    assert_int_equal(lv_hf_name_canonical(out, &part, "transformer.h.0.weight", &config),
                      LV_HF_NAME_UNKNOWN);
 }
 
@@ -432,6 +442,7 @@ static const char *data_file(char path[512], const char *name)
 static void all_names_of_llava_7b_map_one_to_one(void **state)
 {
     lv_part part;
+    const lv_llava_config config = fixture_llava_config("mlp2x_gelu");
     char path[512], canonical[LV_HF_NAME_BYTES], again[LV_HF_NAME_BYTES];
     cJSON *root = NULL;
     const cJSON *item;
@@ -442,13 +453,13 @@ static void all_names_of_llava_7b_map_one_to_one(void **state)
     assert_int_equal(lv_json_read(&root, path), LV_OK);
     cJSON_ArrayForEach (item, lv_json_find(root, "weight_map")) {
         n++;
-        lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, item->string);
+        lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, item->string, &config);
         if (strstr(item->string, "inv_freq")) {
             assert_int_equal(class, LV_HF_NAME_IGNORED);
             continue;
         }
         assert_int_equal(class, LV_HF_NAME_PARAM);
-        lv_hf_name_for(again, LV_HF_LLAVA_ORIGINAL, canonical);
+        lv_hf_name_for(again, LV_HF_LLAVA_ORIGINAL, NULL, canonical);
         assert_string_equal(again, item->string);
         n_params++;
     }
@@ -464,7 +475,7 @@ static void all_names_of_llava_7b_map_one_to_one(void **state)
     assert_int_equal(llava_config(state, text, &c, &needs_tower), LV_OK);
     free(text);
     assert_true(needs_tower);
-    assert_int_equal(c.connector.depth, 2);
+    assert_type(&c.connector, "mlp2x_gelu");
     assert_int_equal(c.connector.in_size, 1024);
     assert_int_equal(c.text.n_kv_heads, 32);
     assert_true(c.text.rms_norm_eps == 1e-5);
@@ -520,7 +531,7 @@ static void assert_same_text(const lv_llama_config *a, const lv_llama_config *b)
     assert_int_equal(a->head_dim, b->head_dim);
     assert_int_equal(a->max_positions, b->max_positions);
     assert_true(a->rms_norm_eps == b->rms_norm_eps && a->rope_theta == b->rope_theta);
-    assert_true(a->tied == b->tied && a->attention_bias == b->attention_bias &&
+    assert_true(a->tied == b->tied && a->qkv_bias == b->qkv_bias && a->o_bias == b->o_bias &&
                 a->mlp_bias == b->mlp_bias);
     assert_int_equal(a->bos_token_id, b->bos_token_id);
     assert_int_equal(a->eos_token_id, b->eos_token_id);
@@ -548,8 +559,9 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     fixture_assert_equal(saved, again);
     assert_same_vision(&loaded.vision, &config.vision);
     assert_same_text(&loaded.text, &config.text);
-    assert_int_equal(loaded.connector.kind, config.connector.kind);
-    assert_int_equal(loaded.connector.depth, config.connector.depth);
+    assert_ptr_equal(loaded.connector.kind, config.connector.kind);
+    char type[64];
+    assert_type(&loaded.connector, lv_connector_type(type, sizeof type, &config.connector));
     assert_int_equal(loaded.connector.in_size, config.connector.in_size);
     assert_int_equal(loaded.connector.out_size, config.connector.out_size);
     assert_int_equal(loaded.vision_select_layer, config.vision_select_layer);
@@ -774,7 +786,7 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
 static void bare_models_come_back_as_they_were_saved(void **state)
 {
     lv_llava_config c = fixture_llava_config("identity"), loaded = c;
-    c.text.attention_bias = c.text.mlp_bias = true;
+    c.text.qkv_bias = c.text.o_bias = c.text.mlp_bias = true;
     c.text.head_dim = 6;
     c.vision.quick_gelu = false;
     lv_params *saved = fixture_declare(&c);
@@ -814,7 +826,7 @@ static void write_as(void **state, const char *name, lv_params *params, lv_hf_ki
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%d", d ? "," : "",
                           (int)p->tensor.shape[d]);
         }
-        lv_hf_name_for(file_name, kind, p->name);
+        lv_hf_name_for(file_name, kind, NULL, p->name);
         char *longer = lv_path("%s,\"%s%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":"
                                "[%zu,%zu]}",
                                header, lead, file_name,

@@ -14,14 +14,14 @@
 #include <sys/stat.h>
 
 /* lv_file_open: to read; a pipe would be waited for, a device may have no end. returns the
- * descriptor, with what fstat says of it. */
+ * descriptor, with the result of fstat. */
 int lv_file_open(const char *path, struct stat *st);
 
-/* lv_file_read: the whole file, with a zero byte behind it that n does not count; free() it. */
+/* lv_file_read: the whole file, with a zero byte after it that n does not count; free() it. */
 int lv_file_read(char **out, size_t *n, const char *path);
 
-/* lv_file_beside: a name for what is to become the file at path: "<path>.tmp-<host>-<process>", so
- * that what is left of a killed job's rank cannot meet that of the next; free() it. */
+/* lv_file_beside: a temporary name for the file that will be path: "<path>.tmp-<host>-<process>",
+ * so that what a killed job's rank leaves does not collide with the next one's; free() it. */
 char *lv_file_beside(const char *path);
 
 /* lv_new_file: a file that is written beside its place, and appears there whole or not at all.
@@ -56,7 +56,7 @@ int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path);
 bool lv_file_exists(const char *path);     /* anything of that name */
 bool lv_file_is_regular(const char *path); /* and not a directory, pipe or device */
 bool lv_dir_exists(const char *path);
-bool lv_link_is_dangling(const char *path); /* a link to what is not there */
+bool lv_link_is_dangling(const char *path); /* a link whose target is missing */
 
 /* lv_dir_create: with its parents; there already is no error. */
 int lv_dir_create(const char *path);

@@ -26,7 +26,7 @@ typedef struct {
 int lv_file_window_open(lv_file_window *out, const char *path, size_t piece_bytes);
 void lv_file_window_close(lv_file_window *window);
 
-/* lv_file_window_fill: drop what is before kept, in [begin, end], and read a piece behind end.
+/* lv_file_window_fill: drop the bytes before kept, in [begin, end], and read a piece after end.
  * Moves the data. returns 1; 0 at the end of the file; LV_ERR_IO, also if the file's size or time
  * are not as they were; LV_ERR_MEMORY */
 int lv_file_window_fill(lv_file_window *window, int64_t kept);

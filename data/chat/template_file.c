@@ -200,7 +200,7 @@ static int check_name(const char *name)
 
 /* ---- the file ---- */
 
-static int check_keys(const cJSON *root)
+static int check_file_keys(const cJSON *root)
 {
     static const char *const known[] = {"name", "system", "stop", "caption", "free_turns"};
     const cJSON *item;
@@ -229,7 +229,7 @@ static int read_root(lv_template *t, const cJSON *root)
         return lv_fail(LV_ERR_FORMAT, "expected an object, found %s", lv_json_kind(root));
     }
     t->system = "";
-    int rc = check_keys(root);
+    int rc = check_file_keys(root);
     if (rc == LV_OK) rc = lv_json_string(root, "name", true, &t->name);
     if (rc == LV_OK) rc = check_name(t->name);
     if (rc == LV_OK) rc = lv_json_string(root, "system", false, &t->system);

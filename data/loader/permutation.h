@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_permutation: a keyed pseudo-random permutation of 0..n-1 whose places are computed where they
+ * lv_permutation: a keyed pseudo-random permutation of 0..n-1 whose values are computed where they
  * are needed: no list of them is ever made.
  *   A Feistel network over pairs (a, b) of digits to the base ceil(sqrt(n)):
  *     a += F(key, round, b),  swap a and b        each round can be undone, so it is a bijection

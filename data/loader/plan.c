@@ -47,7 +47,7 @@ static void sink(plan_rank *heap, int n)
     heap[at] = moved;
 }
 
-/* Each sample to the rank with the fewest rows so far, of which the heap keeps track. */
+/* Each sample goes to the rank with the fewest rows so far, kept in a heap. */
 static void share_out(plan_sample *samples, int64_t n, plan_rank *heap, int n_ranks)
 {
     for (int r = 0; r < n_ranks; r++) {

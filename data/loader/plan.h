@@ -15,7 +15,7 @@ typedef struct {
 } lv_shares;
 
 /* lv_shares_make: share n samples out over the ranks, balanced by length: longest first (of equals
- * the one that stands first), each to the rank with the fewest rows so far (of equals the lowest).
+ * the first one), each to the rank with the fewest rows so far (of equals the lowest).
  * A rank may be left without any. Ranks' sums differ by no more than the longest sample.
  * in     length[n] rows of each, >= 0
  * fails  LV_ERR_MEMORY */

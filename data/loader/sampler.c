@@ -26,7 +26,7 @@ typedef struct {
 } item;
 
 struct lv_sampler {
-    lv_sampler_options options; /* packs NULL: streams have what is needed */
+    lv_sampler_options options; /* packs NULL: the streams have copies */
     stream *streams;
     int64_t epoch_samples, n_steps;
     item *items; /* of grouping: up to two megabatches */
@@ -240,7 +240,7 @@ static int fill_stream(stream *s, const lv_sampler_pack *pack, int64_t first_id,
     return rc;
 }
 
-static int fill(lv_sampler *sampler, const lv_sampler_options *options)
+static int fill_sampler(lv_sampler *sampler, const lv_sampler_options *options)
 {
     const bool grouped = options->group_by_modality_length;
     const int64_t size = options->global_batch_size;
@@ -271,7 +271,7 @@ int lv_sampler_create(lv_sampler **out, const lv_sampler_options *options)
     }
     sampler->options = *options;
     sampler->options.packs = NULL;
-    int rc = fill(sampler, options);
+    int rc = fill_sampler(sampler, options);
     if (rc != LV_OK) {
         lv_sampler_destroy(&sampler);
         return rc;

@@ -59,7 +59,7 @@ static void add_all(cJSON *to, const cJSON *items)
     }
 }
 
-/* A tokenizer.json with what a golden file says is changed in it. */
+/* A tokenizer.json with the changes of a golden file. */
 static lv_tokenizer *open_changed(cJSON *file, const cJSON *change)
 {
     lv_tokenizer *opened = NULL;
@@ -136,8 +136,8 @@ static void coco_samples_have_llavas_ids_and_masks(void **state)
 enum { IMAGE = LV_IMAGE_TOKEN, BOS = 1, EOS = 2, IM_START = 2048, IM_END = 2049, NO_ID = 0 };
 
 typedef struct {
-    const char *text; /* one chunk for the tokenizer; what stands in { } is learnt */
-    int32_t id;       /* behind it, or NO_ID */
+    const char *text; /* one chunk for the tokenizer; the text in { } is learnt */
+    int32_t id;       /* after it, or NO_ID */
     bool learnt;      /* of the id */
 } chunk;
 

@@ -29,7 +29,7 @@ static void end(void)
     }
 }
 
-static void begin_silent(void)
+static void begin_hdf5(void)
 {
     H5dont_atexit();
     atexit(end);
@@ -37,7 +37,7 @@ static void begin_silent(void)
 
 void lv_h5_lock(void)
 {
-    pthread_once(&once, begin_silent);
+    pthread_once(&once, begin_hdf5);
     atomic_fetch_add(&n_waiting, 1);
     LV_CHECK(pthread_mutex_lock(&lock) == 0, "the HDF5 lock");
     atomic_fetch_sub(&n_waiting, 1);

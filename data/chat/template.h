@@ -19,7 +19,7 @@
  *
  * Where turns have to alternate (all but v0), a leading gpt turn is dropped, and an empty answer
  * is refused. A record's own system_prompt replaces the template's. In a turn with an
- * <image> mark the mark comes to the front, on a line of its own, as in LLaVA's training; in a
+ * <image> mark the mark moves to the beginning, on a line of its own, as in LLaVA's training; in a
  * sample with several images the marks stay where they are, each followed by a newline. Either way
  * such a turn is stripped of white space at its ends. Nothing in a record's text becomes EOS, BOS
  * or another special piece.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A template from a JSON file: the same lists of parts as the built-in ones have.
+ * A template from a JSON file: the same lists of parts as the built-in ones.
  */
 #include "data/chat/template_table.h"
 
@@ -57,7 +57,7 @@ static int read_learnt(lv_part *part, const cJSON *json)
     return rc;
 }
 
-/* "text": "USER: ", "piece": "<|im_end|>" or "insert": "turn"; and what of it is learnt. */
+/* "text": "USER: ", "piece": "<|im_end|>" or "insert": "turn"; and whether it is learnt. */
 static int read_part(lv_part *part, const cJSON *json)
 {
     const char *text = NULL, *piece = NULL, *insert = NULL;
@@ -121,7 +121,7 @@ static int read_list(lv_part *parts, const cJSON *root, const char *key)
     return LV_OK;
 }
 
-/* ---- what makes sense ---- */
+/* ---- checks ---- */
 
 static size_t count(const lv_part *parts, lv_part_kind kind)
 {

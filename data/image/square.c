@@ -279,17 +279,17 @@ int lv_image_square(lv_image *out, const lv_image *in, int size, lv_aspect aspec
     if (rc == LV_OK) rc = row_filter_create(&columns, &fx, n);
     if (rc == LV_OK) rc = row_store_create(&store, in, 3 * columns.columns.n, max_taps(&fy));
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     weights = malloc(max_taps(&fy) * sizeof *weights);
     if (!weights) {
         rc = lv_fail(LV_ERR_MEMORY, "no memory to resize to %d x %d", size, size);
-        goto fail;
+        goto done;
     }
     resample(&square, &fy, &columns, &store, weights);
     *out = square;
     square = (lv_image){0};
-fail:
+done:
     free(weights);
     row_store_free(&store);
     row_filter_free(&columns);

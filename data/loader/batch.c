@@ -252,11 +252,11 @@ static int read_batch_image(float *pixels, const image_place *place, const lv_vi
     lv_aspect aspect;
     int rc = lv_batch_check_pack(place->pack, vision);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     rc = lv_pack_read_image(place->pack, place->image_id, &image);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     if (lv_pack_stored_size(place->pack, &aspect) == 0) {
         rc = normalize_image(pixels, &image, vision);
@@ -267,7 +267,7 @@ static int read_batch_image(float *pixels, const image_place *place, const lv_vi
                      (long long)place->image_id, image.width, image.height, vision->image_size,
                      vision->image_size);
     }
-fail:
+done:
     lv_image_free(&image);
     return rc;
 }
@@ -305,11 +305,11 @@ int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64
                            max_length);
     }
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     rc = allocate_rows(&batch, n_samples, buffer.n_rows);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     for (int s = 0; s < n_samples; s++) {
         int64_t index;
@@ -318,16 +318,16 @@ int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64
         rc = lay_sample(&batch, s, pack, index, &buffer, vision->rows_per_image, max_length);
         if (rc != LV_OK) {
             lv_fail_within("pack %s, sample %lld", lv_pack_dir(pack), (long long)index);
-            goto fail;
+            goto done;
         }
     }
     rc = read_batch_pixels(&batch, buffer.places, vision);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     *out = batch;
     batch = (lv_batch){0};
-fail:
+done:
     buffer_free(&buffer);
     lv_batch_free(&batch);
     return rc;
@@ -352,23 +352,23 @@ int lv_batch_from_prompt(lv_batch *out, const int32_t *tokens, size_t n, const l
     int64_t n_rows = lv_batch_length(&counts, vision->rows_per_image, 0);
     int rc = allocate_rows(&batch, 1, n_rows);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     batch.sample_ids[0] = 0;
     rc = lay_sequence(&batch, 0, n_rows, tokens, NULL, (int64_t)n, vision->rows_per_image);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     rc = allocate_pixels(&batch, vision);
     for (int i = 0; rc == LV_OK && i < n_images; i++) {
         rc = normalize_image(batch.pixels + (size_t)i * image_floats(vision), &images[i], vision);
     }
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     *out = batch;
     batch = (lv_batch){0};
-fail:
+done:
     lv_batch_free(&batch);
     return rc;
 }

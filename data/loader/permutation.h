@@ -23,7 +23,7 @@ uint64_t lv_permutation_key(uint64_t seed, uint64_t high, uint64_t low);
 /* lv_permutation_make: n >= 0. */
 lv_permutation lv_permutation_make(int64_t n, uint64_t key);
 
-/* lv_permutation_at: where i, 0 <= i < n, is sent. */
+/* lv_permutation_at: the value at i, 0 <= i < n. */
 int64_t lv_permutation_at(const lv_permutation *permutation, int64_t i);
 
 #endif

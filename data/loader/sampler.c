@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a key is for; apart from other uses of the seed. */
+/* Uses of a key, apart from other uses of the seed. */
 enum { KEY_EPOCH = 0x5a4d, KEY_PASS, KEY_KIND, KEY_MEGABATCHES };
 
 /* One pack. Without grouping all its samples are of one kind, the first, and modality is empty. */
@@ -50,7 +50,7 @@ int64_t lv_sampler_epoch_samples(const lv_sampler_options *options)
     int64_t n = 0;
     for (int p = 0; p < options->n_packs; p++) {
         LV_CHECK(!__builtin_add_overflow(n, samples_per_epoch(&options->packs[p]), &n),
-                 "the samples of an epoch are beyond all numbers");
+                 "the samples of an epoch do not fit 64 bits");
     }
     return n;
 }
@@ -217,7 +217,7 @@ uint64_t lv_sampler_hash(const int64_t *ids, int64_t n)
     return hash;
 }
 
-/* ---- making one ---- */
+/* ---- creation ---- */
 
 static int fill_stream(stream *s, const lv_sampler_pack *pack, int64_t first_id, bool grouped)
 {

@@ -298,7 +298,7 @@ static int report(const lv_job_rank *ranks, int n_ranks, lv_dtype wire)
         fflush(stdout);
     }
     if (lines) {
-        fputs(lines, stderr);
+        lv_message_write(STDERR_FILENO, lines, strlen(lines));
     }
     free(lines);
     free(line);

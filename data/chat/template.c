@@ -365,9 +365,12 @@ void lv_template_print_missing_pieces(const lv_template *template, const lv_toke
     if (n == 0) {
         return;
     }
-    fprintf(stderr, "template %s: the tokenizer has no piece", template->name);
-    for (size_t i = 0; i < n; i++) {
-        fprintf(stderr, "%s \"%s\"", i ? "," : "", names[i]);
+    char list[1024] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < n && used < sizeof list; i++) {
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s \"%s\"", i ? "," : "", names[i]);
     }
-    fprintf(stderr, "; written as ordinary text\n");
+    lv_warn("template %s: the tokenizer has no piece%s; written as ordinary text", template->name,
+            list);
 }

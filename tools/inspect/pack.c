@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 enum { SHOWN_REASONS = 8 };
-static const double QUIET_S = 2; /* what takes no longer shows no progress */
+static const double QUIET_S = 2; /* no progress is shown before */
 
-/* ---- progress: on a terminal, when it takes a while ---- */
+/* ---- progress, on a terminal ---- */
 
 static double begin_s;
 
@@ -168,7 +168,7 @@ static int print_pack(const char *dir, const lv_pack *pack, const lv_pack_stats 
         printf("  its bytes were not compared with the checksums (--quick)\n");
         return LV_OK;
     }
-    return lv_inspect_verdict(LV_OK);
+    return lv_inspect_result(LV_OK);
 }
 
 /* ---- as JSON ---- */

@@ -19,19 +19,19 @@
 
 enum { MAX_TRIED = 256, MAX_ROWS = 1 << 24 };
 
-/* Micro-batches that were run dry: another that is larger in nothing takes no more. */
+/* A micro-batch that was run dry; one that is nowhere larger takes no more memory. */
 typedef struct {
     int64_t n_rows, n_images, n_supervised;
-} extent;
+} tried_batch;
 
 typedef struct {
     lv_memory_plan *plan;
-    lv_step_work *work; /* NULL if that is not asked for */
+    lv_step_work *work; /* NULL: not counted */
     lv_setup *setup;
     lv_vision_input vision;
-    extent tried[MAX_TRIED];
-    int n_tried, next; /* when all places are taken the oldest is overwritten */
-} search;
+    tried_batch tried[MAX_TRIED];
+    int n_tried, next; /* a ring */
+} peak_search;
 
 static void note(lv_memory_plan *plan, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -46,10 +46,10 @@ static void note(lv_memory_plan *plan, const char *format, ...)
 
 /* ---- activations ---- */
 
-static bool is_covered(const search *s, const extent *e)
+static bool is_covered(const peak_search *s, const tried_batch *e)
 {
     for (int i = 0; i < s->n_tried; i++) {
-        const extent *t = &s->tried[i];
+        const tried_batch *t = &s->tried[i];
         if (e->n_rows <= t->n_rows && e->n_images <= t->n_images &&
             e->n_supervised <= t->n_supervised) {
             return true;
@@ -58,10 +58,10 @@ static bool is_covered(const search *s, const extent *e)
     return false;
 }
 
-static int run_dry(search *s, const lv_plan_sample *samples, int64_t n)
+static int run_dry(peak_search *s, const lv_plan_sample *samples, int64_t n)
 {
     lv_tape *tape = s->setup->tape;
-    extent e = {0};
+    tried_batch e = {0};
     for (int64_t i = 0; i < n; i++) {
         e.n_rows += samples[i].n_rows;
         e.n_images += samples[i].n_images;
@@ -96,18 +96,18 @@ static int run_dry(search *s, const lv_plan_sample *samples, int64_t n)
 }
 
 /* A lv_plan_visit. */
-static int visit(void *context, const lv_plan_position *place, const lv_plan_sample *samples,
-                 int64_t n)
+static int visit_batch(void *context, const lv_plan_position *position,
+                       const lv_plan_sample *samples, int64_t n)
 {
-    search *s = context;
+    peak_search *s = context;
     if (s->work) {
-        lv_step_work_add(s->work, place, samples, n);
+        lv_step_work_add(s->work, position, samples, n);
     }
     return run_dry(s, samples, n);
 }
 
-/* n samples that share n_rows, each with an image or none, all of their text supervised. */
-static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
+/* n samples with n_rows in all, each with an image or none, all of their text supervised. */
+static int run_alike(peak_search *s, int64_t n, int64_t n_rows, bool image,
                      const lv_loader_options *options)
 {
     const int64_t image_rows = image ? s->vision.rows_per_image : 0;
@@ -133,9 +133,9 @@ static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
     return rc;
 }
 
-/* What the budgets and a global batch allow at most: as many images as find room, or nothing but
- * text. */
-static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
+/* The largest micro-batches that the budgets and a global batch allow: with as many images as
+ * possible, and of text alone. */
+static int run_worst_case(peak_search *s, const lv_config *config, const lv_loader_options *options)
 {
     const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
     const int64_t batch_size = config->train.global_batch_size;
@@ -153,8 +153,8 @@ static int run_worst_case(search *s, const lv_config *config, const lv_loader_op
     return rc < 0 ? rc : run_alike(s, (n_rows - 1) / max_length + 1, n_rows, false, options);
 }
 
-/* A step of samples that are as long as they may be, each with an image if that has room. */
-static int count_worst_case(search *s, const lv_config *config)
+/* A step of samples of the greatest length, each with an image if one fits. */
+static int count_worst_case(peak_search *s, const lv_config *config)
 {
     const int64_t size = config->train.global_batch_size, N = s->plan->n_ranks;
     const int64_t rows = s->vision.rows_per_image, length = config->data.max_length;
@@ -184,7 +184,7 @@ static int count_worst_case(search *s, const lv_config *config)
 
 /* ---- the rest ---- */
 
-/* Matrix products keep blocks of memory for each thread, which the first one takes. */
+/* The first matrix product allocates a block of memory for each thread. */
 static int warm_up(const lv_llava_config *config, lv_dtype dtype)
 {
     enum { M = 64, MAX_K = 512 };
@@ -254,7 +254,7 @@ static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config
                              .hidden = config->comm.overlap && trains_language_model(params)};
 }
 
-static int plan_batches(search *s, const lv_config *config, const char *no_pack)
+static int plan_batches(peak_search *s, const lv_config *config, const char *no_pack)
 {
     const lv_comm comm = lv_comm_single();
     const lv_loader_options options =
@@ -263,7 +263,7 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
     int rc = s->work ? lv_flop_costs_find(&s->work->costs, s->setup->model, &s->vision) : LV_OK;
     if (rc == LV_OK && !no_pack) {
         return lv_plan_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
-                            lv_setup_n_steps(config, &options.sampler), visit, s);
+                            lv_setup_n_steps(config, &options.sampler), visit_batch, s);
     }
     note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
          no_pack);
@@ -281,7 +281,7 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     lv_memory_plan plan = {
         .n_ranks = n_ranks, .ranks_per_node = ranks_per_node, .place = config->model.weights};
     lv_setup setup = {0};
-    search s = {.plan = &plan, .work = work, .setup = &setup};
+    peak_search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
     int rc = lv_setup_open_plan(&setup, config, n_ranks, &no_pack);
     if (rc == LV_OK) rc = warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model));

@@ -48,7 +48,7 @@ static void show_writing(int64_t done_bytes, int64_t all_bytes)
     }
 }
 
-static int convert(const char *model, const char *dtype_name, const char *out)
+static int convert_model(const char *model, const char *dtype_name, const char *out)
 {
     char from[32], to[32];
     lv_hf_conversion sum;
@@ -99,6 +99,6 @@ int lv_tool_convert(int argc, char **argv)
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    if (rc == LV_OK) rc = convert(model, dtype, out);
+    if (rc == LV_OK) rc = convert_model(model, dtype, out);
     return lv_cli_finish(&cli, NULL, rc);
 }

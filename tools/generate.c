@@ -82,7 +82,7 @@ static bool print_token(void *context, int32_t token)
     return print_text(p, false);
 }
 
-static int read_image(lv_image *out, const char *path)
+static int read_image_file(lv_image *out, const char *path)
 {
     char *bytes = NULL;
     size_t n = 0;
@@ -102,7 +102,7 @@ static int make_batch(lv_batch *batch, const generate_request *r, const lv_templ
     lv_prompt prompt = {0};
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < r->images.n; i++) {
-        rc = read_image(&images[i], r->images.items[i]);
+        rc = read_image_file(&images[i], r->images.items[i]);
     }
     if (rc == LV_OK) {
         rc = lv_template_encode_question(&prompt, template, tokenizer, r->prompt, r->images.n);

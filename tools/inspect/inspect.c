@@ -81,7 +81,7 @@ static int fail_unknown(const char *dir)
                    dir);
 }
 
-static int kind_of(path_kind *out, const char *path)
+static int path_kind_of(path_kind *out, const char *path)
 {
     if (!lv_file_exists(path)) {
         return lv_fail(LV_ERR_IO, "%s: there is no such file or directory", path);
@@ -170,7 +170,7 @@ static int inspect(const char *path, const lv_inspect_options *options)
 {
     path_kind what = A_FILE;
     int rc = check_flags(options);
-    if (rc == LV_OK) rc = kind_of(&what, path);
+    if (rc == LV_OK) rc = path_kind_of(&what, path);
     if (rc < 0) {
         return rc;
     }

@@ -48,7 +48,7 @@ static void begin_progress(void)
     begin_s = lv_clock_s();
 }
 
-static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_options *options)
+static int read_stats(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_options *options)
 {
     void (*watch)(const char *, int64_t, int64_t) = options->json ? NULL : show_progress;
     int rc = LV_OK;
@@ -67,7 +67,7 @@ static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_option
 
 /* ---- as text ---- */
 
-static void print_images(const lv_pack *pack, const lv_pack_stats *s)
+static void print_pack_images(const lv_pack *pack, const lv_pack_stats *s)
 {
     lv_aspect aspect = LV_ASPECT_SQUARE;
     int size = lv_pack_stored_size(pack, &aspect);
@@ -151,7 +151,7 @@ static int print_pack(const char *dir, const lv_pack *pack, const lv_pack_stats 
     lv_inspect_count("samples", s->n_samples);
     lv_inspect_count("of them text only", s->n_text_only);
     lv_inspect_count("images in samples", s->n_sample_images);
-    print_images(pack, s);
+    print_pack_images(pack, s);
     lv_inspect_count("tokens", s->n_tokens);
     lv_inspect_share("supervised tokens", s->n_supervised, s->n_tokens);
     lv_inspect_count("longest, tokens", s->longest);
@@ -212,8 +212,8 @@ static bool add_formats(cJSON *root, const lv_pack_stats *s)
     return good;
 }
 
-static int print_json(const char *dir, const lv_pack *pack, const lv_pack_stats *s,
-                      const lv_pack_summary *totals, const lv_inspect_options *options)
+static int print_pack_json(const char *dir, const lv_pack *pack, const lv_pack_stats *s,
+                           const lv_pack_summary *totals, const lv_inspect_options *options)
 {
     cJSON *root = cJSON_CreateObject();
     char *text = NULL;
@@ -246,10 +246,10 @@ static int inspect_whole(const char *dir, lv_pack *pack, const lv_inspect_option
 {
     lv_pack_summary totals = {0};
     lv_pack_stats *stats = malloc(sizeof *stats);
-    int rc = stats ? read_all(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    int rc = stats ? read_stats(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
     if (rc == LV_OK) rc = lv_pack_manifest_totals(&totals, lv_pack_manifest(pack));
     if (rc == LV_OK) {
-        rc = options->json ? print_json(dir, pack, stats, &totals, options)
+        rc = options->json ? print_pack_json(dir, pack, stats, &totals, options)
                            : print_pack(dir, pack, stats, &totals, options);
     }
     free(stats);

@@ -79,7 +79,8 @@ static int read_sample(shown_sample *v, lv_pack *pack)
 }
 
 /* The text, by the given tokenizer or the pack's own copy; none without either. */
-static int read_text(shown_sample *v, const char *dir, const lv_pack *pack, const char *given)
+static int read_sample_text(shown_sample *v, const char *dir, const lv_pack *pack,
+                            const char *given)
 {
     char *path = given ? lv_path("%s", given) : lv_path("%s/" LV_PACK_TOKENIZER_NAME, dir);
     lv_tokenizer *tokenizer = NULL;
@@ -108,7 +109,7 @@ static int read_text(shown_sample *v, const char *dir, const lv_pack *pack, cons
 
 /* ---- as text ---- */
 
-static int print_images(const shown_sample *v, lv_pack *pack)
+static int print_sample_images(const shown_sample *v, lv_pack *pack)
 {
     for (int32_t k = 0; k < v->counts.n_images && k < SHOWN_IMAGES; k++) {
         lv_image_facts f;
@@ -166,7 +167,7 @@ static int print_head(const shown_sample *v, const char *dir, lv_pack *pack,
     lv_print_shown(stdout, source, strlen(source));
     printf(", from 0\n");
     lv_inspect_text("template", lv_pack_template(pack));
-    rc = print_images(v, pack);
+    rc = print_sample_images(v, pack);
     if (rc == LV_OK) {
         print_counts(v, lv_batch_length(&v->counts, rows_per_image, 0), n_labels, rows_per_image,
                      lv_inspect_max_length(options));
@@ -256,7 +257,7 @@ static bool add_image(cJSON *images, const lv_image_facts *f)
     return good;
 }
 
-static bool add_number(cJSON *array, double value)
+static bool append_number(cJSON *array, double value)
 {
     return cJSON_AddItemToArray(array, cJSON_CreateNumber(value));
 }
@@ -280,7 +281,7 @@ static bool add_tokens(cJSON *root, const shown_sample *v)
     cJSON *runs = v->has_text ? cJSON_AddArrayToObject(root, "runs") : NULL;
     bool good = tokens && supervised && (runs || !v->has_text);
     for (int32_t i = 0; good && i < v->counts.n_tokens; i++) {
-        good = add_number(tokens, v->tokens[i]) && add_number(supervised, v->supervised[i]);
+        good = append_number(tokens, v->tokens[i]) && append_number(supervised, v->supervised[i]);
     }
     for (size_t r = 0; good && r < v->runs.n; r++) {
         good = add_run(runs, &v->runs.items[r]);
@@ -288,7 +289,8 @@ static bool add_tokens(cJSON *root, const shown_sample *v)
     return good;
 }
 
-static int print_json(const shown_sample *v, lv_pack *pack, const lv_inspect_options *options)
+static int print_sample_json(const shown_sample *v, lv_pack *pack,
+                             const lv_inspect_options *options)
 {
     const int rows_per_image = lv_inspect_rows_per_image(pack, options);
     cJSON *root = cJSON_CreateObject();
@@ -322,12 +324,12 @@ int lv_inspect_sample(const char *dir, lv_pack *pack, const lv_inspect_options *
     shown_sample view = {0};
     int rc = find_sample(&view.number, pack, options);
     if (rc == LV_OK) rc = read_sample(&view, pack);
-    if (rc == LV_OK) rc = read_text(&view, dir, pack, options->tokenizer);
+    if (rc == LV_OK) rc = read_sample_text(&view, dir, pack, options->tokenizer);
     if (rc == LV_OK && options->png) {
         rc = lv_inspect_png(pack, view.image_ids, view.counts.n_images, options);
     }
     if (rc == LV_OK) {
-        rc = options->json ? print_json(&view, pack, options)
+        rc = options->json ? print_sample_json(&view, pack, options)
                            : print_sample(&view, dir, pack, options);
     }
     sample_free(&view);

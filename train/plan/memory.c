@@ -33,9 +33,9 @@ typedef struct {
     int n_tried, next; /* a ring */
 } peak_search;
 
-static void note(lv_memory_plan *plan, const char *format, ...)
+static void add_note(lv_memory_plan *plan, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-static void note(lv_memory_plan *plan, const char *format, ...)
+static void add_note(lv_memory_plan *plan, const char *format, ...)
 {
     const size_t at = strlen(plan->notes);
     va_list arguments;
@@ -212,14 +212,14 @@ static void note_weights(lv_memory_plan *plan, const lv_config *config, const lv
                                 config->model.language_model, config->model.projector_weights};
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         if (dirs[i] && !lv_weights_exist(dirs[i])) {
-            note(plan, "  %s holds no weights yet: taken to be %s\n", dirs[i],
-                 lv_dtype_name(lv_hf_dtype_of(dirs[i])));
+            add_note(plan, "  %s holds no weights yet: taken to be %s\n", dirs[i],
+                     lv_dtype_name(lv_hf_dtype_of(dirs[i])));
         }
     }
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
         const char *of_weights = lv_llava_note(model, i);
         if (of_weights) {
-            note(plan, "  %s\n", of_weights);
+            add_note(plan, "  %s\n", of_weights);
         }
     }
 }
@@ -265,11 +265,12 @@ static int plan_batches(peak_search *s, const lv_config *config, const char *no_
         return lv_plan_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
                             lv_setup_n_steps(config, &options.sampler), visit_batch, s);
     }
-    note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
-         no_pack);
+    add_note(s->plan,
+             "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
+             no_pack);
     if (s->work) {
-        note(s->plan, "  and for the time of a step that all samples are of %" PRId64 " rows\n",
-             config->data.max_length);
+        add_note(s->plan, "  and for the time of a step that all samples are of %" PRId64 " rows\n",
+                 config->data.max_length);
         if (rc == LV_OK) rc = count_worst_case(s, config);
     }
     return rc < 0 ? rc : run_worst_case(s, config, &options);
@@ -305,9 +306,9 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     return rc;
 }
 
-static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+static void print_memory(const char *what, int64_t bytes, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+static void print_memory(const char *what, int64_t bytes, const char *format, ...)
 {
     char text[32], about[160];
     va_list arguments;
@@ -325,29 +326,29 @@ void lv_memory_plan_print(const lv_memory_plan *p)
         snprintf(share, sizeof share, ", of its share: 1/%d", p->n_ranks);
     }
     printf("memory of a rank, at its peak\n");
-    print_bytes("trained weights", params->trained_bytes, "f32%s",
-                params->working_bytes > 0 ? share : "");
-    print_bytes("their gradients", params->grad_bytes, "f32");
-    print_bytes("their working copies", params->working_bytes, "bf16");
-    print_bytes("their moments", p->moments_bytes, "f32%s", share);
-    print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
-    print_bytes("activations", p->activation_bytes,
-                "for %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised",
-                p->n_rows, p->n_images, p->n_images == 1 ? "" : "s", p->n_supervised);
-    print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
-    print_bytes("between ranks", p->comm_bytes, "gradients that arrive");
-    print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");
-    print_bytes("together", p->anon_bytes, "anonymous memory (RssAnon)");
-    print_bytes("a copy for checkpoints", p->copy_bytes, "beside it, if the node has the room");
+    print_memory("trained weights", params->trained_bytes, "f32%s",
+                 params->working_bytes > 0 ? share : "");
+    print_memory("their gradients", params->grad_bytes, "f32");
+    print_memory("their working copies", params->working_bytes, "bf16");
+    print_memory("their moments", p->moments_bytes, "f32%s", share);
+    print_memory("frozen weights, converted", params->frozen_bytes, "%s", "");
+    print_memory("activations", p->activation_bytes,
+                 "for %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised",
+                 p->n_rows, p->n_images, p->n_images == 1 ? "" : "s", p->n_supervised);
+    print_memory("batches read ahead", p->read_ahead_bytes, "%s", "");
+    print_memory("between ranks", p->comm_bytes, "gradients that arrive");
+    print_memory("the process itself", p->process_bytes, "libraries, threads, packs: as here");
+    print_memory("together", p->anon_bytes, "anonymous memory (RssAnon)");
+    print_memory("a copy for checkpoints", p->copy_bytes, "beside it, if the node has the room");
     printf("memory of a node\n");
-    print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
-                lv_bytes_text(of_rank, p->anon_bytes));
-    print_bytes("frozen weights, mapped", params->mapped_bytes,
-                "page cache: one copy for all ranks");
+    print_memory("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
+                 lv_bytes_text(of_rank, p->anon_bytes));
+    print_memory("frozen weights, mapped", params->mapped_bytes,
+                 "page cache: one copy for all ranks");
     if (p->place != LV_WEIGHTS_MAP) {
-        print_bytes("frozen weights, copied", params->copied_bytes,
-                    "one copy for the ranks of a %s",
-                    p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
+        print_memory("frozen weights, copied", params->copied_bytes,
+                     "one copy for the ranks of a %s",
+                     p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
     }
     printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
            "forward and backward", 1e-12 * p->flop);

@@ -147,4 +147,8 @@ lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context,
 
 size_t lv_tape_peak_bytes(const lv_tape *tape);
 
+/* lv_tape_progress: activations made and backward passes of ops so far, on all tapes; from any
+ * thread. */
+uint64_t lv_tape_progress(void);
+
 #endif

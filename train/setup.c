@@ -4,10 +4,12 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/base/hash.h"
+#include "data/base/thread.h"
 #include "data/json/json.h"
 #include "data/tokenizer/tokenizer.h"
 #include "train/cluster/compute.h"
 #include "train/cluster/ranks_compare.h"
+#include "train/model/hf/hf.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -53,7 +55,7 @@ static int check_output(const lv_config *config, lv_params *params)
 {
     for (size_t i = 0; !config->train.output_full && i < lv_params_count(params); i++) {
         const lv_param *param = lv_params_at(params, i);
-        if (param->trainable && strncmp(param->name, "projector.", 10) != 0) {
+        if (param->trainable && param->part != LV_PART_CONNECTOR) {
             return lv_fail(LV_ERR_CONFIG,
                            "train.output: projector, but %s is trained too and would "
                            "be lost; use full",
@@ -141,6 +143,7 @@ static int open_own_rest(lv_setup *setup, const lv_config *config)
 
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
+    lv_thread_hook_set(lv_threads_leave_core, &setup->threads);
     int rc = lv_comm_agree(comm, open_own_model(setup, comm, config));
     if (rc < 0) {
         return rc;
@@ -252,6 +255,7 @@ void lv_setup_close(lv_setup *setup)
     close_packs(&setup->val_packs);
     lv_llava_close(&setup->model);
     lv_shared_copy_destroy(&setup->frozen);
+    lv_thread_hook_set(NULL, NULL);
 }
 
 lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
@@ -272,8 +276,6 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
         .n_ranks = comm->n_ranks,
         .n_workers = (int)config->data.workers,
         .ahead_bytes = READ_AHEAD_BYTES,
-        .begin_thread = lv_threads_leave_core,
-        .thread_context = &setup->threads,
     };
     lv_llava_vision_input(setup->model, config->data.image_aspect, &options.vision);
     return options;
@@ -285,16 +287,10 @@ int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *samp
                                        : config->train.epochs * lv_sampler_steps_per_epoch(sampler);
 }
 
-/* Is anything trained that only images reach? */
-static bool trains_for_images(lv_params *params)
+/* Whether a part is trained that only images have an effect on. */
+static bool trains_for_images(const lv_params *params)
 {
-    for (size_t i = 0; i < lv_params_count(params); i++) {
-        const lv_param *param = lv_params_at(params, i);
-        if (param->trainable && strncmp(param->name, "language_model.", 15) != 0) {
-            return true;
-        }
-    }
-    return false;
+    return lv_params_trains(params, LV_PART_VISION) || lv_params_trains(params, LV_PART_CONNECTOR);
 }
 
 static bool packs_have_images(const lv_pack_list *list)

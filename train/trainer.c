@@ -7,6 +7,7 @@
 #include "data/base/clock.h"
 #include "data/base/file.h"
 #include "data/base/lock.h"
+#include "data/json/json.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/checkpoint/dir.h"
 #include "train/checkpoint/save.h"
@@ -59,7 +60,7 @@ static void begin_activity(const trainer *t, lv_activity what)
 {
     lv_activity_begin(what);
     if (t->comm->rank == 0) {
-        lv_progress_show(false, "%s", lv_activity_words(&(lv_activity_state){.what = what}));
+        lv_progress_show(false, "%s", lv_activity_name(&(lv_activity_state){.what = what}));
     }
 }
 
@@ -289,8 +290,6 @@ static int open_exchange(trainer *t)
     const lv_exchange_options options = {
         .wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32,
         .overlap = t->config->comm.overlap,
-        .begin_thread = lv_threads_leave_core,
-        .thread_context = &t->setup.threads,
     };
     int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
     if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
@@ -307,7 +306,8 @@ static int open_loader(trainer *t)
         lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
     options.first_step = t->state.step;
     options.n_steps = t->schedule.n_steps;
-    return lv_loader_create(&t->loader, &options);
+    int rc = lv_loader_create(&t->loader, &options);
+    return rc == LV_ERR_MEMORY ? lv_fail_within("data.workers %d", options.n_workers) : rc;
 }
 
 static int open_saver(trainer *t)
@@ -316,21 +316,18 @@ static int open_saver(trainer *t)
                                       .run_dir = t->config->run.dir,
                                       .keep = t->config->checkpoint.keep,
                                       .continue_on_error = !t->config->checkpoint.stop_on_error,
-                                      .last = t->resumed_step,
-                                      .begin_thread = lv_threads_leave_core,
-                                      .thread_context = &t->setup.threads};
+                                      .last = t->resumed_step};
     return lv_saver_create(&t->saver, &options);
 }
 
 /* run.dir/config.json, for users. */
 static int write_config(const trainer *t)
 {
-    char *text = cJSON_Print(t->config->json),
-         *path = lv_path("%s/config.json", t->config->run.dir);
-    int rc =
-        text ? lv_file_write(path, text, strlen(text)) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    char *text = lv_json_print(t->config->json);
+    char *path = lv_path("%s/config.json", t->config->run.dir);
+    int rc = lv_file_write(path, text, strlen(text));
     free(path);
-    cJSON_free(text);
+    free(text);
     return rc;
 }
 

@@ -129,7 +129,7 @@ int lv_checkpoint_manifest_files(int *n_files, const cJSON *manifest)
 
 static bool same_member(const cJSON *a, const cJSON *b, const char *key)
 {
-    return a && b && cJSON_Compare(lv_json_find(a, key), lv_json_find(b, key), true);
+    return a && b && lv_json_equal(lv_json_find(a, key), lv_json_find(b, key));
 }
 
 static int compare_parameters(const cJSON *manifest, lv_params *params)
@@ -142,12 +142,12 @@ static int compare_parameters(const cJSON *manifest, lv_params *params)
     int rc = LV_OK;
     while (rc == LV_OK && (entry || saved_entry)) {
         if (!same_member(entry, saved_entry, "name") || !same_member(entry, saved_entry, "shape")) {
-            char *a = saved_entry ? cJSON_PrintUnformatted(saved_entry) : NULL;
-            char *b = entry ? cJSON_PrintUnformatted(entry) : NULL;
+            char *a = saved_entry ? lv_json_print_line(saved_entry) : NULL;
+            char *b = entry ? lv_json_print_line(entry) : NULL;
             rc = lv_fail(LV_ERR_SHAPE, "the checkpoint has %s where the model has %s",
                          a ? a : "no more parameters", b ? b : "no more parameters");
-            cJSON_free(a);
-            cJSON_free(b);
+            free(a);
+            free(b);
             break;
         }
         entry = entry->next;

@@ -44,8 +44,6 @@ int lv_saver_create(lv_saver **out, const lv_saver_options *options)
     }
     saver->options = *options;
     saver->last_step = options->last;
-    saver->writer.begin_thread = options->begin_thread;
-    saver->writer.thread_context = options->thread_context;
     if (options->comm->rank == 0 && lv_checkpoint_clean(options->run_dir) < 0) {
         fprintf(stderr, "llava: a checkpoint that was not finished stays: %s\n",
                 lv_error_message());

@@ -22,8 +22,6 @@ typedef struct {
     int64_t keep;           /* newest checkpoints to keep, >= 1 */
     bool continue_on_error; /* a checkpoint that can not be written is a warning */
     int64_t last;           /* step of the checkpoint that the run resumed from, -1: none */
-    void (*begin_thread)(const void *context); /* first call of the writer's thread; may be NULL */
-    const void *thread_context;
 } lv_saver_options;
 
 /* lv_saver_create: also removes what a killed job left half written. run_dir is locked; all that the

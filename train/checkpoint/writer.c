@@ -31,11 +31,7 @@ static void write_now(lv_rank_writer *writer)
 
 static void *write_on_thread(void *context)
 {
-    lv_rank_writer *writer = context;
-    if (writer->begin_thread) {
-        writer->begin_thread(writer->thread_context);
-    }
-    write_now(writer);
+    write_now(context);
     return NULL;
 }
 

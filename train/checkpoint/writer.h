@@ -16,9 +16,6 @@
 
 /* Start it with {0}. */
 typedef struct {
-    void (*begin_thread)(const void *context); /* first on the thread; may be NULL */
-    const void *thread_context;
-
     char *path;
     lv_rank_values values;
     lv_real *copy; /* the values; NULL: they are the run's own */

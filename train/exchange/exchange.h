@@ -27,8 +27,6 @@ typedef struct lv_exchange lv_exchange;
 typedef struct {
     lv_dtype wire;
     bool overlap;
-    void (*begin_thread)(const void *context); /* what its thread calls first; may be NULL */
-    const void *thread_context;
 } lv_exchange_options;
 
 /* lv_exchange_create: collective; a single rank exchanges nothing.

@@ -37,8 +37,6 @@ struct lv_reducer {
 
     bool threaded;
     pthread_t thread;
-    void (*begin_thread)(const void *context);
-    const void *thread_context;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of the fields below, and of n_done */
     bool running, quit;
@@ -170,9 +168,6 @@ static void run_on_thread(lv_reducer *r)
 static void *reducer_thread(void *argument)
 {
     lv_reducer *r = argument;
-    if (r->begin_thread) {
-        r->begin_thread(r->thread_context);
-    }
     pthread_mutex_lock(&r->lock);
     while (r->running || !r->quit) { /* other ranks wait for a collective that has begun */
         if (!r->running) {
@@ -323,8 +318,6 @@ int lv_reducer_create(lv_reducer **out, const lv_comm *comm, lv_params *params,
     LV_CHECK(r, "out of memory");
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
-    r->begin_thread = options->begin_thread;
-    r->thread_context = options->thread_context;
     r->params = params;
     r->shard = lv_params_shard(params);
     r->what = LV_ALL_GATHER; /* complete: all ranks have all weights */

@@ -189,6 +189,16 @@ units_mirror_the_sources() {
 }
 check "tests/units mirrors the folders of the sources" units_mirror_the_sources
 
+suites_are_there() { # in the table of tiers: a suite, or a test, whose file's build may put a prefix before it
+    local name missing=0
+    for name in $(sed -nE 's/^\| (short|long) \|//p' CONTRIBUTING.md | grep -oE '`[A-Za-z0-9_]+`' | tr -d '`'); do
+        [[ $options == *"--suite $name "* ]] ||
+            grep -rqE --include=meson.build "'($name|${name#*_})'" tests || { echo "$name" && missing=1; }
+    done
+    return "$missing"
+}
+check "CONTRIBUTING.md names suites and tests that there are" suites_are_there
+
 # ---- tables that are the program's own ----
 
 same() { # FILE FILE, one from the documents, one from the sources

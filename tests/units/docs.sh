@@ -259,6 +259,15 @@ templates_are_the_programs() {
 }
 check "data/README.md has the table of templates" templates_are_the_programs
 
+plan_has_its_lines() { # the names of the lines that --dry-run prints
+    local line missing=0
+    while read -r line; do
+        grep -qF "$line" tools/dry_run.c train/plan/*.c || { echo "$line" && missing=1; }
+    done < <(output train/README.md | sed -E 's/^ +//; s/ {2,}.*//')
+    return "$missing"
+}
+check "train/README.md shows the lines of a plan" plan_has_its_lines
+
 everything_is_listed() { # in configs/ and tests/reports/, each file in the document that lists them
     local path missing=0
     for path in configs/*; do

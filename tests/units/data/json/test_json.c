@@ -148,7 +148,7 @@ static void every_truncation_is_refused(void **state)
     const char *whole = "{\"a\": [1, -2.5e3, \"x\\u00e9\\n\", true, null], \"b\": {\"c\": \"\"}}";
     for (size_t n = 0; n < strlen(whole); n++) {
         cJSON *root = NULL;
-        char *part = malloc(n + 1); /* its own allocation, so that a sanitizer sees reads past it */
+        char *part = malloc(n + 1); /* its own memory: a sanitizer finds reads past it */
         memcpy(part, whole, n);
         assert_int_equal(lv_json_parse(&root, part, n), LV_ERR_FORMAT);
         free(part);

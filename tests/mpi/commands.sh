@@ -75,6 +75,14 @@ metrics_are_described() {
     done
 }
 check "train/README.md has every key of metrics.jsonl" metrics_are_described
+sample_is_shown() {
+    local shown real
+    shown=$(output "$LLAVA_TEST_SOURCE/data/README.md" | tr -s ' \n' ' ')
+    real=$("$LLAVA" inspect "$work/questions" --sample 0 | tr -s ' \n' ' ')
+    echo "$real"
+    [ -n "${shown// /}" ] && [[ $real == *"${shown% }"* ]]
+}
+check "data/README.md shows what inspect prints of a sample" sample_is_shown
 records_go_in() {
     json data/README.md system_prompt >"$work/records.jsonl"
     "$LLAVA" pack --data "$work/records.jsonl" --images "$quick/photos" --template v1 --strict \

@@ -5,6 +5,11 @@
 # The documents, from the root.
 documents='README.md CONTRIBUTING.md configs/README.md configs/slurm/README.md data/README.md train/README.md'
 
+# output FILE: the blocks of text, which are what a command prints.
+output() {
+    awk '/^```text/ { inside = 1; next } /^```/ { inside = 0 } inside' "$1"
+}
+
 # pieces FILE: a line a piece of code: line number, unit (paragraph, row, item), kind, text. Kinds:
 # span (between backquotes), link (its target), block (a line of a code block, joined at backslashes).
 pieces() {

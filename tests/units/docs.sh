@@ -189,6 +189,16 @@ units_mirror_the_sources() {
 }
 check "tests/units mirrors the folders of the sources" units_mirror_the_sources
 
+suites_are_there() { # in the table of tiers: a suite, or a test, whose file's build may put a prefix before it
+    local name missing=0
+    for name in $(sed -nE 's/^\| (short|long) \|//p' CONTRIBUTING.md | grep -oE '`[A-Za-z0-9_]+`' | tr -d '`'); do
+        [[ $options == *"--suite $name "* ]] ||
+            grep -rqE --include=meson.build "'($name|${name#*_})'" tests || { echo "$name" && missing=1; }
+    done
+    return "$missing"
+}
+check "CONTRIBUTING.md names suites and tests that there are" suites_are_there
+
 # ---- tables that are the program's own ----
 
 same() { # FILE FILE, one from the documents, one from the sources
@@ -248,6 +258,15 @@ templates_are_the_programs() {
         same "$work/templates" <(ls configs/templates | sed 's/\.json$//' | sort)
 }
 check "data/README.md has the table of templates" templates_are_the_programs
+
+plan_has_its_lines() { # the names of the lines that --dry-run prints
+    local line missing=0
+    while read -r line; do
+        grep -qF "$line" tools/dry_run.c train/plan/*.c || { echo "$line" && missing=1; }
+    done < <(output train/README.md | sed -E 's/^ +//; s/ {2,}.*//')
+    return "$missing"
+}
+check "train/README.md shows the lines of a plan" plan_has_its_lines
 
 everything_is_listed() { # in configs/ and tests/reports/, each file in the document that lists them
     local path missing=0

@@ -60,14 +60,10 @@ static void declare_layer(llama_layer *y, const lv_llama_config *c, lv_params *p
     const lv_init init = {LV_INIT_NORMAL, INIT_STD};
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y->q_proj =
-        lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true, init);
-    y->k_proj =
-        lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true, init);
-    y->v_proj =
-        lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true, init);
-    y->o_proj =
-        lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true, init);
+    y->q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->qkv_bias, true, init);
+    y->k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->qkv_bias, true, init);
+    y->v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->qkv_bias, true, init);
+    y->o_proj = lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->o_bias, true, init);
     y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true, init);
     y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true, init);
     y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true, init);

@@ -157,4 +157,19 @@ lv_tensor *lv_silu_mul(lv_tape *tape, lv_tensor *gate, lv_tensor *up);
 lv_tensor *lv_cross_entropy(lv_tape *tape, lv_tensor *x, lv_tensor *w, const int32_t *labels,
                             lv_real *row_loss);
 
+/* lv_recompute: y = segment(in), keeping only in for the backward pass, which runs the segment a
+ * second time (gradient checkpointing).
+ * in     in[n_in], each another, 1 <= n_in <= LV_MAX_INPUTS: all activations that the segment
+ * reads. What it reaches by its context are parameters and what needs no gradient and is neither
+ *        changed nor given back (lv_tape_done) before the backward pass; an op that gives another
+ *        activation a gradient ends the job.
+ *        segment gives the same bits when called again, with copies of in then; context outlives
+ *        the step
+ * out    y, which is none of in
+ * grad   din, and those of the parameters that the segment reads
+ * source Chen et al. 2016, arXiv:1604.06174 */
+typedef lv_tensor *lv_segment(lv_tape *tape, const void *context, lv_tensor *const *in);
+lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context, int n_in,
+                        lv_tensor *const *in);
+
 #endif

@@ -214,9 +214,9 @@ static lv_tensor *mlp_block(lv_tape *tape, const llama_layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *const *in)
 {
-    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *middle = attention_block(tape, context, in[0]);
     lv_tensor *y = mlp_block(tape, context, middle);
     lv_tape_done(tape, middle);
     return y;
@@ -274,8 +274,8 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
         runs[l].layer = &llama->layers[l];
         runs[l].index = l;
         runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
-        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                                       : layer_forward(tape, &runs[l], x);
+        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
+                                       : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }

@@ -285,9 +285,9 @@ static lv_tensor *mlp_block(lv_tape *tape, const clip_layer_run *run, lv_tensor 
     return y;
 }
 
-static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *const *in)
 {
-    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *middle = attention_block(tape, context, in[0]);
     lv_tensor *y = mlp_block(tape, context, middle);
     lv_tape_done(tape, middle);
     return y;
@@ -348,8 +348,8 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
         runs[l] = (clip_layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
-        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                                 : layer_forward(tape, &runs[l], x);
+        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
+                                 : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }

@@ -277,9 +277,9 @@ static lv_tensor *mlp_block(lv_tape *tape, const clip_layer_run *run, lv_tensor 
     return y;
 }
 
-static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *const *in)
 {
-    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *middle = attention_block(tape, context, in[0]);
     lv_tensor *y = mlp_block(tape, context, middle);
     lv_tape_done(tape, middle);
     return y;
@@ -288,20 +288,22 @@ static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x
 /* Each image is one sequence in which every row sees every row. */
 static const lv_attention_layout *layout_for(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
+    const int64_t L = patches_per_image(c) + 1, D = c->hidden_size / c->n_heads;
     lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
+    lv_range *visible = lv_tape_alloc(tape, (size_t)(I * L) * sizeof *visible);
     int64_t *start = lv_tape_alloc(tape, (size_t)(I + 1) * sizeof *start);
-    for (int64_t i = 0; i <= I; i++) {
-        start[i] = i * (patches_per_image(c) + 1);
+    lv_range *keys = lv_tape_alloc(tape, (size_t)I * sizeof *keys);
+    start[0] = 0;
+    for (int64_t i = 0; i < I; i++) {
+        start[i + 1] = start[i] + L;
+        keys[i] = (lv_range){start[i], start[i + 1]};
     }
-    const int64_t D = c->hidden_size / c->n_heads;
+    lv_visible_full(visible, I, start, keys);
     *layout = (lv_attention_layout){
-        .n_sequences = I,
-        .q_start = start,
-        .k_start = start,
+        .visible = visible,
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_heads,
         .head_dim = D,
-        .causal = false,
         .scale = 1 / sqrt((double)D),
     };
     return layout;
@@ -336,8 +338,8 @@ static lv_tensor *features(const void *state, lv_tape *tape, lv_tensor *pixels, 
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
         runs[l] = (clip_layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
-        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                                 : layer_forward(tape, &runs[l], x);
+        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
+                                 : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }

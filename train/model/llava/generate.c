@@ -150,8 +150,9 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
     choices = calloc((size_t)V, sizeof *choices);
     rc = choices ? lv_tape_create(&tape, 0)
                  : lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " probabilities", V);
-    if (rc == LV_OK)
+    if (rc == LV_OK) {
         rc = lv_llama_cache_create(&cache, &model->config.text, model->dtype, T + max_new);
+    }
     if (rc) {
         goto done;
     }

@@ -3,56 +3,141 @@
  * tokenizer.json, component by component. Whatever would change the ids and is not implemented
  * ends the reading by its name.
  */
-#include "data/tokenizer/internal.h"
+#include "data/tokenizer/pipeline.h"
 
 #include "autograd/error.h"
 #include "data/json/json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#define KIND                                                                                       \
-    "only BPE tokenizers of the LLaMA kind (byte fallback, a marker for spaces) and byte-level "   \
-    "ones "                                                                                        \
-    "are"
-
-int lv_tokenizer_unsupported(const char *part, const char *what)
-{
-    return lv_fail(LV_ERR_UNSUPPORTED, "%s \"%s\" is not implemented (" KIND ")", part, what);
-}
-
-int lv_component_type(const cJSON *component, const char *part, const char **type)
-{
-    if (!cJSON_IsObject(component)) {
-        return lv_fail(LV_ERR_FORMAT, "\"%s\": expected an object, found %s", part,
-                       lv_json_kind(component));
-    }
-    return lv_json_string(component, "type", true, type) < 0 ? lv_fail_within("\"%s\"", part)
-                                                             : LV_OK;
-}
-
-int lv_component_check_keys(const cJSON *component, const char *part, const char *const *known)
-{
-    const cJSON *member;
-    cJSON_ArrayForEach (member, component) {
-        const char *const *key = known;
-        while (*key && strcmp(*key, member->string) != 0) {
-            key++;
-        }
-        if (!*key && !cJSON_IsNull(member)) {
-            return lv_fail(LV_ERR_UNSUPPORTED, "%s: the setting \"%s\" is not implemented", part,
-                           member->string);
-        }
-    }
-    return LV_OK;
-}
-
-int lv_component_steps(const cJSON *component, const char *key, const cJSON **steps)
+/* The array under key, which a Sequence must have. */
+static int read_steps(const cJSON *component, const char *key, const cJSON **steps)
 {
     *steps = lv_json_find(component, key);
     return cJSON_IsArray(*steps) ? LV_OK
                                  : lv_fail(LV_ERR_FORMAT, "\"%s\": expected an array, found %s",
                                            key, lv_json_kind(*steps));
 }
+
+/* ---- byte-level words ---- */
+
+/* The words of GPT-2 (openai/gpt-2, src/encoder.py), which ByteLevel cuts a text into. */
+static const char gpt2_words[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+static int add_split(lv_tokenizer *t, const char *pattern, bool literal, bool keeps_matches,
+                     bool keeps_gaps)
+{
+    if (t->pipeline->n_splits == LV_MAX_SPLITS) {
+        return lv_component_unsupported("pre_tokenizer", "a Sequence of so many steps");
+    }
+    int rc = lv_split_add(t->pipeline, pattern, literal, keeps_matches, keeps_gaps);
+    if (rc < 0) {
+        return lv_fail_within("pre_tokenizer");
+    }
+    char flags[] = {literal, keeps_matches, keeps_gaps};
+    t->crc = lv_crc_add(t->crc, flags, sizeof flags);
+    t->crc = lv_crc_add(t->crc, pattern, strlen(pattern) + 1);
+    return LV_OK;
+}
+
+static int read_split(lv_tokenizer *t, const cJSON *step)
+{
+    static const char *const known[] = {"type", "pattern", "behavior", "invert", NULL};
+    const char *behavior = NULL, *text = NULL, *regex = NULL;
+    bool invert = false;
+    const cJSON *pattern = lv_json_find(step, "pattern");
+    int rc = lv_component_check_keys(step, "pre_tokenizer Split", known);
+    if (rc < 0 || (rc = lv_json_string(step, "behavior", true, &behavior)) < 0 ||
+        (rc = lv_json_bool(step, "invert", false, &invert)) < 0 ||
+        (rc = lv_json_string(pattern, "Regex", false, &regex)) < 0 ||
+        (rc = lv_json_string(pattern, "String", !regex, &text)) < 0) {
+        return lv_fail_within("pre_tokenizer Split");
+    }
+    if (strcmp(behavior, "Isolated") != 0 && strcmp(behavior, "Removed") != 0) {
+        return lv_component_unsupported("pre_tokenizer Split behavior", behavior);
+    }
+    bool removes = strcmp(behavior, "Removed") == 0;
+    return add_split(t, regex ? regex : text, !regex, !removes || invert, !removes || !invert);
+}
+
+static int read_byte_level(lv_tokenizer *t, const cJSON *step)
+{
+    static const char *const known[] = {"type", "add_prefix_space", "trim_offsets", "use_regex",
+                                        NULL};
+    bool use_regex = true, adds_space = true;
+    int rc = lv_component_check_keys(step, "pre_tokenizer ByteLevel", known);
+    if (rc < 0 || (rc = lv_json_bool(step, "add_prefix_space", false, &adds_space)) < 0 ||
+        (rc = lv_json_bool(step, "use_regex", false, &use_regex)) < 0) {
+        return lv_fail_within("pre_tokenizer ByteLevel");
+    }
+    if (adds_space && t->pipeline->n_splits > 0) {
+        return lv_component_unsupported("pre_tokenizer ByteLevel",
+                                        "add_prefix_space behind other steps");
+    }
+    t->pipeline->adds_space = adds_space;
+    t->crc = lv_crc_add(t->crc, adds_space ? "space" : "", 5 * adds_space);
+    return use_regex ? add_split(t, gpt2_words, false, true, true) : LV_OK;
+}
+
+static int read_digits(lv_tokenizer *t, const cJSON *step)
+{
+    bool each = false;
+    int rc = lv_json_bool(step, "individual_digits", false, &each);
+    return rc < 0 ? lv_fail_within("pre_tokenizer Digits")
+                  : add_split(t, each ? "\\p{N}" : "\\p{N}+", false, true, true);
+}
+
+static int read_pre_step(lv_tokenizer *t, const cJSON *step, bool is_last)
+{
+    const char *type = NULL;
+    int rc = lv_component_type(step, "pre_tokenizer", &type);
+    if (rc < 0) {
+        return rc;
+    }
+    if (strcmp(type, "ByteLevel") == 0 && is_last) {
+        return read_byte_level(t, step);
+    }
+    if (strcmp(type, "Split") == 0 && !is_last) {
+        return read_split(t, step);
+    }
+    if (strcmp(type, "Digits") == 0 && !is_last) {
+        return read_digits(t, step);
+    }
+    return lv_component_unsupported(
+        is_last ? "pre_tokenizer Sequence that ends with" : "pre_tokenizer Sequence with", type);
+}
+
+/* The pre_tokenizer of a byte-level file, which it makes the tokenizer; *is_one false and nothing done
+ * if it is of another kind. */
+static int read_bytes_pre_tokenizer(lv_tokenizer *t, const cJSON *component, bool *is_one)
+{
+    const char *type = NULL;
+    const cJSON *steps, *step;
+    *is_one = false;
+    if (!component) {
+        return LV_OK;
+    }
+    int rc = lv_component_type(component, "pre_tokenizer", &type);
+    if (rc < 0 || (strcmp(type, "ByteLevel") != 0 && strcmp(type, "Sequence") != 0)) {
+        return rc;
+    }
+    t->vocab.byte_level = *is_one = true;
+    if (strcmp(type, "ByteLevel") == 0) {
+        return read_byte_level(t, component);
+    }
+    rc = read_steps(component, "pretokenizers", &steps);
+    if (rc == LV_OK && !steps->child) {
+        rc = lv_component_unsupported("pre_tokenizer", "Sequence without steps");
+    }
+    cJSON_ArrayForEach (step, steps) {
+        if (rc == LV_OK) rc = read_pre_step(t, step, !step->next);
+    }
+    return rc;
+}
+
+/* ---- normalizer and pre_tokenizer of the LLaMA kind ---- */
 
 /* A Replace of `from` by `to` and nothing else. */
 static int check_replace(const cJSON *component, const char *part, const char *from, const char *to)
@@ -61,7 +146,7 @@ static int check_replace(const cJSON *component, const char *part, const char *f
     int rc = lv_json_string(component, "content", true, &content);
     const cJSON *pattern_json = lv_json_find(component, "pattern");
     if (rc == LV_OK && lv_json_find(pattern_json, "Regex")) {
-        return lv_tokenizer_unsupported(part, "Replace with a Regex");
+        return lv_component_unsupported(part, "Replace with a Regex");
     }
     if (rc == LV_OK) {
         rc = lv_json_string(pattern_json, "String", true, &pattern);
@@ -90,30 +175,30 @@ static int read_normalizer_step(lv_tokenizer *t, const cJSON *step)
     if (rc < 0) {
         return rc;
     }
-    for (int form = LV_FORM_NFC; t->kind == LV_KIND_BYTES && form <= LV_FORM_NFKD; form++) {
-        if (strcmp(type, forms[form]) == 0 && t->form == LV_FORM_NONE) {
-            t->form = (lv_unicode_form)form;
-            t->crc = lv_tokenizer_crc_add(t->crc, type, strlen(type));
+    for (int form = LV_FORM_NFC; t->vocab.byte_level && form <= LV_FORM_NFKD; form++) {
+        if (strcmp(type, forms[form]) == 0 && t->pipeline->form == LV_FORM_NONE) {
+            t->pipeline->form = (lv_unicode_form)form;
+            t->crc = lv_crc_add(t->crc, type, strlen(type));
             return LV_OK;
         }
     }
-    if (t->kind == LV_KIND_BYTES) {
-        return lv_tokenizer_unsupported("normalizer", type);
+    if (t->vocab.byte_level) {
+        return lv_component_unsupported("normalizer", type);
     }
     if (strcmp(type, "Prepend") == 0 && t->marker == LV_MARKER_NEVER) {
         rc = lv_json_string(step, "prepend", true, &prepend);
         if (rc == LV_OK && strcmp(prepend, LV_SPACE_MARKER) != 0) {
-            return lv_tokenizer_unsupported("normalizer Prepend of", prepend);
+            return lv_component_unsupported("normalizer Prepend of", prepend);
         }
         t->marker = LV_MARKER_LEGACY;
-        t->normalizes_spaces = true;
+        t->pipeline->normalizes_spaces = true;
         return rc;
     }
     if (strcmp(type, "Replace") == 0) {
-        t->replaces_spaces = t->normalizes_spaces = true;
+        t->replaces_spaces = t->pipeline->normalizes_spaces = true;
         return check_replace(step, "normalizer", " ", LV_SPACE_MARKER);
     }
-    return lv_tokenizer_unsupported("normalizer", type);
+    return lv_component_unsupported("normalizer", type);
 }
 
 static int read_normalizer(lv_tokenizer *t, const cJSON *component)
@@ -127,7 +212,7 @@ static int read_normalizer(lv_tokenizer *t, const cJSON *component)
         return rc < 0 ? rc : read_normalizer_step(t, component);
     }
     const cJSON *steps, *step;
-    rc = lv_component_steps(component, "normalizers", &steps);
+    rc = read_steps(component, "normalizers", &steps);
     cJSON_ArrayForEach (step, steps) {
         if (rc == LV_OK) rc = read_normalizer_step(t, step);
     }
@@ -147,7 +232,7 @@ static int read_metaspace(const cJSON *component, const char *part, lv_marker_ru
         return rc;
     }
     if (strcmp(replacement, LV_SPACE_MARKER) != 0) {
-        return lv_tokenizer_unsupported("Metaspace replacement", replacement);
+        return lv_component_unsupported("Metaspace replacement", replacement);
     }
     if (strcmp(scheme, "always") == 0) {
         *rule = LV_MARKER_ALWAYS;
@@ -156,7 +241,7 @@ static int read_metaspace(const cJSON *component, const char *part, lv_marker_ru
     } else if (strcmp(scheme, "never") == 0) {
         *rule = LV_MARKER_NEVER;
     } else {
-        return lv_tokenizer_unsupported("Metaspace prepend_scheme", scheme);
+        return lv_component_unsupported("Metaspace prepend_scheme", scheme);
     }
     return LV_OK;
 }
@@ -173,18 +258,20 @@ static int read_pre_tokenizer(lv_tokenizer *t, const cJSON *component, bool norm
         return rc;
     }
     if (strcmp(type, "Metaspace") != 0) {
-        return lv_tokenizer_unsupported("pre_tokenizer", type);
+        return lv_component_unsupported("pre_tokenizer", type);
     }
     if (normalized) {
-        return lv_tokenizer_unsupported("pre_tokenizer", "Metaspace behind a normalizer");
+        return lv_component_unsupported("pre_tokenizer", "Metaspace behind a normalizer");
     }
     rc = lv_json_bool(component, "split", false, &split);
     if (rc == LV_OK && split) {
-        return lv_tokenizer_unsupported("pre_tokenizer Metaspace split", "true");
+        return lv_component_unsupported("pre_tokenizer Metaspace split", "true");
     }
     t->replaces_spaces = true;
     return rc < 0 ? rc : read_metaspace(component, "pre_tokenizer", &t->marker);
 }
+
+/* ---- post_processor ---- */
 
 /* A TemplateProcessing whose "single" is the text, or one special piece and the text. */
 static int read_template(lv_tokenizer *t, const cJSON *component)
@@ -198,7 +285,7 @@ static int read_template(lv_tokenizer *t, const cJSON *component)
         step = step->next;
     }
     if (!lv_json_find(step, "Sequence") || step->next) {
-        return lv_tokenizer_unsupported(
+        return lv_component_unsupported(
             "post_processor", "TemplateProcessing other than one piece in front of the text");
     }
     if (!front) {
@@ -211,7 +298,7 @@ static int read_template(lv_tokenizer *t, const cJSON *component)
     const cJSON *pieces = lv_json_find(component, "special_tokens");
     const cJSON *ids = lv_json_find(lv_json_find(pieces, name), "ids");
     double id = cJSON_GetArraySize(ids) == 1 ? cJSON_GetNumberValue(ids->child) : -1;
-    if (!(id >= 0) || id >= t->n_ids || !t->pieces[(int32_t)id]) {
+    if (!lv_vocab_has(&t->vocab, id)) {
         return lv_fail(LV_ERR_FORMAT,
                        "post_processor: the piece \"%s\" has not one id of the vocabulary", name);
     }
@@ -230,25 +317,27 @@ static int read_post_processor(lv_tokenizer *t, const cJSON *component)
     if (strcmp(type, "TemplateProcessing") == 0) {
         return t->template_bos < 0
                    ? read_template(t, component)
-                   : lv_tokenizer_unsupported("post_processor", "a second template");
+                   : lv_component_unsupported("post_processor", "a second template");
     }
     if (strcmp(type, "ByteLevel") == 0) { /* concerns offsets only */
         return LV_OK;
     }
     if (strcmp(type, "Sequence") != 0) {
-        return lv_tokenizer_unsupported("post_processor", type);
+        return lv_component_unsupported("post_processor", type);
     }
-    rc = lv_component_steps(component, "processors", &steps);
+    rc = read_steps(component, "processors", &steps);
     cJSON_ArrayForEach (step, steps) {
         const char *inner = NULL;
         if (rc == LV_OK) rc = lv_component_type(step, "post_processor", &inner);
         if (rc == LV_OK && strcmp(inner, "Sequence") == 0) {
-            rc = lv_tokenizer_unsupported("post_processor", "Sequence in a Sequence");
+            rc = lv_component_unsupported("post_processor", "Sequence in a Sequence");
         }
         if (rc == LV_OK) rc = read_post_processor(t, step);
     }
     return rc;
 }
+
+/* ---- decoder ---- */
 
 /* One decoder, in the order in which the LLaMA kind has them. stage: the last one's place. */
 static int read_decoder_step(lv_decoder *d, const cJSON *component, int *stage)
@@ -267,7 +356,7 @@ static int read_decoder_step(lv_decoder *d, const cJSON *component, int *stage)
         at++;
     }
     if (at == N_DECODERS || at <= *stage || (at == STRIP && *stage != FUSE)) {
-        return lv_tokenizer_unsupported(at == N_DECODERS ? "decoder" : "the order of decoders at",
+        return lv_component_unsupported(at == N_DECODERS ? "decoder" : "the order of decoders at",
                                         type);
     }
     *stage = at;
@@ -290,7 +379,7 @@ static int read_decoder_step(lv_decoder *d, const cJSON *component, int *stage)
             return lv_fail_within("decoder Strip");
         }
         return strcmp(content, " ") != 0 || stop != 0
-                   ? lv_tokenizer_unsupported("decoder", "Strip of other than leading spaces")
+                   ? lv_component_unsupported("decoder", "Strip of other than leading spaces")
                    : LV_OK;
     default: /* pieces are always fused to one text */
         return LV_OK;
@@ -314,17 +403,27 @@ static int read_decoder(lv_decoder *d, const cJSON *component)
         return rc < 0 ? rc : read_decoder_step(d, component, &stage);
     }
     const cJSON *steps, *step;
-    rc = lv_component_steps(component, "decoders", &steps);
+    rc = read_steps(component, "decoders", &steps);
     cJSON_ArrayForEach (step, steps) {
         if (rc == LV_OK) rc = read_decoder_step(d, step, &stage);
     }
     return rc;
 }
 
-int lv_tokenizer_file_read(lv_tokenizer *t, const char *text, size_t n)
+/* ---- all of it ---- */
+
+int lv_pipeline_read(lv_tokenizer *t, const char *text, size_t n)
 {
     cJSON *root = NULL;
     bool bytes = false;
+    t->kind = &lv_pipeline_kind;
+    t->pipeline = calloc(1, sizeof *t->pipeline);
+    if (!t->pipeline) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory for the tokenizer");
+    }
+    t->pipeline->limits = lv_split_default_limits;
+    t->marker = LV_MARKER_NEVER;
+    t->template_bos = -1;
     int rc = lv_json_parse(&root, text, n);
     if (rc < 0) {
         return rc;
@@ -332,18 +431,24 @@ int lv_tokenizer_file_read(lv_tokenizer *t, const char *text, size_t n)
     const cJSON *normalizer = lv_json_find(root, "normalizer");
     const cJSON *pre_tokenizer = lv_json_find(root, "pre_tokenizer");
     const cJSON *post_processor = lv_json_find(root, "post_processor");
-    t->marker = LV_MARKER_NEVER;
-    t->template_bos = -1;
-    if ((rc = lv_bytes_pre_tokenizer_read(t, pre_tokenizer, &bytes)) < 0 ||
-        (rc = read_normalizer(t, normalizer)) < 0 ||
-        (rc = bytes ? LV_OK : read_pre_tokenizer(t, pre_tokenizer, normalizer)) < 0 ||
-        (rc = lv_tokenizer_model_read(t, lv_json_find(root, "model"),
-                                      lv_json_find(root, "added_tokens"))) < 0 ||
-        (rc = post_processor ? read_post_processor(t, post_processor) : LV_OK) < 0) {
-        goto fail;
+    rc = read_bytes_pre_tokenizer(t, pre_tokenizer, &bytes);
+    if (rc == LV_OK) rc = read_normalizer(t, normalizer);
+    if (rc == LV_OK && !bytes) rc = read_pre_tokenizer(t, pre_tokenizer, normalizer);
+    if (rc == LV_OK) {
+        rc = lv_pipeline_model_read(t, lv_json_find(root, "model"),
+                                    lv_json_find(root, "added_tokens"));
     }
-    rc = read_decoder(&t->decoder, lv_json_find(root, "decoder"));
-fail:
+    if (rc == LV_OK && post_processor) rc = read_post_processor(t, post_processor);
+    if (rc == LV_OK) rc = read_decoder(&t->pipeline->decoder, lv_json_find(root, "decoder"));
     cJSON_Delete(root);
     return rc;
+}
+
+void lv_pipeline_destroy(struct lv_pipeline **pipeline)
+{
+    if (*pipeline) {
+        lv_splits_free(*pipeline);
+        free(*pipeline);
+        *pipeline = NULL;
+    }
 }

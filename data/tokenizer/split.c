@@ -3,7 +3,7 @@
  * Words of byte-level tokenizers: a text is cut at the matches of a pattern, the parts at those of
  * the next. The patterns are Oniguruma's, which the tokenizers library uses as well.
  */
-#include "data/tokenizer/internal.h"
+#include "data/tokenizer/pipeline.h"
 
 #include "autograd/error.h"
 
@@ -11,26 +11,20 @@
 #include <string.h>
 #include <time.h>
 
-#include <oniguruma.h>
-
 /* A file may bring a pattern that takes exponential time. A search may take some steps back for
  * free; if it needs more it is tried again with four times as many, which come out of a budget for
  * the text. Oniguruma does not count steps forward: a pattern that looks through the rest of the
- * text at each place, as "(?>a*)b|a" does, is stopped by its CPU time. That depends on the machine,
- * so it is no failure of the text, which others could encode, but of the tokenizer. An honest
- * pattern takes less than half a second for a megabyte of spaces, a tenth for one of text. */
+ * text at each place is stopped by its CPU time. That depends on the machine, so it is no failure
+ * of the text, which others could encode, but of the tokenizer. A common pattern takes about one
+ * step a character, less than half a second for a megabyte of spaces, a tenth for one of text. */
+const lv_split_limits lv_split_default_limits = {
+    .free_steps = 4096, .steps = 1 << 22, .steps_per_byte = 256, .s = 1, .s_per_byte = 2e-6};
 enum { MAX_PATTERN_BYTES = 1 << 16, MIN_STACK = 1 << 16, STACK_PER_BYTE = 4 };
-enum { MIN_FREE_STEPS = 64, MAX_FREE_STEPS = 4096, FREE_STEPS_AND_BYTES = 1 << 25 };
-enum { SEARCHES_PER_LOOK = 64 }; /* at the clock */
-static const double MAX_S = 1, MAX_S_PER_BYTE = 2e-6;
+enum { MIN_FREE_STEPS = 64, FREE_STEPS_AND_BYTES = 1 << 25 };
+enum { SEARCHES_PER_CLOCK = 64 };
 
-struct lv_split {
-    OnigRegex regex;
-    bool keeps_matches, keeps_gaps;
-};
-
-int lv_split_create(lv_split **out, const char *pattern, bool literal, bool keeps_matches,
-                    bool keeps_gaps)
+int lv_split_add(lv_pipeline *p, const char *pattern, bool literal, bool keeps_matches,
+                 bool keeps_gaps)
 {
     OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
     OnigErrorInfo info = {0};
@@ -39,179 +33,187 @@ int lv_split_create(lv_split **out, const char *pattern, bool literal, bool keep
     if (n == 0 || n > MAX_PATTERN_BYTES) {
         return lv_fail(LV_ERR_UNSUPPORTED, "a pattern of %zu bytes is not implemented", n);
     }
-    lv_split *s = calloc(1, sizeof *s);
-    if (!s) {
-        return lv_fail(LV_ERR_MEMORY, "out of memory for a pattern");
-    }
-    s->keeps_matches = keeps_matches;
-    s->keeps_gaps = keeps_gaps;
+    lv_split s = {.keeps_matches = keeps_matches, .keeps_gaps = keeps_gaps};
     int rc = onig_initialize(encodings, 1);
-    rc = rc != ONIG_NORMAL
-             ? rc
-             : onig_new(&s->regex, begin, begin + n, ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
-                        literal ? ONIG_SYNTAX_ASIS : ONIG_SYNTAX_DEFAULT, &info);
+    if (rc == ONIG_NORMAL) {
+        rc = onig_new(&s.regex, begin, begin + n, ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
+                      literal ? ONIG_SYNTAX_ASIS : ONIG_SYNTAX_DEFAULT, &info);
+    }
     if (rc != ONIG_NORMAL) {
         OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
         onig_error_code_to_str(message, rc, &info);
-        free(s);
         return lv_fail(LV_ERR_UNSUPPORTED, "the pattern \"%.200s\": %s", pattern,
                        (const char *)message);
     }
-    *out = s;
+    p->splits[p->n_splits++] = s;
     return LV_OK;
 }
 
-void lv_split_destroy(lv_split **split)
+void lv_splits_free(lv_pipeline *p)
 {
-    if (*split) {
-        onig_free((*split)->regex);
-        free(*split);
-        *split = NULL;
+    for (int i = 0; i < p->n_splits; i++) {
+        onig_free(p->splits[i].regex);
+    }
+    p->n_splits = 0;
+}
+
+/* Of the searches that follow. */
+static void limit_steps(lv_split_iterator *it, int64_t steps)
+{
+    onig_set_retry_limit_in_match_of_match_param(it->search_limits, (unsigned long)steps);
+    onig_set_retry_limit_in_search_of_match_param(it->search_limits, (unsigned long)steps);
+}
+
+int lv_split_begin(lv_split_iterator *it, const lv_pipeline *p, const lv_span *text,
+                   lv_split_budget *budget)
+{
+    it->pipeline = p;
+    it->budget = budget;
+    it->n_searches = it->depth = 0;
+    it->levels[0] = (lv_split_level){.text = *text};
+    onig_region_init(&it->region);
+    it->search_limits = onig_new_match_param();
+    if (!it->search_limits || text->n >= INT32_MAX / (2 * STACK_PER_BYTE)) {
+        return lv_fail(LV_ERR_MEMORY, "no memory to cut a text of %zu bytes", text->n);
+    }
+    int64_t steps = FREE_STEPS_AND_BYTES / (int64_t)(text->n + 1);
+    steps = steps < MIN_FREE_STEPS ? MIN_FREE_STEPS : steps;
+    it->free_steps = steps < p->limits.free_steps ? steps : p->limits.free_steps;
+    onig_initialize_match_param(it->search_limits);
+    onig_set_match_stack_limit_size_of_match_param(
+        it->search_limits, (unsigned int)(MIN_STACK + STACK_PER_BYTE * text->n));
+    limit_steps(it, it->free_steps);
+    return LV_OK;
+}
+
+void lv_split_end(lv_split_iterator *it)
+{
+    onig_region_free(&it->region, 0);
+    if (it->search_limits) {
+        onig_free_match_param(it->search_limits);
     }
 }
 
-typedef struct {
-    lv_encoder *encoder;
-    OnigRegion *region;
-    OnigMatchParam *limits;
-    int64_t free_steps; /* of a search */
-    int n_searches;     /* since the last look at the clock */
-} searcher;
-
-static int check_time(lv_encoder *e)
+static int check_time(const lv_split_limits *limits, lv_split_budget *b)
 {
     struct timespec now;
-    double max_s = MAX_S + MAX_S_PER_BYTE * (double)e->n_bytes;
+    double max_s = limits->s + limits->s_per_byte * (double)b->n_bytes;
     if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) < 0) {
         return lv_fail_errno(LV_ERR_IO, "reading the thread's CPU time");
     }
     double now_s = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    if (e->regex_end_s == 0) {
-        e->regex_end_s = now_s + max_s;
+    if (b->end_s == 0) {
+        b->end_s = now_s + max_s;
     }
-    return now_s <= e->regex_end_s
+    return now_s <= b->end_s
                ? LV_OK
                : lv_fail(LV_ERR_UNSUPPORTED,
                          "%s: cutting a text of %zu bytes by its pattern takes more than %.0f s; a "
                          "pattern has to take time in proportion to the text",
-                         e->tokenizer->files[0], e->n_bytes, max_s);
+                         b->file, b->n_bytes, max_s);
 }
 
-/* The next match from `from` on. *begin = n if there is none. */
-static int search(searcher *s, const lv_split *split, const lv_span *text, size_t from,
-                  size_t *begin, size_t *end)
+/* The next match from level->from on. *begin = *end = n if there is none. */
+static int find_match(lv_split_iterator *it, const lv_split_level *level, size_t *begin,
+                      size_t *end)
 {
+    const lv_split *split = &it->pipeline->splits[level - it->levels];
+    const lv_split_limits *limits = &it->pipeline->limits;
+    const lv_span *text = &level->text;
+    lv_split_budget *budget = it->budget;
     const OnigUChar *first = (const OnigUChar *)text->bytes, *last = first + text->n;
-    int64_t steps = s->free_steps;
+    int64_t steps = it->free_steps;
     int rc;
     for (;; steps *= 4) {
-        if (steps > s->free_steps || ++s->n_searches == SEARCHES_PER_LOOK) {
-            s->n_searches = 0;
-            rc = check_time(s->encoder);
+        bool again = steps > it->free_steps;
+        if (again || ++it->n_searches == SEARCHES_PER_CLOCK) {
+            it->n_searches = 0;
+            rc = check_time(limits, budget);
             if (rc < 0) {
                 return rc;
             }
         }
-        if (steps > s->free_steps && (s->encoder->regex_budget -= steps) < 0) {
-            return lv_fail(LV_ERR_FORMAT,
-                           "%s: its pattern takes too many steps at byte %zu of the text",
-                           s->encoder->tokenizer->files[0], lv_span_begin(text, from));
+        if (again) {
+            budget->steps += steps;
+            if (budget->steps > limits->steps + limits->steps_per_byte * (int64_t)budget->n_bytes) {
+                return lv_fail(LV_ERR_FORMAT,
+                               "%s: its pattern takes too many steps at byte %zu of the text",
+                               budget->file, lv_span_begin(text, level->from));
+            }
+            limit_steps(it, steps);
         }
-        onig_set_retry_limit_in_match_of_match_param(s->limits, (unsigned long)steps);
-        onig_set_retry_limit_in_search_of_match_param(s->limits, (unsigned long)steps);
-        onig_region_clear(s->region);
-        rc = onig_search_with_param(split->regex, first, last, first + from, last, s->region,
-                                    ONIG_OPTION_NONE, s->limits);
+        rc = onig_search_with_param(split->regex, first, last, first + level->from, last,
+                                    &it->region, ONIG_OPTION_NONE, it->search_limits);
         if (rc != ONIGERR_RETRY_LIMIT_IN_MATCH_OVER && rc != ONIGERR_RETRY_LIMIT_IN_SEARCH_OVER) {
             break;
         }
     }
+    if (steps > it->free_steps) {
+        limit_steps(it, it->free_steps);
+    }
     if (rc < 0 && rc != ONIG_MISMATCH) {
         OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
         onig_error_code_to_str(message, rc);
-        return lv_fail(LV_ERR_FORMAT, "%s: its pattern: %s", s->encoder->tokenizer->files[0],
-                       (const char *)message);
+        return lv_fail(LV_ERR_FORMAT, "%s: its pattern: %s", budget->file, (const char *)message);
     }
-    *begin = rc >= 0 ? (size_t)s->region->beg[0] : text->n;
-    *end = rc >= 0 ? (size_t)s->region->end[0] : text->n;
+    *begin = rc >= 0 ? (size_t)it->region.beg[0] : text->n;
+    *end = rc >= 0 ? (size_t)it->region.end[0] : text->n;
     return LV_OK;
 }
 
-static int words_of(searcher *s, const lv_span *text, int step);
-
-static int words_of_part(searcher *s, const lv_span *text, size_t from, size_t to, int step)
+/* The next part of the text of a level: 1, 0 after the last. An empty match right after another is
+ * none, as in the regex libraries' iterators. */
+static int next_part(lv_split_iterator *it, lv_split_level *l, lv_span *part)
 {
-    lv_span part = lv_span_part(text, from, to);
-    return from < to ? words_of(s, &part, step) : LV_OK;
+    const lv_split *split = &it->pipeline->splits[l - it->levels];
+    const size_t n = l->text.n;
+    while (!l->at_end) {
+        size_t begin = n, end = n, done = l->done;
+        if (l->has_match) { /* found after the gap that was the last part */
+            begin = done;
+            end = l->from;
+        } else {
+            int rc = l->from <= n ? find_match(it, l, &begin, &end) : LV_OK;
+            if (rc < 0) {
+                return rc;
+            }
+            l->at_end = begin == n && end == n;
+            if (begin == end && !l->at_end && l->any && end == done) {
+                l->from +=
+                    l->from < n ? lv_character_bytes(l->text.bytes + l->from, n - l->from) : 1;
+                continue;
+            }
+            l->from = end;
+            l->any = true;
+        }
+        l->has_match = split->keeps_gaps && done < begin;
+        l->done = l->has_match ? begin : end;
+        if (l->has_match) {
+            *part = lv_span_part(&l->text, done, begin);
+            return 1;
+        }
+        if (split->keeps_matches && begin < end) {
+            *part = lv_span_part(&l->text, begin, end);
+            return 1;
+        }
+    }
+    return 0;
 }
 
-static size_t character_bytes(const char *s, size_t left)
+int lv_split_next(lv_split_iterator *it, lv_span *word)
 {
-    unsigned char lead = (unsigned char)*s;
-    size_t n = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    return n < left ? n : left;
-}
-
-/* Cuts by the splits from `step` on. An empty match right behind another is none, as in the regex
- * libraries' iterators. */
-static int words_of(searcher *s, const lv_span *text, int step)
-{
-    const lv_tokenizer *t = s->encoder->tokenizer;
-    size_t done = 0, from = 0;
-    bool any = false;
-    int rc = LV_OK;
-    if (step == t->n_splits) {
-        return lv_encoder_word(s->encoder, text);
-    }
-    const lv_split *split = t->splits[step];
-    while (rc == LV_OK && from <= text->n) {
-        size_t begin = 0, end = 0;
-        rc = search(s, split, text, from, &begin, &end);
-        if (rc < 0 || (begin == text->n && end == text->n)) {
-            break;
+    while (it->depth >= 0) {
+        int rc = next_part(it, &it->levels[it->depth], word);
+        if (rc < 0) {
+            return rc;
         }
-        if (begin == end && any && end == done) {
-            from += from < text->n ? character_bytes(text->bytes + from, text->n - from) : 1;
-            continue;
+        if (rc == 0) {
+            it->depth--;
+        } else if (it->depth + 1 < it->pipeline->n_splits) {
+            it->levels[++it->depth] = (lv_split_level){.text = *word};
+        } else {
+            return 1;
         }
-        if (split->keeps_gaps) {
-            rc = words_of_part(s, text, done, begin, step + 1);
-        }
-        if (rc == LV_OK && split->keeps_matches) {
-            rc = words_of_part(s, text, begin, end, step + 1);
-        }
-        done = from = end;
-        any = true;
     }
-    return rc == LV_OK && split->keeps_gaps ? words_of_part(s, text, done, text->n, step + 1) : rc;
-}
-
-int lv_split_words(lv_encoder *e, const lv_span *text)
-{
-    searcher s = {.encoder = e};
-    if (e->tokenizer->n_splits == 0) {
-        return lv_encoder_word(e, text);
-    }
-    s.region = onig_region_new();
-    s.limits = onig_new_match_param();
-    int rc = s.region && s.limits && text->n < INT32_MAX / (2 * STACK_PER_BYTE)
-                 ? LV_OK
-                 : lv_fail(LV_ERR_MEMORY, "no memory to cut a text of %zu bytes", text->n);
-    if (rc == LV_OK) {
-        s.free_steps = FREE_STEPS_AND_BYTES / (int64_t)(text->n + 1);
-        s.free_steps = s.free_steps < MIN_FREE_STEPS   ? MIN_FREE_STEPS
-                       : s.free_steps > MAX_FREE_STEPS ? MAX_FREE_STEPS
-                                                       : s.free_steps;
-        onig_initialize_match_param(s.limits);
-        onig_set_match_stack_limit_size_of_match_param(
-            s.limits, (unsigned int)(MIN_STACK + STACK_PER_BYTE * text->n));
-        rc = words_of(&s, text, 0);
-    }
-    if (s.region) {
-        onig_region_free(s.region, 1);
-    }
-    if (s.limits) {
-        onig_free_match_param(s.limits);
-    }
-    return rc;
+    return 0;
 }

@@ -3,7 +3,7 @@
  * Unicode normalisation forms (UAX #15) by utf8proc's tables. Its own functions know nothing of
  * offsets, and sort long runs of combining marks in quadratic time.
  */
-#include "data/tokenizer/internal.h"
+#include "data/tokenizer/text.h"
 
 #include "autograd/error.h"
 #include "data/base/text.h"
@@ -130,6 +130,11 @@ static bool is_inert(uint32_t code, lv_unicode_form form)
     return code < (form == LV_FORM_NFC ? 0x300 : 0x80);
 }
 
+static bool is_ascii(char byte)
+{
+    return (unsigned char)byte < 0x80;
+}
+
 static int add_character(cluster *c, const char *s, size_t step, size_t begin, int options)
 {
     /* U+FDFA, the longest, becomes 18 */
@@ -156,6 +161,16 @@ int lv_unicode_normalize(lv_mapped *out, const lv_span *text, lv_unicode_form fo
     }
     for (size_t at = 0; rc == LV_OK && at < text->n;) {
         size_t first = at;
+        /* ASCII that nothing but ASCII follows stays itself, whatever the form */
+        while (at < text->n && is_ascii(text->bytes[at]) &&
+               (at + 1 == text->n || is_ascii(text->bytes[at + 1]))) {
+            at++;
+        }
+        if (at > first) {
+            lv_span part = lv_span_part(text, first, at);
+            rc = lv_mapped_add_span(out, &part);
+            continue;
+        }
         bool valid = false, starts_anew = true;
         c.n = 0;
         /* up to the next character that nothing in front of it can change */

@@ -134,7 +134,7 @@ static int add_bytes_of(text_buffer *out, const char *piece)
     for (size_t at = 0; at < n;) {
         bool valid = false;
         size_t step = lv_utf8_step(piece + at, n - at, &valid);
-        int byte = valid ? lv_byte_of_character(piece + at, step) : -1;
+        int byte = valid ? lv_byte_of_character(lv_utf8_code(piece + at, step)) : -1;
         int rc = byte >= 0 ? add_bytes(out, &(char){(char)byte}, 1) : LV_OK;
         if (rc < 0 || byte < 0) {
             out->n = start;

@@ -93,9 +93,8 @@ static lv_vocab_slot *slot_of(const lv_vocab *v, const char *text, size_t n, uin
 }
 
 /* Bytes that are printable in Latin-1 stand for themselves, the others are U+0100 and following. */
-int lv_byte_of_character(const char *s, size_t bytes)
+int lv_byte_of_character(uint32_t c)
 {
-    uint32_t c = lv_utf8_code(s, bytes);
     if (c < 0x100) {
         bool for_itself = (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) || c >= 0xAE;
         return for_itself ? (int)c : -1;
@@ -113,7 +112,7 @@ static bool bytes_of_name(char *text, size_t *n, const char *name, size_t n_name
     for (size_t at = 0; at < n_name;) {
         bool valid = false;
         size_t step = lv_utf8_step(name + at, n_name - at, &valid);
-        int byte = valid ? lv_byte_of_character(name + at, step) : -1;
+        int byte = valid ? lv_byte_of_character(lv_utf8_code(name + at, step)) : -1;
         if (byte < 0) {
             return false;
         }

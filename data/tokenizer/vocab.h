@@ -50,9 +50,8 @@ int32_t lv_vocab_find_name(const lv_vocab *v, const char *name, size_t n);
 int32_t lv_vocab_id(const lv_vocab *v, const char *name);
 bool lv_vocab_has(const lv_vocab *v, double id); /* a whole number that is the id of a piece */
 
-/* lv_byte_of_character: the byte that the valid character of so many bytes stands for in a
- * byte-level name, -1: none. */
-int lv_byte_of_character(const char *s, size_t bytes);
+/* lv_byte_of_character: the byte that a character of a byte-level name stands for, -1: none. */
+int lv_byte_of_character(uint32_t character);
 
 /* The CRC-32 of what crc stands for and n more bytes; an id; all pieces but <image>. */
 uint32_t lv_crc_add(uint32_t crc, const void *data, size_t n);

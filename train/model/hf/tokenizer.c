@@ -9,6 +9,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
+#include "data/tokenizer/protobuf.h"
 #include "train/model/hf/internal.h"
 #include "train/model/hf/keys.h"
 
@@ -105,59 +106,23 @@ fail:
     return rc;
 }
 
-static bool read_varint(uint64_t *out, const uint8_t *data, size_t n, size_t *at)
-{
-    *out = 0;
-    for (int shift = 0; shift < 64 && *at < n; shift += 7) {
-        uint8_t byte = data[(*at)++];
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The number of pieces in a sentencepiece model: fields 1 of its protobuf message. */
 static int count_pieces(int64_t *pieces, const char *path)
 {
-    enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5, PIECE_FIELD = 1 };
     char *text = NULL;
-    size_t n = 0, at = 0;
-    int rc = lv_file_read(&text, &n, path);
-    if (rc < 0) {
-        return rc;
-    }
-    const uint8_t *data = (const uint8_t *)text;
-    bool ok = true;
+    lv_protobuf model = {0};
+    lv_protobuf_field field;
+    int rc = lv_file_read(&text, &model.n, path);
+    model.data = (const uint8_t *)text;
     *pieces = 0;
-    while (ok && at < n) {
-        uint64_t tag, length = 0;
-        ok = read_varint(&tag, data, n, &at);
-        switch (tag & 7) {
-        case VARINT:
-            ok = ok && read_varint(&length, data, n, &at);
-            length = 0;
-            break;
-        case FIXED64:
-            length = 8;
-            break;
-        case BYTES:
-            ok = ok && read_varint(&length, data, n, &at);
-            break;
-        case FIXED32:
-            length = 4;
-            break;
-        default:
-            ok = false;
-        }
-        ok = ok && length <= n - at;
-        at += ok ? (size_t)length : 0;
-        *pieces += ok && tag == (PIECE_FIELD << 3 | BYTES);
+    while (rc >= 0 && (rc = lv_protobuf_next(&field, &model)) > 0) {
+        *pieces += field.number == 1 && field.wire == LV_WIRE_BYTES;
     }
     free(text);
-    return ok && *pieces > 0 ? LV_OK
-                             : lv_fail(LV_ERR_FORMAT, "%s: not a sentencepiece model", path);
+    if (rc == LV_ERR_FORMAT || (rc == LV_OK && *pieces == 0)) {
+        return lv_fail(LV_ERR_FORMAT, "%s: not a sentencepiece model", path);
+    }
+    return rc;
 }
 
 /* The added tokens that stand beside a tokenizer.model. */

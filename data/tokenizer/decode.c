@@ -44,7 +44,7 @@ static int add_byte_run(text_buffer *out, text_buffer *run)
         rc = add_bytes(out, run->n ? run->bytes : "", run->n);
     } else {
         for (size_t i = 0; rc == LV_OK && i < run->n; i++) {
-            rc = add_bytes(out, "\xEF\xBF\xBD", 3);
+            rc = add_bytes(out, LV_REPLACEMENT_CHARACTER, 3);
         }
     }
     run->n = 0;
@@ -130,19 +130,14 @@ static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, b
 /* A piece with a character that stands for no byte (an added token may have one) is its text. */
 static int add_bytes_of(text_buffer *out, const char *piece)
 {
-    size_t start = out->n, n = strlen(piece);
-    for (size_t at = 0; at < n;) {
-        bool valid = false;
-        size_t step = lv_utf8_step(piece + at, n - at, &valid);
-        int byte = valid ? lv_byte_of_character(lv_utf8_code(piece + at, step)) : -1;
-        int rc = byte >= 0 ? add_bytes(out, &(char){(char)byte}, 1) : LV_OK;
-        if (rc < 0 || byte < 0) {
-            out->n = start;
-            return rc < 0 ? rc : add_bytes(out, piece, n);
-        }
-        at += step;
+    size_t start = out->n, n = strlen(piece), n_bytes = 0;
+    int rc = add_bytes(out, piece, n);
+    if (rc == LV_OK && lv_bytes_of_name(out->bytes + start, &n_bytes, piece, n)) {
+        out->n = start + n_bytes;
+    } else if (rc == LV_OK) {
+        memcpy(out->bytes + start, piece, n);
     }
-    return LV_OK;
+    return rc;
 }
 
 /* U+FFFD for what is not UTF-8: one a broken character, or one a byte of it. */

@@ -20,6 +20,23 @@ static int read_steps(const cJSON *component, const char *key, const cJSON **ste
                                            key, lv_json_kind(*steps));
 }
 
+/* A component, or each step of a Sequence of such. */
+static int read_each(lv_tokenizer *t, const cJSON *component, const char *part, const char *key,
+                     int (*read)(lv_tokenizer *, const cJSON *))
+{
+    const char *type = NULL;
+    const cJSON *steps, *step;
+    int rc = lv_component_type(component, part, &type);
+    if (rc < 0 || strcmp(type, "Sequence") != 0) {
+        return rc < 0 ? rc : read(t, component);
+    }
+    rc = read_steps(component, key, &steps);
+    cJSON_ArrayForEach (step, steps) {
+        if (rc == LV_OK) rc = read(t, step);
+    }
+    return rc;
+}
+
 /* ---- byte-level words ---- */
 
 /* The words of GPT-2 (openai/gpt-2, src/encoder.py), which ByteLevel cuts a text into. */
@@ -201,31 +218,17 @@ static int read_normalizer_step(lv_tokenizer *t, const cJSON *step)
     return lv_component_unsupported("normalizer", type);
 }
 
-static int read_normalizer(lv_tokenizer *t, const cJSON *component)
-{
-    const char *type = NULL;
-    if (!component) {
-        return LV_OK;
-    }
-    int rc = lv_component_type(component, "normalizer", &type);
-    if (rc < 0 || strcmp(type, "Sequence") != 0) {
-        return rc < 0 ? rc : read_normalizer_step(t, component);
-    }
-    const cJSON *steps, *step;
-    rc = read_steps(component, "normalizers", &steps);
-    cJSON_ArrayForEach (step, steps) {
-        if (rc == LV_OK) rc = read_normalizer_step(t, step);
-    }
-    return rc;
-}
-
 /* prepend_scheme of a Metaspace, whose replacement must be the marker. */
 static int read_metaspace(const cJSON *component, const char *part, lv_marker_rule *rule)
 {
     static const char *const known[] = {
         "type", "replacement", "prepend_scheme", "split", "str_rep", "add_prefix_space", NULL};
-    const char *replacement = LV_SPACE_MARKER;
-    const char *scheme = "always";
+    static const struct {
+        const char *name;
+        lv_marker_rule rule;
+    } schemes[] = {
+        {"always", LV_MARKER_ALWAYS}, {"first", LV_MARKER_FIRST}, {"never", LV_MARKER_NEVER}};
+    const char *replacement = LV_SPACE_MARKER, *scheme = "always";
     int rc = lv_component_check_keys(component, part, known);
     if (rc < 0 || (rc = lv_json_string(component, "replacement", false, &replacement)) < 0 ||
         (rc = lv_json_string(component, "prepend_scheme", false, &scheme)) < 0) {
@@ -234,16 +237,13 @@ static int read_metaspace(const cJSON *component, const char *part, lv_marker_ru
     if (strcmp(replacement, LV_SPACE_MARKER) != 0) {
         return lv_component_unsupported("Metaspace replacement", replacement);
     }
-    if (strcmp(scheme, "always") == 0) {
-        *rule = LV_MARKER_ALWAYS;
-    } else if (strcmp(scheme, "first") == 0) {
-        *rule = LV_MARKER_FIRST;
-    } else if (strcmp(scheme, "never") == 0) {
-        *rule = LV_MARKER_NEVER;
-    } else {
-        return lv_component_unsupported("Metaspace prepend_scheme", scheme);
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        if (strcmp(scheme, schemes[i].name) == 0) {
+            *rule = schemes[i].rule;
+            return LV_OK;
+        }
     }
-    return LV_OK;
+    return lv_component_unsupported("Metaspace prepend_scheme", scheme);
 }
 
 static int read_pre_tokenizer(lv_tokenizer *t, const cJSON *component, bool normalized)
@@ -309,9 +309,8 @@ static int read_template(lv_tokenizer *t, const cJSON *component)
 static int read_post_processor(lv_tokenizer *t, const cJSON *component)
 {
     const char *type = NULL;
-    const cJSON *steps, *step;
     int rc = lv_component_type(component, "post_processor", &type);
-    if (rc < 0) {
+    if (rc < 0 || strcmp(type, "ByteLevel") == 0) { /* concerns offsets only */
         return rc;
     }
     if (strcmp(type, "TemplateProcessing") == 0) {
@@ -319,22 +318,8 @@ static int read_post_processor(lv_tokenizer *t, const cJSON *component)
                    ? read_template(t, component)
                    : lv_component_unsupported("post_processor", "a second template");
     }
-    if (strcmp(type, "ByteLevel") == 0) { /* concerns offsets only */
-        return LV_OK;
-    }
-    if (strcmp(type, "Sequence") != 0) {
-        return lv_component_unsupported("post_processor", type);
-    }
-    rc = read_steps(component, "processors", &steps);
-    cJSON_ArrayForEach (step, steps) {
-        const char *inner = NULL;
-        if (rc == LV_OK) rc = lv_component_type(step, "post_processor", &inner);
-        if (rc == LV_OK && strcmp(inner, "Sequence") == 0) {
-            rc = lv_component_unsupported("post_processor", "Sequence in a Sequence");
-        }
-        if (rc == LV_OK) rc = read_post_processor(t, step);
-    }
-    return rc;
+    return lv_component_unsupported(
+        "post_processor", strcmp(type, "Sequence") == 0 ? "Sequence in a Sequence" : type);
 }
 
 /* ---- decoder ---- */
@@ -432,13 +417,17 @@ int lv_pipeline_read(lv_tokenizer *t, const char *text, size_t n)
     const cJSON *pre_tokenizer = lv_json_find(root, "pre_tokenizer");
     const cJSON *post_processor = lv_json_find(root, "post_processor");
     rc = read_bytes_pre_tokenizer(t, pre_tokenizer, &bytes);
-    if (rc == LV_OK) rc = read_normalizer(t, normalizer);
+    if (rc == LV_OK && normalizer) {
+        rc = read_each(t, normalizer, "normalizer", "normalizers", read_normalizer_step);
+    }
     if (rc == LV_OK && !bytes) rc = read_pre_tokenizer(t, pre_tokenizer, normalizer);
     if (rc == LV_OK) {
         rc = lv_pipeline_model_read(t, lv_json_find(root, "model"),
                                     lv_json_find(root, "added_tokens"));
     }
-    if (rc == LV_OK && post_processor) rc = read_post_processor(t, post_processor);
+    if (rc == LV_OK && post_processor) {
+        rc = read_each(t, post_processor, "post_processor", "processors", read_post_processor);
+    }
     if (rc == LV_OK) rc = read_decoder(&t->pipeline->decoder, lv_json_find(root, "decoder"));
     cJSON_Delete(root);
     return rc;

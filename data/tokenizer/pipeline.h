@@ -64,32 +64,4 @@ int lv_split_add(lv_pipeline *pipeline, const char *pattern, bool literal, bool 
                  bool keeps_gaps);
 void lv_splits_free(lv_pipeline *pipeline);
 
-/* The words of a text, cut by the first step, its parts by the next, and so on; for one step or
- * more.
- * lv_split_begin: text and budget are borrowed; lv_split_end it also after a failure.
- * lv_split_next: the next word, which is not empty. returns 1, 0 after the last, or
- * fails  LV_ERR_FORMAT on a regular expression that takes too many steps, LV_ERR_UNSUPPORTED on one
- *        that takes too much time; both name the budget's file */
-typedef struct {
-    lv_span text;
-    size_t done, from; /* bytes that are in parts; where the next search begins */
-    bool any, at_end;  /* a match was found; none is left */
-    bool has_match;    /* the next part is the match from done to from */
-} lv_split_level;
-
-typedef struct {
-    const lv_pipeline *pipeline;
-    lv_split_budget *budget;
-    OnigRegion region;
-    OnigMatchParam *search_limits;
-    int64_t free_steps; /* of a search */
-    int n_searches;     /* since the CPU time was last read */
-    int depth;          /* of the level that is being cut; -1: no more words */
-    lv_split_level levels[LV_MAX_SPLITS];
-} lv_split_iterator;
-int lv_split_begin(lv_split_iterator *it, const lv_pipeline *pipeline, const lv_span *text,
-                   lv_split_budget *budget);
-int lv_split_next(lv_split_iterator *it, lv_span *word);
-void lv_split_end(lv_split_iterator *it);
-
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A tokenizer.model: the protobuf message ModelProto.
+ * A tokenizer.model: the protobuf message ModelProto, read by hand because the six fields of it that
+ * count are no reason for a C++ library.
  */
 #include "data/tokenizer/spm.h"
 
 #include "autograd/error.h"
-#include "data/tokenizer/protobuf.h"
+#include "data/base/file.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,33 +16,107 @@
 
 enum { MAX_PIECE_BYTES = 1024 };
 
+/* ---- protobuf ---- */
+
+enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
+
+/* A borrowed message, or bytes of one; at: where the next field begins. */
+typedef struct {
+    const uint8_t *data;
+    size_t n, at;
+} proto_bytes;
+
+typedef struct {
+    uint64_t number;
+    int wire;
+    uint64_t value;    /* of a varint, a fixed32 */
+    proto_bytes bytes; /* of bytes */
+} proto_field;
+
+static bool read_varint(uint64_t *out, proto_bytes *m)
+{
+    *out = 0;
+    for (int shift = 0; shift < 64 && m->at < m->n; shift += 7) {
+        uint8_t byte = m->data[m->at++];
+        *out |= (uint64_t)(byte & 0x7F) << shift;
+        if (!(byte & 0x80)) {
+            return shift < 63 || byte <= 1;
+        }
+    }
+    return false;
+}
+
+static uint32_t read_u32(const void *at)
+{
+    const uint8_t *b = at;
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+/* The next field of a message: 1, 0 at its end. */
+static int next_field(proto_field *f, proto_bytes *m)
+{
+    uint64_t tag = 0, length = 0;
+    if (m->at == m->n) {
+        return 0;
+    }
+    size_t at = m->at;
+    bool ok = read_varint(&tag, m) && tag >> 3 != 0;
+    *f = (proto_field){.number = tag >> 3, .wire = (int)(tag & 7)};
+    switch (f->wire) {
+    case VARINT:
+        ok = ok && read_varint(&f->value, m);
+        break;
+    case BYTES:
+        ok = ok && read_varint(&length, m);
+        break;
+    case FIXED32:
+    case FIXED64:
+        length = f->wire == FIXED32 ? 4 : 8;
+        break;
+    default:
+        ok = false;
+    }
+    if (!ok || length > m->n - m->at) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "not a sentencepiece model, or a damaged one: no field of a "
+                       "message at byte %zu",
+                       at);
+    }
+    if (f->wire == BYTES) {
+        f->bytes = (proto_bytes){.data = m->data + m->at, .n = (size_t)length};
+    } else if (f->wire == FIXED32) {
+        f->value = read_u32(m->data + m->at);
+    }
+    m->at += (size_t)length;
+    return 1;
+}
+
 /* ---- the messages ---- */
 
-enum { BYTES = LV_WIRE_BYTES, FIXED32 = LV_WIRE_FIXED32, VARINT = LV_WIRE_VARINT };
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE };
 
 typedef struct {
-    lv_protobuf text;
+    proto_bytes text;
     float score;
     uint64_t type;
 } spm_piece;
 
 typedef struct {
-    lv_protobuf model;
+    proto_bytes model;
     int32_t n_pieces;
     uint64_t model_type;
     int64_t bos, eos;
     bool byte_fallback;
-    lv_protobuf rules, unk_surface;
+    proto_bytes rules, unk_surface;
     bool has_unk_surface, has_rules_for_decoding;
 } model_proto;
 
-static int read_piece(spm_piece *p, lv_protobuf m)
+static int read_piece(spm_piece *p, proto_bytes m)
 {
-    lv_protobuf_field f;
+    proto_field f;
     int rc;
     *p = (spm_piece){.type = NORMAL};
-    while ((rc = lv_protobuf_next(&f, &m)) > 0) {
+    while ((rc = next_field(&f, &m)) > 0) {
         if (f.number == 1 && f.wire == BYTES) {
             p->text = f.bytes;
         } else if (f.number == 2 && f.wire == FIXED32) {
@@ -54,91 +129,66 @@ static int read_piece(spm_piece *p, lv_protobuf m)
     return rc;
 }
 
-static int read_trainer_spec(model_proto *p, lv_spm *spm, lv_protobuf m)
+/* A field of the message that is field `message` of ModelProto, 0: of ModelProto itself. */
+#define KEY(message, number, wire) ((message) << 16 | (number) << 3 | (wire))
+enum { MODEL, PIECE, TRAINER, NORMALIZER, DENORMALIZER = 5, MAX_FIELD = 999 };
+
+/* All but the pieces, which are counted. */
+static int read_message(model_proto *p, lv_spm *spm, proto_bytes m, int message)
 {
-    lv_protobuf_field f;
+    proto_field f;
     int rc;
-    while ((rc = lv_protobuf_next(&f, &m)) > 0) {
-        switch (f.wire == VARINT ? f.number : 0) {
-        case 3:
+    while ((rc = next_field(&f, &m)) > 0) {
+        switch (f.number <= MAX_FIELD ? KEY(message, (int)f.number, f.wire) : 0) {
+        case KEY(MODEL, PIECE, BYTES):
+            rc = ++p->n_pieces < LV_TOKENIZER_MAX_IDS
+                     ? LV_OK
+                     : lv_fail(LV_ERR_FORMAT, "more than %d pieces", LV_TOKENIZER_MAX_IDS);
+            break;
+        case KEY(MODEL, TRAINER, BYTES):
+        case KEY(MODEL, NORMALIZER, BYTES):
+        case KEY(MODEL, DENORMALIZER, BYTES):
+            rc = read_message(p, spm, f.bytes, (int)f.number);
+            break;
+        case KEY(TRAINER, 3, VARINT):
             p->model_type = f.value;
             break;
-        case 24:
+        case KEY(TRAINER, 24, VARINT):
             spm->whitespace_as_suffix = f.value != 0;
             break;
-        case 35:
+        case KEY(TRAINER, 35, VARINT):
             p->byte_fallback = f.value != 0;
             break;
-        case 41:
+        case KEY(TRAINER, 41, VARINT):
             p->bos = (int32_t)(uint32_t)f.value;
             break;
-        case 42:
+        case KEY(TRAINER, 42, VARINT):
             p->eos = (int32_t)(uint32_t)f.value;
+            break;
+        case KEY(TRAINER, 44, BYTES):
+            p->unk_surface = f.bytes;
+            p->has_unk_surface = true;
+            break;
+        case KEY(NORMALIZER, 2, BYTES):
+            p->rules = f.bytes;
+            break;
+        case KEY(NORMALIZER, 3, VARINT):
+            spm->add_dummy_prefix = f.value != 0;
+            break;
+        case KEY(NORMALIZER, 4, VARINT):
+            spm->remove_extra_whitespaces = f.value != 0;
+            break;
+        case KEY(NORMALIZER, 5, VARINT):
+            spm->escape_whitespaces = f.value != 0;
+            break;
+        case KEY(DENORMALIZER, 2, BYTES):
+            p->has_rules_for_decoding |= f.bytes.n > 0;
             break;
         default:
             break;
         }
-        if (f.number == 44 && f.wire == BYTES) {
-            p->unk_surface = f.bytes;
-            p->has_unk_surface = true;
-        }
-    }
-    return rc;
-}
-
-static int read_normalizer_spec(model_proto *p, lv_spm *spm, lv_protobuf m)
-{
-    lv_protobuf_field f;
-    int rc;
-    while ((rc = lv_protobuf_next(&f, &m)) > 0) {
-        if (f.number == 2 && f.wire == BYTES) {
-            p->rules = f.bytes;
-        } else if (f.number == 3 && f.wire == VARINT) {
-            spm->add_dummy_prefix = f.value != 0;
-        } else if (f.number == 4 && f.wire == VARINT) {
-            spm->remove_extra_whitespaces = f.value != 0;
-        } else if (f.number == 5 && f.wire == VARINT) {
-            spm->escape_whitespaces = f.value != 0;
-        }
-    }
-    return rc;
-}
-
-static int read_denormalizer_spec(model_proto *p, lv_protobuf m)
-{
-    lv_protobuf_field f;
-    int rc;
-    while ((rc = lv_protobuf_next(&f, &m)) > 0) {
-        p->has_rules_for_decoding |= f.number == 2 && f.wire == BYTES && f.bytes.n > 0;
-    }
-    return rc;
-}
-
-/* All but the pieces, which are counted. */
-static int read_model(model_proto *p, lv_spm *spm)
-{
-    lv_protobuf m = p->model;
-    lv_protobuf_field f;
-    int rc;
-    while ((rc = lv_protobuf_next(&f, &m)) > 0) {
-        int inner = LV_OK;
-        if (f.wire != BYTES) {
-            continue;
-        }
-        if (f.number == 1) {
-            p->n_pieces++;
-        } else if (f.number == 2) {
-            inner = read_trainer_spec(p, spm, f.bytes);
-        } else if (f.number == 3) {
-            inner = read_normalizer_spec(p, spm, f.bytes);
-        } else if (f.number == 5) {
-            inner = read_denormalizer_spec(p, f.bytes);
-        }
-        if (inner < 0) {
-            return inner;
-        }
-        if (p->n_pieces >= LV_TOKENIZER_MAX_IDS) {
-            return lv_fail(LV_ERR_FORMAT, "more than %d pieces", LV_TOKENIZER_MAX_IDS);
+        if (rc < 0) {
+            break;
         }
     }
     return rc;
@@ -227,13 +277,13 @@ static int add_piece(lv_tokenizer *t, const spm_piece *p, int32_t id)
 
 static int add_pieces(lv_tokenizer *t, const model_proto *p)
 {
-    lv_protobuf m = p->model;
-    lv_protobuf_field f;
+    proto_bytes m = p->model;
+    proto_field f;
     spm_piece one;
     int32_t id = 0;
     int rc;
-    while ((rc = lv_protobuf_next(&f, &m)) > 0) {
-        if (f.number == 1 && f.wire == BYTES &&
+    while ((rc = next_field(&f, &m)) > 0) {
+        if (f.number == PIECE && f.wire == BYTES &&
             ((rc = read_piece(&one, f.bytes)) < 0 || (rc = add_piece(t, &one, id++)) < 0)) {
             return rc;
         }
@@ -247,18 +297,6 @@ static int add_pieces(lv_tokenizer *t, const model_proto *p)
         }
     }
     return rc;
-}
-
-typedef struct {
-    float score;
-    int32_t id;
-} scored_piece;
-
-static int by_score(const void *a, const void *b)
-{
-    const scored_piece *x = a, *y = b;
-    return x->score != y->score ? (x->score < y->score) - (x->score > y->score)
-                                : (x->id > y->id) - (x->id < y->id);
 }
 
 /* The merges that transformers' converter writes into the tokenizer.json of a model: each two
@@ -325,28 +363,28 @@ static int rank_pieces(lv_tokenizer *t)
 {
     const lv_spm *spm = t->spm;
     int32_t *ranks = calloc((size_t)t->vocab.n_ids, sizeof *ranks);
-    scored_piece *order = malloc((size_t)spm->n_pieces * sizeof *order);
+    listed_merge *order = malloc((size_t)spm->n_pieces * sizeof *order);
     t->merges.ranks = ranks;
     if (!ranks || !order) {
         free(order);
         return lv_fail(LV_ERR_MEMORY, "out of memory for the pieces");
     }
     for (int32_t id = 0; id < spm->n_pieces; id++) {
-        order[id] = (scored_piece){.score = spm->scores[id], .id = id};
+        order[id] = (listed_merge){.score = spm->scores[id], .left = id};
     }
-    qsort(order, (size_t)spm->n_pieces, sizeof *order, by_score);
+    qsort(order, (size_t)spm->n_pieces, sizeof *order, by_score_and_ids);
     for (int32_t i = 0; i < spm->n_pieces; i++) {
         bool tied = i > 0 && order[i].score == order[i - 1].score;
-        ranks[order[i].id] = tied ? ranks[order[i - 1].id] : i;
+        ranks[order[i].left] = tied ? ranks[order[i - 1].left] : i;
     }
     free(order);
     return LV_OK;
 }
 
 /* The normaliser's precompiled_charsmap: bytes of the trie, little-endian; the trie; the strings. */
-static int read_rules(lv_spm_rules *rules, const lv_protobuf *blob)
+static int read_rules(lv_spm_rules *rules, const proto_bytes *blob)
 {
-    size_t n = blob->n, trie_bytes = n >= 4 ? lv_u32_le(blob->data) : 0;
+    size_t n = blob->n, trie_bytes = n >= 4 ? read_u32(blob->data) : 0;
     if (n < 4 || trie_bytes % 4 != 0 || trie_bytes == 0 || trie_bytes >= n - 4 ||
         blob->data[n - 1] != '\0') {
         return lv_fail(LV_ERR_FORMAT, "the normaliser's precompiled_charsmap is damaged");
@@ -359,7 +397,7 @@ static int read_rules(lv_spm_rules *rules, const lv_protobuf *blob)
         return lv_fail(LV_ERR_MEMORY, "no memory for the normaliser's rules");
     }
     for (size_t i = 0; i < rules->n_units; i++) {
-        rules->units[i] = lv_u32_le(blob->data + 4 + 4 * i);
+        rules->units[i] = read_u32(blob->data + 4 + 4 * i);
     }
     memcpy(rules->texts, blob->data + 4 + trie_bytes, rules->n_texts);
     return LV_OK;
@@ -400,7 +438,7 @@ int lv_spm_parse(lv_tokenizer *t, const char *data, size_t n, int32_t min_ids)
         return lv_fail(LV_ERR_MEMORY, "out of memory for the model");
     }
     spm->add_dummy_prefix = spm->remove_extra_whitespaces = spm->escape_whitespaces = true;
-    int rc = read_model(&p, spm);
+    int rc = read_message(&p, spm, p.model, MODEL);
     if (rc == LV_OK) rc = check_model(&p);
     if (rc < 0) {
         return rc;
@@ -432,5 +470,27 @@ int lv_spm_parse(lv_tokenizer *t, const char *data, size_t n, int32_t min_ids)
     lv_matcher_finish(&spm->user_defined);
     spm->bos = control_piece(t, p.bos);
     spm->eos = control_piece(t, p.eos);
+    return LV_OK;
+}
+
+int lv_tokenizer_count_pieces(int64_t *pieces, const char *path)
+{
+    char *text = NULL;
+    proto_bytes model = {0};
+    proto_field f;
+    int64_t n = 0;
+    int rc = lv_file_read(&text, &model.n, path);
+    if (rc < 0) {
+        return rc;
+    }
+    model.data = (const uint8_t *)text;
+    while ((rc = next_field(&f, &model)) > 0) {
+        n += f.number == PIECE && f.wire == BYTES;
+    }
+    free(text);
+    if (rc < 0 || n == 0) {
+        return lv_fail(LV_ERR_FORMAT, "%s: not a sentencepiece model", path);
+    }
+    *pieces = n;
     return LV_OK;
 }

@@ -93,7 +93,7 @@ static lv_vocab_slot *slot_of(const lv_vocab *v, const char *text, size_t n, uin
 }
 
 /* Bytes that are printable in Latin-1 stand for themselves, the others are U+0100 and following. */
-int lv_byte_of_character(uint32_t c)
+static int byte_of_character(uint32_t c)
 {
     if (c < 0x100) {
         bool for_itself = (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) || c >= 0xAE;
@@ -104,15 +104,13 @@ int lv_byte_of_character(uint32_t c)
     return i < 33 ? (int)i : i < 67 ? (int)i - 33 + 127 : i == 67 ? 173 : -1;
 }
 
-/* The bytes that a byte-level name's characters stand for into text, which has room for n_name;
- * false if one stands for none. */
-static bool bytes_of_name(char *text, size_t *n, const char *name, size_t n_name)
+bool lv_bytes_of_name(char *text, size_t *n, const char *name, size_t n_name)
 {
     *n = 0;
     for (size_t at = 0; at < n_name;) {
         bool valid = false;
         size_t step = lv_utf8_step(name + at, n_name - at, &valid);
-        int byte = valid ? lv_byte_of_character(lv_utf8_code(name + at, step)) : -1;
+        int byte = valid ? byte_of_character(lv_utf8_code(name + at, step)) : -1;
         if (byte < 0) {
             return false;
         }
@@ -134,7 +132,7 @@ static int set_text(const lv_vocab *v, lv_vocab_piece *p, bool *has_one)
     if (!text) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for the vocabulary");
     }
-    *has_one = bytes_of_name(text, &n, p->name, n);
+    *has_one = lv_bytes_of_name(text, &n, p->name, n);
     p->text = text;
     p->text_bytes = (uint32_t)n;
     return LV_OK;
@@ -186,7 +184,7 @@ int32_t lv_vocab_find_name(const lv_vocab *v, const char *name, size_t n)
     char *text = malloc(n + 1);
     size_t n_text = 0;
     int32_t id =
-        text && bytes_of_name(text, &n_text, name, n) ? lv_vocab_find(v, text, n_text) : -1;
+        text && lv_bytes_of_name(text, &n_text, name, n) ? lv_vocab_find(v, text, n_text) : -1;
     free(text);
     return id;
 }

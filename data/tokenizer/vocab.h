@@ -50,8 +50,9 @@ int32_t lv_vocab_find_name(const lv_vocab *v, const char *name, size_t n);
 int32_t lv_vocab_id(const lv_vocab *v, const char *name);
 bool lv_vocab_has(const lv_vocab *v, double id); /* a whole number that is the id of a piece */
 
-/* lv_byte_of_character: the byte that a character of a byte-level name stands for, -1: none. */
-int lv_byte_of_character(uint32_t character);
+/* lv_bytes_of_name: the bytes that the characters of a byte-level name stand for into text, which has
+ * room for n_name; false if one stands for none. */
+bool lv_bytes_of_name(char *text, size_t *n, const char *name, size_t n_name);
 
 /* The CRC-32 of what crc stands for and n more bytes; an id; all pieces but <image>. */
 uint32_t lv_crc_add(uint32_t crc, const void *data, size_t n);

@@ -9,7 +9,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
-#include "data/tokenizer/protobuf.h"
+#include "data/tokenizer/tokenizer.h"
 #include "train/model/hf/internal.h"
 #include "train/model/hf/keys.h"
 
@@ -106,25 +106,6 @@ fail:
     return rc;
 }
 
-/* The number of pieces in a sentencepiece model: fields 1 of its protobuf message. */
-static int count_pieces(int64_t *pieces, const char *path)
-{
-    char *text = NULL;
-    lv_protobuf model = {0};
-    lv_protobuf_field field;
-    int rc = lv_file_read(&text, &model.n, path);
-    model.data = (const uint8_t *)text;
-    *pieces = 0;
-    while (rc >= 0 && (rc = lv_protobuf_next(&field, &model)) > 0) {
-        *pieces += field.number == 1 && field.wire == LV_WIRE_BYTES;
-    }
-    free(text);
-    if (rc == LV_ERR_FORMAT || (rc == LV_OK && *pieces == 0)) {
-        return lv_fail(LV_ERR_FORMAT, "%s: not a sentencepiece model", path);
-    }
-    return rc;
-}
-
 /* The added tokens that stand beside a tokenizer.model. */
 static int see_decoder(lv_hf_tokenizer *t, const char *path)
 {
@@ -191,7 +172,7 @@ int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir)
             rc = read_fast(&t, fast);
         } else if (lv_file_exists(slow)) {
             t.found = true;
-            rc = count_pieces(&t.next_id, slow);
+            rc = lv_tokenizer_count_pieces(&t.next_id, slow);
             if (rc == LV_OK) rc = read_slow_added(&t, dir);
         }
         free(fast);

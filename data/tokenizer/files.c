@@ -116,8 +116,8 @@ int lv_tokenizer_special_read(lv_tokenizer *t, const char *dir)
     }
     if (t->template_bos >= 0 && t->template_bos != t->bos) {
         return lv_fail(LV_ERR_UNSUPPORTED,
-                       "BOS is \"%s\", but the post_processor of tokenizer.json puts \"%s\" in "
-                       "front of a text",
+                       "BOS is \"%s\", but the post_processor of tokenizer.json puts \"%s\" "
+                       "before a text",
                        t->vocab.pieces[t->bos].name, t->vocab.pieces[t->template_bos].name);
     }
     return LV_OK;

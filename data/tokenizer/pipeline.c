@@ -91,7 +91,7 @@ static int read_byte_level(lv_tokenizer *t, const cJSON *step)
     }
     if (adds_space && t->pipeline->n_splits > 0) {
         return lv_component_unsupported("pre_tokenizer ByteLevel",
-                                        "add_prefix_space behind other steps");
+                                        "add_prefix_space after other steps");
     }
     t->pipeline->adds_space = adds_space;
     t->crc = lv_crc_add(t->crc, adds_space ? "space" : "", 5 * adds_space);
@@ -261,7 +261,7 @@ static int read_pre_tokenizer(lv_tokenizer *t, const cJSON *component, bool norm
         return lv_component_unsupported("pre_tokenizer", type);
     }
     if (normalized) {
-        return lv_component_unsupported("pre_tokenizer", "Metaspace behind a normalizer");
+        return lv_component_unsupported("pre_tokenizer", "Metaspace after a normalizer");
     }
     rc = lv_json_bool(component, "split", false, &split);
     if (rc == LV_OK && split) {
@@ -285,8 +285,8 @@ static int read_template(lv_tokenizer *t, const cJSON *component)
         step = step->next;
     }
     if (!lv_json_find(step, "Sequence") || step->next) {
-        return lv_component_unsupported(
-            "post_processor", "TemplateProcessing other than one piece in front of the text");
+        return lv_component_unsupported("post_processor",
+                                        "TemplateProcessing other than one piece before the text");
     }
     if (!front) {
         return LV_OK;

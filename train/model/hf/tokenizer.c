@@ -6,10 +6,10 @@
  * free one [checked with 0.22 and 0.23]; so the id is chosen from these files and not from the
  * number of embedding rows.
  */
+#include "data/tokenizer/tokenizer.h"
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
-#include "data/tokenizer/tokenizer.h"
 #include "train/model/hf/internal.h"
 #include "train/model/hf/keys.h"
 

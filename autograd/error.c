@@ -2,10 +2,12 @@
 #include "autograd/error.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static _Thread_local char message[LV_MESSAGE_BYTES];
 static _Thread_local int message_code;
@@ -77,6 +79,68 @@ const char *lv_rank_label(void)
     return rank_label;
 }
 
+void lv_message_write(int fd, const char *text, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        ssize_t written = write(fd, text + at, n - at);
+        if (written > 0) {
+            at += (size_t)written;
+        } else if (written == 0 || errno != EINTR) {
+            return;
+        }
+    }
+}
+
+void lv_message_pause(void)
+{
+    enum { PAUSE_MS = 100 };
+    poll(NULL, 0, PAUSE_MS);
+}
+
+static void print_message(const char *label, const char *fmt, va_list args)
+{
+    char few[LV_MESSAGE_BYTES + 256], *text = few;
+    va_list again;
+    va_copy(again, args);
+    const size_t n_label =
+        (size_t)snprintf(few, sizeof few, "llava: %s%s", label, *label ? ": " : "");
+    size_t n = n_label + (size_t)vsnprintf(few + n_label, sizeof few - n_label, fmt, args);
+    if (n + 2 > sizeof few) {
+        text = malloc(n + 2);
+        if (text) {
+            memcpy(text, few, n_label);
+            vsnprintf(text + n_label, n + 1 - n_label, fmt, again);
+        } else { /* what fits of it */
+            text = few;
+            n = sizeof few - 2;
+        }
+    }
+    va_end(again);
+    if (text[n - 1] != '\n') {
+        text[n++] = '\n';
+    }
+    lv_message_write(STDERR_FILENO, text, n);
+    if (text != few) {
+        free(text);
+    }
+}
+
+void lv_tell(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    print_message(rank_label, fmt, args);
+    va_end(args);
+}
+
+void lv_warn(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    print_message("", fmt, args);
+    va_end(args);
+}
+
 _Noreturn void lv_check_failed(const char *file, int line, const char *cond, const char *fmt, ...)
 {
     va_list args;
@@ -84,9 +148,7 @@ _Noreturn void lv_check_failed(const char *file, int line, const char *cond, con
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    fprintf(stderr, "llava: %s%s%s:%d: %s (%s)\n", rank_label, *rank_label ? ": " : "", file, line,
-            text, cond);
-    fflush(stderr);
+    lv_tell("%s:%d: %s (%s)", file, line, text, cond);
     if (abort_hook) {
         abort_hook();
     }

@@ -12,6 +12,8 @@
 #ifndef LV_AUTOGRAD_ERROR_H
 #define LV_AUTOGRAD_ERROR_H
 
+#include <stddef.h>
+
 enum lv_error {
     LV_OK = 0,
     LV_ERR_IO = -1,     /* the system refused: open, read, write, sync, rename */
@@ -54,6 +56,22 @@ void lv_abort_hook_set(void (*hook)(void));
  * lv_rank_label: what was set, "" if nothing was; safe in a signal handler. */
 void lv_rank_label_set(const char *label);
 const char *lv_rank_label(void);
+
+/* Messages on stderr, one write(2) each, so that no output of another rank comes between.
+ * lv_tell: "llava: rank 3 on node07: <text>", without the rank's label if none is set. From any
+ *          thread, also while another holds stdio's locks.
+ * lv_warn: "llava: <text>": for what is the same on all ranks, from one of them
+ * A newline is added where the text does not end in one. */
+void lv_tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void lv_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* lv_message_write: a whole message of n bytes to a file descriptor; errors are ignored, as there is
+ * nowhere to report them. Async-signal-safe. */
+void lv_message_write(int fd, const char *text, size_t n);
+
+/* lv_message_pause: the time that a launcher needs to pass on a message, so that its own about the
+ * end of this process comes after it. Async-signal-safe. */
+void lv_message_pause(void);
 
 _Noreturn void lv_check_failed(const char *file, int line, const char *cond, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

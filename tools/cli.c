@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 
 #include "autograd/error.h"
+#include "data/base/text.h"
 #include "tools/terminal.h"
 
 #include <errno.h>
@@ -9,42 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 75 };
 enum { COMMAND_BYTES = 64 };
-
-/* Edit distance (Levenshtein) of short words; more than MAX_WORD letters are not compared. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { MAX_WORD = 64 };
-    size_t n = strlen(b), row[MAX_WORD + 1];
-    if (strlen(a) > MAX_WORD || n > MAX_WORD) {
-        return MAX_WORD;
-    }
-    for (size_t j = 0; j <= n; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t above = row[j + 1];
-            size_t best = diagonal + (a[i] != b[j]);
-            best = above + 1 < best ? above + 1 : best;
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            diagonal = above;
-            row[j + 1] = best;
-        }
-    }
-    return row[n];
-}
 
 const char *lv_cli_nearest(const char *text, const char *const *names, size_t n)
 {
     const char *best = NULL;
     size_t best_distance = strlen(text) / 2 + 1;
     for (size_t i = 0; i < n; i++) {
-        size_t distance = edit_distance(text, names[i]);
+        size_t distance = lv_text_edit_distance(text, names[i]);
         if (distance < best_distance) {
             best_distance = distance;
             best = names[i];
@@ -260,6 +236,12 @@ static int compare_commands(const lv_cli *cli, const lv_comm *comm, bool help)
     return rc;
 }
 
+void lv_cli_buffer_lines(void)
+{
+    static char lines[1 << 16];
+    setvbuf(stdout, lines, _IOLBF, sizeof lines);
+}
+
 int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
 {
     if (comm) {
@@ -280,10 +262,29 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
     return rc;
 }
 
+/* "llava train: <label>: <message>", in one write. */
+static void print_error(const lv_cli *cli, const char *label, const char *message)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    if (out) {
+        fprintf(out, "llava %s: %s%s", cli->name, label, *label ? ": " : "");
+        lv_print_shown(out, message, strlen(message));
+        fputc('\n', out);
+    }
+    if (out && fclose(out) == 0) {
+        lv_message_write(STDERR_FILENO, text, n);
+    } else {
+        lv_warn("no memory for a message");
+    }
+    free(text);
+}
+
 int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
 {
     if (rc == LV_ERR_COMM && comm && comm->started) {
-        fprintf(stderr, "llava %s: %s: %s\n", cli->name, lv_rank_label(), lv_error_message());
+        print_error(cli, lv_rank_label(), lv_error_message());
         lv_comm_abort();
     }
     bool speaks = !comm || comm->rank == 0;
@@ -291,12 +292,10 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
     if (rc == LV_CLI_HELP && speaks) {
         lv_cli_print_help(cli);
     } else if (rc < 0 && speaks) {
-        fprintf(stderr, "llava %s: ", cli->name);
-        lv_print_shown(stderr, lv_error_message(), strlen(lv_error_message()));
-        fputc('\n', stderr);
+        print_error(cli, "", lv_error_message());
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "llava %s: writing to standard output failed\n", cli->name);
+        print_error(cli, "", "writing to standard output failed");
         if (rc >= 0) rc = LV_ERR_IO;
     }
     if (comm) {

@@ -59,6 +59,10 @@ void lv_cli_print_help(const lv_cli *cli);
  * near. */
 const char *lv_cli_nearest(const char *text, const char *const *names, size_t n);
 
+/* lv_cli_buffer_lines: from here on stdout is written a line at a time, as long as a line has less
+ * than 64 KiB: ranks may share it. Before anything is printed. */
+void lv_cli_buffer_lines(void);
+
 /* lv_cli_start: lv_comm_start, for subcommands that run under mpirun too, then lv_cli_parse. comm
  * may be NULL; otherwise what fails on one rank does so on all, and one command is given to all.
  * returns as lv_cli_parse */

@@ -2,6 +2,7 @@
 #include "autograd/cpu.h"
 #include "autograd/error.h"
 #include "tools/cli.h"
+#include "tools/terminal.h"
 #include "tools/tools.h"
 #include "train/cluster/threads.h"
 
@@ -26,22 +27,41 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < N_TOOLS; i++) {
         fprintf(to, "  %-10s %s\n", tools[i].name, tools[i].summary);
     }
-    fprintf(to,
-            "\nllava COMMAND --help tells more. pack and train also run under mpirun or srun.\n");
+    fprintf(
+        to,
+        "\nllava COMMAND --help lists its flags. pack and train also run under mpirun or srun.\n"
+        "README.md in the folders of the source: data/ (records, packs), configs/ (keys),\n"
+        "configs/slurm/ (clusters), train/ (runs, checkpoints, exit statuses).\n");
 }
 
-static int unknown_command(const char *given)
+static void print_unknown(FILE *to, const char *given)
 {
     const char *names[N_TOOLS];
     for (size_t i = 0; i < N_TOOLS; i++) {
         names[i] = tools[i].name;
     }
     const char *nearest = lv_cli_nearest(given, names, N_TOOLS);
-    fprintf(stderr, "llava: unknown command \"%s\"", given);
-    if (nearest) {
-        fprintf(stderr, " (did you mean %s?)", nearest);
+    fprintf(to, "llava: unknown command \"");
+    lv_print_shown(to, given, strlen(given));
+    fprintf(to, "\"%s%s%s\n(llava --help lists what there is)\n", nearest ? " (did you mean " : "",
+            nearest ? nearest : "", nearest ? "?)" : "");
+}
+
+/* In one write: the help, or what is wrong with a command that is not there. */
+static int wrong_usage(const char *given)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *to = open_memstream(&text, &n);
+    if (to && given) {
+        print_unknown(to, given);
+    } else if (to) {
+        print_help(to);
     }
-    fprintf(stderr, "\n(llava --help lists what there is)\n");
+    if (to && fclose(to) == 0) {
+        lv_message_write(STDERR_FILENO, text, n);
+    }
+    free(text);
     return 2;
 }
 
@@ -64,21 +84,21 @@ static void start_with_patient_threads(char **argv)
 int main(int argc, char **argv)
 {
     start_with_patient_threads(argv);
+    lv_cli_buffer_lines();
     if (argc < 2) {
-        print_help(stderr);
-        return 2;
+        return wrong_usage(NULL);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return fflush(stdout) == 0 ? 0 : 1;
+        return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
         printf("llava %s\n", LV_VERSION);
         return 0;
     }
     if (lv_cpu_limit_from_env() < 0 || lv_threads_check_env() < 0) {
-        fprintf(stderr, "llava: %s\n", lv_error_message());
+        lv_warn("%s", lv_error_message());
         return 2;
     }
     for (size_t i = 0; i < N_TOOLS; i++) {
@@ -86,5 +106,5 @@ int main(int argc, char **argv)
             return tools[i].run(argc - 1, argv + 1);
         }
     }
-    return unknown_command(argv[1]);
+    return wrong_usage(argv[1]);
 }

@@ -10,16 +10,17 @@
 #include "train/host/progress.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static int meet(void *context, int error)
+static int barrier(void *context, int error)
 {
     return lv_comm_agree(context, error);
 }
 
-static int share(void *context, void *data, int64_t n)
+static int broadcast(void *context, void *data, int64_t n)
 {
     return lv_comm_broadcast(context, data, n);
 }
@@ -29,7 +30,13 @@ static int sum(void *context, int64_t *x, int64_t n)
     return lv_comm_sum_int64(context, x, n);
 }
 
-static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
+static int gather(void *context, void *all, const void *own, int64_t n)
+{
+    return n <= INT_MAX ? lv_comm_gather_all(context, all, own, (int)n)
+                        : lv_fail(LV_ERR_COMM, "%" PRId64 " bytes of each rank are too many", n);
+}
+
+static const double SHORT_S = 1; /* a shorter phase shows no progress */
 static const double AGAIN_S = 0.1;
 enum { LARGE_BYTES = 100000000, RATE_TEXT = 32 };
 
@@ -40,7 +47,7 @@ static const char *rate_text(char buf[RATE_TEXT], double per_s)
     return buf;
 }
 
-/* Rank 0 speaks for all: the ranks have equal parts and run at about its pace. */
+/* On rank 0, for all: the ranks have equal parts and run at about its pace. */
 static void show_progress(void *context, const lv_pack_progress *p)
 {
     static const char *phase; /* which began at begin_s */
@@ -73,6 +80,13 @@ static void show_progress(void *context, const lv_pack_progress *p)
         rate_text(things, (double)p->done * per_own / elapsed_s), rate,
         lv_duration_text(eta, (double)(p->own - p->done) * elapsed_s / (double)p->done),
         comm->n_ranks > 1 ? " (all ranks, as rank 0 goes)" : "");
+}
+
+static void warn(void *context, const char *message)
+{
+    (void)context;
+    lv_progress_end();
+    lv_warn("WARNING: %s", message);
 }
 
 static int print_rejects(const lv_pack_summary *s, const char *dir)
@@ -117,10 +131,12 @@ static int run(lv_comm *comm, const lv_pack_options *options)
     lv_pack_summary s = {0};
     lv_pack_team team = {.rank = comm->rank,
                          .n_ranks = comm->n_ranks,
-                         .meet = meet,
-                         .share = share,
+                         .barrier = barrier,
+                         .broadcast = broadcast,
                          .sum = sum,
+                         .gather = gather,
                          .context = comm,
+                         .warn = warn,
                          .progress = show_progress};
     double begin_s = lv_clock_s();
     int rc = lv_pack_write(&s, options, &team);
@@ -131,7 +147,7 @@ static int run(lv_comm *comm, const lv_pack_options *options)
     return rc < 0 ? rc : print_summary(&s, options->out_dir, lv_clock_s() - begin_s);
 }
 
-/* Flags that say something of pixels where none are stored. */
+/* Flags about pixels where none are stored. */
 static int check_store(const lv_pack_options *options, const char *aspect)
 {
     if (options->store_rgb) {

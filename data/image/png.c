@@ -8,6 +8,7 @@
 #include "data/image/decoders.h"
 
 #include "autograd/error.h"
+#include "data/base/file.h"
 
 #include <png.h>
 #include <setjmp.h>
@@ -62,9 +63,9 @@ static void on_read(png_structp png, png_bytep to, size_t n)
 
 static void set_limits(png_structp png)
 {
-    /* Only IHDR, PLTE and IDAT matter: the others are passed over, neither inflated nor kept. */
+    /* Only IHDR, PLTE and IDAT matter: the others are skipped, neither inflated nor kept. */
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
-    png_set_chunk_malloc_max(png, 0); /* so their length does not matter either */
+    png_set_chunk_malloc_max(png, 0); /* no limit on their length */
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
 }
@@ -102,7 +103,7 @@ static void row_to_rgb(uint8_t *rgb, const uint8_t *row, const layout *how)
 }
 
 /* From here on functions may longjmp. */
-static int read_header(png_structp png, png_infop info, layout *how)
+static int read_png_header(png_structp png, png_infop info, layout *how)
 {
     png_colorp palette = NULL;
     int n_palette = 0;
@@ -163,7 +164,7 @@ static int read_in_order(png_structp png, picture *held, const layout *how)
 
 static int read_picture(png_structp png, png_infop info, picture *held, layout *how)
 {
-    int rc = read_header(png, info, how);
+    int rc = read_png_header(png, info, how);
     if (rc == LV_OK) rc = lv_image_alloc(&held->image, (int64_t)how->width, (int64_t)how->height);
     if (rc < 0) {
         return rc;
@@ -215,5 +216,30 @@ done:
         free(held->rows);
     }
     free(held);
+    return rc;
+}
+
+/* Through libpng's simplified interface: into memory, then to the file at once. */
+int lv_image_write_png(const char *path, const lv_image *image)
+{
+    LV_CHECK(image->width > 0 && image->height > 0, "an image of %d x %d", image->width,
+             image->height);
+    png_image png = {.version = PNG_IMAGE_VERSION,
+                     .width = (png_uint_32)image->width,
+                     .height = (png_uint_32)image->height,
+                     .format = PNG_FORMAT_RGB};
+    png_alloc_size_t n_bytes = PNG_IMAGE_PNG_SIZE_MAX(png);
+    void *bytes = malloc(n_bytes);
+    int rc;
+    if (!bytes) {
+        return lv_fail(LV_ERR_MEMORY, "%s: no memory for a PNG of %d x %d pixels", path,
+                       image->width, image->height);
+    }
+    if (png_image_write_to_memory(&png, bytes, &n_bytes, 0, image->rgb, 0, NULL)) {
+        rc = lv_file_write(path, bytes, n_bytes);
+    } else {
+        rc = lv_fail(LV_ERR_MEMORY, "%s: libpng: %s", path, png.message);
+    }
+    free(bytes);
     return rc;
 }

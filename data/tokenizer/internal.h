@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all kinds of tokenizer have, and how they encode. What a tokenizer.json has besides is in
- * pipeline.h, a tokenizer.model in spm.h.
+ * What all kinds of tokenizer have, and which file does what. All: vocab.c, bpe.c, text.c, unicode.c,
+ * added.c (added tokens), encode.c, decode.c, files.c (beside the tokenizer's; BOS and EOS). A
+ * tokenizer.json: pipeline.c (its components), model.c (pieces and merges), pipeline_encode.c. A
+ * tokenizer.model: spm.c (with the files beside it), spm_parse.c, spm_encode.c.
  */
 #ifndef LV_DATA_TOKENIZER_INTERNAL_H
 #define LV_DATA_TOKENIZER_INTERNAL_H

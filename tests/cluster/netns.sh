@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Several hosts over TCP, and the link of one of them is cut, or slowed to a crawl, in the middle of
-# a run: the job ends within the time that was set and says what stands still, nothing is left
-# running, and with the link restored the run goes on to the end of one that was left alone.
+# a run: within the time that was set the job says what stands still and its ranks end, the launcher
+# as soon as it reaches all hosts again; nothing is left running, and the run goes on to the end of
+# one that was left alone.
 . "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 env_sh=$LLAVA_TEST_SOURCE/tests/cluster/netns_env.sh
 export LV_NETNS=lvt$$
@@ -100,10 +101,17 @@ same() { # the same bits as those of the run that was left alone
 }
 
 network='nobody: all 3 ranks wait for each other: the network between their hosts.*node1, node2, node3'
-check "the link of a host is cut: the job ends on all hosts" disturbed cut "$env_sh" cut node2
+cut_until_told() {
+    local told=0
+    "$env_sh" cut node2
+    wait_for 'rank 0 on node1: ends the job' "$work/cut.log" "$BOUND_S" && gone ranks || told=1
+    "$env_sh" heal node2
+    return $told
+}
+check "the link of a host is cut: all ranks end; the launcher too when the link is back" \
+    disturbed cut cut_until_told
 check "cut: it is said what stands still" told cut "$network"
 check "cut: nothing is left running" gone processes
-"$env_sh" heal node2
 check "cut: with the link restored the run goes on" goes_on cut
 check "cut: and ends as if nothing had been" same cut
 

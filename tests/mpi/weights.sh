@@ -32,6 +32,20 @@ too_much() {
 }
 check "more than the host has is refused on all ranks" too_much
 
+# As in a container for each rank: the other's process is not there, or it is another by that number.
+in_another_namespace() {
+    mpirun -n 1 "$SHARED_COPY" 1000 0 0 : \
+        -n 1 unshare -pf --mount-proc "$SHARED_COPY" 1000 0 0 >"$work/log" 2>&1
+    local status=$?
+    cat "$work/log"
+    [ "$status" -eq 1 ] && grep -qE 'rank 1 on [^:]*: memory that another rank of this host shares: /proc/[0-9]+/fd/[0-9]+.*one PID namespace' "$work/log"
+}
+if unshare -pf --mount-proc true 2>/dev/null; then
+    check "a rank in another PID namespace is refused on all ranks" in_another_namespace
+else
+    skip "a rank in another PID namespace is refused on all ranks" "no PID namespaces here"
+fi
+
 # ---- training ----
 check "inputs are made" make_inputs
 for part in vision_tower language_model; do

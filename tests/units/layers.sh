@@ -12,7 +12,7 @@ root=${1:-${LLAVA_TEST_SOURCE:?}}
 rules() {
     cat <<'END'
 autograd autograd autograd/kernels
-autograd/kernels autograd/kernels autograd/cpu.h autograd/error.h autograd/pulse.h autograd/real.h autograd/tensor.h
+autograd/kernels autograd/kernels autograd/cpu.h autograd/error.h autograd/real.h autograd/tensor.h
 autograd/kernels/vector autograd/kernels autograd/kernels/vector autograd/real.h autograd/tensor.h
 autograd/ops autograd autograd/kernels autograd/ops
 optim AUTOGRAD optim
@@ -24,7 +24,7 @@ data/chat AUTOGRAD data/base data/json data/image data/tokenizer data/chat
 data/pack AUTOGRAD data/base data/json data/image data/tokenizer data/chat data/pack
 data/pack/write AUTOGRAD data/base data/json data/image data/tokenizer data/chat data/pack data/pack/write
 data/loader AUTOGRAD data/base data/json data/image data/tokenizer data/chat data/pack data/loader
-train/model BELOW
+train/model BELOW train/model
 train/model/weights BELOW train/model train/model/weights
 train/model/params BELOW train/model train/model/weights train/model/params
 train/model/vision BELOW train/model train/model/weights train/model/params train/model/vision
@@ -111,7 +111,7 @@ put data/loader/right.c '#include "data/pack/pack.h"\n#include <stdio.h>\n'
 put data/scene/f.c '#include "data/base/file.h"\n'
 put optim/g.h '#include "data/base/text.h"\n'
 put train/cluster/h.h '#include <mpi.h>\n'
-put train/cluster/right.c '#include <mpi.h>\n#include "train/host/tell.h"\n'
+put train/cluster/right.c '#include <mpi.h>\n#include "train/host/stop.h"\n'
 put train/config/i.c '#include "train/cluster/comm.h"\n'
 put train/host/j.c '#include "../tools/main.h"\n'
 put train/model/params/k.c '#include "train/model/llava/llava.h"\n'

@@ -5,8 +5,6 @@
 #include "train/cluster/comm_internal.h"
 #include "train/host/activity.h"
 #include "train/host/crash.h"
-#include "train/host/launcher.h"
-#include "train/host/tell.h"
 
 #include <mpi.h>
 #include <signal.h>
@@ -41,11 +39,10 @@ static int waited(int mpi_rc, const char *what)
 _Noreturn void lv_comm_abort(void)
 {
     enum { PATIENCE_S = 10 };
-    lv_tell_pause();
+    lv_message_pause();
     signal(SIGALRM, SIG_DFL);
     signal(SIGABRT, SIG_DFL);
     alarm(PATIENCE_S);
-    lv_launcher_outlive();
     MPI_Abort(MPI_COMM_WORLD, 1);
     abort();
 }

@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* The socket that this rank keeps to, -1 if there are several. */
@@ -38,10 +37,9 @@ static int find_group(int *group, const lv_comm *comm, const lv_cpu_set *cpus)
     free(sockets);
     if (rc == LV_OK) rc = lv_comm_sum_int64(comm, &n_unbound_hosts, 1);
     if (rc == LV_OK && comm->rank == 0 && n_unbound_hosts > 0) {
-        fprintf(stderr,
-                "llava: model.weights copy-per-socket: on %lld host%s there are ranks that run on "
-                "several sockets: one copy a node there; mpirun --map-by socket, or srun "
-                "--cpu-bind=sockets, keeps each to its own\n",
+        lv_warn("model.weights copy-per-socket: on %lld host%s there are ranks that run on several "
+                "sockets: one copy a node there; mpirun --map-by socket, or srun "
+                "--cpu-bind=sockets, keeps each to its own",
                 (long long)n_unbound_hosts, n_unbound_hosts == 1 ? "" : "s");
     }
     return rc;

@@ -126,20 +126,22 @@ static void warn_crowded(const host *h, const lv_comm *comm, int64_t n_hosts)
     const char *fewer = !getenv("OMP_NUM_THREADS") ? "fewer ranks"
                         : comm->n_local_ranks == 1 ? "a smaller OMP_NUM_THREADS"
                                                    : "fewer ranks or a smaller OMP_NUM_THREADS";
-    fprintf(
-        stderr,
-        "llava: %d threads on %d core%s of this host: they take turns, unbound; %s would be faster",
-        h->share.n_all_threads, h->share.n_cores, h->share.n_cores == 1 ? "" : "s", fewer);
-    fprintf(stderr, n_hosts > 1 ? " (%" PRId64 " hosts are so)\n" : "\n", n_hosts);
+    char hosts[48] = "";
+    if (n_hosts > 1) {
+        snprintf(hosts, sizeof hosts, " (%" PRId64 " hosts are so)", n_hosts);
+    }
+    lv_warn("%d threads on %d core%s of this host: they take turns, unbound; %s would be faster%s",
+            h->share.n_all_threads, h->share.n_cores, h->share.n_cores == 1 ? "" : "s", fewer,
+            hosts);
 }
 
 static void warn_confined(const host *h, const lv_comm *comm)
 {
-    fprintf(stderr,
-            "llava: the launcher has bound %s of this host to %d of its %d cores; all are used "
-            "with mpirun --bind-to none, or srun --cpu-bind=none\n",
-            comm->n_local_ranks == 1 ? "the rank" : "the ranks", h->n_bound_cores,
-            h->n_reachable_cores);
+    lv_warn(
+        "the launcher has bound %s of this host to %d of its %d cores; all are used with mpirun "
+        "--bind-to none, or srun --cpu-bind=none",
+        comm->n_local_ranks == 1 ? "the rank" : "the ranks", h->n_bound_cores,
+        h->n_reachable_cores);
 }
 
 /* Says on rank 0 what will be slow. Collective. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A run's configuration: one JSON file, checked before any work. README has the keys; the table in
- * config_fields.c is what counts.
+ * A run's configuration: one JSON file, checked before any work. configs/README.md describes
+ * the keys; the table in fields.c is what counts.
  */
 #ifndef LV_TRAIN_CONFIG_CONFIG_H
 #define LV_TRAIN_CONFIG_CONFIG_H

@@ -6,10 +6,10 @@
 #include <stdio.h>
 
 static const struct {
-    const char *words;
-    lv_life life;
+    const char *text;
+    lv_progress_kind kind;
 } activities[] = {
-#define ACTIVITY(name, words, life) {words, LV_LIFE_##life},
+#define ACTIVITY(name, text, kind) {text, LV_PROGRESS_##kind},
     LV_ACTIVITIES(ACTIVITY)
 #undef ACTIVITY
 };
@@ -55,23 +55,23 @@ lv_activity_state lv_activity_now(void)
                                .n_changes = atomic_load(&n_changes)};
 }
 
-const char *lv_activity_words(const lv_activity_state *state)
+const char *lv_activity_name(const lv_activity_state *state)
 {
-    return state->waiting ? "waiting for other ranks" : activities[state->what].words;
+    return state->waiting ? "waiting for other ranks" : activities[state->what].text;
 }
 
 const char *lv_activity_text(char buf[LV_ACTIVITY_TEXT], const lv_activity_state *state)
 {
     if (state->step > 0) {
         snprintf(buf, LV_ACTIVITY_TEXT, "step %" PRId64 ", %s", state->step,
-                 lv_activity_words(state));
+                 lv_activity_name(state));
     } else {
-        snprintf(buf, LV_ACTIVITY_TEXT, "%s", lv_activity_words(state));
+        snprintf(buf, LV_ACTIVITY_TEXT, "%s", lv_activity_name(state));
     }
     return buf;
 }
 
-lv_life lv_activity_life(const lv_activity_state *state)
+lv_progress_kind lv_activity_progress_kind(const lv_activity_state *state)
 {
-    return state->waiting ? LV_LIFE_NOTHING : activities[state->what].life;
+    return state->waiting ? LV_PROGRESS_CHANGE : activities[state->what].kind;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the main thread of this process is doing, for those who look at it from outside: the
- * watchdog and the handler of fatal signals. Only the main thread says; anyone may ask, a signal
- * handler too. Saying costs a few stores.
+ * What the main thread of this process is doing, for the watchdog and the handler of fatal signals.
+ * Set by the main thread only, for a few stores; read from any thread or signal handler.
  */
 #ifndef LV_TRAIN_HOST_ACTIVITY_H
 #define LV_TRAIN_HOST_ACTIVITY_H
@@ -10,39 +9,39 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* X(name, in words, what shows that it goes on)
- *   NOTHING   only that something else begins
- *   OPS       ops are computed (autograd/pulse.h)
- *   WORK      ops, or processor time of any thread: what has no parts to count */
+/* X(name, text, kind): kind is what counts as progress
+ *   CHANGE  the next call of a function below
+ *   OPS     also ops that are computed (lv_tape_progress)
+ *   CPU     also processor time of any thread: for work that is not counted in parts */
 #define LV_ACTIVITIES(X)                                                                           \
-    X(LOADING, "loading the model and the packs", WORK)                                            \
-    X(READING, "reading data", NOTHING)                                                            \
+    X(LOADING, "loading the model and the packs", CPU)                                             \
+    X(READING, "reading data", CHANGE)                                                             \
     X(COMPUTING, "computing", OPS)                                                                 \
-    X(VALIDATING, "validating", WORK)                                                              \
-    X(SAVING, "writing a checkpoint", WORK)                                                        \
-    X(WRITING, "writing the output", WORK)
+    X(VALIDATING, "validating", CPU)                                                               \
+    X(SAVING, "writing a checkpoint", CPU)                                                         \
+    X(WRITING, "writing the output", CPU)
 
 typedef enum {
-#define LV_ACTIVITY_MEMBER(name, words, life) LV_ACTIVITY_##name,
+#define LV_ACTIVITY_MEMBER(name, text, kind) LV_ACTIVITY_##name,
     LV_ACTIVITIES(LV_ACTIVITY_MEMBER)
 #undef LV_ACTIVITY_MEMBER
         LV_N_ACTIVITIES
 } lv_activity;
 
-typedef enum { LV_LIFE_NOTHING, LV_LIFE_OPS, LV_LIFE_WORK } lv_life;
+typedef enum { LV_PROGRESS_CHANGE, LV_PROGRESS_OPS, LV_PROGRESS_CPU } lv_progress_kind;
 
-/* lv_activity_begin: this is done from now on. */
+/* lv_activity_begin: the activity from here on. */
 void lv_activity_begin(lv_activity what);
 
-/* lv_activity_step_set: in this step, counted from 1; 0: before the first. */
+/* lv_activity_step_set: the step, counted from 1; 0: before the first. */
 void lv_activity_step_set(int64_t step);
 
-/* lv_activity_wait_begin, _end: in between, the main thread waits for other ranks; lv_comm_* say so
- * by themselves. They nest. */
+/* lv_activity_wait_begin, _end: between them the main thread waits for other ranks; lv_comm_* call
+ * them. They nest. */
 void lv_activity_wait_begin(void);
 void lv_activity_wait_end(void);
 
-/* lv_activity_progress: a part of what is done is over, of a wait too. */
+/* lv_activity_progress: a part of the activity, or of a wait, is done. */
 void lv_activity_progress(void);
 
 typedef struct {
@@ -53,13 +52,13 @@ typedef struct {
 } lv_activity_state;
 lv_activity_state lv_activity_now(void);
 
-/* lv_activity_words: "reading data", or "waiting for other ranks"; static.
+/* lv_activity_name: "reading data", or "waiting for other ranks"; static.
  * lv_activity_text: "step 512, reading data", without the step before the first; returns buf. */
 enum { LV_ACTIVITY_TEXT = 80 };
-const char *lv_activity_words(const lv_activity_state *state);
+const char *lv_activity_name(const lv_activity_state *state);
 const char *lv_activity_text(char buf[LV_ACTIVITY_TEXT], const lv_activity_state *state);
 
-/* lv_activity_life: what shows that it goes on; of a wait nothing does. */
-lv_life lv_activity_life(const lv_activity_state *state);
+/* lv_activity_progress_kind: what counts as progress; of a wait, LV_PROGRESS_CHANGE. */
+lv_progress_kind lv_activity_progress_kind(const lv_activity_state *state);
 
 #endif

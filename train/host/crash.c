@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "train/host/activity.h"
-#include "train/host/tell.h"
 
 #include <errno.h>
 #include <execinfo.h>
@@ -19,11 +18,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_FRAMES = 64, STACK_BYTES = 1 << 16, LAST_WORDS_S = 5 };
+enum { MAX_FRAMES = 64, STACK_BYTES = 1 << 16, MESSAGE_S = 5, NAMES_BYTES = 8192 };
 
 static const struct {
     int number;
-    const char *name, *cause; /* cause: if the machine itself raised it */
+    const char *name, *cause; /* cause: if the hardware raised it */
 } fatal[] = {
     {SIGSEGV, "SIGSEGV", " (memory that is not there)"},
     {SIGBUS, "SIGBUS", " (a mapped file is shorter than it was, or its disk failed or is full)"},
@@ -33,23 +32,23 @@ static const struct {
 };
 enum { N_FATAL = sizeof fatal / sizeof *fatal };
 
-static struct sigaction handled_before[N_FATAL]; /* by a sanitizer or a library of the MPI */
+static struct sigaction handled_before[N_FATAL]; /* by a sanitizer, or a library of the MPI */
 
-/* ---- words of a signal handler: nothing but what POSIX calls async-signal-safe ---- */
+/* ---- the message of a signal handler: only async-signal-safe calls ---- */
 
 typedef struct {
-    char text[6144]; /* the longest path fits */
+    char text[6144 + NAMES_BYTES]; /* the longest path fits, and a backtrace */
     size_t n;
-} words;
+} crash_text;
 
-static void add(words *w, const char *text)
+static void add(crash_text *w, const char *text)
 {
     for (; *text && w->n < sizeof w->text; text++) {
         w->text[w->n++] = *text;
     }
 }
 
-static void add_number(words *w, uint64_t number, unsigned base)
+static void add_number(crash_text *w, uint64_t number, unsigned base)
 {
     char digits[24];
     size_t at = sizeof digits - 1;
@@ -77,7 +76,7 @@ static int next(reader *r)
     return r->n > 0 ? (unsigned char)r->text[r->at++] : EOF;
 }
 
-/* A number in base 16, and the byte behind it. */
+/* A number in base 16, and the byte after it. */
 static uint64_t next_number(reader *r)
 {
     uint64_t number = 0;
@@ -88,7 +87,7 @@ static uint64_t next_number(reader *r)
 }
 
 /* The file that is mapped there, from a line "7f00-7f80 r--p 0000 08:01 42   /path". */
-static void add_mapped_file(words *w, uint64_t address)
+static void add_mapped_file(crash_text *w, uint64_t address)
 {
     reader maps = {.fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)};
     bool found = false;
@@ -107,31 +106,33 @@ static void add_mapped_file(words *w, uint64_t address)
     }
 }
 
-static void say(const words *w)
+/* Names of frames, a line each, through a file in memory. */
+static void read_names(char names[NAMES_BYTES], void *const *frames, int n_frames)
 {
-    for (size_t at = 0; at < w->n;) {
-        ssize_t n = write(STDERR_FILENO, w->text + at, w->n - at);
-        if (n <= 0) {
-            return; /* nobody listens */
-        }
-        at += (size_t)n;
+    int fd = memfd_create("backtrace", MFD_CLOEXEC);
+    ssize_t n = 0;
+    if (fd >= 0) {
+        backtrace_symbols_fd(frames, n_frames, fd);
+        n = pread(fd, names, NAMES_BYTES - 1, 0);
+        close(fd);
     }
+    names[n > 0 ? n : 0] = '\0';
 }
 
-static void add_what_happened(words *w, int number, const siginfo_t *info)
+static void add_cause(crash_text *w, int number, const siginfo_t *info)
 {
     const lv_activity_state now = lv_activity_now();
-    const bool raised_by_machine = info->si_code > 0;
+    const bool raised_by_hardware = info->si_code > 0;
     add(w, "llava: ");
     add(w, lv_rank_label());
     add(w, *lv_rank_label() ? ": " : "");
     for (size_t i = 0; i < N_FATAL; i++) {
         if (fatal[i].number == number) {
             add(w, fatal[i].name);
-            add(w, raised_by_machine ? fatal[i].cause : "");
+            add(w, raised_by_hardware ? fatal[i].cause : "");
         }
     }
-    if (raised_by_machine) {
+    if (raised_by_hardware) {
         add(w, " at address 0x");
         add_number(w, (uint64_t)(uintptr_t)info->si_addr, 16);
         if (number == SIGBUS) {
@@ -146,7 +147,7 @@ static void add_what_happened(words *w, int number, const siginfo_t *info)
         add_number(w, (uint64_t)now.step, 10);
     }
     add(w, ", ");
-    add(w, lv_activity_words(&now));
+    add(w, lv_activity_name(&now));
     add(w, "; called from\n");
 }
 
@@ -161,8 +162,8 @@ static void set_default(int number)
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
-/* Who handled the signal before is next; the instruction that raised it will do so again.
- * returns false if nobody did */
+/* To the previous handler; the instruction that raised the signal will raise it again.
+ * returns false if there was none */
 static bool hand_on(int number, const siginfo_t *info)
 {
     for (size_t i = 0; i < N_FATAL; i++) {
@@ -178,26 +179,28 @@ static bool hand_on(int number, const siginfo_t *info)
     return false;
 }
 
-static void last_words(int number, siginfo_t *info, void *context)
+static void report_crash(int number, siginfo_t *info, void *context)
 {
-    static atomic_int speaking;
+    static atomic_int reporting;
     static _Thread_local volatile sig_atomic_t here; /* static TLS of a program: no allocation */
+    static crash_text text;
+    static char names[NAMES_BYTES];
     void *frames[MAX_FRAMES];
-    words w = {.n = 0};
     (void)context;
-    if (!here && atomic_exchange(&speaking, 1)) {
+    if (!here && atomic_exchange(&reporting, 1)) {
         for (;;) {
-            pause(); /* another thread speaks, and ends the process */
+            pause(); /* another thread reports, and ends the process */
         }
     }
     if (!here) {
         here = 1;
-        set_default(SIGALRM); /* the way out if what broke is needed here */
-        alarm(LAST_WORDS_S);
-        add_what_happened(&w, number, info);
-        say(&w);
-        backtrace_symbols_fd(frames, backtrace(frames, MAX_FRAMES), STDERR_FILENO);
-        lv_tell_pause();
+        set_default(SIGALRM); /* the way out if what is broken is needed here */
+        alarm(MESSAGE_S);
+        add_cause(&text, number, info);
+        read_names(names, frames, backtrace(frames, MAX_FRAMES));
+        add(&text, names);
+        lv_message_write(STDERR_FILENO, text.text, text.n);
+        lv_message_pause();
         if (hand_on(number, info)) {
             return;
         }
@@ -211,14 +214,14 @@ static void last_words(int number, siginfo_t *info, void *context)
 static void preload(void)
 {
     void *frame[1];
-    backtrace(frame, 1); /* loads what it needs: not to be done in a handler */
+    backtrace(frame, 1); /* loads a library, which a handler must not */
 }
 
 void lv_crash_catch(void)
 {
     static char stack[STACK_BYTES];
     const stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
-    struct sigaction action = {.sa_sigaction = last_words, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = report_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     struct sigaction before;
     stack_t stack_before;
     sigemptyset(&action.sa_mask);
@@ -227,7 +230,7 @@ void lv_crash_catch(void)
         sigaltstack(&alternate, NULL);
     }
     for (size_t i = 0; i < N_FATAL; i++) {
-        if (sigaction(fatal[i].number, NULL, &before) == 0 && before.sa_sigaction != last_words &&
+        if (sigaction(fatal[i].number, NULL, &before) == 0 && before.sa_sigaction != report_crash &&
             before.sa_handler != SIG_IGN) {
             handled_before[i] = before;
             sigaction(fatal[i].number, &action, NULL);
@@ -241,7 +244,7 @@ _Noreturn void lv_crash_abort(void)
     abort();
 }
 
-/* ---- where another thread is ---- */
+/* ---- the backtrace of another thread ---- */
 
 static void *caught[MAX_FRAMES];
 static atomic_int n_caught;
@@ -267,22 +270,14 @@ void lv_backtrace_catch(void)
     sigaction(interrupt_signal(), &action, NULL);
 }
 
-/* Names of frames, through a file in memory, so that all ranks' are written in one piece each. */
 static void write_names(char *text, size_t n, int n_frames)
 {
     enum { OWN_FRAMES = 2 }; /* the handler's */
-    char names[8192];
+    char names[NAMES_BYTES] = "";
     size_t used = 0;
-    int fd = memfd_create("backtrace", MFD_CLOEXEC);
-    if (fd < 0) {
-        return;
-    }
     if (n_frames > OWN_FRAMES) {
-        backtrace_symbols_fd(caught + OWN_FRAMES, n_frames - OWN_FRAMES, fd);
+        read_names(names, caught + OWN_FRAMES, n_frames - OWN_FRAMES);
     }
-    ssize_t n_names = pread(fd, names, sizeof names - 1, 0);
-    names[n_names > 0 ? n_names : 0] = '\0';
-    close(fd);
     for (char *line = names, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         int length = (int)(end - line) + 1;
         size_t needed = (size_t)length + sizeof "llava:   ";
@@ -293,20 +288,20 @@ static void write_names(char *text, size_t n, int n_frames)
     }
 }
 
-/* The system's own word for what a thread sleeps in: "nfs_wait_bit_killable". */
-static void write_kernel_place(char *text, size_t n, long tid)
+/* The kernel's name for what a thread sleeps in: "nfs_wait_bit_killable". */
+static void write_kernel_function(char *text, size_t n, long tid)
 {
-    char path[64], place[128] = "";
+    char path[64], function[128] = "";
     snprintf(path, sizeof path, "/proc/self/task/%ld/wchan", tid);
     FILE *file = fopen(path, "r");
     if (file) {
-        if (!fgets(place, sizeof place, file)) {
-            *place = '\0';
+        if (!fgets(function, sizeof function, file)) {
+            *function = '\0';
         }
         fclose(file);
     }
     snprintf(text, n, "llava:   it cannot be interrupted: inside the system (%s)\n",
-             *place && strcmp(place, "0") != 0 ? place : "a file system or a device");
+             *function && strcmp(function, "0") != 0 ? function : "a file system or a device");
 }
 
 void lv_backtrace_of(char *text, size_t n, pthread_t thread, long tid)
@@ -322,7 +317,7 @@ void lv_backtrace_of(char *text, size_t n, pthread_t thread, long tid)
     }
     int n_frames = atomic_load(&n_caught);
     if (n_frames < 0) {
-        write_kernel_place(text, n, tid);
+        write_kernel_function(text, n, tid);
     } else {
         write_names(text, n, n_frames);
     }

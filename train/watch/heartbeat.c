@@ -17,22 +17,22 @@ char *lv_heartbeat_path(const char *dir, int rank)
     return lv_path("%s/rank-%05d", dir, rank);
 }
 
-/* Lines of one field each, and a last one that shows that none is missing; filled up to one size,
- * so that a shorter text leaves nothing of a longer one. */
+/* A line a field, and a last one as proof that none is missing; filled up to one size, so that a
+ * shorter text leaves nothing of a longer one. */
 int lv_heartbeat_write(const char *path, const lv_heartbeat *beat)
 {
     char text[FILE_BYTES];
     memset(text, '\n', sizeof text);
-    int n = snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64 " %d %d\n%s\n%s\nend",
-                     beat->n_beats, beat->n_moves, beat->activity.step, (int)beat->activity.what,
-                     beat->activity.waiting, beat->host, beat->since);
+    int n = snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64 " %d %d %d\n%s\n%s\nend",
+                     beat->n_beats, beat->n_advances, beat->activity.step, (int)beat->activity.what,
+                     beat->activity.waiting, beat->ends_job, beat->host, beat->since);
     text[n] = '\n';
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) {
         return lv_fail_errno(LV_ERR_IO, "%s: opening", path);
     }
     bool written = pwrite(fd, text, sizeof text, 0) == (ssize_t)sizeof text;
-    /* Closed each time: on a network file system that is when others get to see it. */
+    /* Closed each time: on a network file system that makes it visible to other hosts. */
     return close(fd) == 0 && written ? LV_OK : lv_fail_errno(LV_ERR_IO, "%s: writing", path);
 }
 
@@ -40,7 +40,7 @@ lv_heartbeat lv_heartbeat_read(const char *path)
 {
     lv_heartbeat beat = {0};
     char text[FILE_BYTES + 1] = "", end[4] = "";
-    int what = 0, waiting = 0;
+    int what = 0, waiting = 0, ends_job = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return beat;
@@ -49,23 +49,24 @@ lv_heartbeat lv_heartbeat_read(const char *path)
     close(fd);
     text[n > 0 ? n : 0] = '\0';
     int n_fields =
-        sscanf(text, "%18" SCNd64 " %18" SCNd64 " %18" SCNd64 " %1d %1d %63[^\n] %63[^\n] %3s",
-               &beat.n_beats, &beat.n_moves, &beat.activity.step, &what, &waiting, beat.host,
-               beat.since, end);
-    if (n_fields != 8 || strcmp(end, "end") != 0 || what < 0 || what >= LV_N_ACTIVITIES) {
+        sscanf(text, "%18" SCNd64 " %18" SCNd64 " %18" SCNd64 " %1d %1d %1d %63[^\n] %63[^\n] %3s",
+               &beat.n_beats, &beat.n_advances, &beat.activity.step, &what, &waiting, &ends_job,
+               beat.host, beat.since, end);
+    if (n_fields != 9 || strcmp(end, "end") != 0 || what < 0 || what >= LV_N_ACTIVITIES) {
         return (lv_heartbeat){0};
     }
     beat.activity.what = (lv_activity)what;
     beat.activity.waiting = waiting != 0;
+    beat.ends_job = ends_job != 0;
     return beat;
 }
 
-lv_rank_state lv_heartbeat_judge(const lv_heartbeat *before, const lv_heartbeat *now)
+lv_rank_state lv_heartbeat_compare(const lv_heartbeat *before, const lv_heartbeat *now)
 {
-    return now->n_beats == before->n_beats   ? LV_RANK_SILENT
-           : now->n_moves != before->n_moves ? LV_RANK_MOVES
-           : now->activity.waiting           ? LV_RANK_WAITS
-                                             : LV_RANK_STANDS;
+    return now->n_beats == before->n_beats         ? LV_RANK_SILENT
+           : now->n_advances != before->n_advances ? LV_RANK_ADVANCES
+           : now->activity.waiting                 ? LV_RANK_WAITS
+                                                   : LV_RANK_STALLS;
 }
 
 static int rank_line(char *text, size_t n, int rank, lv_rank_state state, const lv_heartbeat *h)
@@ -82,30 +83,30 @@ static int rank_line(char *text, size_t n, int rank, lv_rank_state state, const 
                         rank, h->host, activity, h->since);
     }
     return snprintf(text, n, "llava:   rank %d on %s: %s, %s %s\n", rank, h->host, activity,
-                    state == LV_RANK_STANDS ? "without progress since" : "slowly, seen to go on at",
+                    state == LV_RANK_STALLS ? "without progress since" : "slowly, last progress at",
                     h->since);
 }
 
-/* A rank of which it is known that it takes long at times, and that does go on. */
+/* Progress in an activity that may take long. */
 static bool is_at_work(lv_rank_state state, const lv_heartbeat *h)
 {
-    return state == LV_RANK_MOVES && lv_activity_life(&h->activity) == LV_LIFE_WORK;
+    return state == LV_RANK_ADVANCES && lv_activity_progress_kind(&h->activity) == LV_PROGRESS_CPU;
 }
 
 int lv_stall_text(char *text, int n_text, bool *stalled, const lv_heartbeat *before,
                   const lv_heartbeat *now, int n_ranks)
 {
-    int n_named = 0, n_moving = 0, used = 0;
+    int n_named = 0, n_advancing = 0, used = 0;
     *text = '\0';
     *stalled = false;
     for (int rank = 0; rank < n_ranks; rank++) {
-        lv_rank_state state = lv_heartbeat_judge(&before[rank], &now[rank]);
-        n_moving += state == LV_RANK_MOVES;
-        *stalled = *stalled || state == LV_RANK_STANDS || state == LV_RANK_SILENT;
+        lv_rank_state state = lv_heartbeat_compare(&before[rank], &now[rank]);
+        n_advancing += state == LV_RANK_ADVANCES;
+        *stalled = *stalled || state == LV_RANK_STALLS || state == LV_RANK_SILENT;
     }
-    *stalled = *stalled || n_moving == 0;
+    *stalled = *stalled || n_advancing == 0;
     for (int rank = 0; rank < n_ranks; rank++) {
-        lv_rank_state state = lv_heartbeat_judge(&before[rank], &now[rank]);
+        lv_rank_state state = lv_heartbeat_compare(&before[rank], &now[rank]);
         if (state == LV_RANK_WAITS || (!*stalled && is_at_work(state, &now[rank]))) {
             continue;
         }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/watch/stall.h"
 
-#include "autograd/pulse.h"
+#include "autograd/tape.h"
 
 #include <math.h>
 #include <time.h>
 
-/* Of the time, what a process at work takes of a processor at the least, waiting for a slow disk;
- * one that waits for nothing but its watchdog takes a tenth of that. */
+/* The least share of a processor that a process at work takes while it waits for a slow disk; one
+ * whose only active thread is the watchdog's takes a tenth of that. */
 static const double WORK_SHARE = 2e-3;
 static const double WORK_S = 1e-3;
 
@@ -18,25 +18,26 @@ static double clock_s(clockid_t id)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-lv_life_signs lv_life_signs_now(void)
+lv_stall_sample lv_stall_sample_now(void)
 {
-    return (lv_life_signs){.at_s = clock_s(CLOCK_MONOTONIC),
-                           .activity = lv_activity_now(),
-                           .n_pulses = lv_pulse_count(),
-                           .cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID)};
+    return (lv_stall_sample){.at_s = clock_s(CLOCK_MONOTONIC),
+                             .activity = lv_activity_now(),
+                             .tape_progress = lv_tape_progress(),
+                             .cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
-bool lv_stillness_look(lv_stillness *s, const lv_life_signs *now, double longest_s)
+bool lv_stall_detector_add(lv_stall_detector *d, const lv_stall_sample *now, double longest_s)
 {
-    const lv_life life = lv_activity_life(&now->activity);
-    double still_s = s->still_s + fmin(now->at_s - s->last.at_s, longest_s);
-    bool moved = now->activity.n_changes != s->last.activity.n_changes;
-    moved = moved || (life != LV_LIFE_NOTHING && now->n_pulses != s->last.n_pulses);
-    moved = moved ||
-            (life == LV_LIFE_WORK && now->cpu_s - s->moved_cpu_s > WORK_SHARE * still_s + WORK_S);
-    s->last = *now;
-    s->still_s = moved ? 0 : still_s;
-    s->moved_cpu_s = moved ? now->cpu_s : s->moved_cpu_s;
-    s->n_moves += moved;
-    return moved;
+    const lv_progress_kind kind = lv_activity_progress_kind(&now->activity);
+    const double stalled_s = d->stalled_s + fmin(now->at_s - d->last.at_s, longest_s);
+    bool advanced = now->activity.n_changes != d->last.activity.n_changes;
+    advanced =
+        advanced || (kind != LV_PROGRESS_CHANGE && now->tape_progress != d->last.tape_progress);
+    advanced = advanced || (kind == LV_PROGRESS_CPU &&
+                            now->cpu_s - d->progress_cpu_s > WORK_SHARE * stalled_s + WORK_S);
+    d->last = *now;
+    d->stalled_s = advanced ? 0 : stalled_s;
+    d->progress_cpu_s = advanced ? now->cpu_s : d->progress_cpu_s;
+    d->n_advances += advanced;
+    return advanced;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Two threads, so that a file system that hangs cannot silence both: one looks at the main thread
- * and touches no file, the other writes the heartbeat and reads those of the others.
+ * Two threads, so that a file system that hangs cannot silence both: one polls the main thread and
+ * accesses no file, the other writes this rank's heartbeat and reads those of the others.
  */
 #include "train/watch/watchdog.h"
 
@@ -10,8 +10,6 @@
 #include "data/base/file.h"
 #include "data/base/thread.h"
 #include "train/host/crash.h"
-#include "train/host/launcher.h"
-#include "train/host/tell.h"
 #include "train/watch/stall_report.h"
 
 #include <errno.h>
@@ -21,40 +19,40 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double LOOK = 1.0 / 20, BEAT = 1.0 / 4; /* parts of the limit */
-static const double MIN_WAIT_S = 0.01, MAX_LOOK_S = 5;
+static const double POLL = 1.0 / 20, BEAT = 1.0 / 4; /* parts of the limit */
+static const double MIN_WAIT_S = 0.01, MAX_POLL_S = 5;
 enum { BACKTRACE_BYTES = 6000 };
 
 struct lv_watchdog {
     lv_watchdog_options options;
     char host[LV_HEARTBEAT_TEXT];
     char *dir, *own_path; /* of heartbeats; NULL with one rank */
-    pthread_t main_thread, look_thread, beat_thread;
+    pthread_t main_thread, poll_thread, beat_thread;
     long main_tid;
-    int64_t n_beats;    /* the beating thread's */
-    lv_inquiry inquiry; /* its own, too */
+    int64_t n_beats;        /* of the beat thread */
+    lv_stall_report report; /* of the beat thread */
 
     pthread_mutex_t lock; /* over all that follows */
     pthread_cond_t wake;
-    bool look_started, beat_started;
+    bool poll_started, beat_started;
     bool ending;
-    lv_stillness seen;
-    time_t since;         /* when the main thread was last seen to go on */
-    double beat_silent_s; /* since the beating thread last ended a round */
+    lv_stall_detector seen;
+    time_t since;         /* the main thread's last progress that was seen */
+    double beat_silent_s; /* since the beat thread's last round */
 };
 
-/* What one thread tells the other. */
+/* A consistent copy of what the poll thread found. */
 typedef struct {
-    lv_stillness seen;
+    lv_stall_detector seen;
     time_t since;
-} view;
+} snapshot;
 
-static view look_up(lv_watchdog *w)
+static snapshot take_snapshot(lv_watchdog *w)
 {
     pthread_mutex_lock(&w->lock);
-    view v = {.seen = w->seen, .since = w->since};
+    snapshot s = {.seen = w->seen, .since = w->since};
     pthread_mutex_unlock(&w->lock);
-    return v;
+    return s;
 }
 
 /* returns false when the watchdog is to end */
@@ -73,9 +71,9 @@ static bool wait_s(lv_watchdog *w, double s)
     pthread_mutex_lock(&w->lock);
     while (!w->ending && pthread_cond_timedwait(&w->wake, &w->lock, &until) != ETIMEDOUT) {
     }
-    bool goes_on = !w->ending;
+    bool continues = !w->ending;
     pthread_mutex_unlock(&w->lock);
-    return goes_on;
+    return continues;
 }
 
 static void clock_text(char buf[LV_HEARTBEAT_TEXT], time_t at)
@@ -89,79 +87,77 @@ static _Noreturn void end_job(void)
 {
     lv_tell("ends the job, which comm.on_stall asks for; what is saved stays, and the same command "
             "goes on from the last checkpoint");
-    lv_tell_pause();
-    lv_launcher_outlive();
+    lv_message_pause();
     _exit(1);
 }
 
-/* ---- the thread that looks at the main thread ---- */
+/* ---- the thread that polls the main thread ---- */
 
-static void report_own(const lv_watchdog *w, const view *v)
+static void report_own(const lv_watchdog *w, const snapshot *s)
 {
-    char text[BACKTRACE_BYTES], since[LV_HEARTBEAT_TEXT], still[32], activity[LV_ACTIVITY_TEXT];
+    char text[BACKTRACE_BYTES], since[LV_HEARTBEAT_TEXT], stalled[32], activity[LV_ACTIVITY_TEXT];
     lv_backtrace_of(text, sizeof text, w->main_thread, w->main_tid);
-    clock_text(since, v->since);
+    clock_text(since, s->since);
     lv_tell("%s, without progress for %s, since %s; its main thread is in\n%s",
-            lv_activity_text(activity, &v->seen.last.activity),
-            lv_duration_words(still, v->seen.still_s), since, text);
+            lv_activity_text(activity, &s->seen.last.activity),
+            lv_duration_words(stalled, s->seen.stalled_s), since, text);
 }
 
-/* Nobody can be asked. */
-static void report_silence(const lv_watchdog *w, const view *v)
+/* No other rank's heartbeat can be read. */
+static void report_silence(const lv_watchdog *w, const snapshot *s)
 {
-    char still[32];
+    char stalled[32];
     lv_tell("has waited %s for other ranks, and %s does not answer: its file system stalls",
-            lv_duration_words(still, v->seen.still_s), w->dir);
+            lv_duration_words(stalled, s->seen.stalled_s), w->dir);
 }
 
-static double look_s(const lv_watchdog *w)
+static double poll_interval_s(const lv_watchdog *w)
 {
-    return fmin(LOOK * w->options.limit_s, MAX_LOOK_S);
+    return fmin(POLL * w->options.limit_s, MAX_POLL_S);
 }
 
-/* What a look finds. */
 typedef struct {
-    view now;
-    bool moved;     /* the main thread has gone on */
-    double still_s; /* for how long it had not, before that */
-    bool alone;     /* the other thread does not come back from the file system */
-} sight;
+    snapshot now;
+    bool advanced;    /* the main thread has made progress */
+    double stalled_s; /* without, before that */
+    bool alone;       /* the beat thread does not return from the file system */
+} poll_result;
 
-static sight look(lv_watchdog *w)
+static poll_result poll_main_thread(lv_watchdog *w)
 {
-    const lv_life_signs signs = lv_life_signs_now();
-    sight s;
+    const lv_stall_sample sample = lv_stall_sample_now();
+    poll_result r;
     pthread_mutex_lock(&w->lock);
-    s.still_s = w->seen.still_s;
-    s.moved = lv_stillness_look(&w->seen, &signs, 2 * look_s(w));
-    w->since = s.moved ? time(NULL) : w->since;
-    w->beat_silent_s += look_s(w);
-    s.alone = w->beat_started && w->beat_silent_s >= w->options.limit_s;
-    s.now = (view){.seen = w->seen, .since = w->since};
+    r.stalled_s = w->seen.stalled_s;
+    r.advanced = lv_stall_detector_add(&w->seen, &sample, 2 * poll_interval_s(w));
+    w->since = r.advanced ? time(NULL) : w->since;
+    w->beat_silent_s += poll_interval_s(w);
+    r.alone = w->beat_started && w->beat_silent_s >= w->options.limit_s;
+    r.now = (snapshot){.seen = w->seen, .since = w->since};
     pthread_mutex_unlock(&w->lock);
-    return s;
+    return r;
 }
 
-static void *look_on(void *context)
+static void *run_polls(void *context)
 {
     lv_watchdog *w = context;
     const double limit_s = w->options.limit_s;
     bool told = false;
-    while (wait_s(w, look_s(w))) {
-        const sight s = look(w);
-        const lv_stillness *seen = &s.now.seen;
-        char still[32];
-        if (s.moved && told) {
-            lv_tell("goes on, after %s", lv_duration_words(still, s.still_s));
+    while (wait_s(w, poll_interval_s(w))) {
+        const poll_result r = poll_main_thread(w);
+        const lv_stall_detector *seen = &r.now.seen;
+        char stalled[32];
+        if (r.advanced && told) {
+            lv_tell("continues, after %s", lv_duration_words(stalled, r.stalled_s));
         }
-        told = told && !s.moved;
-        if (told || seen->still_s < limit_s) {
+        told = told && !r.advanced;
+        if (told || seen->stalled_s < limit_s) {
             continue;
         }
         if (!seen->last.activity.waiting) {
-            report_own(w, &s.now);
-        } else if (s.alone && seen->still_s >= 2 * limit_s) {
-            report_silence(w, &s.now);
+            report_own(w, &r.now);
+        } else if (r.alone && seen->stalled_s >= 2 * limit_s) {
+            report_silence(w, &r.now);
         } else {
             continue;
         }
@@ -173,42 +169,57 @@ static void *look_on(void *context)
     return NULL;
 }
 
-/* ---- the thread that keeps up the heartbeat and reads those of the others ---- */
+/* ---- the thread that writes heartbeats, and reads those of the others ---- */
 
-static int beat(lv_watchdog *w, const view *v)
+static int write_heartbeat(lv_watchdog *w, const snapshot *s, bool ends_job)
 {
-    lv_heartbeat own = {
-        .n_beats = ++w->n_beats, .n_moves = v->seen.n_moves, .activity = v->seen.last.activity};
+    lv_heartbeat own = {.n_beats = ++w->n_beats,
+                        .ends_job = ends_job,
+                        .n_advances = s->seen.n_advances,
+                        .activity = s->seen.last.activity};
     memcpy(own.host, w->host, sizeof own.host);
-    clock_text(own.since, v->since);
+    clock_text(own.since, s->since);
     return lv_heartbeat_write(w->own_path, &own);
 }
 
-static void *beat_on(void *context)
+/* Has one of the ranks that report a stall ended the job? The launcher may not reach this host. */
+static bool job_has_ended(const lv_watchdog *w)
+{
+    bool ended = false;
+    for (int i = 0; i < 2; i++) {
+        char *path = lv_heartbeat_path(w->dir, i == 0 ? 0 : w->report.n_ranks - 1);
+        ended = ended || lv_heartbeat_read(path).ends_job;
+        free(path);
+    }
+    return ended;
+}
+
+static void *run_heartbeats(void *context)
 {
     lv_watchdog *w = context;
     while (wait_s(w, BEAT * w->options.limit_s)) {
-        view v = look_up(w);
-        beat(w, &v); /* if it fails the others miss it, and nobody asks unless they wait */
-        bool stalled = lv_inquiry_continue(&w->inquiry, &v.seen);
-        if (stalled && w->options.stop) {
-            if (w->inquiry.told) {
-                end_job();
-            }
-            lv_launcher_outlive(); /* another has told; this host may be cut off */
+        snapshot s = take_snapshot(w);
+        const bool waits = s.seen.last.activity.waiting && s.seen.stalled_s >= w->options.limit_s;
+        write_heartbeat(w, &s,
+                        false); /* a failure is seen by the others, as a rank that is silent */
+        if (w->options.stop && waits && job_has_ended(w)) {
             _exit(1);
+        }
+        if (lv_stall_report_update(&w->report, &s.seen) && w->options.stop) {
+            write_heartbeat(w, &s, true);
+            end_job();
         }
         pthread_mutex_lock(&w->lock);
         w->beat_silent_s = 0;
         pthread_mutex_unlock(&w->lock);
     }
-    lv_inquiry_close(&w->inquiry);
+    lv_stall_report_end(&w->report);
     return NULL;
 }
 
 /* ---- the beginning and the end ---- */
 
-static int create(lv_watchdog **out, const lv_watchdog_options *options)
+static int create_watchdog(lv_watchdog **out, const lv_watchdog_options *options)
 {
     pthread_condattr_t monotonic;
     lv_watchdog *w = calloc(1, sizeof *w);
@@ -219,7 +230,7 @@ static int create(lv_watchdog **out, const lv_watchdog_options *options)
     w->main_thread = pthread_self();
     w->main_tid = (long)gettid();
     w->since = time(NULL);
-    w->seen.last = lv_life_signs_now();
+    w->seen.last = lv_stall_sample_now();
     gethostname(w->host, sizeof w->host - 1);
     pthread_mutex_init(&w->lock, NULL); /* these cannot fail on Linux */
     pthread_condattr_init(&monotonic);
@@ -230,31 +241,31 @@ static int create(lv_watchdog **out, const lv_watchdog_options *options)
     return LV_OK;
 }
 
-/* Heartbeats of an earlier job go, then each rank's first is there before anyone reads. */
+/* Removes heartbeats of an earlier job; each rank's first is written before any is read. */
 static int prepare_dir(lv_watchdog *w, const lv_comm *comm)
 {
     int rc = LV_OK;
     w->dir = lv_path("%s/heartbeat", w->options.run_dir);
     w->own_path = lv_heartbeat_path(w->dir, comm->rank);
-    w->inquiry = (lv_inquiry){
+    w->report = (lv_stall_report){
         .dir = w->dir, .rank = comm->rank, .n_ranks = comm->n_ranks, .limit_s = w->options.limit_s};
     if (comm->rank == 0) {
         rc = lv_dir_remove(w->dir);
         if (rc == LV_OK) rc = lv_dir_create(w->dir);
     }
     rc = lv_comm_agree(comm, rc);
-    view v = look_up(w);
-    return rc < 0 ? rc : lv_comm_agree(comm, beat(w, &v));
+    snapshot s = take_snapshot(w);
+    return rc < 0 ? rc : lv_comm_agree(comm, write_heartbeat(w, &s, false));
 }
 
-/* The lock is held, so that a thread that has begun finds all of it. */
+/* Under the lock, so that a thread that has begun finds the fields of both set. */
 static int start_threads(lv_watchdog *w)
 {
     pthread_mutex_lock(&w->lock);
-    int rc = lv_thread_start(&w->look_thread, look_on, w);
-    w->look_started = rc == LV_OK;
+    int rc = lv_thread_start(&w->poll_thread, run_polls, w);
+    w->poll_started = rc == LV_OK;
     if (rc == LV_OK && w->dir) {
-        rc = lv_thread_start(&w->beat_thread, beat_on, w);
+        rc = lv_thread_start(&w->beat_thread, run_heartbeats, w);
         w->beat_started = rc == LV_OK;
     }
     pthread_mutex_unlock(&w->lock);
@@ -269,7 +280,7 @@ int lv_watchdog_start(lv_watchdog **out, const lv_comm *comm, const lv_watchdog_
         return LV_OK;
     }
     lv_backtrace_catch();
-    int rc = lv_comm_agree(comm, create(&w, options));
+    int rc = lv_comm_agree(comm, create_watchdog(&w, options));
     if (rc == LV_OK && comm->n_ranks > 1) {
         rc = prepare_dir(w, comm);
     }
@@ -292,15 +303,15 @@ void lv_watchdog_stop(lv_watchdog **watchdog)
     w->ending = true;
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
-    if (w->look_started) {
-        pthread_join(w->look_thread, NULL);
+    if (w->poll_started) {
+        pthread_join(w->poll_thread, NULL);
     }
     if (w->beat_started) {
         pthread_join(w->beat_thread, NULL);
     }
     if (w->dir) {
         unlink(w->own_path);
-        rmdir(w->dir); /* who is the last */
+        rmdir(w->dir); /* succeeds on the last rank */
     }
     free(w->own_path);
     free(w->dir);

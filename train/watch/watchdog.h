@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The watchdog of a run names the ranks that stall, and can end the job. It calls no MPI, in which
- * the main threads may be stuck. Each rank watches itself: one that does not go on, and waits for
- * no other, tells so with a backtrace. All leave heartbeats in run.dir/heartbeat; when ranks wait
- * for others too long, one of them reads those of all, and lists who is behind: so a rank that
- * cannot speak any more is found too.
+ * the main threads may be stuck. Each rank watches itself: one without progress that waits for no
+ * other rank says so, with a backtrace. All write heartbeats in run.dir/heartbeat; if ranks wait for
+ * others too long, rank 0 reads those of all (stall_report.h) and names the ranks that they wait
+ * for: also one that is stopped, or whose host is down. With `stop`, the rank that reports exits with
+ * status 1, by which the launcher ends the others; those that it does not reach exit by themselves.
  */
 #ifndef LV_TRAIN_WATCH_WATCHDOG_H
 #define LV_TRAIN_WATCH_WATCHDOG_H
@@ -19,7 +20,7 @@ typedef struct {
     bool stop;           /* a stall ends the process, with exit status 1 */
 } lv_watchdog_options;
 
-/* lv_watchdog_start: two threads, which watch what the calling thread says that it does
+/* lv_watchdog_start: two threads, which watch the activity of the calling thread
  * (train/host/activity.h). Collective.
  * out    *out: to be ended with lv_watchdog_stop; NULL if limit_s is 0
  * fails  LV_ERR_IO, LV_ERR_MEMORY, on all ranks */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The image shards. Every image is proved whole here, whatever is stored, so that a pack holds no
- * image that cannot be used; what cannot is kept with its reason and no bytes.
+ * The image shards. Every image is proved whole here, whatever is stored, so that each image of a
+ * pack can be used; one that cannot is kept with its reason and no bytes.
  */
 #include "data/pack/write/job.h"
 
@@ -32,7 +32,7 @@ static void stored_image_free(stored_image *image)
     *image = (stored_image){0};
 }
 
-/* The name as it goes on from the folder: one that begins at the root may begin with the folder. */
+/* The name relative to the folder: an absolute one may begin with the folder's. */
 static const char *within_folder(const char *name, const char *dir)
 {
     size_t n = strlen(dir);
@@ -43,7 +43,7 @@ static const char *within_folder(const char *name, const char *dir)
     return below ? name + n + strspn(name + n, "/") : name;
 }
 
-/* Names come from a data file: they must not lead out of the folder of images. */
+/* Names from a data file must not lead out of the folder of images. */
 static bool leaves_folder(const char *name)
 {
     size_t n = strlen(name);
@@ -51,7 +51,7 @@ static bool leaves_folder(const char *name)
            strstr(name, "/../") || (n >= 3 && strcmp(name + n - 3, "/..") == 0);
 }
 
-static int read_file(char **bytes, size_t *n, const char *path)
+static int read_image_file(char **bytes, size_t *n, const char *path)
 {
     struct stat st;
     if (stat(path, &st) < 0) {
@@ -63,8 +63,8 @@ static int read_file(char **bytes, size_t *n, const char *path)
     return lv_file_read(bytes, n, path);
 }
 
-static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options *options,
-                      const char *name)
+static int read_source_image(stored_image *out, int64_t *n_read, const lv_pack_options *options,
+                             const char *name)
 {
     lv_image image = {0}, square = {0};
     lv_image_format format;
@@ -77,7 +77,7 @@ static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options 
                        options->image_dir);
     }
     char *path = lv_path("%s/%s", options->image_dir, rest);
-    int rc = read_file(&bytes, &n, path);
+    int rc = read_image_file(&bytes, &n, path);
     *n_read = (int64_t)n;
     if (rc == LV_OK) {
         rc = lv_image_format_of(&format, (const uint8_t *)bytes, n);
@@ -116,7 +116,7 @@ static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options 
 static int examine(stored_image *out, int64_t *n_read, const lv_pack_job *job, int64_t number)
 {
     const lv_pack_name *item = &job->names.items[number];
-    int rc = read_image(out, n_read, job->options, item->name);
+    int rc = read_source_image(out, n_read, job->options, item->name);
     if (rc == LV_OK || rc == LV_ERR_MEMORY) {
         return rc < 0 ? lv_fail_within("image \"%s\"", item->name) : rc;
     }
@@ -152,74 +152,77 @@ static int append_image(lv_pack_shard *shard, const char *name, const stored_ima
                                 image->reason ? image->reason : "");
 }
 
-/* ---- what is wrong with images, from rank to rank ---- */
+/* ---- the reasons of bad images, from all ranks to all ---- */
 
-static int note(lv_pack_job *job, int64_t number, const char *reason)
+static int note_reason(lv_pack_job *job, int64_t number, const char *reason)
 {
     lv_pack_notes *notes = &job->notes;
-    int64_t n = (int64_t)strlen(reason) + 1;
-    int64_t n_words = 2 + (n + 7) / 8;
-    if (n_words > notes->capacity - notes->n) {
-        int64_t capacity = 2 * (notes->n + n_words);
-        int64_t *words = realloc(notes->words, (size_t)capacity * sizeof *words);
-        if (!words) {
+    const int64_t n_text = (int64_t)strlen(reason) + 1, n = (int64_t)sizeof number + n_text;
+    if (n > notes->capacity - notes->n) {
+        int64_t capacity = 2 * (notes->n + n);
+        char *bytes = realloc(notes->bytes, (size_t)capacity);
+        if (!bytes) {
             return lv_fail(LV_ERR_MEMORY, "no memory for the reasons of bad images");
         }
-        notes->words = words;
+        notes->bytes = bytes;
         notes->capacity = capacity;
     }
-    int64_t *at = notes->words + notes->n;
-    at[0] = number;
-    at[1] = n_words - 2;
-    at[n_words - 1] = 0;
-    memcpy(at + 2, reason, (size_t)n);
-    notes->n += n_words;
+    memcpy(notes->bytes + notes->n, &number, sizeof number);
+    memcpy(notes->bytes + notes->n + sizeof number, reason, (size_t)n_text);
+    notes->n += n;
     job->n_rejects += job->names.items[number].n_led;
     return LV_OK;
 }
 
-/* All ranks' notes one behind the other: each adds its own to a row of zeros. */
-static int gather_notes(lv_pack_job *job)
+/* A rank's notes, of n bytes, as the reasons of the names. */
+static int set_reasons(lv_pack_names *names, const char *notes, int64_t n)
 {
-    lv_pack_notes *all = &job->all_notes;
-    int64_t *ends = calloc((size_t)job->team.n_ranks, sizeof *ends);
-    int rc = ends ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
-    rc = lv_pack_meet(job, rc);
-    if (rc == LV_OK) {
-        for (int r = job->team.rank; r < job->team.n_ranks; r++) {
-            ends[r] = job->notes.n;
-        }
-        rc = lv_pack_sum(job, ends, job->team.n_ranks);
+    int rc = LV_OK;
+    for (const char *at = notes; rc == LV_OK && at < notes + n; at += strlen(at) + 1) {
+        int64_t number;
+        memcpy(&number, at, sizeof number);
+        at += sizeof number;
+        rc = lv_pack_names_set_reason(names, number, at);
     }
-    if (rc == LV_OK) {
-        all->n = ends[job->team.n_ranks - 1];
-        all->words = calloc((size_t)all->n + 1, sizeof *all->words);
-        rc = all->words ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for the reasons of bad images");
-    }
-    rc = lv_pack_meet(job, rc);
-    if (rc == LV_OK && job->notes.n > 0) {
-        memcpy(all->words + ends[job->team.rank] - job->notes.n, job->notes.words,
-               (size_t)job->notes.n * sizeof *all->words);
-    }
-    if (rc == LV_OK) rc = lv_pack_sum(job, all->words, all->n);
-    free(ends);
     return rc;
+}
+
+/* All ranks' notes, each in as many bytes as the longest has. */
+static int gather_reasons(lv_pack_job *job, const int64_t *n_bytes, int64_t longest)
+{
+    const size_t n_ranks = (size_t)job->team.n_ranks;
+    char *own = calloc(1, (size_t)longest);
+    job->all_notes = calloc(n_ranks, (size_t)longest);
+    int rc = own && job->all_notes ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
+    rc = lv_pack_barrier(job, rc);
+    if (rc == LV_OK && job->notes.n > 0) {
+        memcpy(own, job->notes.bytes, (size_t)job->notes.n);
+    }
+    if (rc == LV_OK) rc = lv_pack_gather(job, job->all_notes, own, longest);
+    for (size_t r = 0; rc == LV_OK && r < n_ranks; r++) {
+        rc = set_reasons(&job->names, job->all_notes + r * (size_t)longest, n_bytes[r]);
+    }
+    free(own);
+    return lv_pack_barrier(job, rc);
 }
 
 static int share_reasons(lv_pack_job *job)
 {
-    int rc = gather_notes(job);
-    const lv_pack_notes *all = &job->all_notes;
-    for (int64_t at = 0; rc == LV_OK && at < all->n; at += 2 + all->words[at + 1]) {
-        rc = lv_pack_names_set_reason(&job->names, all->words[at],
-                                      (const char *)(all->words + at + 2));
+    int64_t *n_bytes = calloc((size_t)job->team.n_ranks, sizeof *n_bytes), longest = 0;
+    int rc = lv_pack_barrier(job, n_bytes ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory"));
+    if (rc == LV_OK) rc = lv_pack_gather(job, n_bytes, &job->notes.n, sizeof *n_bytes);
+    for (int r = 0; rc == LV_OK && r < job->team.n_ranks; r++) {
+        longest = n_bytes[r] > longest ? n_bytes[r] : longest;
     }
-    return lv_pack_meet(job, rc);
+    if (rc == LV_OK && longest > 0) rc = gather_reasons(job, n_bytes, longest);
+    free(n_bytes);
+    return rc;
 }
 
 /* ---- shards ---- */
 
-static int add_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entry, int64_t number)
+static int add_source_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entry,
+                            int64_t number)
 {
     stored_image image = {0};
     int64_t n_read = 0;
@@ -227,15 +230,15 @@ static int add_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entr
     if (rc == LV_OK) rc = append_image(shard, job->names.items[number].name, &image);
     if (rc == LV_OK && image.reason) {
         entry->n_bad++;
-        rc = note(job, number, image.reason);
+        rc = note_reason(job, number, image.reason);
     }
     stored_image_free(&image);
     lv_pack_tick(job, n_read);
     return rc;
 }
 
-static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
-                       int64_t first, int64_t n)
+static int write_image_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
+                             int64_t index, int64_t first, int64_t n)
 {
     static const int offsets[] = {LV_PACK_IMAGE_OFFSET, LV_PACK_NAME_OFFSET, LV_PACK_REASON_OFFSET};
     lv_pack_shard shard = {.kind = &LV_PACK_IMAGES, .path = path};
@@ -245,7 +248,7 @@ static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
         rc = lv_pack_append_int64(&shard, offsets[i], 0);
     }
     for (int64_t i = first; rc == LV_OK && i < first + n; i++) {
-        rc = add_image(job, &shard, &made, i);
+        rc = add_source_image(job, &shard, &made, i);
         if (lv_pack_too_many(job, job->n_rejects)) {
             goto done;
         }
@@ -279,7 +282,7 @@ static char *reason_of(const lv_pack_shard *shard, int64_t i)
     return n ? lv_path("%.*s", n, bytes + offset[i]) : NULL;
 }
 
-/* Is the image that was bad then bad now, for the same reason? returns 1 or 0, or an error */
+/* Whether the image is still bad, for the same reason. returns 1 or 0, or an error */
 static int is_still_bad(const lv_pack_job *job, int64_t number, const char *reason)
 {
     stored_image image = {0};
@@ -290,8 +293,8 @@ static int is_still_bad(const lv_pack_job *job, int64_t number, const char *reas
     return rc < 0 ? rc : same;
 }
 
-static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
-                       int64_t first, int64_t n)
+static int check_image_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
+                             int64_t first, int64_t n)
 {
     lv_pack_shard shard = {.kind = &LV_PACK_IMAGES};
     int rc = load_reasons(&shard, file, path, n) == LV_OK; /* one that cannot is written again */
@@ -301,7 +304,7 @@ static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const
             if (reason && pass == 0) {
                 rc = is_still_bad(job, first + i, reason);
             } else if (reason) {
-                int noted = note(job, first + i, reason);
+                int noted = note_reason(job, first + i, reason);
                 rc = noted < 0 ? noted : rc;
                 entry->n_bad++;
             }
@@ -312,14 +315,13 @@ static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const
     return rc;
 }
 
-int lv_pack_write_images(lv_pack_job *job)
+lv_pack_phase lv_pack_image_phase(const lv_pack_job *job)
 {
-    const lv_pack_phase phase = {.kind = &LV_PACK_IMAGES,
-                                 .what = "images",
-                                 .n = job->names.n,
-                                 .per_shard = job->identity.shard_images,
-                                 .check = check_shard,
-                                 .write = write_shard,
-                                 .finish = share_reasons};
-    return lv_pack_run_phase(job, &phase, &job->images, &job->n_images_written);
+    return (lv_pack_phase){.kind = &LV_PACK_IMAGES,
+                           .what = "images",
+                           .n = job->names.n,
+                           .per_shard = job->identity.shard_images,
+                           .check = check_image_shard,
+                           .write = write_image_shard,
+                           .finish = share_reasons};
 }

@@ -1,92 +1,163 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * I images, N patches of an image, H hidden size, F inner size, C channels, P patch size.
+ * The vision tower of a CLIP, any shape that Hugging Face's CLIPVisionModel has. I images,
+ * N = (image_size/patch_size)^2 patches of an image, H hidden size, F inner size, C channels, P
+ * patch size.
+ *
+ *   x  = pre_layrnorm(patch_embed(pixels))
+ *   x += out_proj(attention(q_proj(n), k_proj(n), v_proj(n))),  n = layer_norm1(x)
+ *   x += fc2(gelu(fc1(n))),                                     n = layer_norm2(x)
+ *
+ * Layers above the selected hidden state, and post_layernorm, are declared as unused.
+ * source Radford et al. 2021, arXiv:2103.00020; transformers 4.57 and 5: configuration_clip.py
  */
-#include "train/model/vision/clip.h"
+#include "train/model/vision/vision.h"
 
 #include "autograd/error.h"
 #include "autograd/ops.h"
+#include "data/image/image.h"
+#include "data/json/json.h"
+#include "train/model/keys.h"
 #include "train/model/params/dense.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* ---- configuration ---- */
+
+static const lv_vision_config defaults = {.hidden_size = 768,
+                                          .intermediate_size = 3072,
+                                          .n_layers = 12,
+                                          .n_heads = 12,
+                                          .image_size = 224,
+                                          .patch_size = 32,
+                                          .n_channels = 3,
+                                          .projection_dim = 512,
+                                          .layer_norm_eps = 1e-5,
+                                          .quick_gelu = true};
+
+/* LlavaConfig: ViT-L/14 at 336 */
+static const lv_vision_config llava_defaults = {.hidden_size = 1024,
+                                                .intermediate_size = 4096,
+                                                .n_layers = 24,
+                                                .n_heads = 16,
+                                                .image_size = 336,
+                                                .patch_size = 14,
+                                                .n_channels = 3,
+                                                .projection_dim = 768,
+                                                .layer_norm_eps = 1e-5,
+                                                .quick_gelu = true};
+
+static const lv_neutral_key neutral_keys[] = {
+    {"attention_dropout", 0}, {"dropout", 0}, {"quantization_config", NAN}, {NULL, 0}};
+
+static int check_sizes(const lv_vision_config *c)
+{
+    if (c->hidden_size % c->n_heads != 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"hidden_size\": %" PRId64 " is no multiple of \"num_attention_heads\" "
+                       "%" PRId64,
+                       c->hidden_size, c->n_heads);
+    }
+    if (c->image_size % c->patch_size != 0) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "\"patch_size\": %" PRId64 " does not divide \"image_size\" %" PRId64,
+                       c->patch_size, c->image_size);
+    }
+    if (c->n_channels != 3) {
+        return lv_fail(LV_ERR_UNSUPPORTED, "\"num_channels\": %" PRId64 "; images have 3",
+                       c->n_channels);
+    }
+    return LV_OK;
+}
+
+static int parse_config(lv_vision_config *config, const cJSON *object, bool whole)
+{
+    lv_vision_config c = *config;
+    const char *act = c.quick_gelu ? "quick_gelu" : "gelu";
+    const lv_size_key sizes[] = {
+        {"hidden_size", &c.hidden_size, LV_KEY_MAX_SIZE, true},
+        {"intermediate_size", &c.intermediate_size, LV_KEY_MAX_SIZE, true},
+        {"num_hidden_layers", &c.n_layers, LV_KEY_MAX_LAYERS, true},
+        {"num_attention_heads", &c.n_heads, LV_KEY_MAX_SIZE, true},
+        {"image_size", &c.image_size, LV_KEY_MAX_IMAGE, true},
+        {"patch_size", &c.patch_size, LV_KEY_MAX_IMAGE, true},
+        {"num_channels", &c.n_channels, LV_KEY_MAX_SIZE, false},
+        {"projection_dim", &c.projection_dim, LV_KEY_MAX_SIZE, false},
+        {NULL, NULL, 0, false},
+    };
+    int rc = lv_keys_check_neutral(object, neutral_keys);
+    if (rc == LV_OK) rc = lv_keys_read_sizes(object, sizes, whole);
+    if (rc == LV_OK) {
+        rc = lv_key_positive(object, "layer_norm_eps", 1, &c.layer_norm_eps);
+    }
+    if (rc == LV_OK) {
+        rc = lv_json_string(object, "hidden_act", false, &act);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    c.quick_gelu = strcmp(act, "quick_gelu") == 0;
+    if (!c.quick_gelu && strcmp(act, "gelu") != 0) {
+        return lv_key_refuse(lv_json_find(object, "hidden_act"));
+    }
+    rc = check_sizes(&c);
+    if (rc == LV_OK) {
+        *config = c;
+    }
+    return rc;
+}
+
+static void write_config(cJSON *o, const lv_vision_config *c)
+{
+    lv_key_set_number(o, "hidden_size", (double)c->hidden_size);
+    lv_key_set_number(o, "intermediate_size", (double)c->intermediate_size);
+    lv_key_set_number(o, "num_hidden_layers", (double)c->n_layers);
+    lv_key_set_number(o, "num_attention_heads", (double)c->n_heads);
+    lv_key_set_number(o, "num_channels", (double)c->n_channels);
+    lv_key_set_number(o, "image_size", (double)c->image_size);
+    lv_key_set_number(o, "patch_size", (double)c->patch_size);
+    lv_key_set_number(o, "projection_dim", (double)c->projection_dim);
+    lv_key_set_string(o, "hidden_act", c->quick_gelu ? "quick_gelu" : "gelu");
+    lv_key_set_number(o, "layer_norm_eps", c->layer_norm_eps);
+    lv_key_set_number(o, "attention_dropout", 0);
+}
+
+/* ---- parameters ---- */
 
 typedef struct {
     lv_dense layer_norm1, q_proj, k_proj, v_proj, out_proj;
     lv_dense layer_norm2, fc1, fc2;
-} layer;
+} clip_layer;
 
-struct lv_clip {
-    lv_clip_config config;
+typedef struct {
+    lv_vision_config config;
     bool select_patch;
     int64_t n_run; /* layers below the selected hidden state */
     lv_tensor *class_embedding, *patch_embedding, *position_embedding;
     lv_dense pre_layrnorm;
-    layer *layers; /* [n_run] */
-};
+    clip_layer layers[]; /* [n_run] */
+} clip_tower;
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
-    const lv_clip_config *config;
-    const layer *layer;
+    const lv_vision_config *config;
+    const clip_layer *layer;
     const lv_attention_layout *layout;
-} layer_run;
+} clip_layer_run;
 
-static int64_t patches_per_image(const lv_clip_config *c)
+static int64_t patches_per_image(const lv_vision_config *c)
 {
     int64_t side = c->image_size / c->patch_size;
     return side * side;
 }
 
-int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch)
+static int64_t rows_per_image(const lv_vision_config *config, bool select_patch)
 {
     return patches_per_image(config) + (select_patch ? 0 : 1);
-}
-
-static int check_config(const lv_clip_config *c)
-{
-    const struct {
-        const char *key;
-        int64_t value, limit;
-    } sizes[] = {
-        {"hidden_size", c->hidden_size, INT32_MAX},
-        {"intermediate_size", c->intermediate_size, INT32_MAX},
-        {"num_hidden_layers", c->n_layers, INT32_MAX},
-        {"num_attention_heads", c->n_heads, INT32_MAX},
-        {"image_size", c->image_size, 16384},
-        {"patch_size", c->patch_size, 16384},
-        {"num_channels", c->n_channels, 3},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (sizes[i].value <= 0 || sizes[i].value > sizes[i].limit) {
-            return lv_fail(LV_ERR_CONFIG,
-                           "vision tower: %s is %" PRId64 ", it must be from 1 to %" PRId64,
-                           sizes[i].key, sizes[i].value, sizes[i].limit);
-        }
-    }
-    if (c->n_channels != 3) {
-        return lv_fail(LV_ERR_CONFIG, "vision tower: num_channels is %" PRId64 ", images have 3",
-                       c->n_channels);
-    }
-    if (c->hidden_size % c->n_heads != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision tower: hidden_size %" PRId64
-                       " is not a multiple of num_attention_heads %" PRId64,
-                       c->hidden_size, c->n_heads);
-    }
-    if (c->image_size % c->patch_size != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision tower: image_size %" PRId64
-                       " is not a multiple of patch_size %" PRId64,
-                       c->image_size, c->patch_size);
-    }
-    if (!(c->layer_norm_eps > 0)) {
-        return lv_fail(LV_ERR_CONFIG, "vision tower: layer_norm_eps is %g, it must be positive",
-                       c->layer_norm_eps);
-    }
-    return LV_OK;
 }
 
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
@@ -95,41 +166,57 @@ static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *pa
     return buf;
 }
 
-static layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
+static lv_init normal_init(double std)
+{
+    return (lv_init){LV_INIT_NORMAL, std};
+}
+
+/* Initial values: transformers' CLIPPreTrainedModel. */
+static clip_layer declare_layer(const lv_vision_config *c, lv_params *params, int64_t l, bool used)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
-    layer y;
+    const lv_init in = normal_init(1 / sqrt((double)H * 2 * (double)c->n_layers));
+    const lv_init out = normal_init(1 / sqrt((double)H)), fc = normal_init(1 / sqrt(2 * (double)H));
+    clip_layer y;
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used);
-    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used);
-    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used);
-    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used);
+    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used, in);
+    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used, in);
+    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used, in);
+    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used, out);
     y.layer_norm1 = lv_norm_declare(params, NAME("layer_norm1"), H, true, used);
-    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used);
-    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used);
+    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used, fc);
+    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used, in);
     y.layer_norm2 = lv_norm_declare(params, NAME("layer_norm2"), H, true, used);
 #undef NAME
     return y;
 }
 
-static void declare(lv_clip *clip, lv_params *params)
+static lv_tensor *declare_embedding(lv_params *params, const char *name, int n_dims,
+                                    const int64_t *shape, double std)
 {
-    const lv_clip_config *c = &clip->config;
+    lv_tensor *tensor = lv_params_declare(params, name, n_dims, shape, true, true);
+    lv_params_of(params, tensor)->init = normal_init(std);
+    return tensor;
+}
+
+static void declare_params(clip_tower *clip, lv_params *params)
+{
+    const lv_vision_config *c = &clip->config;
     const int64_t H = c->hidden_size, P = c->patch_size;
-    clip->class_embedding = lv_params_declare(
-        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, true, true);
+    clip->class_embedding = declare_embedding(
+        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, 1 / sqrt((double)H));
     clip->patch_embedding =
-        lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
-                          (int64_t[]){H, c->n_channels, P, P}, true, true);
+        declare_embedding(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
+                          (int64_t[]){H, c->n_channels, P, P}, 0.02);
     lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
     clip->position_embedding =
-        lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
-                          2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
+        declare_embedding(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
+                          2, (int64_t[]){patches_per_image(c) + 1, H}, 0.02);
     clip->pre_layrnorm =
         lv_norm_declare(params, "vision_tower.vision_model.pre_layrnorm", H, true, true);
     for (int64_t l = 0; l < c->n_layers; l++) {
-        layer y = declare_layer(c, params, l, l < clip->n_run);
+        clip_layer y = declare_layer(c, params, l, l < clip->n_run);
         if (l < clip->n_run) {
             clip->layers[l] = y;
         }
@@ -137,55 +224,32 @@ static void declare(lv_clip *clip, lv_params *params)
     lv_norm_declare(params, "vision_tower.vision_model.post_layernorm", H, true, false);
 }
 
-int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
+static int declare(void **state, const lv_vision_config *config, lv_vision_select select,
                    lv_params *params)
 {
-    int rc = check_config(config);
-    if (rc) {
-        return rc;
-    }
-    int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
-    if (n_run < 0 || n_run > config->n_layers) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision_select_layer is %d, but a vision tower of %" PRId64
-                       " layers has the hidden states %" PRId64 " to %" PRId64,
-                       select_layer, config->n_layers, -config->n_layers - 1, config->n_layers);
-    }
-    lv_clip *clip = calloc(1, sizeof *clip);
-    layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
-    if (!clip || !layers) {
-        free(clip);
-        free(layers);
-        return lv_fail(LV_ERR_MEMORY, "vision tower: no memory for %" PRId64 " layers", n_run);
+    clip_tower *clip = calloc(1, sizeof *clip + (size_t)select.n_run * sizeof *clip->layers);
+    if (!clip) {
+        return lv_fail(LV_ERR_MEMORY, "vision tower: no memory for %" PRId64 " layers",
+                       select.n_run);
     }
     clip->config = *config;
-    clip->select_patch = select_patch;
-    clip->n_run = n_run;
-    clip->layers = layers;
-    declare(clip, params);
-    *out = clip;
+    clip->select_patch = select.select_patch;
+    clip->n_run = select.n_run;
+    declare_params(clip, params);
+    *state = clip;
     return LV_OK;
-}
-
-void lv_clip_destroy(lv_clip **clip)
-{
-    if (*clip) {
-        free((*clip)->layers);
-        free(*clip);
-        *clip = NULL;
-    }
 }
 
 /* ---- forward ---- */
 
-static lv_tensor *norm(lv_tape *tape, const layer_run *run, const lv_dense *w, lv_tensor *x)
+static lv_tensor *norm(lv_tape *tape, const clip_layer_run *run, const lv_dense *w, lv_tensor *x)
 {
     return lv_layernorm(tape, x, w->w, w->b, run->config->layer_norm_eps);
 }
 
-static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *attention_block(lv_tape *tape, const clip_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const clip_layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm1, x);
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
@@ -200,9 +264,9 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *mlp_block(lv_tape *tape, const clip_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const clip_layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm2, x);
     lv_tensor *inner = lv_dense_apply(tape, &w->fc1, n);
     lv_tape_done(tape, n);
@@ -213,38 +277,40 @@ static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
     return y;
 }
 
-static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *const *in)
 {
-    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *middle = attention_block(tape, context, in[0]);
     lv_tensor *y = mlp_block(tape, context, middle);
     lv_tape_done(tape, middle);
     return y;
 }
 
 /* Each image is one sequence in which every row sees every row. */
-static const lv_attention_layout *layout_for(const lv_clip_config *c, lv_tape *tape, int64_t I)
+static const lv_attention_layout *layout_for(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
+    const int64_t L = patches_per_image(c) + 1, D = c->hidden_size / c->n_heads;
     lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
+    lv_range *visible = lv_tape_alloc(tape, (size_t)(I * L) * sizeof *visible);
     int64_t *start = lv_tape_alloc(tape, (size_t)(I + 1) * sizeof *start);
-    for (int64_t i = 0; i <= I; i++) {
-        start[i] = i * (patches_per_image(c) + 1);
+    lv_range *keys = lv_tape_alloc(tape, (size_t)I * sizeof *keys);
+    start[0] = 0;
+    for (int64_t i = 0; i < I; i++) {
+        start[i + 1] = start[i] + L;
+        keys[i] = (lv_range){start[i], start[i + 1]};
     }
-    const int64_t D = c->hidden_size / c->n_heads;
+    lv_visible_full(visible, I, start, keys);
     *layout = (lv_attention_layout){
-        .n_sequences = I,
-        .q_start = start,
-        .k_start = start,
+        .visible = visible,
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_heads,
         .head_dim = D,
-        .causal = false,
         .scale = 1 / sqrt((double)D),
     };
     return layout;
 }
 
 /* The rows of the patches: all but the first of each image. */
-static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t I)
+static const int32_t *patch_rows(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
     const int64_t N = patches_per_image(c);
     int32_t *rows = lv_tape_alloc(tape, (size_t)(I * N) * sizeof *rows);
@@ -256,16 +322,14 @@ static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t
     return rows;
 }
 
-lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixels, bool recompute)
+static lv_tensor *features(const void *state, lv_tape *tape, lv_tensor *pixels, bool recompute)
 {
-    const lv_clip_config *c = &clip->config;
+    const clip_tower *clip = state;
+    const lv_vision_config *c = &clip->config;
     const int64_t I = pixels->shape[0];
-    LV_CHECK(pixels->shape[2] == c->image_size && pixels->shape[3] == c->image_size,
-             "images of %" PRId64 " x %" PRId64 " for a vision tower of %" PRId64, pixels->shape[2],
-             pixels->shape[3], c->image_size);
     const lv_attention_layout *layout = layout_for(c, tape, I);
     const int32_t *rows = clip->select_patch ? patch_rows(c, tape, I) : NULL;
-    layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
+    clip_layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
 
     size_t mark = lv_tape_mark(tape);
     lv_tensor *x = lv_patch_embed(tape, pixels, clip->patch_embedding, clip->class_embedding,
@@ -273,9 +337,9 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     x = lv_layernorm(tape, x, clip->pre_layrnorm.w, clip->pre_layrnorm.b, c->layer_norm_eps);
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
-        runs[l] = (layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
-        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                                 : layer_forward(tape, &runs[l], x);
+        runs[l] = (clip_layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
+        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
+                                 : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }
@@ -285,3 +349,37 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     }
     return x;
 }
+
+/* ---- the row ---- */
+
+static const lv_name_rule names[] = {
+    {"vision_model.", "vision_model."}, /* transformers 5 leaves it out */
+    {"embeddings.", "vision_model.embeddings."},
+    {"pre_layrnorm.", "vision_model.pre_layrnorm."},
+    {"encoder.", "vision_model.encoder."},
+    {"post_layernorm.", "vision_model.post_layernorm."},
+    {NULL, NULL},
+};
+
+/* the other half of a CLIPModel */
+static const char *const ignored[] = {"text_model.", "text_projection.", "visual_projection.",
+                                      "logit_scale", NULL};
+
+const lv_tower lv_tower_clip = {
+    .model_type = "clip_vision_model",
+    .whole_type = "clip",
+    .architecture = "CLIPVisionModel",
+    .description = "a CLIP vision tower",
+    .defaults = &defaults,
+    .llava_defaults = &llava_defaults,
+    .image_mean = LV_CLIP_MEAN,
+    .image_std = LV_CLIP_STD,
+    .image_processor = "CLIPImageProcessor",
+    .parse = parse_config,
+    .write = write_config,
+    .rows_per_image = rows_per_image,
+    .declare = declare,
+    .features = features,
+    .names = names,
+    .ignored = ignored,
+};

@@ -116,7 +116,7 @@ static void lines_are_records_and_empty_ones_are_skipped(void **state)
     assert_records(p, "\n \r\n{\"a\": 1}\r\n\r\n \t\n{\"a\": \"\\n\"} \n\n",
                    "{\"a\": 1}\r|{\"a\": \"\\n\"} |");
     assert_records(p, "\xEF\xBB\xBF{}\n[1]\n3\n{\"a\": 2}", "{}|[1]|3|{\"a\": 2}|");
-    /* what is not JSON spoils its line alone, as a parser will say */
+    /* a line that is not JSON is an error of the parser, for that line alone */
     assert_records(p, "{}\n{\"a\": \n}\n{\"b\": \"\n{}x\n{}\n", "{}|{\"a\": |}|{\"b\": \"|{}x|{}|");
     assert_records(p, "{\"a\": \"{\n{}\n", "{\"a\": \"{|{}|");
 }
@@ -151,22 +151,21 @@ static void a_broken_structure_is_refused_with_its_place(void **state)
         {"\xFF\xFE[", "is in UTF-16; it must be in UTF-8"},
         {"[",
          "line 1 column 2: expected a record or ']', found the end of the file; was it cut off?"},
-        {"[{}", "line 1 column 4: expected ',' or ']' behind a record, found the end of the file"},
-        {"[{}\n",
-         "line 2 column 1: expected ',' or ']' behind a record, found the end of the file"},
+        {"[{}", "line 1 column 4: expected ',' or ']' after a record, found the end of the file"},
+        {"[{}\n", "line 2 column 1: expected ',' or ']' after a record, found the end of the file"},
         {"[{},", "line 1 column 5: expected a record, found the end of the file"},
         {"[{},\n]", "line 2 column 1: expected a record, found ']'"},
         {"[,{}]", "line 1 column 2: expected a record or ']', found ','"},
         {"[1,,2]", "line 1 column 4: expected a record, found ','"},
-        {"[{}\n {}]", "line 2 column 2: expected ',' or ']' behind a record, found '{'"},
+        {"[{}\n {}]", "line 2 column 2: expected ',' or ']' after a record, found '{'"},
         {"[{};{}]", "found ';'"},
-        {"[1 2]", "column 4: expected ',' or ']' behind a record, found '2'"},
-        {"[\"a\"\"b\"]", "column 5: expected ',' or ']' behind a record, found '\"'"},
+        {"[1 2]", "column 4: expected ',' or ']' after a record, found '2'"},
+        {"[\"a\"\"b\"]", "column 5: expected ',' or ']' after a record, found '\"'"},
         {"[}", "expected a record or ']', found '}'"},
         {"[:]", "expected a record or ']', found ':'"},
-        {"[{}]\n]", "line 2 column 1: expected nothing behind the array, found ']'"},
-        {"[{}][{}]", "line 1 column 5: expected nothing behind the array, found '['"},
-        {"[{}]\n{}\n", "line 2 column 1: expected nothing behind the array, found '{'"},
+        {"[{}]\n]", "line 2 column 1: expected nothing after the array, found ']'"},
+        {"[{}][{}]", "line 1 column 5: expected nothing after the array, found '['"},
+        {"[{}]\n{}\n", "line 2 column 1: expected nothing after the array, found '{'"},
         {"[{},\n {\"a\": [1}]",
          "line 2 column 10: not valid JSON: expected ',' or ']', found '}' (in "
          "record 1, which begins on line 2)"},
@@ -314,7 +313,7 @@ static void a_random_array_split_and_parsed_is_what_cjson_makes_of_the_whole(voi
                 assert_int_equal(lv_json_stream_next(stream, &index, &record, &n_bytes), 1);
                 assert_ok(lv_json_parse_part(&item, record, n_bytes, &at));
                 assert_true(cJSON_Compare(child, item, true));
-                /* and the place is where the text stands */
+                /* and the place is that of the text */
                 lv_json_place is = lv_json_stream_place(stream, 0), from = {1, 1};
                 const char *found = text;
                 while (from.line != is.line || from.column != is.column) {
@@ -448,7 +447,7 @@ static void records_that_are_no_longer_where_they_were_are_an_error(void **state
     }
 }
 
-/* The same, and the array is still whole: one space moved from behind a mark to before it. */
+/* The same, and the array is still whole: one space moved from after a mark to before it. */
 static void a_record_that_moved_by_one_byte_is_an_error(void **state)
 {
     const place *p = *state;

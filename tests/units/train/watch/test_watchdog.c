@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * When a rank stands still, told with times that are made up; who is behind, from heartbeats that
- * are made up; and the last words of a process that dies.
+ * The stall detector and the stall report, with times and heartbeats that are made up; and what a
+ * process prints that dies.
  */
 #include "train/host/crash.h"
 #include "train/watch/heartbeat.h"
@@ -10,7 +10,7 @@
 #include "train/watch/watchdog.h"
 
 #include "autograd/error.h"
-#include "autograd/pulse.h"
+#include "autograd/tape.h"
 #include "data/base/file.h"
 #include "tests/units/train/fixture.h"
 
@@ -20,60 +20,60 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- stillness ---- */
+/* ---- the stall detector ---- */
 
 static const double TICK_S = 1;
 
-/* n looks, one a second, at a main thread that does nothing new; cpu_share: of the whole process */
-static double look_n(lv_stillness *s, int n, double cpu_share)
+/* n samples, one a second, at a main thread that does nothing new; cpu_share: of the whole process */
+static double add_n(lv_stall_detector *s, int n, double cpu_share)
 {
     for (int i = 0; i < n; i++) {
-        lv_life_signs signs = s->last;
+        lv_stall_sample signs = s->last;
         signs.at_s += TICK_S;
         signs.cpu_s += cpu_share * TICK_S;
-        lv_stillness_look(s, &signs, 2 * TICK_S);
+        lv_stall_detector_add(s, &signs, 2 * TICK_S);
     }
-    return s->still_s;
+    return s->stalled_s;
 }
 
-static lv_stillness doing(lv_activity what)
+static lv_stall_detector doing(lv_activity what)
 {
-    return (lv_stillness){.last = {.at_s = 100, .cpu_s = 7, .activity = {.what = what}},
-                          .moved_cpu_s = 7};
+    return (lv_stall_detector){.last = {.at_s = 100, .cpu_s = 7, .activity = {.what = what}},
+                               .progress_cpu_s = 7};
 }
 
 static void what_does_nothing_stands_still(void **state)
 {
     (void)state;
     for (int what = 0; what < LV_N_ACTIVITIES; what++) {
-        lv_stillness s = doing((lv_activity)what);
-        assert_float_equal(look_n(&s, 600, 1e-4), 600, 1e-6);
-        assert_int_equal(s.n_moves, 0);
+        lv_stall_detector s = doing((lv_activity)what);
+        assert_float_equal(add_n(&s, 600, 1e-4), 600, 1e-6);
+        assert_int_equal(s.n_advances, 0);
     }
 }
 
 static void a_change_of_activity_is_progress(void **state)
 {
     (void)state;
-    lv_stillness s = doing(LV_ACTIVITY_READING);
-    look_n(&s, 50, 0);
-    lv_life_signs signs = s.last;
+    lv_stall_detector s = doing(LV_ACTIVITY_READING);
+    add_n(&s, 50, 0);
+    lv_stall_sample signs = s.last;
     signs.activity.n_changes++;
-    assert_true(lv_stillness_look(&s, &signs, 2 * TICK_S));
-    assert_float_equal(s.still_s, 0, 0);
-    assert_int_equal(s.n_moves, 1);
+    assert_true(lv_stall_detector_add(&s, &signs, 2 * TICK_S));
+    assert_float_equal(s.stalled_s, 0, 0);
+    assert_int_equal(s.n_advances, 1);
 }
 
 static void ops_are_progress_of_computing_but_not_of_waiting(void **state)
 {
     (void)state;
-    lv_stillness computes = doing(LV_ACTIVITY_COMPUTING), waits = computes;
+    lv_stall_detector computes = doing(LV_ACTIVITY_COMPUTING), waits = computes;
     waits.last.activity.waiting = true;
-    lv_life_signs signs = computes.last;
-    signs.n_pulses++;
-    assert_true(lv_stillness_look(&computes, &signs, 2 * TICK_S));
+    lv_stall_sample signs = computes.last;
+    signs.tape_progress++;
+    assert_true(lv_stall_detector_add(&computes, &signs, 2 * TICK_S));
     signs.activity.waiting = true;
-    assert_false(lv_stillness_look(&waits, &signs, 2 * TICK_S));
+    assert_false(lv_stall_detector_add(&waits, &signs, 2 * TICK_S));
 }
 
 static void processor_time_is_progress_of_what_has_no_parts(void **state)
@@ -86,49 +86,52 @@ static void processor_time_is_progress_of_what_has_no_parts(void **state)
                  {LV_ACTIVITY_SAVING, true},     {LV_ACTIVITY_WRITING, true},
                  {LV_ACTIVITY_COMPUTING, false}, {LV_ACTIVITY_READING, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        lv_stillness s = doing(cases[i].what);
-        double still_s = look_n(&s, 3600, 0.01); /* an hour on a slow disk */
-        assert_true(cases[i].alive ? still_s < 10 : still_s == 3600);
+        lv_stall_detector s = doing(cases[i].what);
+        double stalled_s = add_n(&s, 3600, 0.01); /* an hour on a slow disk */
+        assert_true(cases[i].alive ? stalled_s < 10 : stalled_s == 3600);
         s = doing(cases[i].what);
         s.last.activity.waiting = true;
-        assert_float_equal(look_n(&s, 3600, 1), 3600, 1e-6); /* MPI spins while it waits */
+        assert_float_equal(add_n(&s, 3600, 1), 3600, 1e-6); /* MPI spins while it waits */
     }
 }
 
 static void time_in_which_the_process_was_stopped_does_not_count(void **state)
 {
     (void)state;
-    lv_stillness s = doing(LV_ACTIVITY_READING);
-    look_n(&s, 10, 0);
-    lv_life_signs signs = s.last;
+    lv_stall_detector s = doing(LV_ACTIVITY_READING);
+    add_n(&s, 10, 0);
+    lv_stall_sample signs = s.last;
     signs.at_s += 100000; /* SIGSTOP, a debugger, a virtual machine that was moved */
-    lv_stillness_look(&s, &signs, 2 * TICK_S);
-    assert_float_equal(s.still_s, 12, 1e-9);
+    lv_stall_detector_add(&s, &signs, 2 * TICK_S);
+    assert_float_equal(s.stalled_s, 12, 1e-9);
 }
 
 static void what_the_main_thread_says_is_seen(void **state)
 {
     (void)state;
     char text[LV_ACTIVITY_TEXT];
-    lv_life_signs before = lv_life_signs_now();
+    lv_stall_sample before = lv_stall_sample_now();
     lv_activity_step_set(12);
     lv_activity_begin(LV_ACTIVITY_SAVING);
     lv_activity_wait_begin();
     lv_activity_wait_begin();
     lv_activity_wait_end();
-    lv_pulse_beat();
-    lv_life_signs signs = lv_life_signs_now();
+    lv_tape *tape;
+    assert_int_equal(lv_tape_create(&tape, 1 << 20), LV_OK);
+    lv_tape_tensor(tape, LV_F32, 1, (const int64_t[]){4});
+    lv_tape_destroy(&tape);
+    lv_stall_sample signs = lv_stall_sample_now();
     assert_true(signs.activity.waiting);
     assert_string_equal(lv_activity_text(text, &signs.activity),
                         "step 12, waiting for other ranks");
     lv_activity_wait_end();
-    signs = lv_life_signs_now();
+    signs = lv_stall_sample_now();
     assert_string_equal(lv_activity_text(text, &signs.activity), "step 12, writing a checkpoint");
     assert_int_equal(signs.activity.n_changes - before.activity.n_changes, 6);
-    assert_int_equal(signs.n_pulses - before.n_pulses, 1);
+    assert_int_equal(signs.tape_progress - before.tape_progress, 1);
     assert_true(signs.at_s >= before.at_s && signs.cpu_s >= before.cpu_s);
     lv_activity_step_set(0);
-    signs = lv_life_signs_now();
+    signs = lv_stall_sample_now();
     assert_string_equal(lv_activity_text(text, &signs.activity), "writing a checkpoint");
 }
 
@@ -152,7 +155,7 @@ static int remove_dir(void **state)
 }
 
 static const lv_heartbeat beating = {.n_beats = 3,
-                                     .n_moves = 40,
+                                     .n_advances = 40,
                                      .activity = {.step = 512, .what = LV_ACTIVITY_READING},
                                      .host = "node07",
                                      .since = "2026-11-23 05:12:33"};
@@ -160,7 +163,8 @@ static const lv_heartbeat beating = {.n_beats = 3,
 static void assert_same(const lv_heartbeat *a, const lv_heartbeat *b)
 {
     assert_int_equal(a->n_beats, b->n_beats);
-    assert_int_equal(a->n_moves, b->n_moves);
+    assert_int_equal(a->ends_job, b->ends_job);
+    assert_int_equal(a->n_advances, b->n_advances);
     assert_int_equal(a->activity.step, b->activity.step);
     assert_int_equal(a->activity.what, b->activity.what);
     assert_int_equal(a->activity.waiting, b->activity.waiting);
@@ -175,7 +179,7 @@ static void a_heartbeat_is_read_as_it_was_written(void **state)
     lv_heartbeat longer = beating, read;
     memset(longer.host, 'h', sizeof longer.host - 1);
     longer.activity.step = INT64_C(100000000000);
-    longer.activity.waiting = true;
+    longer.activity.waiting = longer.ends_job = true;
     assert_int_equal(lv_heartbeat_write(path, &longer), LV_OK);
     read = lv_heartbeat_read(path);
     assert_same(&read, &longer);
@@ -190,12 +194,12 @@ static void what_is_no_heartbeat_is_read_as_none(void **state)
     (void)state;
     static const char *const bad[] = {
         "",
-        "3 40 512 1 0\nnode07\n2026-11-23 05:12:33\n",
-        "3 40 512 1 0\nnode07\nen",
-        "3 40 512 9 0\nnode07\n2026-11-23 05:12:33\nend\n",
-        "3 40 512 -1 0\nnode07\n2026-11-23 05:12:33\nend\n",
+        "3 40 512 1 0 0\nnode07\n2026-11-23 05:12:33\n",
+        "3 40 512 1 0 0\nnode07\nen",
+        "3 40 512 9 0 0\nnode07\n2026-11-23 05:12:33\nend\n",
+        "3 40 512 -1 0 0\nnode07\n2026-11-23 05:12:33\nend\n",
         "three\n",
-        "999999999999999999999999999 1 1 1 1\na\nb\nend\n",
+        "999999999999999999999999999 1 1 1 1 0\na\nb\nend\n",
     };
     char *path = lv_heartbeat_path(dir, 8);
     assert_int_equal(lv_heartbeat_read(path).n_beats, 0);
@@ -269,7 +273,7 @@ static void a_rank_that_goes_on_with_what_takes_long_is_no_stall(void **state)
     for (size_t i = 0; i < sizeof at_work / sizeof *at_work; i++) {
         all_wait(before, now);
         now[2].activity = (lv_activity_state){.step = 512, .what = at_work[i]};
-        now[2].n_moves++;
+        now[2].n_advances++;
         assert_int_equal(stall(text, &stalled, before, now), 0);
         assert_false(stalled);
     }
@@ -283,11 +287,11 @@ static void a_rank_that_computes_slowly_is_named_but_no_stall(void **state)
     bool stalled = true;
     all_wait(before, now);
     now[3].activity = (lv_activity_state){.step = 512, .what = LV_ACTIVITY_COMPUTING};
-    now[3].n_moves++;
+    now[3].n_advances++;
     assert_int_equal(stall(text, &stalled, before, now), 1);
     assert_false(stalled);
     assert_string_equal(text,
-                        "llava:   rank 3 on node1: step 512, computing, slowly, seen to go on "
+                        "llava:   rank 3 on node1: step 512, computing, slowly, last progress "
                         "at 2026-11-23 05:12:33\n");
 }
 
@@ -306,7 +310,7 @@ static void of_very_many_ranks_a_dozen_are_named(void **state)
     free(none);
 }
 
-/* ---- the inquiry ---- */
+/* ---- the stall report ---- */
 
 static void beat(int rank, int64_t n_beats, bool waiting)
 {
@@ -318,69 +322,72 @@ static void beat(int rank, int64_t n_beats, bool waiting)
     free(path);
 }
 
-static lv_stillness waiting_for(double still_s)
+static lv_stall_detector waiting_for(double stalled_s)
 {
-    return (lv_stillness){
-        .still_s = still_s, .n_moves = 9, .last = {.activity = {.step = 512, .waiting = true}}};
+    return (lv_stall_detector){.stalled_s = stalled_s,
+                               .n_advances = 9,
+                               .last = {.activity = {.step = 512, .waiting = true}}};
 }
 
-/* Ranks 0, 1 and 2 of four, of which the last is stopped, and perhaps the first. out: told by whom;
- * all who wait know it when the limit is over, not before */
-static void inquire(bool told[3], bool first_is_stopped)
+enum { SILENT = 1, WAITING, COMPUTING };
+
+/* Four ranks of which the first may be stopped or busy with something, and the third is stopped.
+ * out: told by whom */
+static void report(bool told[4], int first)
 {
-    lv_inquiry q[3];
-    for (int r = 0; r < 3; r++) {
-        q[r] = (lv_inquiry){.dir = dir, .rank = r, .n_ranks = 4, .limit_s = 10};
+    lv_stall_report r[4];
+    for (int rank = 0; rank < 4; rank++) {
+        r[rank] = (lv_stall_report){.dir = dir, .rank = rank, .n_ranks = 4, .limit_s = 10};
     }
-    for (int round = 1; round <= 5; round++) {
-        lv_stillness seen = waiting_for(2.5 * round);
-        for (int r = 0; r < 3; r++) {
-            beat(r, r == 0 && first_is_stopped ? 1 : round, true);
+    for (int round = 1; round <= 6; round++) {
+        lv_stall_detector waits = waiting_for(2.5 * round), computes = waits;
+        computes.last.activity.waiting = false;
+        for (int rank = 0; rank < 4; rank++) {
+            const bool stopped = rank == 2 || (rank == 0 && first == SILENT);
+            beat(rank, stopped ? 1 : round, rank != 0 || first != COMPUTING);
         }
-        beat(3, 1, false);
-        for (int r = first_is_stopped; r < 3; r++) {
-            bool stalled = lv_inquiry_continue(&q[r], &seen);
-            assert_true(round == 4 || stalled == (round > 4));
+        for (int rank = first == SILENT; rank < 4; rank++) {
+            const bool waiting = rank != 0 || first == WAITING;
+            const bool may_tell = rank == 0 ? first == WAITING : rank == 3 && first != WAITING;
+            bool stalled = lv_stall_report_update(&r[rank], waiting ? &waits : &computes);
+            assert_int_equal(stalled, may_tell && (round == 4 || round == 6));
         }
     }
-    assert_true(q[1].leads && !q[2].leads); /* it was asked before the other */
-    for (int r = 2; r >= 0; r--) {
-        told[r] = q[r].told;
-        lv_inquiry_close(&q[r]);
+    for (int rank = 0; rank < 4; rank++) {
+        told[rank] = r[rank].told;
+        lv_stall_report_end(&r[rank]);
     }
 }
 
 static void rank_0_tells_who_is_behind(void **state)
 {
     (void)state;
-    bool told[3];
-    inquire(told, false);
-    assert_true(told[0] && !told[1] && !told[2]);
+    bool told[4];
+    report(told, WAITING);
+    assert_true(told[0] && !told[1] && !told[2] && !told[3]);
 }
 
-static void a_deputy_tells_if_rank_0_does_not_wait(void **state)
+static void the_last_rank_tells_if_rank_0_does_not_wait(void **state)
 {
     (void)state;
-    bool told[3];
-    inquire(told, true);
-    assert_true(!told[0] && told[1] && !told[2]);
+    bool told[4];
+    report(told, SILENT);
+    assert_true(!told[0] && !told[1] && !told[2] && told[3]);
+    report(told, COMPUTING);
+    assert_true(!told[0] && !told[1] && !told[2] && told[3]);
 }
 
-static void an_inquiry_ends_when_the_rank_goes_on(void **state)
+static void a_report_ends_when_the_rank_advances(void **state)
 {
     (void)state;
-    lv_inquiry q = {.dir = dir, .rank = 1, .n_ranks = 2, .limit_s = 10};
-    lv_stillness seen = waiting_for(6);
-    assert_false(lv_inquiry_continue(&q, &seen));
-    assert_true(q.open && q.leads);
-    char *path = strdup(q.path);
-    assert_true(lv_file_exists(path));
-    seen.n_moves++;
-    seen.still_s = 0;
-    assert_false(lv_inquiry_continue(&q, &seen));
-    assert_false(q.open);
-    assert_false(lv_file_exists(path));
-    free(path);
+    lv_stall_report r = {.dir = dir, .rank = 1, .n_ranks = 2, .limit_s = 10};
+    lv_stall_detector seen = waiting_for(6);
+    assert_false(lv_stall_report_update(&r, &seen));
+    assert_non_null(r.before);
+    seen.n_advances++;
+    seen.stalled_s = 0;
+    assert_false(lv_stall_report_update(&r, &seen));
+    assert_null(r.before);
 }
 
 /* ---- last words ---- */
@@ -556,8 +563,8 @@ int main(void)
         cmocka_unit_test(a_rank_that_computes_slowly_is_named_but_no_stall),
         cmocka_unit_test(of_very_many_ranks_a_dozen_are_named),
         cmocka_unit_test(rank_0_tells_who_is_behind),
-        cmocka_unit_test(a_deputy_tells_if_rank_0_does_not_wait),
-        cmocka_unit_test(an_inquiry_ends_when_the_rank_goes_on),
+        cmocka_unit_test(the_last_rank_tells_if_rank_0_does_not_wait),
+        cmocka_unit_test(a_report_ends_when_the_rank_advances),
         cmocka_unit_test(a_fatal_signal_is_told_and_still_kills),
         cmocka_unit_test(a_stack_that_overflowed_is_told_too),
         cmocka_unit_test(who_handled_a_fatal_signal_before_has_it_next),

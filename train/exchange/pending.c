@@ -3,7 +3,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "train/cluster/comm_internal.h"
+#include "train/cluster/comm.h"
 
 #include <stdlib.h>
 #include <string.h>

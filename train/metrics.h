@@ -40,13 +40,4 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *step);
 int lv_metrics_validation(lv_metrics *metrics, int64_t step, double loss, int64_t supervised_tokens,
                           double elapsed_s);
 
-/* The memory of a process that is in use: its own; of files that it maps; shared with others
- * (copies of frozen weights, MPI's buffers). */
-typedef struct {
-    int64_t anon_bytes, file_bytes, shmem_bytes;
-} lv_process_memory;
-
-/* lv_memory_now: of this process, from the system. */
-lv_process_memory lv_memory_now(void);
-
 #endif

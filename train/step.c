@@ -5,6 +5,7 @@
 #include "data/base/clock.h"
 #include "optim/clip.h"
 #include "train/host/activity.h"
+#include "train/host/memory.h"
 #include "train/host/stop.h"
 #include "train/validate.h"
 

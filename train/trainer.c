@@ -360,8 +360,9 @@ static int begin_job(trainer *t, const char *how, const char *products)
     int rc =
         lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
     if (rc == LV_OK) rc = lv_threads_start(&t->setup.threads, t->comm);
-    rc =
-        rc == LV_OK ? lv_job_start(t->comm, t->config->json, how, &t->setup.threads, products, wire) : rc;
+    rc = rc == LV_OK
+             ? lv_job_start(t->comm, t->config->json, how, &t->setup.threads, products, wire)
+             : rc;
     if (rc == LV_OK && t->comm->rank == 0) rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
     rc = lv_comm_agree(t->comm, rc < 0 ? rc : lv_checkpoint_check_named(how));
     return rc < 0 ? rc : start_watchdog(t);

@@ -235,7 +235,7 @@ static lv_cpu_set used_cpus(void)
 /* Collective. Where OpenMP binds threads by its variables, it does so in each rank as if that were
  * alone on the host. Too few cores for all is not reported here but in threads.c. */
 static int find_bad_binding(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm,
-                          const lv_threads *threads)
+                            const lv_threads *threads)
 {
     bound_cpus own = {
         .used = used_cpus(), .allowed = threads->slice, .n_threads = threads->n_threads};
@@ -286,7 +286,7 @@ int lv_compute_rate(double *flop_per_s, const lv_comm *comm)
 /* ---- all together ---- */
 
 static int describe_rank(lv_job_rank *own, const lv_comm *comm, const lv_threads *threads,
-                    const char *products)
+                         const char *products)
 {
     char host[LV_JOB_TEXT_BYTES] = "";
     gethostname(host, sizeof host - 1);

@@ -62,7 +62,8 @@ static void write_ranks(FILE *out, const lv_job_rank *ranks, int n_ranks, lv_job
 static bool host_came_before(const lv_job_rank *ranks, lv_job_fact fact, int like, int rank)
 {
     for (int r = rank - 1; r >= like; r--) {
-        if (same_fact(&ranks[r], &ranks[like], fact) && same_fact(&ranks[r], &ranks[rank], LV_JOB_HOST)) {
+        if (same_fact(&ranks[r], &ranks[like], fact) &&
+            same_fact(&ranks[r], &ranks[rank], LV_JOB_HOST)) {
             return true;
         }
     }
@@ -130,7 +131,7 @@ static bool all_same(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact)
 
 /* The value that all ranks have, or `differ`. */
 static const char *common_value(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact,
-                          const char *differ)
+                                const char *differ)
 {
     return all_same(ranks, n_ranks, fact) ? ranks[0].fact[fact] : differ;
 }

@@ -6,6 +6,7 @@
 #include "data/base/clock.h"
 #include "train/exchange/exchange.h"
 #include "train/exchange/sparse_rows.h"
+#include "train/host/memory.h"
 #include "train/metrics.h"
 #include "train/model/hf/hf.h"
 #include "train/plan/dry_batch.h"

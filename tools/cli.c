@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 
 #include "autograd/error.h"
+#include "data/base/text.h"
 #include "tools/terminal.h"
 
 #include <errno.h>
@@ -14,38 +15,12 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 75 };
 enum { COMMAND_BYTES = 64 };
 
-/* Edit distance (Levenshtein) of short words; more than MAX_WORD letters are not compared. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    enum { MAX_WORD = 64 };
-    size_t n = strlen(b), row[MAX_WORD + 1];
-    if (strlen(a) > MAX_WORD || n > MAX_WORD) {
-        return MAX_WORD;
-    }
-    for (size_t j = 0; j <= n; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t above = row[j + 1];
-            size_t best = diagonal + (a[i] != b[j]);
-            best = above + 1 < best ? above + 1 : best;
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            diagonal = above;
-            row[j + 1] = best;
-        }
-    }
-    return row[n];
-}
-
 const char *lv_cli_nearest(const char *text, const char *const *names, size_t n)
 {
     const char *best = NULL;
     size_t best_distance = strlen(text) / 2 + 1;
     for (size_t i = 0; i < n; i++) {
-        size_t distance = edit_distance(text, names[i]);
+        size_t distance = lv_text_edit_distance(text, names[i]);
         if (distance < best_distance) {
             best_distance = distance;
             best = names[i];

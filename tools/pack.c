@@ -10,16 +10,17 @@
 #include "train/host/progress.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static int meet(void *context, int error)
+static int barrier(void *context, int error)
 {
     return lv_comm_agree(context, error);
 }
 
-static int share(void *context, void *data, int64_t n)
+static int broadcast(void *context, void *data, int64_t n)
 {
     return lv_comm_broadcast(context, data, n);
 }
@@ -27,6 +28,12 @@ static int share(void *context, void *data, int64_t n)
 static int sum(void *context, int64_t *x, int64_t n)
 {
     return lv_comm_sum_int64(context, x, n);
+}
+
+static int gather(void *context, void *all, const void *own, int64_t n)
+{
+    return n <= INT_MAX ? lv_comm_gather_all(context, all, own, (int)n)
+                        : lv_fail(LV_ERR_COMM, "%" PRId64 " bytes of each rank are too many", n);
 }
 
 static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
@@ -75,6 +82,13 @@ static void show_progress(void *context, const lv_pack_progress *p)
         comm->n_ranks > 1 ? " (all ranks, as rank 0 goes)" : "");
 }
 
+static void warn(void *context, const char *message)
+{
+    (void)context;
+    lv_progress_end();
+    fprintf(stderr, "llava pack: WARNING: %s\n", message);
+}
+
 static int print_rejects(const lv_pack_summary *s, const char *dir)
 {
     enum { MOST = 3 };
@@ -117,10 +131,12 @@ static int run(lv_comm *comm, const lv_pack_options *options)
     lv_pack_summary s = {0};
     lv_pack_team team = {.rank = comm->rank,
                          .n_ranks = comm->n_ranks,
-                         .meet = meet,
-                         .share = share,
+                         .barrier = barrier,
+                         .broadcast = broadcast,
                          .sum = sum,
+                         .gather = gather,
                          .context = comm,
+                         .warn = warn,
                          .progress = show_progress};
     double begin_s = lv_clock_s();
     int rc = lv_pack_write(&s, options, &team);

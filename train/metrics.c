@@ -167,16 +167,15 @@ static void add_number(cJSON *line, const char *key, double value)
 
 static void keep_line(lv_metrics *metrics, cJSON *line)
 {
-    char *text = cJSON_PrintUnformatted(line);
+    char *text = lv_json_print_line(line);
     cJSON_Delete(line);
-    LV_CHECK(text, "out of memory for a line of %s", metrics->path);
     size_t n = strlen(text);
     metrics->kept = realloc(metrics->kept, metrics->n_kept + n + 1);
     LV_CHECK(metrics->kept, "out of memory for a line of %s", metrics->path);
     memcpy(metrics->kept + metrics->n_kept, text, n);
     metrics->kept[metrics->n_kept + n] = '\n';
     metrics->n_kept += n + 1;
-    cJSON_free(text);
+    free(text);
 }
 
 static int write_line(lv_metrics *metrics, cJSON *line)

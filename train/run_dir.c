@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/base/lock.h"
+#include "data/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +25,9 @@ void lv_run_dir_unlock(int fd)
 
 int lv_run_dir_write_config(const char *dir, const cJSON *config)
 {
-    char *text = cJSON_Print(config), *path = lv_path("%s/config.json", dir);
-    int rc =
-        text ? lv_file_write(path, text, strlen(text)) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    char *text = lv_json_print(config), *path = lv_path("%s/config.json", dir);
+    int rc = lv_file_write(path, text, strlen(text));
     free(path);
-    cJSON_free(text);
+    free(text);
     return rc;
 }

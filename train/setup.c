@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/base/hash.h"
+#include "data/base/thread.h"
 #include "data/json/json.h"
 #include "data/tokenizer/tokenizer.h"
 #include "train/cluster/job.h"
@@ -141,6 +142,7 @@ static int open_rest_here(lv_setup *setup, const lv_config *config)
 
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
+    lv_thread_hook_set(lv_threads_leave_core, &setup->threads);
     int rc = lv_comm_agree(comm, open_model_here(setup, comm, config));
     if (rc < 0) {
         return rc;
@@ -252,6 +254,7 @@ void lv_setup_close(lv_setup *setup)
     close_packs(&setup->val_packs);
     lv_llava_close(&setup->model);
     lv_shared_copy_destroy(&setup->frozen);
+    lv_thread_hook_set(NULL, NULL);
 }
 
 lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
@@ -272,8 +275,6 @@ lv_loader_options lv_setup_loader(const lv_setup *setup, const lv_comm *comm,
         .n_ranks = comm->n_ranks,
         .n_workers = (int)config->data.workers,
         .ahead_bytes = READ_AHEAD_BYTES,
-        .begin_thread = lv_threads_leave_core,
-        .thread_context = &setup->threads,
     };
     lv_llava_vision_input(setup->model, config->data.image_aspect, &options.vision);
     return options;

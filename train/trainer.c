@@ -7,8 +7,8 @@
 #include "data/base/clock.h"
 #include "data/base/file.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/dir.h"
 #include "train/checkpoint/save.h"
-#include "train/checkpoint/writer.h"
 #include "train/cluster/job.h"
 #include "train/cluster/ranks_compare.h"
 #include "train/exchange/exchange.h"
@@ -288,8 +288,6 @@ static int open_exchange(trainer *t)
     const lv_exchange_options options = {
         .wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32,
         .overlap = t->config->comm.overlap,
-        .begin_thread = lv_threads_leave_core,
-        .thread_context = &t->setup.threads,
     };
     int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
     if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
@@ -306,7 +304,8 @@ static int open_loader(trainer *t)
         lv_setup_loader(&t->setup, t->comm, t->config, &t->setup.train_packs);
     options.first_step = t->state.step;
     options.n_steps = t->schedule.n_steps;
-    return lv_loader_create(&t->loader, &options);
+    int rc = lv_loader_create(&t->loader, &options);
+    return rc == LV_ERR_MEMORY ? lv_fail_within("data.workers %d", options.n_workers) : rc;
 }
 
 static int open_saver(trainer *t)
@@ -314,10 +313,8 @@ static int open_saver(trainer *t)
     const lv_saver_options options = {.comm = t->comm,
                                       .run_dir = t->config->run.dir,
                                       .keep = t->config->checkpoint.keep,
-                                      .goes_on = !t->config->checkpoint.stop_on_error,
-                                      .last = t->resumed_step,
-                                      .begin_thread = lv_threads_leave_core,
-                                      .thread_context = &t->setup.threads};
+                                      .continue_on_error = !t->config->checkpoint.stop_on_error,
+                                      .last = t->resumed_step};
     return lv_saver_create(&t->saver, &options);
 }
 
@@ -401,18 +398,18 @@ static int begin(trainer *t, const char *how)
     return rc < 0 ? rc : lv_comm_agree(t->comm, open_loader(t));
 }
 
-/* What only steps need. What failed first is what is told in the end. */
+/* Frees the parts that only steps use. returns the first failure */
 static int close_parts(trainer *t, int rc)
 {
-    lv_outcome first;
-    lv_outcome_note(&first, rc);
+    lv_failure first;
+    lv_failure_take(&first, rc);
     lv_saver_destroy(&t->saver);
     lv_loader_destroy(&t->loader);
     int close_rc = lv_metrics_close(&t->metrics);
-    if (first.rc < 0 && close_rc < 0) {
+    if (first.code < 0 && close_rc < 0) {
         fprintf(stderr, "llava: %s\n", lv_error_message());
     }
-    rc = first.rc < 0 ? lv_outcome_told(&first) : lv_comm_agree(t->comm, close_rc);
+    rc = first.code < 0 ? lv_failure_raise(&first) : lv_comm_agree(t->comm, close_rc);
     lv_exchange_destroy(&t->exchange);
     lv_setup_close(&t->setup);
     return rc;

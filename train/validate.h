@@ -17,10 +17,4 @@
 int lv_validate(double *loss, int64_t *n_supervised, lv_llava *model, lv_tape *tape,
                 const lv_comm *comm, const lv_loader_options *options);
 
-/* lv_batch_check_ids: every token id is in the model's vocabulary.
- * in     packs: of the loader that read the batch
- * fails  LV_ERR_CONFIG naming pack, sample and id */
-int lv_batch_check_ids(const lv_batch *batch, lv_pack *const *packs, int n_packs,
-                       int64_t vocab_size);
-
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "data/base/text.h"
 
+#include <ctype.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -91,4 +92,32 @@ size_t lv_text_count_words(const char *text)
         left -= step;
     }
     return n_words;
+}
+
+size_t lv_text_edit_distance(const char *a, const char *b)
+{
+    enum { MOST = LV_TEXT_MAX_WORD };
+    const size_t n_a = strlen(a), n_b = strlen(b);
+    unsigned char d[MOST + 1][MOST + 1];
+    if (n_a > MOST || n_b > MOST) {
+        return MOST;
+    }
+    for (size_t i = 0; i <= n_a; i++) {
+        for (size_t j = 0; j <= n_b; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = (unsigned char)(i + j);
+                continue;
+            }
+            int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]);
+            int best = d[i - 1][j - 1] + (x != y);
+            best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
+            best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
+            if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
+                y == tolower((unsigned char)a[i - 2]) && d[i - 2][j - 2] + 1 < best) {
+                best = d[i - 2][j - 2] + 1;
+            }
+            d[i][j] = (unsigned char)best;
+        }
+    }
+    return d[n_a][n_b];
 }

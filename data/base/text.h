@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * UTF-8 and white space as Python sees them, which is what LLaVA's data was prepared with.
+ * UTF-8 and white space as in Python, with which LLaVA's data was prepared; likeness of words.
  */
 #ifndef LV_DATA_BASE_TEXT_H
 #define LV_DATA_BASE_TEXT_H
@@ -29,5 +29,11 @@ void lv_text_strip(const char **begin, const char **end);
 
 /* lv_text_count_words: len(text.split()). */
 size_t lv_text_count_words(const char *text);
+
+/* lv_text_edit_distance: letters to insert, delete, replace or swap with their neighbour to make b
+ * of a, case ignored (Damerau-Levenshtein, no letter edited twice); LV_TEXT_MAX_WORD if one of them
+ * is longer than that. */
+enum { LV_TEXT_MAX_WORD = 64 };
+size_t lv_text_edit_distance(const char *a, const char *b);
 
 #endif

@@ -12,4 +12,8 @@
  * fails  LV_ERR_MEMORY */
 int lv_thread_start(pthread_t *out, void *(*work)(void *), void *context);
 
+/* lv_thread_hook_set: hook(context) is the first call of every thread that lv_thread_start starts
+ * from then on; NULL: none. One for the process; context outlives those threads. */
+void lv_thread_hook_set(void (*hook)(const void *context), const void *context);
+
 #endif

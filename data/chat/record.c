@@ -2,44 +2,26 @@
 #include "data/chat/record.h"
 
 #include "autograd/error.h"
+#include "data/base/file.h"
+#include "data/base/text.h"
 #include "data/json/json.h"
 
-#include <ctype.h>
-#include <math.h>
-#include <stdint.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { NUMBER_BYTES = 32 };
-static const double MAX_WHOLE = 1e22; /* up to here a whole number is written out */
-
-/* The shortest digits that give the number back; a whole number as such, without an exponent. */
-static void number_text(char text[NUMBER_BYTES], double number)
-{
-    if (fabs(number) < MAX_WHOLE && number == floor(number)) {
-        snprintf(text, NUMBER_BYTES, "%.0f", number);
-        return;
-    }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, NUMBER_BYTES, "%.*g", digits, number);
-        if (strtod(text, NULL) == number) {
-            break;
-        }
-    }
-}
-
 static int read_id(lv_record *r, const cJSON *json)
 {
-    char digits[NUMBER_BYTES];
+    char digits[LV_JSON_NUMBER_BYTES];
     const cJSON *item = lv_json_find(json, "id");
     if (item && !cJSON_IsString(item) && !cJSON_IsNumber(item)) {
         return lv_fail(LV_ERR_FORMAT, "\"id\": expected a string or a number, found %s",
                        lv_json_kind(item));
     }
     if (cJSON_IsNumber(item)) {
-        number_text(digits, item->valuedouble);
+        lv_json_number_text(digits, item->valuedouble);
     }
     r->id = strdup(cJSON_IsNumber(item) ? digits : item ? item->valuestring : "");
     return r->id ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for a record");
@@ -103,7 +85,7 @@ static int read_turn(lv_turn *turn, const cJSON *json)
                        from,
                        strcasecmp(from, "system") == 0
                            ? "a system text is the sample's \"system_prompt\""
-                           : "LLaVA's data knows these two names only: rename the role");
+                           : "LLaVA's data has these two names only: rename the role");
     }
     return LV_OK;
 }
@@ -132,83 +114,104 @@ static int read_turns(lv_record *r, const cJSON *json)
 
 /* ---- keys that are misspelt ---- */
 
-enum { MAX_KEY = 24 };
+static const struct {
+    const char *key, *like;
+    size_t max_distance;
+} known[] = {{"image", "image", 1},
+             {"image", "img", 1},
+             {"image", "image_file", 1},
+             {"image", "image_path", 1},
+             {"conversations", "conversations", 2},
+             {"system_prompt", "system_prompt", 2}};
+enum { N_KNOWN = sizeof known / sizeof *known };
 
-/* Lower case, letters and digits alone: "System-Prompt " is systemprompt. false: too long. */
-static bool simplify(char out[MAX_KEY + 1], const char *key)
+/* The first known key that the text may be a misspelling of; NULL if it is one, or like none. */
+static const char *nearest_key(const char *text)
 {
-    size_t n = 0;
-    for (; *key; key++) {
-        if (isalnum((unsigned char)*key)) {
-            if (n == MAX_KEY) {
-                return false;
-            }
-            out[n++] = (char)tolower((unsigned char)*key);
+    const char *nearest = NULL;
+    for (size_t i = 0; i < N_KNOWN; i++) {
+        if (strcmp(text, known[i].key) == 0) {
+            return NULL;
+        }
+        if (!nearest && lv_text_edit_distance(text, known[i].like) <= known[i].max_distance) {
+            nearest = known[i].key;
         }
     }
-    out[n] = '\0';
-    return true;
+    return nearest;
 }
 
-/* Letters to insert, delete, replace or swap with their neighbour to make b of a. */
-static int distance(const char *a, const char *b)
+static lv_record_key *find_key(lv_record_keys *keys, const char *text)
 {
-    int d[MAX_KEY + 1][MAX_KEY + 1];
-    int n_a = (int)strlen(a), n_b = (int)strlen(b);
-    for (int i = 0; i <= n_a; i++) {
-        for (int j = 0; j <= n_b; j++) {
-            if (i == 0 || j == 0) {
-                d[i][j] = i + j;
-                continue;
-            }
-            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
-            best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                d[i - 2][j - 2] + 1 < best) {
-                best = d[i - 2][j - 2] + 1;
-            }
-            d[i][j] = best;
+    for (int i = 0; i < keys->n; i++) {
+        if (strcmp(keys->items[i].text, text) == 0) {
+            return &keys->items[i];
         }
     }
-    return d[n_a][n_b];
+    return NULL;
 }
 
-static bool says_nothing(const cJSON *item)
+static lv_record_key *add_key(lv_record_keys *keys, const char *text)
+{
+    if (keys->n == LV_RECORD_MAX_KEYS || strlen(text) >= LV_RECORD_KEY_BYTES) {
+        return NULL;
+    }
+    const char *nearest = nearest_key(text);
+    lv_record_key *key = &keys->items[keys->n++];
+    snprintf(key->text, sizeof key->text, "%s", text);
+    snprintf(key->nearest, sizeof key->nearest, "%s", nearest ? nearest : "");
+    return key;
+}
+
+static bool is_empty(const cJSON *item)
 {
     return cJSON_IsNull(item) || (cJSON_IsString(item) && !*item->valuestring) ||
            (cJSON_IsArray(item) && !item->child);
 }
 
-/* LLaVA ignores keys that it does not know. One that is a known key misspelt would make the sample
- * text only, or empty, without a word; not if the right key is there too. */
-static int check_spelling(const cJSON *json)
+void lv_record_keys_add(lv_record_keys *keys, const cJSON *json)
 {
-    static const struct {
-        const char *key, *simple;
-        int max_distance;
-    } known[] = {{"image", "image", 1},
-                 {"image", "img", 1},
-                 {"image", "imagefile", 1},
-                 {"image", "imagepath", 1},
-                 {"conversations", "conversations", 2},
-                 {"system_prompt", "systemprompt", 2}};
     const cJSON *item;
+    if (!cJSON_IsObject(json)) {
+        return;
+    }
     cJSON_ArrayForEach (item, json) {
-        char simple[MAX_KEY + 1];
-        if (says_nothing(item) || !simplify(simple, item->string)) {
-            continue;
-        }
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-            if (!lv_json_find(json, known[i].key) &&
-                distance(simple, known[i].simple) <= known[i].max_distance) {
-                return lv_fail(LV_ERR_FORMAT,
-                               "there is \"%s\", but no \"%s\": rename the key, or remove it",
-                               item->string, known[i].key);
-            }
+        lv_record_key *key = find_key(keys, item->string);
+        key = key ? key : add_key(keys, item->string);
+        if (key && *key->nearest && !is_empty(item) && !lv_json_find(json, key->nearest)) {
+            key->n_records++;
         }
     }
-    return LV_OK;
+}
+
+void lv_record_keys_merge(lv_record_keys *keys, const lv_record_keys *more)
+{
+    for (int i = 0; i < more->n; i++) {
+        lv_record_key *key = find_key(keys, more->items[i].text);
+        key = key ? key : add_key(keys, more->items[i].text);
+        if (key) {
+            key->n_records += more->items[i].n_records;
+        }
+    }
+}
+
+char *lv_record_keys_warning(const lv_record_keys *keys)
+{
+    char list[LV_RECORD_MAX_KEYS * 128] = "";
+    size_t used = 0;
+    for (int i = 0; i < keys->n; i++) {
+        const lv_record_key *key = &keys->items[i];
+        char shown[LV_RECORD_KEY_BYTES] = "";
+        if (key->n_records == 0) {
+            continue;
+        }
+        for (size_t k = 0; key->text[k]; k++) {
+            shown[k] = key->text[k] >= ' ' && key->text[k] <= '~' ? key->text[k] : '?';
+        }
+        used += (size_t)snprintf(list + used, sizeof list - used,
+                                 "%s%" PRId64 " with \"%s\" but no \"%s\"", used ? ", " : "",
+                                 key->n_records, shown, key->nearest);
+    }
+    return used ? lv_path("records with a key that is not read: %s", list) : NULL;
 }
 
 int lv_record_parse(lv_record *out, const cJSON *json)
@@ -218,8 +221,8 @@ int lv_record_parse(lv_record *out, const cJSON *json)
     if (!cJSON_IsObject(json)) {
         return lv_fail(LV_ERR_FORMAT, "a sample: expected an object, found %s", lv_json_kind(json));
     }
-    if ((rc = check_spelling(json)) < 0 || (rc = read_id(&r, json)) < 0 ||
-        (rc = read_images(&r, json)) < 0 || (rc = read_turns(&r, json)) < 0 ||
+    if ((rc = read_id(&r, json)) < 0 || (rc = read_images(&r, json)) < 0 ||
+        (rc = read_turns(&r, json)) < 0 ||
         (rc = lv_json_string(json, "system_prompt", false, &r.system_prompt)) < 0) {
         lv_record_free(&r);
         return rc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files behind image.h share.
+ * What the files of image.h share: decoders, and below them the memory of pixels.
  */
 #ifndef LV_DATA_IMAGE_DECODERS_H
 #define LV_DATA_IMAGE_DECODERS_H

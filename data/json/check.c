@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/json/check.h"
+#include "data/json/scan.h"
 
 #include "autograd/error.h"
 #include "data/base/text.h"
@@ -19,21 +19,15 @@ enum {
 };
 _Static_assert(LV_JSON_MAX_DEPTH <= CJSON_NESTING_LIMIT, "cJSON would refuse what was checked");
 
-/* What may come next. */
-typedef enum { VALUE, VALUE_OR_CLOSE, KEY, KEY_OR_CLOSE, COLON, COMMA_OR_CLOSE, NOTHING } expected;
+typedef enum { VALUE, VALUE_OR_CLOSE, KEY, KEY_OR_CLOSE, COLON, COMMA_OR_CLOSE, NOTHING } json_next;
 
 typedef struct {
     const char *text;
     size_t n, at;
-    expected next;
+    json_next next; /* what is expected */
     int depth;
     char open[LV_JSON_MAX_DEPTH]; /* the brackets around */
 } checker;
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
 
 static bool is_word(char c)
 {
@@ -63,13 +57,13 @@ void lv_json_found(char found[LV_JSON_FOUND_BYTES], const char *text, size_t n)
     }
 }
 
-static int fail_at(checker *c, size_t at, const char *what)
+static int check_fail(checker *c, size_t at, const char *what)
 {
     c->at = at;
     return lv_fail(LV_ERR_FORMAT, "%s", what);
 }
 
-static int fail_expected(checker *c)
+static int check_fail_expected(checker *c)
 {
     static const char *const in_object[] = {
         [KEY] = "a key in quotes",
@@ -87,29 +81,7 @@ static int fail_expected(checker *c)
     return lv_fail(LV_ERR_FORMAT, "not valid JSON: expected %s, found %s", what, found);
 }
 
-/* Bytes from at on that a string may hold as they are: ASCII but for quote, backslash, control. */
-static size_t plain_bytes(const char *text, size_t n)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
-    size_t at = 0;
-    while (n - at >= sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, text + at, sizeof word);
-        uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
-        uint64_t hit = (quote - ones) | (backslash - ones) | (word - ones * 0x20) | word;
-        if (hit & high) {
-            break;
-        }
-        at += sizeof word;
-    }
-    while (at < n && text[at] >= 0x20 && (unsigned char)text[at] < 0x80 && text[at] != '"' &&
-           text[at] != '\\') {
-        at++;
-    }
-    return at;
-}
-
-/* The four hexadecimal digits at text; -1 if they are not there. */
+/* The value of four hexadecimal digits; -1 if text does not begin with them. */
 static int hex4(const char *text, size_t n)
 {
     int code = 0;
@@ -123,7 +95,7 @@ static int hex4(const char *text, size_t n)
     return code;
 }
 
-/* An escape, from its backslash; *end is set behind it. */
+/* An escape, from its backslash; *end is set after it. */
 static int check_escape(checker *c, size_t at, size_t *end)
 {
     const char *text = c->text + at;
@@ -132,23 +104,23 @@ static int check_escape(checker *c, size_t at, size_t *end)
         *end = at + 2;
         return n < 2 || (text[1] && strchr("\"\\/bfnrt", text[1]))
                    ? LV_OK
-                   : fail_at(c, at,
-                             "not valid JSON: an escape that there is not (a backslash is "
-                             "written as \\\\)");
+                   : check_fail(c, at,
+                                "not valid JSON: an escape that there is not (a backslash is "
+                                "written as \\\\)");
     }
     int code = hex4(text + 2, n - 2);
     *end = at + 6;
     if (code < 0) {
-        return fail_at(c, at, "\\u without four hexadecimal digits");
+        return check_fail(c, at, "\\u without four hexadecimal digits");
     }
     if (code == 0) {
-        return fail_at(c, at, "\\u0000 inside a string is not supported");
+        return check_fail(c, at, "\\u0000 inside a string is not supported");
     }
     if (code >= 0xD800 && code <= 0xDFFF) {
         int low = n >= 8 && text[6] == '\\' && text[7] == 'u' ? hex4(text + 8, n - 8) : -1;
         *end = at + 12;
         if (code >= 0xDC00 || low < 0xDC00 || low > 0xDFFF) {
-            return fail_at(c, at, "not valid JSON: half of a surrogate pair");
+            return check_fail(c, at, "not valid JSON: half of a surrogate pair");
         }
     }
     return LV_OK;
@@ -159,9 +131,9 @@ static int check_string(checker *c)
 {
     size_t at = c->at + 1;
     for (;;) {
-        at += plain_bytes(c->text + at, c->n - at);
+        at = (size_t)(lv_json_string_stop(c->text + at, c->text + c->n, true) - c->text);
         if (at >= c->n) {
-            return fail_at(c, c->n, "a string is not closed");
+            return check_fail(c, c->n, "a string is not closed");
         }
         unsigned char byte = (unsigned char)c->text[at];
         if (byte == '"') {
@@ -169,7 +141,7 @@ static int check_string(checker *c)
             return LV_OK;
         }
         if (byte < 0x20) {
-            return fail_at(c, at, "a control character inside a string (write it as \\u00XX)");
+            return check_fail(c, at, "a control character inside a string (write it as \\u00XX)");
         }
         if (byte == '\\') {
             int rc = check_escape(c, at, &at);
@@ -182,7 +154,7 @@ static int check_string(checker *c)
         bool valid;
         size_t len = lv_utf8_step(c->text + at, c->n - at, &valid);
         if (!valid) {
-            return fail_at(c, at, "invalid UTF-8");
+            return check_fail(c, at, "invalid UTF-8");
         }
         at += len;
     }
@@ -196,7 +168,7 @@ static size_t skip_digits(const checker *c, size_t at)
     return at;
 }
 
-/* Whether a whole number of n characters comes back from a double as it was written. */
+/* Whether a double keeps a whole number of n characters, so that it prints as it is written. */
 static bool is_exact(const char *text, size_t n)
 {
     char digits[MAX_DIGITS + 1], back[MAX_DIGITS + 1];
@@ -212,8 +184,7 @@ static bool is_exact(const char *text, size_t n)
     return printed == (int)n && memcmp(digits, back, n) == 0;
 }
 
-/* Whether a number of n characters, not too many, is within a double's range: beyond it cJSON has
- * infinity. */
+/* Whether a number of n characters, at most MAX_DIGITS, is within a double's range. */
 static bool is_finite(const char *text, size_t n)
 {
     char number[MAX_DIGITS + 1];
@@ -229,14 +200,14 @@ static int check_number(checker *c)
     size_t end = skip_digits(c, at);
     bool whole = true;
     if (end == at || (text[at] == '0' && end > at + 1)) {
-        return fail_at(c, c->at, "not a JSON number");
+        return check_fail(c, c->at, "not a JSON number");
     }
     if (end < c->n && text[end] == '.') {
         whole = false;
         at = end + 1;
         end = skip_digits(c, at);
         if (end == at) {
-            return fail_at(c, c->at, "not a JSON number");
+            return check_fail(c, c->at, "not a JSON number");
         }
     }
     if (end < c->n && (text[end] == 'e' || text[end] == 'E')) {
@@ -245,17 +216,17 @@ static int check_number(checker *c)
         at += at < c->n && (text[at] == '+' || text[at] == '-');
         end = skip_digits(c, at);
         if (end == at) {
-            return fail_at(c, c->at, "not a JSON number");
+            return check_fail(c, c->at, "not a JSON number");
         }
     }
     if (whole && !is_exact(text + c->at, end - c->at)) {
-        return fail_at(c, c->at, "a whole number so large that it would be rounded");
+        return check_fail(c, c->at, "a whole number so large that it would be rounded");
     }
     if (end - c->at > MAX_DIGITS) {
-        return fail_at(c, c->at, "a number of more than 63 characters");
+        return check_fail(c, c->at, "a number of more than 63 characters");
     }
     if (!is_finite(text + c->at, end - c->at)) {
-        return fail_at(c, c->at, "a number so large that it would become infinite");
+        return check_fail(c, c->at, "a number so large that it would become infinite");
     }
     c->at = end;
     return LV_OK;
@@ -274,10 +245,10 @@ static int check_word(checker *c)
             return LV_OK;
         }
     }
-    return fail_expected(c);
+    return check_fail_expected(c);
 }
 
-static expected behind_value(const checker *c)
+static json_next next_after_value(const checker *c)
 {
     return c->depth ? COMMA_OR_CLOSE : NOTHING;
 }
@@ -287,7 +258,7 @@ static int check_value(checker *c)
     char first = c->text[c->at];
     if (first == '{' || first == '[') {
         if (c->depth == LV_JSON_MAX_DEPTH) {
-            return fail_at(c, c->at, "nested more than 1000 deep");
+            return check_fail(c, c->at, "nested more than 1000 deep");
         }
         c->open[c->depth++] = first;
         c->next = first == '{' ? KEY_OR_CLOSE : VALUE_OR_CLOSE;
@@ -297,7 +268,7 @@ static int check_value(checker *c)
     int rc = first == '"'                                     ? check_string(c)
              : first == '-' || (first >= '0' && first <= '9') ? check_number(c)
                                                               : check_word(c);
-    c->next = rc < 0 ? c->next : behind_value(c);
+    c->next = rc < 0 ? c->next : next_after_value(c);
     return rc;
 }
 
@@ -309,15 +280,15 @@ static int check_token(checker *c)
     bool may_close =
         c->next == VALUE_OR_CLOSE || c->next == KEY_OR_CLOSE || c->next == COMMA_OR_CLOSE;
     if ((unsigned char)first < 0x20) {
-        return fail_at(c, c->at, "a control character");
+        return check_fail(c, c->at, "a control character");
     }
     if (c->next == NOTHING) {
-        return fail_at(c, c->at, "text after the end of the JSON value");
+        return check_fail(c, c->at, "text after the end of the JSON value");
     }
     if (may_close && first == (in_array ? ']' : '}')) {
         c->at++;
         c->depth--;
-        c->next = behind_value(c);
+        c->next = next_after_value(c);
         return LV_OK;
     }
     if (c->next == VALUE || c->next == VALUE_OR_CLOSE) {
@@ -338,7 +309,7 @@ static int check_token(checker *c)
         c->next = rc < 0 ? c->next : COLON;
         return rc;
     }
-    return fail_expected(c);
+    return check_fail_expected(c);
 }
 
 int lv_json_check(const char *text, size_t n, size_t *at)
@@ -346,11 +317,11 @@ int lv_json_check(const char *text, size_t n, size_t *at)
     checker c = {.text = text, .n = n, .next = VALUE};
     int rc = LV_OK;
     while (rc == LV_OK) {
-        while (c.at < n && is_space(text[c.at])) {
+        while (c.at < n && lv_json_is_space(text[c.at])) {
             c.at++;
         }
         if (c.at == n) {
-            rc = c.next == NOTHING ? LV_OK : fail_expected(&c);
+            rc = c.next == NOTHING ? LV_OK : check_fail_expected(&c);
             break;
         }
         rc = check_token(&c);

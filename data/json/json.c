@@ -3,15 +3,17 @@
 
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "data/json/check.h"
+#include "data/json/scan.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEW_KEYS = 16 }; /* of an object whose keys are compared without sorting */
-enum { SHOWN_BYTES = 96 };
+enum {
+    FEW_KEYS = 16, /* up to these an object's keys are compared without sorting */
+    SHOWN_BYTES = 96,
+};
 static const double MAX_EXACT_INTEGER = 9007199254740992.0; /* 2^53 */
 
 void lv_json_place_advance(lv_json_place *place, const char *text, size_t n)
@@ -19,14 +21,14 @@ void lv_json_place_advance(lv_json_place *place, const char *text, size_t n)
     const char *line = memrchr(text, '\n', n);
     size_t n_lines = 0, n_characters = 0;
     if (line) {
-        size_t behind = (size_t)(line - text) + 1;
-        for (size_t i = 0; i < behind; i++) {
+        size_t after = (size_t)(line - text) + 1;
+        for (size_t i = 0; i < after; i++) {
             n_lines += text[i] == '\n';
         }
         place->line += (int64_t)n_lines;
         place->column = 1;
-        text += behind;
-        n -= behind;
+        text += after;
+        n -= after;
     }
     for (size_t i = 0; i < n; i++) {
         n_characters += ((unsigned char)text[i] & 0xC0) != 0x80; /* not inside a UTF-8 character */
@@ -39,7 +41,7 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* What a file holds is not to reach a terminal as a command, nor at any length. */
+/* The key as printable ASCII: the message may go to a terminal. */
 static int fail_twice(const char *key)
 {
     char shown[SHOWN_BYTES];
@@ -82,7 +84,7 @@ static int check_many_keys(const cJSON *object, size_t n)
     return rc;
 }
 
-static int check_keys(const cJSON *item)
+static int check_duplicates(const cJSON *item)
 {
     int rc = LV_OK;
     if (cJSON_IsObject(item)) {
@@ -90,7 +92,7 @@ static int check_keys(const cJSON *item)
         rc = n <= FEW_KEYS ? check_few_keys(item) : check_many_keys(item, n);
     }
     for (const cJSON *child = item->child; rc == LV_OK && child; child = child->next) {
-        rc = check_keys(child);
+        rc = check_duplicates(child);
     }
     return rc;
 }
@@ -106,7 +108,7 @@ int lv_json_parse_part(cJSON **out, const char *text, size_t n, size_t *at)
         return lv_fail(LV_ERR_MEMORY, "out of memory for %zu bytes of JSON", n);
     }
     *at = 0;
-    rc = check_keys(root);
+    rc = check_duplicates(root);
     if (rc < 0) {
         cJSON_Delete(root);
         return rc;

@@ -15,24 +15,20 @@
 #define TRAILER_FORMAT ",\n\"self_crc32\":\"%08" PRIx32 "\"}\n"
 enum { TRAILER_BYTES = 27, CRC_TEXT_BYTES = 9 };
 
-static uint32_t crc_of(const char *text, size_t n)
+static uint32_t crc_of_text(const char *text, size_t n)
 {
     return (uint32_t)crc32_z(crc32(0, NULL, 0), (const unsigned char *)text, n);
 }
 
 int lv_manifest_write(const char *path, const cJSON *root)
 {
-    char *body = cJSON_Print(root);
-    if (!body) {
-        return lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
-    }
-    size_t n = strlen(body);
-    LV_CHECK(cJSON_IsObject(root) && root->child && n > 2, "a manifest is an object with members");
-    n -= 1; /* its closing brace, which the trailer brings */
-    char *text = lv_path("%.*s" TRAILER_FORMAT, (int)n, body, crc_of(body, n));
+    LV_CHECK(cJSON_IsObject(root) && root->child, "a manifest is an object with members");
+    char *body = lv_json_print(root);
+    size_t n = strlen(body) - 1; /* its closing brace, which is part of the trailer */
+    char *text = lv_path("%.*s" TRAILER_FORMAT, (int)n, body, crc_of_text(body, n));
     int rc = lv_file_write(path, text, strlen(text));
     free(text);
-    cJSON_free(body);
+    free(body);
     return rc;
 }
 
@@ -47,7 +43,7 @@ int lv_manifest_read(cJSON **out, const char *path)
     }
     bool whole = n > TRAILER_BYTES;
     if (whole) {
-        snprintf(trailer, sizeof trailer, TRAILER_FORMAT, crc_of(text, n - TRAILER_BYTES));
+        snprintf(trailer, sizeof trailer, TRAILER_FORMAT, crc_of_text(text, n - TRAILER_BYTES));
         whole = memcmp(text + n - TRAILER_BYTES, trailer, TRAILER_BYTES) == 0;
     }
     rc = whole ? lv_json_parse(out, text, n)

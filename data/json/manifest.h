@@ -13,7 +13,7 @@
 
 /* lv_manifest_write: root printed with its own CRC-32 added as the last member "self_crc32".
  * The file appears whole or not at all. root is left as it was.
- * fails  LV_ERR_IO, LV_ERR_MEMORY */
+ * fails  LV_ERR_IO */
 int lv_manifest_write(const char *path, const cJSON *root);
 
 /* lv_manifest_read: check the CRC-32, then parse. out is the caller's: cJSON_Delete.
@@ -28,7 +28,7 @@ int lv_manifest_add_file(cJSON *root, const char *directory, const char *name);
 int lv_manifest_add_entry(cJSON *root, const char *name, int64_t n_bytes, uint32_t crc);
 
 /* lv_manifest_check_files: every file that is listed is there with its size and CRC-32.
- * in     progress: told after each file how many bytes of all are done; may be NULL
+ * in     progress: called after each file with the bytes done and of all; may be NULL
  * fails  LV_ERR_FORMAT naming the first file that is not */
 int lv_manifest_check_files(const cJSON *root, const char *directory,
                             void (*progress)(int64_t done_bytes, int64_t all_bytes));

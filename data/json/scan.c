@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* What a character outside strings is to the scanner. */
+/* The class of a character outside strings. */
 enum { OTHER, SPACE, QUOTE, OPEN, CLOSE, SEPARATOR };
 static const unsigned char kinds[256] = {
     [' '] = SPACE, ['\t'] = SPACE,    ['\n'] = SPACE,    ['\r'] = SPACE,
@@ -18,26 +18,33 @@ static int kind(char c)
     return kinds[(unsigned char)c];
 }
 
-/* The next quote or backslash, or end: 8 bytes at a time, by the trick that finds a zero byte (the
- * lowest that it finds is one; those above may be none). */
-static const char *string_stop(const char *at, const char *end)
+bool lv_json_is_space(char c)
+{
+    return kind(c) == SPACE;
+}
+
+/* 8 bytes at a time, by the test for a zero byte: the lowest byte that it marks is one, those above
+ * may be none. */
+const char *lv_json_string_stop(const char *at, const char *end, bool strict)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
     while (end - at >= 8) {
         uint64_t word;
         memcpy(&word, at, sizeof word);
         uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
-        uint64_t hit = (((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & high;
-        if (hit) {
+        uint64_t hit = ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash);
+        hit |= strict ? ((word - ones * 0x20) & ~word) | word : 0;
+        if (hit & high) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            return at + __builtin_ctzll(hit) / 8;
+            return at + __builtin_ctzll(hit & high) / 8;
 #else
             break;
 #endif
         }
         at += sizeof word;
     }
-    while (at < end && *at != '"' && *at != '\\') {
+    while (at < end && *at != '"' && *at != '\\' &&
+           !(strict && ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x80))) {
         at++;
     }
     return at;
@@ -49,12 +56,12 @@ void lv_json_scan_restart(lv_json_scan *scan)
     scan->in_string = scan->escaped = scan->in_word = false;
 }
 
-/* To behind the string's closing quote, or to end if that comes first. */
+/* To after the string's closing quote, or to end if that comes first. */
 static const char *scan_string(lv_json_scan *scan, const char *at, const char *end)
 {
     at += scan->escaped && at < end;
     for (;;) {
-        at = string_stop(at, end);
+        at = lv_json_string_stop(at, end, false);
         scan->escaped = at < end && *at == '\\' && end - at == 1;
         if (at == end || scan->escaped) {
             return end;
@@ -109,7 +116,7 @@ int lv_json_scan_value(lv_json_scan *scan, const char **at, const char *end)
     return rc;
 }
 
-static const char *skip_spaces(const char *at, const char *end)
+static const char *scan_spaces(const char *at, const char *end)
 {
     while (at < end && kind(*at) == SPACE) {
         at++;
@@ -117,7 +124,7 @@ static const char *skip_spaces(const char *at, const char *end)
     return at;
 }
 
-/* To behind one of the object's values; false if there is none. */
+/* To after one of the object's values; false if there is none. */
 static bool skip_value(lv_json_scan *scan, const char **at, const char *end)
 {
     lv_json_scan_restart(scan);
@@ -128,14 +135,14 @@ static bool skip_value(lv_json_scan *scan, const char **at, const char *end)
 int lv_json_scan_member(const char **value, size_t *value_bytes, const char *text, size_t n,
                         const char *key)
 {
-    const char *end = text + n, *at = skip_spaces(text, end);
+    const char *end = text + n, *at = scan_spaces(text, end);
     size_t key_bytes = strlen(key);
     lv_json_scan scan;
     if (at == end || *at != '{') {
         return 0;
     }
     do {
-        const char *name = skip_spaces(at + 1, end);
+        const char *name = scan_spaces(at + 1, end);
         at = name;
         if (at == end || *at != '"' || !skip_value(&scan, &at, end)) {
             return 0;
@@ -145,11 +152,11 @@ int lv_json_scan_member(const char **value, size_t *value_bytes, const char *tex
         if (memchr(name, '\\', (size_t)(at - name))) {
             return -1;
         }
-        at = skip_spaces(at, end);
+        at = scan_spaces(at, end);
         if (at == end || *at != ':') {
             return 0;
         }
-        at = skip_spaces(at + 1, end);
+        at = scan_spaces(at + 1, end);
         const char *begin = at;
         if (!skip_value(&scan, &at, end)) {
             return 0;
@@ -159,7 +166,7 @@ int lv_json_scan_member(const char **value, size_t *value_bytes, const char *tex
             *value_bytes = (size_t)(at - begin);
             return 1;
         }
-        at = skip_spaces(at, end);
+        at = scan_spaces(at, end);
     } while (at < end && *at == ',');
     return 0;
 }

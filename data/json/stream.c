@@ -16,34 +16,33 @@ enum {
     MARK_EVERY = 1024,       /* records from one remembered place to the next */
 };
 
-/* What may come next. */
 typedef enum {
     LINE,           /* of JSONL, or the end */
-    FIRST,          /* behind '[': a record or ']' */
-    RECORD,         /* behind ',': a record */
-    COMMA_OR_CLOSE, /* behind a record */
-    END             /* behind ']' */
-} expected;
+    FIRST,          /* after '[': a record or ']' */
+    RECORD,         /* after ',': a record */
+    COMMA_OR_CLOSE, /* after a record */
+    END             /* after ']' */
+} stream_next;
 
 typedef struct {
     int64_t offset; /* in the file, of a record's first byte */
     lv_json_place place;
-} mark;
+} stream_mark;
 
 struct lv_json_stream {
     bool indexed; /* the first pass is over: the next three are whole */
     int64_t n_records;
     uint32_t crc32;
-    mark *marks; /* of the records 0, MARK_EVERY, 2 MARK_EVERY, ... */
+    stream_mark *marks; /* of the records 0, MARK_EVERY, 2 MARK_EVERY, ... */
     int64_t marks_capacity;
     lv_file_window window;
     lv_json_place place; /* of the window's first byte */
     int64_t kept, at;    /* offsets: the record that was read, or is being read, is [kept, at) */
     bool too_large;      /* it is larger than the limit: what was read of it is not kept */
     lv_json_place first; /* of its first character then */
-    expected next;
+    stream_next next;    /* what is expected */
     lv_json_scan scan;
-    int ended;      /* of a line: 0 in its value, 1 behind it, < 0 not one value */
+    int ended;      /* of a line: 0 in its value, 1 after it, < 0 not one value */
     int64_t index;  /* of the record that read_record reads next */
     int64_t wanted; /* of the record that the caller gets next */
 };
@@ -65,10 +64,10 @@ static bool is_one_of(char c, const char *set)
     return c && strchr(set, c);
 }
 
-/* ---- what is broken ---- */
+/* ---- failures ---- */
 
-/* At that place; the last message says what. */
-static int fail_at(const lv_json_stream *s, lv_json_place place)
+/* The last message, at that place. */
+static int stream_fail(const lv_json_stream *s, lv_json_place place)
 {
     if (s->indexed) { /* the first pass found it whole */
         return lv_file_window_changed(&s->window);
@@ -77,14 +76,15 @@ static int fail_at(const lv_json_stream *s, lv_json_place place)
     return lv_fail_within("%s", s->window.path);
 }
 
-/* A record that does not end, or whose brackets do not match: the strict check knows best where. */
+/* A record that does not end, or whose brackets do not match, with the place that the check of the
+ * grammar finds. */
 static int fail_record(const lv_json_stream *s, int64_t end, const char *hint)
 {
     size_t at = 0;
     if (s->too_large) {
         lv_fail(LV_ERR_FORMAT, "record %" PRId64 ", larger than %d MB, is not valid JSON%s",
                 s->index, LV_JSON_MAX_RECORD_BYTES >> 20, hint);
-        return fail_at(s, s->first);
+        return stream_fail(s, s->first);
     }
     int64_t line = place_of(s, s->kept).line;
     if (lv_json_check(pointer(s, s->kept), (size_t)(end - s->kept), &at) == LV_OK) {
@@ -92,7 +92,7 @@ static int fail_record(const lv_json_stream *s, int64_t end, const char *hint)
     }
     lv_fail(LV_ERR_FORMAT, "%s (in record %" PRId64 ", which begins on line %" PRId64 ")%s",
             lv_error_message(), s->index, line, hint);
-    return fail_at(s, place_of(s, s->kept + (int64_t)at));
+    return stream_fail(s, place_of(s, s->kept + (int64_t)at));
 }
 
 static const char cut_off[] = "; the file ends in it: was it cut off?";
@@ -105,7 +105,7 @@ static void begin_line(lv_json_stream *s)
     s->ended = is_one_of(*pointer(s, s->kept), "]},:") ? LV_ERR_FORMAT : 0;
 }
 
-/* On to that offset: the line's value, brackets and quotes closed, and then white space. */
+/* Scans to that offset: the line's value, brackets and quotes closed, and then white space. */
 static void follow_line(lv_json_stream *s, int64_t end)
 {
     const char *at = pointer(s, s->kept), *stop = pointer(s, end);
@@ -118,7 +118,7 @@ static void follow_line(lv_json_stream *s, int64_t end)
     s->ended = s->ended == 1 && at < stop ? LV_ERR_FORMAT : s->ended;
 }
 
-/* Drops what was read of the record if it is too large: memory stays that of the limit. */
+/* Drops the part of a too large record that was read, so that memory stays within the limit. */
 static void drop_large(lv_json_stream *s)
 {
     if (!s->too_large && s->at - s->kept > LV_JSON_MAX_RECORD_BYTES) {
@@ -136,8 +136,8 @@ static void drop_large(lv_json_stream *s)
     }
 }
 
-/* A piece more. returns 1, or 0 at the end of the file */
-static int fill(lv_json_stream *s)
+/* Reads one more piece. returns 1, or 0 at the end of the file */
+static int read_more(lv_json_stream *s)
 {
     int64_t old_end = s->window.end;
     drop_large(s);
@@ -154,37 +154,36 @@ static int fill(lv_json_stream *s)
     return rc;
 }
 
-static int fail_expected(lv_json_stream *s)
+static int stream_fail_expected(lv_json_stream *s)
 {
     static const char *const names[] = {
         [LINE] = "'[' (an array of samples) or '{' (JSONL, one object a line)",
         [FIRST] = "a record or ']'",
         [RECORD] = "a record",
-        [COMMA_OR_CLOSE] = "',' or ']' behind a record",
-        [END] = "nothing behind the array",
+        [COMMA_OR_CLOSE] = "',' or ']' after a record",
+        [END] = "nothing after the array",
     };
     char found[LV_JSON_FOUND_BYTES];
-    while (s->window.end - s->at < LV_JSON_FOUND_BYTES && fill(s) > 0) {
-        /* so that the message does not depend on where a piece ends */
+    while (s->window.end - s->at < LV_JSON_FOUND_BYTES && read_more(s) > 0) {
+        /* so that the message does not depend on the ends of pieces */
     }
     lv_json_found(found, pointer(s, s->at), (size_t)(s->window.end - s->at));
     lv_fail(LV_ERR_FORMAT, "expected %s, found %s%s", names[s->next], found,
             s->at == s->window.end ? " of the file; was it cut off?" : "");
-    return fail_at(s, place_of(s, s->at));
+    return stream_fail(s, place_of(s, s->at));
 }
 
-/* To the next character that is not white space, of which nothing is kept. returns 1, or 0 at the
- * end of the file */
-static int skip_spaces(lv_json_stream *s)
+/* To the next character that is not white space. returns 1, or 0 at the end of the file */
+static int stream_skip_spaces(lv_json_stream *s)
 {
     for (;;) {
         const char *from = pointer(s, s->at), *end = pointer(s, s->window.end), *to = from;
-        while (to < end && (*to == ' ' || *to == '\n' || *to == '\r' || *to == '\t')) {
+        while (to < end && lv_json_is_space(*to)) {
             to++;
         }
         s->at += to - from;
         s->kept = s->at;
-        int rc = to < end ? 1 : fill(s);
+        int rc = to < end ? 1 : read_more(s);
         if (rc <= 0 || to < end) {
             return rc;
         }
@@ -196,7 +195,7 @@ static int read_start(lv_json_stream *s)
 {
     int rc = 1;
     while (rc > 0 && s->window.end < 3) {
-        rc = fill(s);
+        rc = read_more(s);
     }
     if (rc < 0) {
         return rc;
@@ -209,13 +208,13 @@ static int read_start(lv_json_stream *s)
         s->at = 3;
         s->place.column--; /* the mark counts for none */
     }
-    rc = skip_spaces(s);
+    rc = stream_skip_spaces(s);
     if (rc < 0) {
         return rc;
     }
     char first = rc ? *pointer(s, s->at) : '\0';
     if (first != '[' && first != '{') {
-        return fail_expected(s);
+        return stream_fail_expected(s);
     }
     if (first == '[') {
         s->at++;
@@ -255,7 +254,7 @@ static int read_line(lv_json_stream *s)
     while (rc > 0 && !newline) {
         newline = memchr(pointer(s, s->at), '\n', (size_t)(s->window.end - s->at));
         s->at = newline ? s->at + (newline - pointer(s, s->at)) : s->window.end;
-        rc = newline ? 1 : fill(s);
+        rc = newline ? 1 : read_more(s);
     }
     if (rc < 0) {
         return rc;
@@ -271,17 +270,17 @@ static int read_line(lv_json_stream *s)
     return 1;
 }
 
-/* Past the comma, if any, to an element of the array. returns 1, or 0 behind the array's end */
+/* Past the comma, if any, to an element of the array. returns 1, or 0 after the array's end */
 static int find_element(lv_json_stream *s)
 {
     for (;;) {
-        int rc = skip_spaces(s);
+        int rc = stream_skip_spaces(s);
         if (rc < 0) {
             return rc;
         }
         char c = rc ? *pointer(s, s->at) : '\0';
         if (s->next == END) {
-            return rc ? fail_expected(s) : 0;
+            return rc ? stream_fail_expected(s) : 0;
         }
         if (c == ']' && s->next != RECORD) {
             s->next = END;
@@ -291,7 +290,7 @@ static int find_element(lv_json_stream *s)
                    (isalnum((unsigned char)c) || is_one_of(c, "{[\"-"))) {
             return 1;
         } else {
-            return fail_expected(s);
+            return stream_fail_expected(s);
         }
         s->at++;
     }
@@ -309,7 +308,7 @@ static int read_element(lv_json_stream *s)
         if (ended < 0) {
             return fail_record(s, s->at + 1, "");
         }
-        rc = ended ? 1 : fill(s);
+        rc = ended ? 1 : read_more(s);
     }
     if (rc == 0) {
         return fail_record(s, s->at, cut_off);
@@ -330,7 +329,7 @@ static int note_mark(lv_json_stream *s)
     }
     if (i == s->marks_capacity) {
         int64_t capacity = 2 * s->marks_capacity + 64;
-        mark *marks = realloc(s->marks, (size_t)capacity * sizeof *marks);
+        stream_mark *marks = realloc(s->marks, (size_t)capacity * sizeof *marks);
         if (!marks) {
             return lv_fail(LV_ERR_MEMORY, "%s: no memory to find its records again",
                            s->window.path);
@@ -338,7 +337,7 @@ static int note_mark(lv_json_stream *s)
         s->marks = marks;
         s->marks_capacity = capacity;
     }
-    s->marks[i] = (mark){.offset = s->kept, .place = place_of(s, s->kept)};
+    s->marks[i] = (stream_mark){.offset = s->kept, .place = place_of(s, s->kept)};
     return LV_OK;
 }
 
@@ -346,7 +345,7 @@ static int note_mark(lv_json_stream *s)
 static int read_record(lv_json_stream *s)
 {
     s->too_large = false;
-    int rc = s->next == LINE ? skip_spaces(s) : find_element(s);
+    int rc = s->next == LINE ? stream_skip_spaces(s) : find_element(s);
     if (rc <= 0) {
         return rc;
     }

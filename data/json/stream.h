@@ -4,17 +4,17 @@
  * are. Two kinds of file, told apart by the first character that is not white space:
  *   [   a JSON array: its elements are the records
  *   {   JSONL: each line is a record; lines of white space alone are skipped
- * in UTF-8; a byte order mark in front is read past.
+ * in UTF-8; a byte order mark at the beginning is skipped.
  *
  * lv_json_stream_open reads the file once, finds where records begin and proves that the file is
- * whole: brackets and quotes closed, commas where they belong, nothing behind the end, and the last
- * line of JSONL ended by a newline or a whole record. What is wrong there is a failure of the file,
+ * whole: brackets and quotes closed, commas where they belong, nothing after the end, and the last
+ * line of JSONL ended by a newline or a whole record. An error there is a failure of the file,
  * with line and column, so that a file that was cut off never passes for a shorter one. The text
- * within a record is not looked at here: that is lv_json_parse_part's. (So a line of JSONL that is
+ * within a record is not checked here, but by lv_json_parse_part. (So a line of JSONL that is
  * not JSON spoils that record alone. A first line that breaks off as pretty-printed objects do is
  * refused, as then no line would be a record.)
  *
- * The file must stay as it is while it is open: a change of its size or time is a failure.
+ * A change of the file's size or time while it is open is a failure.
  */
 #ifndef LV_DATA_JSON_STREAM_H
 #define LV_DATA_JSON_STREAM_H
@@ -24,11 +24,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LV_JSON_MAX_RECORD_BYTES = 64 << 20 }; /* of one record; a larger one is passed over */
+enum { LV_JSON_MAX_RECORD_BYTES = 64 << 20 }; /* of one record; a larger one is skipped */
 
 typedef struct lv_json_stream lv_json_stream;
 
-/* lv_json_stream_open: piece_bytes are read at a time; 0 for a good number (tests set it).
+/* lv_json_stream_open: piece_bytes are read at a time; 0 for the default (tests set it).
  * fails  LV_ERR_IO: no such file, not a regular file; LV_ERR_FORMAT: broken, see above;
  *        LV_ERR_MEMORY; each with the path */
 int lv_json_stream_open(lv_json_stream **out, const char *path, size_t piece_bytes);
@@ -39,11 +39,11 @@ int64_t lv_json_stream_n_bytes(const lv_json_stream *stream); /* of the file */
 uint32_t lv_json_stream_crc32(const lv_json_stream *stream);  /* of the file */
 
 /* lv_json_stream_seek: the next record is that of this index, from 0; n_records is the end. Takes
- * no more time than reading a thousand records. */
+ * at most the time of reading a thousand records. */
 void lv_json_stream_seek(lv_json_stream *stream, int64_t index);
 
 /* lv_json_stream_next: the next record's text, borrowed until the next call, and its index; NULL
- * and 0 bytes if it is larger than the limit. returns 1; 0 behind the last; LV_ERR_IO,
+ * and 0 bytes if it is larger than the limit. returns 1; 0 after the last; LV_ERR_IO,
  * LV_ERR_MEMORY with the path */
 int lv_json_stream_next(lv_json_stream *stream, int64_t *index, const char **text, size_t *n);
 

@@ -382,3 +382,24 @@ void lv_batch_free(lv_batch *batch)
     free(batch->pixels);
     *batch = (lv_batch){0};
 }
+
+int lv_batch_check_ids(const lv_batch *batch, lv_pack *const *packs, int n_packs,
+                       int64_t vocab_size)
+{
+    for (int i = 0; i < batch->n_samples; i++) {
+        for (int64_t t = batch->seq_start[i]; t < batch->seq_start[i + 1]; t++) {
+            int32_t source = batch->source[t], label = batch->label[t];
+            int32_t largest = source > label ? source : label;
+            if (largest >= vocab_size) {
+                int64_t index;
+                const lv_pack *pack = lv_batch_locate(packs, n_packs, batch->sample_ids[i], &index);
+                return lv_fail(LV_ERR_CONFIG,
+                               "pack %s, sample %lld: token id %d, but the model's vocabulary has "
+                               "%lld; pack with the model's tokenizer",
+                               lv_pack_dir(pack), (long long)index, (int)largest,
+                               (long long)vocab_size);
+            }
+        }
+    }
+    return LV_OK;
+}

@@ -63,6 +63,12 @@ int lv_batch_check_pack(const lv_pack *pack, const lv_vision_input *vision);
 int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64_t *sample_ids,
                   int n_samples, const lv_vision_input *vision, int64_t max_length);
 
+/* lv_batch_check_ids: every token id is in the model's vocabulary.
+ * in     packs: of the loader that read the batch
+ * fails  LV_ERR_CONFIG naming pack, sample and id */
+int lv_batch_check_ids(const lv_batch *batch, lv_pack *const *packs, int n_packs,
+                       int64_t vocab_size);
+
 /* lv_batch_from_prompt: a batch of one sequence without labels (for generation, tests), its sample
  * id 0.
  * in     tokens[n] with LV_IMAGE_TOKEN marks; images: n_images decoded images

@@ -14,22 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How it went on a worker, for the consumer's thread. */
-typedef struct {
-    int rc;
-    char *message; /* malloc'ed; NULL if rc is LV_OK, or if there was no memory for it */
-} outcome;
-
 /* One micro-batch, from its claim to its use. */
 typedef struct {
-    bool ready;
-    outcome outcome;
+    bool ready; /* or failed */
     lv_batch batch;
     int64_t n_bytes; /* counted as ahead: a bound of what it will need, then what it has */
 } loader_slot;
 
 typedef struct {
-    outcome outcome; /* of planning it */
     lv_step_head head;
     lv_plan plan;
     loader_slot *slots; /* [plan.n_micro_batches] */
@@ -51,21 +43,32 @@ struct lv_loader {
     int64_t claim_step, claim_slot; /* the first micro-batch that is not claimed */
     int64_t use_step, use_slot;     /* the next to use; first_step - 1 before the first step */
     int64_t ahead_bytes;            /* of what is claimed and not yet used */
-    bool failed;                    /* somewhere: nothing more is begun */
     bool stop;
+    lv_failure failure; /* the first in the order of use; with one nothing more is begun */
+    int64_t failed_step, failed_slot; /* its place; slot -1: planning the step */
 
-    lv_batch *borrowed;      /* the consumer's alone */
-    const outcome *received; /* the error that the consumer was given: it gets no other */
+    lv_batch *borrowed; /* the consumer's alone */
+    bool received;      /* the consumer has the failure */
 };
 
-static outcome outcome_of(int rc)
+/* Under the lock. */
+static void note_failure(lv_loader *loader, int64_t step, int64_t slot, int rc)
 {
-    return (outcome){rc, rc == LV_OK ? NULL : strdup(lv_error_message())};
+    if (loader->failure.code == LV_OK || step < loader->failed_step ||
+        (step == loader->failed_step && slot < loader->failed_slot)) {
+        lv_failure_take(&loader->failure, rc);
+        loader->failed_step = step;
+        loader->failed_slot = slot;
+    }
 }
 
-static int outcome_raise(const outcome *error)
+/* Under the lock. The consumer's failure if this is its place; everything before it succeeds. */
+static int failure_at(lv_loader *loader, int64_t step, int64_t slot)
 {
-    return lv_fail(error->rc, "%s", error->message ? error->message : "out of memory");
+    loader->received =
+        loader->received ||
+        (loader->failure.code < 0 && loader->failed_step == step && loader->failed_slot == slot);
+    return loader->received ? lv_failure_raise(&loader->failure) : LV_OK;
 }
 
 static loader_step *step_at(lv_loader *loader, int64_t s)
@@ -77,10 +80,8 @@ static void step_free(loader_step *step)
 {
     for (int64_t i = 0; step->slots && i < step->plan.n_micro_batches; i++) {
         lv_batch_free(&step->slots[i].batch);
-        free(step->slots[i].outcome.message);
     }
     free(step->slots);
-    free(step->outcome.message);
     lv_plan_free(&step->plan);
     *step = (loader_step){0};
 }
@@ -152,38 +153,37 @@ static int fill_step(loader_step *step, lv_loader *loader, int64_t s)
 static void plan_next_step(lv_loader *loader)
 {
     loader_step *step = step_at(loader, loader->n_planned);
-    step->outcome = outcome_of(fill_step(step, loader, loader->n_planned));
-    loader->n_planned++;
-    if (step->outcome.rc != LV_OK) {
-        loader->failed = true;
+    int rc = fill_step(step, loader, loader->n_planned);
+    if (rc < 0) {
+        note_failure(loader, loader->n_planned, -1, rc);
     } else if (step->plan.n_micro_batches == 0) {
         loader->claim_step++;
     }
+    loader->n_planned++;
     pthread_cond_signal(&loader->ready);
 }
 
-/* claim: the next micro-batch to build; waits while there is enough ahead. Under the lock.
- * out    it is micro-batch index of plan
- * returns NULL when there is nothing more to do */
-static loader_slot *claim(lv_loader *loader, const lv_plan **plan, int64_t *index)
+/* claim: the next micro-batch to build; waits while enough is ahead. Under the lock.
+ * out    *index: its place in the step
+ * returns its step, NULL when nothing is left to do */
+static loader_step *claim(lv_loader *loader, int64_t *index)
 {
     const lv_loader_options *options = &loader->options;
-    while (!loader->stop && !loader->failed && loader->claim_step < options->n_steps) {
+    while (!loader->stop && loader->failure.code == LV_OK &&
+           loader->claim_step < options->n_steps) {
         if (loader->claim_step < loader->n_planned) {
             loader_step *step = step_at(loader, loader->claim_step);
-            loader_slot *slot = &step->slots[loader->claim_slot];
-            /* With nothing ahead it is the one that the consumer needs next: that one may always
-             * be built. */
+            const loader_slot *slot = &step->slots[loader->claim_slot];
+            /* With nothing ahead the consumer needs this one next: it may always be built. */
             if (loader->ahead_bytes == 0 ||
                 slot->n_bytes <= options->ahead_bytes - loader->ahead_bytes) {
                 loader->ahead_bytes += slot->n_bytes;
-                *plan = &step->plan;
                 *index = loader->claim_slot++;
                 if (loader->claim_slot == step->plan.n_micro_batches) {
                     loader->claim_step++;
                     loader->claim_slot = 0;
                 }
-                return slot;
+                return step;
             }
         } else if (loader->n_planned < loader->use_step + loader->n_ring) {
             plan_next_step(loader);
@@ -198,31 +198,28 @@ static void *work(void *context)
 {
     lv_loader *loader = context;
     const lv_loader_options *options = &loader->options;
-    const lv_plan *plan;
-    loader_slot *slot;
+    loader_step *step;
     int64_t i;
-    if (options->begin_thread) {
-        options->begin_thread(options->thread_context);
-    }
     pthread_mutex_lock(&loader->lock);
-    while ((slot = claim(loader, &plan, &i)) != NULL) {
+    while ((step = claim(loader, &i)) != NULL) {
+        const lv_plan *plan = &step->plan;
+        loader_slot *slot = &step->slots[i];
         const int64_t *ids = plan->sample_ids + plan->micro_start[i];
         int n = (int)(plan->micro_start[i + 1] - plan->micro_start[i]);
         pthread_mutex_unlock(&loader->lock);
 
         lv_batch batch = {0};
-        outcome result = outcome_of(lv_batch_read(&batch, options->packs, options->n_packs, ids, n,
-                                                  &options->vision, options->max_length));
+        int rc = lv_batch_read(&batch, options->packs, options->n_packs, ids, n, &options->vision,
+                               options->max_length);
 
         pthread_mutex_lock(&loader->lock);
         slot->ready = true;
-        slot->outcome = result;
         slot->batch = batch;
-        if (result.rc == LV_OK) {
+        if (rc == LV_OK) {
             loader->ahead_bytes -= slot->n_bytes - (int64_t)batch.n_bytes;
             slot->n_bytes = (int64_t)batch.n_bytes;
         } else {
-            loader->failed = true;
+            note_failure(loader, step->head.step, i, rc);
         }
         pthread_cond_signal(&loader->ready);
         pthread_cond_broadcast(&loader->claimable);
@@ -236,7 +233,7 @@ static int start_threads(lv_loader *loader)
     while (loader->n_threads < loader->options.n_workers) {
         int rc = lv_thread_start(&loader->threads[loader->n_threads], work, loader);
         if (rc < 0) {
-            return lv_fail_within("%d loader threads (data.workers)", loader->options.n_workers);
+            return lv_fail_within("%d threads to read ahead", loader->options.n_workers);
         }
         loader->n_threads++;
     }
@@ -384,7 +381,7 @@ int lv_loader_next_step(lv_loader *loader, lv_step_head *head)
     int result = 1;
     give_back(loader);
     if (loader->received) {
-        return outcome_raise(loader->received);
+        return lv_failure_raise(&loader->failure);
     }
     pthread_mutex_lock(&loader->lock);
     int64_t s = loader->use_step + 1;
@@ -408,13 +405,12 @@ int lv_loader_next_step(lv_loader *loader, lv_step_head *head)
     while (loader->n_planned <= s) {
         pthread_cond_wait(&loader->ready, &loader->lock);
     }
-    loader_step *step = step_at(loader, s);
-    if (step->outcome.rc != LV_OK) {
-        loader->received = &step->outcome;
-        result = outcome_raise(loader->received);
+    int rc = failure_at(loader, s, -1);
+    if (rc < 0) {
+        result = rc;
         goto done;
     }
-    *head = step->head;
+    *head = step_at(loader, s)->head;
 done:
     pthread_mutex_unlock(&loader->lock);
     return result;
@@ -425,7 +421,7 @@ int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait
     const double begin_s = lv_clock_s();
     give_back(loader);
     if (loader->received) {
-        return outcome_raise(loader->received);
+        return lv_failure_raise(&loader->failure);
     }
     pthread_mutex_lock(&loader->lock);
     LV_CHECK(loader->use_step >= loader->options.first_step, "there was no lv_loader_next_step");
@@ -436,15 +432,15 @@ int lv_loader_next_batch(lv_loader *loader, const lv_batch **batch, double *wait
     while (!slot->ready) {
         pthread_cond_wait(&loader->ready, &loader->lock);
     }
-    if (slot->outcome.rc == LV_OK) {
+    int rc = failure_at(loader, loader->use_step, loader->use_slot);
+    if (rc == LV_OK) {
         loader->use_slot++;
         loader->ahead_bytes -= slot->n_bytes;
         pthread_cond_broadcast(&loader->claimable);
     }
     pthread_mutex_unlock(&loader->lock);
-    if (slot->outcome.rc != LV_OK) {
-        loader->received = &slot->outcome;
-        return outcome_raise(loader->received);
+    if (rc < 0) {
+        return rc;
     }
     loader->borrowed = &slot->batch;
     *batch = &slot->batch;

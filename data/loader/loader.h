@@ -23,8 +23,6 @@ typedef struct {
     int64_t ahead_bytes; /* bound of what waits to be used; one micro-batch always may */
     int64_t first_step;  /* global step to begin with: epoch = step / steps_per_epoch */
     int64_t n_steps;     /* global step to end before */
-    void (*begin_thread)(const void *context); /* what each thread calls first; may be NULL */
-    const void *thread_context;                /* outlives the loader */
 } lv_loader_options;
 
 /* lv_loader_create: start the threads, which leave signals to the caller's. options is copied

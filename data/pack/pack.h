@@ -40,17 +40,18 @@ typedef struct {
     int64_t n_bytes;  /* of the image files read by this rank, or of the data to be read */
 } lv_pack_progress;
 
-/* lv_pack_team: how the ranks that write one pack together meet; NULL functions for one process.
- * The caller (which knows MPI) supplies them. */
+/* lv_pack_team: the ranks that write one pack together, and their collective functions, from the
+ * caller; NULL for one process. barrier: each passes its error (or LV_OK), all get that of the lowest
+ * rank that failed. The others fail with LV_ERR_COMM. */
 typedef struct {
     int rank, n_ranks;
-    /* all ranks wait; each passes its error (or LV_OK), all get the lowest one */
-    int (*meet)(void *context, int error);
-    /* n bytes of rank 0 to all; fails with LV_ERR_COMM */
-    int (*share)(void *context, void *data, int64_t n);
-    /* x[i] = sum over the ranks; fails with LV_ERR_COMM */
-    int (*sum)(void *context, int64_t *x, int64_t n);
+    int (*barrier)(void *context, int error);
+    int (*broadcast)(void *context, void *data, int64_t n); /* n bytes of rank 0 to all */
+    int (*sum)(void *context, int64_t *x, int64_t n);       /* x[i] = its sum over the ranks */
+    /* all[rank] = the n bytes of each rank, on all ranks */
+    int (*gather)(void *context, void *all, const void *own, int64_t n);
     void *context;
+    void (*warn)(void *context, const char *message); /* on rank 0; may be NULL */
     /* called at the begin of a phase (done is 0) and for every image and record; may be NULL */
     void (*progress)(void *context, const lv_pack_progress *progress);
 } lv_pack_team;

@@ -6,7 +6,7 @@
 . "${LLAVA_TEST_SOURCE:?}/tests/support/common.sh"
 export OMPI_MCA_orte_abort_print_stack=0
 
-points=$(sed -n 's/^ *X("\(checkpoint\.[a-z.]*\)".*/\1/p' "$LLAVA_TEST_SOURCE/data/fail_point.h")
+points=$(sed -n 's/^ *X("\(checkpoint\.[a-z.]*\)".*/\1/p' "$LLAVA_TEST_SOURCE/data/base/fail_point.h")
 check "inputs are made" make_inputs
 write_config "$work/config.json" 1
 

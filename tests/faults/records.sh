@@ -32,13 +32,22 @@ check "a record of an array that is not JSON is rejected alone, with its place" 
 printf '%s\n{"id": "b", \n%s\n' "$good" "$good" >"$work/broken-line"
 check "so is a line" rejects broken-line 1 '"index":1,.*"reason":"line 2 column 13: '
 
-printf '[%s, {"im\\"age\\u001b[K": "x.jpg", %s}]' "$good" "$turns" >"$work/escape"
+printf '[%s, {"conversations": [{"from": "hu\\"man\\u001b[K", "value": "Hi"}]}]' "$good" >"$work/escape"
 escapes() {
     pack escape >"$work/escape.log" || return 1
     cat -v "$work/escape.log"
     grep -qF '<U+001B>[K' "$work/escape.log" && ! grep -q $'\033' "$work/escape.log"
 }
 check "control characters of a reason do not reach the terminal" escapes
+
+printf '[%s, {"images": "x.jpg", %s}, {"images": "y.jpg", %s}]' "$good" "$turns" "$turns" >"$work/keys"
+warns() {
+    pack keys 2>"$work/keys.log" || return 1
+    cat "$work/keys.log"
+    [ "$(grep -cF 'WARNING: '"$work"'/keys: records with a key that is not read: 2 with "images" but no "image"' \
+        "$work/keys.log")" -eq 1 ]
+}
+check "a key that may be misspelt is warned of once" warns
 
 {
     printf '[%s,\n {"id": "b", "text": "' "$good"

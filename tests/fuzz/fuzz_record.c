@@ -59,12 +59,12 @@ static void check_record(const cJSON *json)
 static void check_json(const cJSON *root)
 {
     cJSON *again = NULL;
-    char *text = cJSON_PrintUnformatted(root);
+    char *text = lv_json_print_line(root);
     LV_CHECK(text, "out of memory");
     fuzz_must(lv_json_parse(&again, text, strlen(text)), "reading JSON that was printed");
-    LV_CHECK(cJSON_Compare(root, again, 1), "JSON changed when it was printed and read");
+    LV_CHECK(lv_json_equal(root, again), "JSON changed when it was printed and read");
     cJSON_Delete(again);
-    cJSON_free(text);
+    free(text);
 }
 
 /* Reads the file as a pack's source. returns the number of records, or -1 after an error. */
@@ -77,7 +77,7 @@ static int64_t read_source(const char *path, const cJSON *root)
     while (rc >= 0 && (rc = lv_pack_source_next(source, &index, &record)) > 0) {
         LV_CHECK(index == n, "record %lld has the index %lld", (long long)n, (long long)index);
         if (root) {
-            LV_CHECK(expected && cJSON_Compare(expected, record, 1), "record %lld is another",
+            LV_CHECK(expected && lv_json_equal(expected, record), "record %lld is another",
                      (long long)n);
             expected = expected->next;
         }

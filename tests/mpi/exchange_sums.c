@@ -11,6 +11,7 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
+#include "data/base/thread.h"
 
 #include <math.h>
 #include <mpi.h>
@@ -262,8 +263,8 @@ int main(int argc, char **argv)
         failing_in = 20;
     }
     const lv_exchange_options options = {.wire = strcmp(argv[1], "bf16") == 0 ? LV_BF16 : LV_F32,
-                                         .overlap = atoi(argv[2]) != 0,
-                                         .begin_thread = oversleep};
+                                         .overlap = atoi(argv[2]) != 0};
+    lv_thread_hook_set(oversleep, NULL);
     rc = lv_comm_agree(&comm, open_params(&params, &comm));
     rc = rc < 0 ? rc : lv_exchange_create(&exchange, &comm, params, &options);
     for (int step = 0; rc == LV_OK && step < STEPS; step++) {

@@ -5,6 +5,7 @@
 set -uo pipefail
 . "$LLAVA_TEST_SOURCE/tools/mpi_env.sh"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive
+export OMPI_MCA_mpi_yield_when_idle=1 # several tests run at a time
 quick=$LLAVA_TEST_SOURCE/configs/quickstart
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

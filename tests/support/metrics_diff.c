@@ -36,7 +36,7 @@ static cJSON *next_line(FILE *file, const char *key)
 static double difference(const cJSON *a, const cJSON *b)
 {
     if (cJSON_IsString(a)) {
-        return cJSON_Compare(a, b, true) ? 0 : INFINITY;
+        return lv_json_equal(a, b) ? 0 : INFINITY;
     }
     double x = a->valuedouble, y = b->valuedouble;
     bool numbers = cJSON_IsNumber(a) && cJSON_IsNumber(b);
@@ -65,8 +65,7 @@ int main(int argc, char **argv)
             cJSON_Delete(b);
             break;
         }
-        same_steps =
-            same_steps && cJSON_Compare(lv_json_find(a, "step"), lv_json_find(b, "step"), true);
+        same_steps = same_steps && lv_json_equal(lv_json_find(a, "step"), lv_json_find(b, "step"));
         worst = fmax(worst, difference(cJSON_GetObjectItemCaseSensitive(a, key),
                                        cJSON_GetObjectItemCaseSensitive(b, key)));
         cJSON_Delete(a);

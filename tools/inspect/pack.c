@@ -6,6 +6,7 @@
 
 #include "autograd/error.h"
 #include "data/base/clock.h"
+#include "data/json/json.h"
 #include "data/pack/manifest.h"
 #include "tools/inspect/pack_stats.h"
 #include "tools/terminal.h"
@@ -231,14 +232,14 @@ static int print_json(const char *dir, const lv_pack *pack, const lv_pack_stats 
         add_limit(root, s, lv_inspect_max_length(options),
                   lv_inspect_rows_per_image(pack, options)) &&
         add_histograms(root, s) && cJSON_AddBoolToObject(root, "verified", !options->quick)) {
-        text = cJSON_PrintUnformatted(root);
+        text = lv_json_print_line(root);
     }
     cJSON_Delete(root);
     if (!text) {
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
     lv_json_print_shown(stdout, text);
-    cJSON_free(text);
+    free(text);
     return LV_OK;
 }
 

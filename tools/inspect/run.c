@@ -19,11 +19,11 @@
 static void print_member(const cJSON *object, const char *key, const char *label)
 {
     const cJSON *item = lv_json_find(object, key);
-    char *text = item ? cJSON_PrintUnformatted(item) : NULL;
+    char *text = item ? lv_json_print_line(item) : NULL;
     if (text) {
         printf("  %-20s %s\n", label, text);
     }
-    cJSON_free(text);
+    free(text);
 }
 
 int lv_inspect_checkpoint(const char *dir)

@@ -306,14 +306,14 @@ static int print_json(const sample_view *v, lv_pack *pack, const lv_inspect_opti
         good = rc < 0 || add_image(images, &f);
     }
     good = good && (rc < 0 || add_tokens(root, v));
-    char *text = good && rc == LV_OK ? cJSON_PrintUnformatted(root) : NULL;
+    char *text = good && rc == LV_OK ? lv_json_print_line(root) : NULL;
     cJSON_Delete(root);
     if (text) {
         lv_json_print_shown(stdout, text);
     } else if (rc == LV_OK) {
         rc = lv_fail(LV_ERR_MEMORY, "out of memory");
     }
-    cJSON_free(text);
+    free(text);
     return rc;
 }
 

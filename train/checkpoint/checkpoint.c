@@ -26,9 +26,9 @@ static int check_step(const cJSON *manifest, int64_t step)
                          saved);
 }
 
-/* Manifest and this rank's share of the files.
+/* The manifest, and this rank's share of the files.
  * in     step: -1: any */
-static int verify_here(const lv_comm *comm, const char *dir, int64_t step)
+static int verify_own(const lv_comm *comm, const char *dir, int64_t step)
 {
     cJSON *manifest = NULL;
     int n_files = 0;
@@ -50,10 +50,10 @@ static int verify_here(const lv_comm *comm, const char *dir, int64_t step)
 
 int lv_checkpoint_verify(const lv_comm *comm, const char *dir)
 {
-    return lv_comm_agree(comm, verify_here(comm, dir, -1));
+    return lv_comm_agree(comm, verify_own(comm, dir, -1));
 }
 
-/* Rank 0's list to all. */
+/* Rank 0's list, to all. */
 static int share_list(const lv_comm *comm, const char *run_dir, int64_t **steps, int64_t *n)
 {
     size_t n_found = 0;
@@ -76,7 +76,7 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
     int rc = share_list(comm, run_dir, &steps, &n);
     for (int64_t i = 0; rc == LV_OK && !*dir && i < n; i++) {
         char *candidate = lv_checkpoint_path(run_dir, steps[i]);
-        int whole = lv_comm_agree(comm, verify_here(comm, candidate, steps[i]));
+        int whole = lv_comm_agree(comm, verify_own(comm, candidate, steps[i]));
         if (whole == LV_OK) {
             *dir = candidate;
             break;
@@ -151,114 +151,137 @@ int lv_checkpoint_choose(const lv_comm *comm, const char *run_dir, const char *h
 
 /* ---- loading ---- */
 
-/* The pieces of all files, one file's after another's. */
+/* The ranges of all files, in the order of files, each row ending with empty ones. */
 typedef struct {
     int n_files;
-    int64_t *n_pieces; /* [n_files] */
-    lv_range *pieces;  /* the sum of those */
-    int64_t n;
-} piece_table;
+    int64_t *n_ranges; /* [n_files] */
+    int64_t most;      /* the largest of those */
+    lv_range *ranges;  /* [n_files][most] */
+} range_table;
 
-/* The lists of this rank's share of the files: every n_ranks-th. */
-static int read_own_lists(const lv_comm *comm, const char *dir, int64_t count, piece_table *table,
+static lv_range *ranges_of(const range_table *table, int64_t file)
+{
+    return table->ranges + file * table->most;
+}
+
+/* lists[i]: the ranges of this rank's i-th file, of every n_ranks-th one. */
+static int read_own_lists(const lv_comm *comm, const char *dir, int64_t count, range_table *table,
                           lv_range **lists)
 {
     int rc = LV_OK;
     for (int i = comm->rank; rc == LV_OK && i < table->n_files; i += comm->n_ranks) {
         char *name = lv_checkpoint_file_name(i);
         char *path = lv_path("%s/%s", dir, name);
-        rc = lv_rank_file_pieces(&lists[i], &table->n_pieces[i], path, count);
+        rc = lv_rank_file_ranges(&lists[i / comm->n_ranks], &table->n_ranges[i], path, count);
         free(path);
         free(name);
     }
     return rc;
 }
 
-static int by_begin(const void *a, const void *b)
+/* Every rank gets all lists: in one round those of n_ranks files, in their order. Collective. */
+static int gather_lists(const lv_comm *comm, const char *dir, int64_t count, range_table *table,
+                        lv_range **lists, int n_rounds)
 {
-    const lv_range *x = a, *y = b;
-    return (x->begin > y->begin) - (x->begin < y->begin);
-}
-
-/* Every element is in one piece. */
-static int check_tiling(const piece_table *table, int64_t count)
-{
-    lv_range *sorted = calloc((size_t)table->n + 1, sizeof *sorted);
-    LV_CHECK(sorted, "out of memory for a checkpoint's pieces");
-    memcpy(sorted, table->pieces, (size_t)table->n * sizeof *sorted);
-    qsort(sorted, (size_t)table->n, sizeof *sorted, by_begin);
-    int64_t end = 0, i = 0;
-    for (; i < table->n && sorted[i].begin == end; i++) {
-        end = sorted[i].end;
+    int rc = LV_OK;
+    int64_t n = 0;
+    for (int i = 0; rc == LV_OK && i < n_rounds; i++) {
+        int64_t *round = table->n_ranges + i * comm->n_ranks, own = round[comm->rank];
+        rc = lv_comm_gather_all(comm, round, &own, sizeof own);
     }
-    int rc = i == table->n && end == count
-                 ? LV_OK
-                 : lv_fail(LV_ERR_FORMAT,
-                           "the pieces of its files do not make up the %" PRId64
-                           " elements: from %" PRId64 " on",
-                           count, end);
-    free(sorted);
+    for (int i = 0; i < table->n_files; i++) {
+        n += table->n_ranges[i];
+        table->most = table->n_ranges[i] > table->most ? table->n_ranges[i] : table->most;
+    }
+    const int64_t row_bytes = table->most * (int64_t)sizeof(lv_range);
+    if (rc == LV_OK && (n > count || row_bytes > INT32_MAX)) {
+        return lv_fail(LV_ERR_FORMAT, "%s: %" PRId64 " ranges of %" PRId64 " elements", dir, n,
+                       count);
+    }
+    lv_range *own = calloc((size_t)table->most + 1, sizeof *own);
+    table->ranges =
+        calloc((size_t)n_rounds * (size_t)comm->n_ranks, (size_t)row_bytes + sizeof(lv_range));
+    LV_CHECK(own && table->ranges, "out of memory for the ranges of a checkpoint");
+    for (int i = 0; rc == LV_OK && i < n_rounds; i++) {
+        const int64_t first = i * comm->n_ranks, n_own = table->n_ranges[first + comm->rank];
+        memset(own, 0, (size_t)row_bytes);
+        if (lists[i]) {
+            memcpy(own, lists[i], (size_t)n_own * sizeof *own);
+        }
+        rc = lv_comm_gather_all(comm, ranges_of(table, first), own, (int)row_bytes);
+    }
+    free(own);
     return rc;
 }
 
-/* Collective: every rank has the whole table afterwards. */
-static int make_table(const lv_comm *comm, const char *dir, int64_t count, piece_table *table)
+static int make_table(const lv_comm *comm, const char *dir, int64_t count, range_table *table)
 {
-    lv_range **lists = calloc((size_t)table->n_files, sizeof *lists);
-    table->n_pieces = calloc((size_t)table->n_files, sizeof *table->n_pieces);
-    LV_CHECK(lists && table->n_pieces, "out of memory for a list of files");
+    const int n_rounds = (table->n_files - 1) / comm->n_ranks + 1;
+    lv_range **lists = calloc((size_t)n_rounds, sizeof *lists);
+    table->n_ranges = calloc((size_t)n_rounds * (size_t)comm->n_ranks, sizeof *table->n_ranges);
+    LV_CHECK(lists && table->n_ranges, "out of memory for a list of files");
     int rc = lv_comm_agree(comm, read_own_lists(comm, dir, count, table, lists));
-    if (rc == LV_OK) rc = lv_comm_sum_int64(comm, table->n_pieces, table->n_files);
-    for (int i = 0; rc == LV_OK && i < table->n_files; i++) {
-        table->n += table->n_pieces[i]; /* at most count a file, and a file is as large as that */
-    }
-    if (rc == LV_OK && table->n > count) {
-        rc = lv_fail(LV_ERR_FORMAT, "%s: %" PRId64 " pieces of %" PRId64 " elements", dir, table->n,
-                     count);
-    }
-    if (rc == LV_OK) {
-        table->pieces = calloc((size_t)table->n + 1, sizeof *table->pieces);
-        LV_CHECK(table->pieces, "out of memory for %" PRId64 " pieces", table->n);
-        for (int64_t i = 0, at = 0; i < table->n_files; at += table->n_pieces[i++]) {
-            if (lists[i]) {
-                memcpy(table->pieces + at, lists[i], (size_t)table->n_pieces[i] * sizeof **lists);
-            }
-        }
-        rc = lv_comm_sum_int64(comm, (int64_t *)table->pieces, 2 * table->n);
-    }
-    for (int i = 0; i < table->n_files; i++) {
+    if (rc == LV_OK) rc = gather_lists(comm, dir, count, table, lists, n_rounds);
+    for (int i = 0; i < n_rounds; i++) {
         free(lists[i]);
     }
     free(lists);
     return rc;
 }
 
-static int read_own(const char *dir, const piece_table *table, const lv_layout *layout,
+/* Empty ones first. */
+static int by_begin(const void *a, const void *b)
+{
+    const lv_range *x = a, *y = b;
+    const int order = (x->begin > y->begin) - (x->begin < y->begin);
+    return order ? order : (x->end > y->end) - (x->end < y->end);
+}
+
+/* Is every element in exactly one range? */
+static int check_tiling(const range_table *table, int64_t count)
+{
+    const int64_t n = table->n_files * table->most;
+    lv_range *sorted = calloc((size_t)n + 1, sizeof *sorted);
+    LV_CHECK(sorted, "out of memory for the ranges of a checkpoint");
+    memcpy(sorted, table->ranges, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, by_begin);
+    int64_t end = 0, i = 0;
+    for (; i < n && sorted[i].begin == end; i++) {
+        end = sorted[i].end;
+    }
+    int rc = i == n && end == count ? LV_OK
+                                    : lv_fail(LV_ERR_FORMAT,
+                                              "the ranges of its files do not make up the %" PRId64
+                                              " elements: from %" PRId64 " on",
+                                              count, end);
+    free(sorted);
+    return rc;
+}
+
+static int read_own(const char *dir, const range_table *table, const lv_layout *layout,
                     const lv_rank_values *values)
 {
-    const lv_range *pieces = table->pieces;
     int rc = check_tiling(table, lv_params_flat_count(values->params));
     rc = rc < 0 ? lv_fail_within("%s", dir) : LV_OK;
     for (int i = 0; rc == LV_OK && i < table->n_files; i++) {
         char *name = lv_checkpoint_file_name(i);
         char *path = lv_path("%s/%s", dir, name);
-        rc = lv_rank_file_read(path, pieces, table->n_pieces[i], layout, values);
-        pieces += table->n_pieces[i];
+        rc = lv_rank_file_read(path, ranges_of(table, i), table->n_ranges[i], layout, values);
         free(path);
         free(name);
     }
     return rc;
 }
 
-/* What the manifest says, compared with the run. */
+/* The contents of a manifest that fits the run. */
 typedef struct {
     lv_train_state state;
     lv_layout layout;
     int n_files;
-} description;
+} manifest_contents;
 
-static int describe_here(const char *dir, const lv_run_identity *identity, lv_params *params,
-                         description *out)
+static int read_manifest(const char *dir, const lv_run_identity *identity, lv_params *params,
+                         manifest_contents *out)
 {
     cJSON *manifest = NULL;
     int rc = lv_checkpoint_manifest(&manifest, dir);
@@ -280,15 +303,15 @@ int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identi
     const lv_rank_values values = {
         .params = params,
         .buffers = {[LV_RANK_EXP_AVG] = exp_avg, [LV_RANK_EXP_AVG_SQ] = exp_avg_sq}};
-    description found = {0};
-    piece_table table = {0};
-    int rc = lv_comm_agree(comm, describe_here(dir, identity, params, &found));
+    manifest_contents found = {0};
+    range_table table = {0};
+    int rc = lv_comm_agree(comm, read_manifest(dir, identity, params, &found));
     table.n_files = found.n_files;
     if (rc == LV_OK) rc = make_table(comm, dir, lv_params_flat_count(params), &table);
     if (rc == LV_OK) rc = lv_comm_agree(comm, read_own(dir, &table, &found.layout, &values));
-    free(found.layout.places);
-    free(table.n_pieces);
-    free(table.pieces);
+    free(found.layout.params);
+    free(table.n_ranges);
+    free(table.ranges);
     if (rc == LV_OK) {
         lv_params_refresh(params);
         *state = found.state;

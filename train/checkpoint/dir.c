@@ -4,7 +4,6 @@
 #include "autograd/error.h"
 #include "data/base/fail_point.h"
 #include "data/base/file.h"
-#include "train/checkpoint/checkpoint.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,14 +17,14 @@ char *lv_checkpoint_path(const char *run_dir, int64_t step)
     return lv_path("%s/checkpoints/step-%06" PRId64, run_dir, step);
 }
 
-/* returns what stands behind the step in the name of a checkpoint, NULL if it is none */
+/* returns the rest of a checkpoint's name after its step, NULL for another name */
 static const char *parse_name(const char *name, int64_t *step)
 {
     int end = 0;
     return sscanf(name, "step-%18" SCNd64 "%n", step, &end) == 1 && *step >= 0 ? name + end : NULL;
 }
 
-static void insert(int64_t *steps, size_t n, int64_t step)
+static void insert_descending(int64_t *steps, size_t n, int64_t step)
 {
     for (; n > 0 && steps[n - 1] < step; n--) {
         steps[n] = steps[n - 1];
@@ -34,7 +33,7 @@ static void insert(int64_t *steps, size_t n, int64_t step)
 }
 
 /* out    *dir: NULL if the folder is not there yet
- * fails  LV_ERR_IO, also for a link to what is not there: checkpoints may be behind it */
+ * fails  LV_ERR_IO, also for a dangling link, which may lead to checkpoints */
 static int open_folder(DIR **dir, const char *folder)
 {
     *dir = opendir(folder);
@@ -65,7 +64,7 @@ int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)
         if (rest && *rest == '\0') {
             *steps = realloc(*steps, (*n + 1) * sizeof **steps);
             LV_CHECK(*steps, "out of memory listing %s", folder);
-            insert(*steps, (*n)++, step);
+            insert_descending(*steps, (*n)++, step);
         }
     }
     if (dir) {
@@ -96,8 +95,8 @@ int lv_checkpoint_clean(const char *run_dir)
     return rc;
 }
 
-/* Takes its name from a checkpoint, if it is there; what had the new name before is removed. */
-static int rename_to(const char *dir, const char *suffix)
+/* Appends suffix to the name of dir, if it exists; an older directory of that name is removed. */
+static int add_suffix(const char *dir, const char *suffix)
 {
     char *other = lv_path("%s%s", dir, suffix);
     int rc = lv_dir_remove(other);
@@ -108,22 +107,22 @@ static int rename_to(const char *dir, const char *suffix)
     return rc;
 }
 
-/* Under another name first: at no moment a part of it looks whole. */
+/* Renamed first, so that a half removed one never looks whole. */
 static int remove_checkpoint(const char *dir)
 {
     char *removed = lv_path("%s.removed", dir);
-    int rc = rename_to(dir, ".removed");
+    int rc = add_suffix(dir, ".removed");
     if (rc == LV_OK) rc = lv_fail_point("checkpoint.prune.renamed");
     if (rc == LV_OK) rc = lv_dir_remove(removed);
     free(removed);
     return rc;
 }
 
-int lv_checkpoint_install(const char *beside, const char *dir)
+int lv_checkpoint_install(const char *tmp_dir, const char *dir)
 {
     char *removed = lv_path("%s.removed", dir);
-    int rc = rename_to(dir, ".removed");
-    if (rc == LV_OK) rc = lv_file_rename(beside, dir);
+    int rc = add_suffix(dir, ".removed");
+    if (rc == LV_OK) rc = lv_file_rename(tmp_dir, dir);
     if (rc == LV_OK) rc = lv_dir_remove(removed);
     free(removed);
     return rc;
@@ -131,7 +130,7 @@ int lv_checkpoint_install(const char *beside, const char *dir)
 
 static int set_aside(const char *dir)
 {
-    int rc = rename_to(dir, ".aside");
+    int rc = add_suffix(dir, ".aside");
     if (rc == LV_OK) {
         fprintf(stderr, "llava: %s is of a later step: kept as %s.aside\n", dir, dir);
     }

@@ -10,10 +10,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { BLOCK_ELEMENTS = 1 << 20, PIECE_COLUMNS = 2 };
+enum { BLOCK_ELEMENTS = 1 << 20, RANGE_COLUMNS = 2 };
 
 static const char *const NAMES[LV_RANK_BUFFERS] = {"param", "exp_avg", "exp_avg_sq"};
-static const char PIECES[] = "pieces";
+static const char RANGES[] = "pieces";
 
 static hid_t real_type(void)
 {
@@ -26,11 +26,11 @@ lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_pi
                                    : lv_params_master(values->params, piece);
 }
 
-/* The pieces that are not empty, as rows of begin and end. */
-static int64_t (*list_pieces(const lv_shard *shard, int64_t *n))[PIECE_COLUMNS]
+/* The ranges that the rank owns, as rows of begin and end; none is empty. */
+static int64_t (*list_own(const lv_shard *shard, int64_t *n))[RANGE_COLUMNS]
 {
-    int64_t(*rows)[PIECE_COLUMNS] = calloc((size_t)shard->n_buckets + 1, sizeof *rows);
-    LV_CHECK(rows, "out of memory for a list of pieces");
+    int64_t(*rows)[RANGE_COLUMNS] = calloc((size_t)shard->n_buckets + 1, sizeof *rows);
+    LV_CHECK(rows, "out of memory for a list of ranges");
     *n = 0;
     for (int64_t k = 0; k < shard->n_buckets; k++) {
         if (shard->pieces[k].end > shard->pieces[k].begin) {
@@ -43,15 +43,15 @@ static int64_t (*list_pieces(const lv_shard *shard, int64_t *n))[PIECE_COLUMNS]
 
 /* ---- writing ---- */
 
-static int write_pieces(hid_t file, const lv_shard *shard)
+static int write_ranges(hid_t file, const lv_shard *shard)
 {
     hid_t set = H5I_INVALID_HID;
     int64_t n;
-    int64_t(*rows)[PIECE_COLUMNS] = list_pieces(shard, &n);
-    int rc = lv_h5_dataset_create(&set, file, PIECES, H5T_STD_I64LE, n, PIECE_COLUMNS);
+    int64_t(*rows)[RANGE_COLUMNS] = list_own(shard, &n);
+    int rc = lv_h5_dataset_create(&set, file, RANGES, H5T_STD_I64LE, n, RANGE_COLUMNS);
     if (rc == LV_OK) rc = lv_h5_dataset_write(set, H5T_NATIVE_INT64, 0, n, rows);
     if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
-        rc = lv_h5_fail(LV_ERR_IO, "closing \"%s\"", PIECES);
+        rc = lv_h5_fail(LV_ERR_IO, "closing \"%s\"", RANGES);
     }
     free(rows);
     return rc;
@@ -87,7 +87,7 @@ static int write_buffer(hid_t file, const lv_rank_values *values, int buffer)
 
 static int write_datasets(hid_t file, const lv_rank_values *values)
 {
-    int rc = write_pieces(file, lv_params_shard(values->params));
+    int rc = write_ranges(file, lv_params_shard(values->params));
     for (int i = 0; rc == LV_OK && i < LV_RANK_BUFFERS; i++) {
         rc = write_buffer(file, values, i);
     }
@@ -112,54 +112,54 @@ int lv_rank_file_write(const char *path, const lv_rank_values *values)
 
 /* ---- reading ---- */
 
-static int check_pieces(const lv_range *pieces, int64_t n, int64_t count)
+static int check_ranges(const lv_range *ranges, int64_t n, int64_t count)
 {
     int64_t end = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (pieces[i].begin < end || pieces[i].end <= pieces[i].begin || pieces[i].end > count) {
+        if (ranges[i].begin < end || ranges[i].end <= ranges[i].begin || ranges[i].end > count) {
             return lv_fail(LV_ERR_FORMAT,
                            "\"%s\": row %" PRId64 " is [%" PRId64 ", %" PRId64
                            "), expected ascending parts of %" PRId64 " elements",
-                           PIECES, i, pieces[i].begin, pieces[i].end, count);
+                           RANGES, i, ranges[i].begin, ranges[i].end, count);
         }
-        end = pieces[i].end;
+        end = ranges[i].end;
     }
     return LV_OK;
 }
 
-static int read_pieces(lv_range **out, int64_t *n, hid_t file, int64_t count)
+static int read_ranges(lv_range **out, int64_t *n, hid_t file, int64_t count)
 {
     hid_t set = H5I_INVALID_HID;
-    lv_range *pieces = NULL;
-    _Static_assert(sizeof(lv_range) == PIECE_COLUMNS * sizeof(int64_t), "a row is an lv_range");
-    int rc = lv_h5_dataset_open(&set, n, file, PIECES, H5T_STD_I64LE, PIECE_COLUMNS);
+    lv_range *ranges = NULL;
+    _Static_assert(sizeof(lv_range) == RANGE_COLUMNS * sizeof(int64_t), "a row is an lv_range");
+    int rc = lv_h5_dataset_open(&set, n, file, RANGES, H5T_STD_I64LE, RANGE_COLUMNS);
     if (rc == LV_OK && *n > count) {
-        rc = lv_fail(LV_ERR_FORMAT, "\"%s\" has %" PRId64 " rows for %" PRId64 " elements", PIECES,
+        rc = lv_fail(LV_ERR_FORMAT, "\"%s\" has %" PRId64 " rows for %" PRId64 " elements", RANGES,
                      *n, count);
     }
-    if (rc == LV_OK && !(pieces = calloc((size_t)*n + 1, sizeof *pieces))) {
-        rc = lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " pieces", *n);
+    if (rc == LV_OK && !(ranges = calloc((size_t)*n + 1, sizeof *ranges))) {
+        rc = lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " ranges", *n);
     }
-    if (rc == LV_OK) rc = lv_h5_dataset_read(set, H5T_NATIVE_INT64, 0, *n, pieces);
-    if (rc == LV_OK) rc = check_pieces(pieces, *n, count);
+    if (rc == LV_OK) rc = lv_h5_dataset_read(set, H5T_NATIVE_INT64, 0, *n, ranges);
+    if (rc == LV_OK) rc = check_ranges(ranges, *n, count);
     if (set >= 0) {
         H5Dclose(set);
     }
     if (rc < 0) {
-        free(pieces);
+        free(ranges);
         return rc;
     }
-    *out = pieces;
+    *out = ranges;
     return LV_OK;
 }
 
-int lv_rank_file_pieces(lv_range **out, int64_t *n, const char *path, int64_t count)
+int lv_rank_file_ranges(lv_range **out, int64_t *n, const char *path, int64_t count)
 {
     hid_t file = H5I_INVALID_HID;
     lv_h5_lock();
     int rc = lv_h5_open(&file, path);
     if (rc == LV_OK) {
-        rc = read_pieces(out, n, file, count);
+        rc = read_ranges(out, n, file, count);
         rc = rc < 0 ? lv_fail_within("%s", path) : rc;
         H5Fclose(file);
     }
@@ -167,15 +167,13 @@ int lv_rank_file_pieces(lv_range **out, int64_t *n, const char *path, int64_t co
     return rc;
 }
 
-/* Calls visit for each stretch of elements that is in one of the pieces and owned here.
- * in     first: the row of its first element in the file; begin, end: where it is now; owned: the
- *        piece that it is part of
- * returns the first that is not LV_OK */
-typedef int visit_stretch(void *context, int64_t first, int64_t begin, int64_t end,
-                          const lv_piece *owned);
+/* Called for flat elements [begin, end) that are in the file, from row `first` on, and in `owned`.
+ * returns LV_OK; another value ends the walk, which returns it */
+typedef int own_visitor(void *context, int64_t first, int64_t begin, int64_t end,
+                        const lv_piece *owned);
 
 static int visit_owned(const lv_shard *shard, int64_t first, int64_t begin, int64_t end,
-                       visit_stretch *visit, void *context)
+                       own_visitor *visit, void *context)
 {
     int rc = LV_OK;
     for (int64_t k = lv_shard_bucket_of(shard, begin);
@@ -188,25 +186,26 @@ static int visit_owned(const lv_shard *shard, int64_t first, int64_t begin, int6
     return rc;
 }
 
-static int each_stretch(const lv_shard *shard, const lv_layout *layout, const lv_range *pieces,
-                        int64_t n, visit_stretch *visit, void *context)
+static int visit_all_owned(const lv_shard *shard, const lv_layout *layout, const lv_range *ranges,
+                           int64_t n, own_visitor *visit, void *context)
 {
     int rc = LV_OK;
     int64_t row = 0;
     size_t k = 0;
     for (int64_t i = 0; rc == LV_OK && i < n; i++) {
-        const lv_range *p = &pieces[i];
+        const lv_range *p = &ranges[i];
         for (; k < layout->n; k++) {
-            const lv_param_place *q = &layout->places[k];
-            const int64_t from = q->saved > p->begin ? q->saved : p->begin;
-            const int64_t to = q->saved + q->count < p->end ? q->saved + q->count : p->end;
-            const int64_t shift = q->now - q->saved;
+            const lv_param_layout *q = &layout->params[k];
+            const int64_t from = q->saved_begin > p->begin ? q->saved_begin : p->begin;
+            const int64_t to =
+                q->saved_begin + q->count < p->end ? q->saved_begin + q->count : p->end;
+            const int64_t shift = q->begin - q->saved_begin;
             if (from < to) {
                 rc = visit_owned(shard, row + (from - p->begin), from + shift, to + shift, visit,
                                  context);
             }
-            if (rc != LV_OK || q->saved + q->count > p->end) {
-                break; /* the next piece may begin in this parameter */
+            if (rc != LV_OK || q->saved_begin + q->count > p->end) {
+                break; /* the next range may begin in this parameter */
             }
         }
         row += p->end - p->begin;
@@ -214,8 +213,8 @@ static int each_stretch(const lv_shard *shard, const lv_layout *layout, const lv
     return rc;
 }
 
-static int found_one(void *context, int64_t first, int64_t begin, int64_t end,
-                     const lv_piece *owned)
+static int stop_at_first(void *context, int64_t first, int64_t begin, int64_t end,
+                         const lv_piece *owned)
 {
     (void)context, (void)first, (void)begin, (void)end, (void)owned;
     return 1;
@@ -225,9 +224,9 @@ typedef struct {
     const lv_rank_values *values;
     int buffer;
     hid_t set;
-} reading;
+} buffer_reader;
 
-/* A step that is not finite is not applied, so none of these is ever saved. */
+/* Steps that are not finite are not applied: such values are never saved. */
 static int check_values(int buffer, const lv_real *data, int64_t n)
 {
     int64_t n_bad = 0;
@@ -240,29 +239,28 @@ static int check_values(int buffer, const lv_real *data, int64_t n)
                          NAMES[buffer], n_bad, buffer == LV_RANK_EXP_AVG_SQ ? ", or below 0" : "");
 }
 
-static int read_stretch(void *context, int64_t first, int64_t begin, int64_t end,
-                        const lv_piece *owned)
+static int read_own(void *context, int64_t first, int64_t begin, int64_t end, const lv_piece *owned)
 {
-    const reading *r = context;
+    const buffer_reader *r = context;
     lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);
     int rc = lv_h5_dataset_read(r->set, real_type(), first, end - begin, data);
     return rc < 0 ? rc : check_values(r->buffer, data, end - begin);
 }
 
-static int read_buffer(hid_t file, const lv_range *pieces, int64_t n, const lv_layout *layout,
-                       reading *r)
+static int read_buffer(hid_t file, const lv_range *ranges, int64_t n, const lv_layout *layout,
+                       buffer_reader *r)
 {
     int64_t n_rows = 0, n_elements = 0;
     for (int64_t i = 0; i < n; i++) {
-        n_elements += pieces[i].end - pieces[i].begin;
+        n_elements += ranges[i].end - ranges[i].begin;
     }
     int rc = lv_h5_dataset_open(&r->set, &n_rows, file, NAMES[r->buffer], H5T_IEEE_F32LE, 1);
     if (rc == LV_OK && n_rows != n_elements) {
-        rc = lv_fail(LV_ERR_FORMAT, "\"%s\" holds %" PRId64 " elements, its pieces %" PRId64,
+        rc = lv_fail(LV_ERR_FORMAT, "\"%s\" holds %" PRId64 " elements, its ranges %" PRId64,
                      NAMES[r->buffer], n_rows, n_elements);
     }
     if (rc == LV_OK) {
-        rc = each_stretch(lv_params_shard(r->values->params), layout, pieces, n, read_stretch, r);
+        rc = visit_all_owned(lv_params_shard(r->values->params), layout, ranges, n, read_own, r);
     }
     if (r->set >= 0) {
         H5Dclose(r->set);
@@ -270,20 +268,20 @@ static int read_buffer(hid_t file, const lv_range *pieces, int64_t n, const lv_l
     return rc;
 }
 
-int lv_rank_file_read(const char *path, const lv_range *pieces, int64_t n, const lv_layout *layout,
+int lv_rank_file_read(const char *path, const lv_range *ranges, int64_t n, const lv_layout *layout,
                       const lv_rank_values *values)
 {
     hid_t file = H5I_INVALID_HID;
-    if (each_stretch(lv_params_shard(values->params), layout, pieces, n, found_one, NULL) ==
+    if (visit_all_owned(lv_params_shard(values->params), layout, ranges, n, stop_at_first, NULL) ==
         LV_OK) {
         return LV_OK;
     }
     lv_h5_lock();
     int rc = lv_h5_open(&file, path);
     for (int i = 0; rc == LV_OK && i < LV_RANK_BUFFERS; i++) {
-        reading r = {.values = values, .buffer = i, .set = H5I_INVALID_HID};
+        buffer_reader r = {.values = values, .buffer = i, .set = H5I_INVALID_HID};
         if (values->buffers[i] || i == LV_RANK_PARAM) {
-            rc = read_buffer(file, pieces, n, layout, &r);
+            rc = read_buffer(file, ranges, n, layout, &r);
             rc = rc < 0 ? lv_fail_within("%s", path) : rc;
         }
     }

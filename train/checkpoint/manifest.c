@@ -129,7 +129,7 @@ int lv_checkpoint_manifest_files(int *n_files, const cJSON *manifest)
 
 static bool same_member(const cJSON *a, const cJSON *b, const char *key)
 {
-    return a && b && cJSON_Compare(lv_json_find(a, key), lv_json_find(b, key), true);
+    return a && b && lv_json_equal(lv_json_find(a, key), lv_json_find(b, key));
 }
 
 static int compare_parameters(const cJSON *manifest, lv_params *params)
@@ -142,12 +142,12 @@ static int compare_parameters(const cJSON *manifest, lv_params *params)
     int rc = LV_OK;
     while (rc == LV_OK && (entry || saved_entry)) {
         if (!same_member(entry, saved_entry, "name") || !same_member(entry, saved_entry, "shape")) {
-            char *a = saved_entry ? cJSON_PrintUnformatted(saved_entry) : NULL;
-            char *b = entry ? cJSON_PrintUnformatted(entry) : NULL;
+            char *a = saved_entry ? lv_json_print_line(saved_entry) : NULL;
+            char *b = entry ? lv_json_print_line(entry) : NULL;
             rc = lv_fail(LV_ERR_SHAPE, "the checkpoint has %s where the model has %s",
                          a ? a : "no more parameters", b ? b : "no more parameters");
-            cJSON_free(a);
-            cJSON_free(b);
+            free(a);
+            free(b);
             break;
         }
         entry = entry->next;
@@ -194,18 +194,18 @@ int lv_checkpoint_manifest_compare(const cJSON *manifest, const lv_run_identity 
     return rc < 0 ? rc : compare_count(manifest, params);
 }
 
-static int by_saved(const void *a, const void *b)
+static int by_saved_begin(const void *a, const void *b)
 {
-    const lv_param_place *x = a, *y = b;
-    return (x->saved > y->saved) - (x->saved < y->saved);
+    const lv_param_layout *x = a, *y = b;
+    return (x->saved_begin > y->saved_begin) - (x->saved_begin < y->saved_begin);
 }
 
 static int check_layout(const lv_layout *layout, int64_t count)
 {
     int64_t end = 0;
     size_t i = 0;
-    for (; i < layout->n && layout->places[i].saved == end; i++) {
-        end += layout->places[i].count;
+    for (; i < layout->n && layout->params[i].saved_begin == end; i++) {
+        end += layout->params[i].count;
     }
     return i == layout->n && end == count
                ? LV_OK
@@ -215,25 +215,25 @@ static int check_layout(const lv_layout *layout, int64_t count)
 
 int lv_checkpoint_manifest_layout(lv_layout *out, const cJSON *manifest, lv_params *params)
 {
-    lv_layout layout = {.places = calloc(lv_params_count(params) + 1, sizeof *layout.places)};
+    lv_layout layout = {.params = calloc(lv_params_count(params) + 1, sizeof *layout.params)};
     const cJSON *entry = lv_json_find(manifest, "parameters");
-    LV_CHECK(layout.places, "out of memory for a list of parameters");
+    LV_CHECK(layout.params, "out of memory for a list of parameters");
     int rc = LV_OK;
     entry = entry ? entry->child : NULL;
     for (size_t i = 0; rc == LV_OK && entry && i < lv_params_count(params); i++) {
         const lv_param *param = lv_params_at(params, i);
         if (param->trainable) {
-            lv_param_place *place = &layout.places[layout.n++];
-            place->now = param->offset;
-            place->count = lv_tensor_count(&param->tensor);
-            rc = lv_json_int(entry, "begin", true, &place->saved);
+            lv_param_layout *p = &layout.params[layout.n++];
+            p->begin = param->offset;
+            p->count = lv_tensor_count(&param->tensor);
+            rc = lv_json_int(entry, "begin", true, &p->saved_begin);
             entry = entry->next;
         }
     }
-    qsort(layout.places, layout.n, sizeof *layout.places, by_saved);
+    qsort(layout.params, layout.n, sizeof *layout.params, by_saved_begin);
     if (rc == LV_OK) rc = check_layout(&layout, lv_params_flat_count(params));
     if (rc < 0) {
-        free(layout.places);
+        free(layout.params);
         return rc;
     }
     *out = layout;
@@ -245,8 +245,9 @@ int lv_checkpoint_manifest_state(lv_train_state *out, const cJSON *manifest)
     lv_train_state s = {0};
     int rc = lv_json_int(manifest, "step", true, &s.step);
     if (rc == LV_OK) rc = lv_json_int(manifest, "n_updates", true, &s.n_updates);
-    rc =
-        rc == LV_OK ? lv_json_int(manifest, "n_skipped_in_a_row", true, &s.n_skipped_in_a_row) : rc;
+    if (rc == LV_OK) {
+        rc = lv_json_int(manifest, "n_skipped_in_a_row", true, &s.n_skipped_in_a_row);
+    }
     if (rc == LV_OK) rc = lv_json_int(manifest, "n_steps", false, &s.n_steps);
     if (rc == LV_OK && (s.n_updates < 0 || s.n_updates > s.step || s.n_skipped_in_a_row < 0 ||
                         s.n_skipped_in_a_row > s.step)) {

@@ -8,20 +8,8 @@
 #include "data/base/thread.h"
 #include "train/host/memory.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void lv_outcome_note(lv_outcome *out, int rc)
-{
-    out->rc = rc;
-    snprintf(out->message, sizeof out->message, "%s", rc < 0 ? lv_error_message() : "");
-}
-
-int lv_outcome_told(const lv_outcome *from)
-{
-    return from->rc < 0 ? lv_fail(from->rc, "%s", from->message) : LV_OK;
-}
 
 /* ---- the file ---- */
 
@@ -36,25 +24,21 @@ static int write_file(lv_rank_writer *writer)
 
 static void write_now(lv_rank_writer *writer)
 {
-    lv_outcome_note(&writer->result, write_file(writer));
+    lv_failure_take(&writer->result, write_file(writer));
     writer->took_s = lv_clock_s() - writer->begin_s;
     atomic_store(&writer->done, true);
 }
 
 static void *write_on_thread(void *context)
 {
-    lv_rank_writer *writer = context;
-    if (writer->begin_thread) {
-        writer->begin_thread(writer->thread_context);
-    }
-    write_now(writer);
+    write_now(context);
     return NULL;
 }
 
 /* ---- the copy ---- */
 
-/* Of all ranks of this host together; a quarter of what it has is left alone. Collective. */
-static int fits_in_host(const lv_comm *comm, int64_t own_bytes, bool *fits)
+/* Do the copies of all ranks of this host fit into three quarters of its free memory? Collective. */
+static int check_host_memory(const lv_comm *comm, int64_t own_bytes, bool *fits)
 {
     int64_t *bytes = calloc((size_t)comm->n_local_ranks, sizeof *bytes), all_bytes = 0;
     LV_CHECK(bytes, "out of memory");
@@ -67,11 +51,11 @@ static int fits_in_host(const lv_comm *comm, int64_t own_bytes, bool *fits)
     return rc;
 }
 
-/* writer->copy is there on all ranks, or on none. Collective. */
-static int find_memory(lv_rank_writer *writer, const lv_comm *comm, int64_t bytes)
+/* Sets writer->copy on all ranks, or on none. Collective. */
+static int allocate_copy(lv_rank_writer *writer, const lv_comm *comm, int64_t bytes)
 {
     bool fits;
-    int rc = fits_in_host(comm, bytes, &fits);
+    int rc = check_host_memory(comm, bytes, &fits);
     if (rc == LV_OK && fits && lv_fail_point("checkpoint.copy") == LV_OK) {
         writer->copy = malloc((size_t)bytes + 1);
     }
@@ -108,7 +92,7 @@ int lv_rank_writer_start(lv_rank_writer *writer, const lv_comm *comm, const char
     writer->begin_s = lv_clock_s();
     atomic_store(&writer->done, false);
     int rc =
-        find_memory(writer, comm, LV_RANK_BUFFERS * shard->own_count * (int64_t)sizeof(lv_real));
+        allocate_copy(writer, comm, LV_RANK_BUFFERS * shard->own_count * (int64_t)sizeof(lv_real));
     if (rc < 0) {
         return rc;
     }
@@ -126,7 +110,7 @@ int lv_rank_writer_start(lv_rank_writer *writer, const lv_comm *comm, const char
 
 void lv_rank_writer_fail(lv_rank_writer *writer, int rc)
 {
-    lv_outcome_note(&writer->result, rc);
+    lv_failure_take(&writer->result, rc);
     atomic_store(&writer->done, true);
 }
 

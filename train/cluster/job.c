@@ -6,6 +6,7 @@
 #include "autograd/kernels/gemm.h"
 #include "data/base/file.h"
 #include "data/base/hash.h"
+#include "data/json/json.h"
 
 #include <inttypes.h>
 #include <sched.h>
@@ -68,10 +69,10 @@ static void list_differences(FILE *out, const char *section, const cJSON *own, c
         char *key = lv_path("%s%s%s", section, *section ? "." : "", item->string);
         if (cJSON_IsObject(item) && cJSON_IsObject(other)) {
             list_differences(out, key, item, other);
-        } else if (!other || !cJSON_Compare(item, other, true)) {
-            char *value = cJSON_PrintUnformatted(item);
-            fprintf(out, "%s%s=%s", ftell(out) > 0 ? " " : "", key, value ? value : "");
-            cJSON_free(value);
+        } else if (!other || !lv_json_equal(item, other)) {
+            char *value = lv_json_print_line(item);
+            fprintf(out, "%s%s=%s", ftell(out) > 0 ? " " : "", key, value);
+            free(value);
         }
         free(key);
     }
@@ -98,7 +99,7 @@ static int compare_config(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm, cons
 {
     cJSON *own = cJSON_Duplicate(config, true), *first = NULL;
     bool whole = own && cJSON_AddStringToObject(own, "--resume", resume);
-    char *text = whole && comm->rank == 0 ? cJSON_PrintUnformatted(own) : NULL;
+    char *text = whole && comm->rank == 0 ? lv_json_print_line(own) : NULL;
     int64_t n = text ? (int64_t)strlen(text) : 0;
     int rc = lv_comm_broadcast(comm, &n, sizeof n);
     char *sent = rc == LV_OK && n > 0 ? calloc((size_t)n + 1, 1) : NULL;
@@ -116,7 +117,7 @@ static int compare_config(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm, cons
     }
     cJSON_Delete(first);
     cJSON_Delete(own);
-    cJSON_free(text);
+    free(text);
     free(sent);
     return rc;
 }

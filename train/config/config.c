@@ -279,17 +279,16 @@ int lv_config_compare(const cJSON *before, const cJSON *now)
         if (f->on_resume == MAY_DIFFER) {
             continue;
         }
-        cJSON *a = resumed_part(f, find_path(before, f->key)),
-              *b = resumed_part(f, find_path(now, f->key));
-        if (!cJSON_Compare(a, b, true)) {
-            char *text_a = a ? cJSON_PrintUnformatted(a) : NULL;
-            char *text_b = b ? cJSON_PrintUnformatted(b) : NULL;
+        cJSON *a = resumed_part(f, find_path(before, f->key)), *b = resumed_part(f, find_path(now, f->key));
+        if (!lv_json_equal(a, b)) {
+            char *text_a = a ? lv_json_print_line(a) : NULL;
+            char *text_b = b ? lv_json_print_line(b) : NULL;
             size_t used = strlen(list);
             snprintf(list + used, sizeof list - used, "%s%s%s was %s and is %s", used ? "; " : "",
                      f->key, f->kind == KIND_PACKS ? " (its weights)" : "",
                      text_a ? text_a : "absent", text_b ? text_b : "absent");
-            cJSON_free(text_a);
-            cJSON_free(text_b);
+            free(text_a);
+            free(text_b);
         }
         cJSON_Delete(a);
         cJSON_Delete(b);

@@ -9,14 +9,14 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int wrong_value(const char *key, const cJSON *item, const char *expected)
 {
-    char *given = cJSON_PrintUnformatted(item);
-    int rc =
-        lv_fail(LV_ERR_CONFIG, "%s: expected %s, found %.200s", key, expected, given ? given : "?");
-    cJSON_free(given);
+    char *given = lv_json_print_line(item);
+    int rc = lv_fail(LV_ERR_CONFIG, "%s: expected %s, found %.200s", key, expected, given);
+    free(given);
     return rc;
 }
 

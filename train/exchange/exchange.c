@@ -10,50 +10,45 @@
 struct lv_exchange {
     lv_params *params;
     const lv_shard *shard;
-    lv_mover *mover; /* NULL: a single rank */
-    int *n_open;   /* [n_buckets], as gradients are moved: parameters whose own may still change */
-    int *n_params; /* [n_buckets], likewise: of which it has elements */
-    int64_t n_ready;  /* of these buckets none is open */
-    bool grads_begun; /* of this step some travel already */
-    double waited_s;  /* before the last lv_exchange_finish */
+    lv_reducer *reducer; /* NULL: a single rank */
+    int *n_open;         /* [n_buckets], by position: parameters whose gradients may still change */
+    int *n_params;       /* [n_buckets], by position: parameters with elements in it */
+    int64_t n_ready;     /* no bucket before this position is open */
+    bool grads_begun;    /* the reduce-scatter of this step has begun */
+    double waited_s;     /* before the last lv_exchange_finish */
 };
 
-static int64_t last_element(const lv_tensor *tensor, const lv_exchange *x)
-{
-    const lv_real *grad = tensor->grad; /* parameters lie in it as among the flat elements */
-    return grad - lv_params_flat_grad(x->params) + lv_tensor_count(tensor) - 1;
-}
-
-/* Buckets that have elements of the parameter. */
+/* Buckets with elements of the parameter, whose gradient is part of the flat one. */
 static lv_range buckets_of(const lv_tensor *tensor, const lv_exchange *x)
 {
-    const int64_t last = last_element(tensor, x);
-    return (lv_range){lv_shard_bucket_of(x->shard, last - lv_tensor_count(tensor) + 1),
-                      lv_shard_bucket_of(x->shard, last) + 1};
+    const lv_real *grad = tensor->grad;
+    const int64_t first = grad - lv_params_flat_grad(x->params);
+    return (lv_range){lv_shard_bucket_of(x->shard, first),
+                      lv_shard_bucket_of(x->shard, first + lv_tensor_count(tensor) - 1) + 1};
 }
 
-/* A lv_tape_owner's await: the buckets of a parameter arrive in ascending order. */
+/* A lv_tape_owner's await: a parameter's buckets are gathered in ascending order. */
 static void await_weights(void *context, const lv_tensor *tensor)
 {
     lv_exchange *x = context;
-    if (lv_mover_move(x->mover) == LV_MOVE_WEIGHTS) {
+    if (lv_reducer_current(x->reducer) == LV_ALL_GATHER) {
         const int64_t last = buckets_of(tensor, x).end - 1;
-        /* lv_exchange_finish tells what failed */
-        lv_mover_wait(x->mover, lv_mover_position(x->mover, LV_MOVE_WEIGHTS, last) + 1);
+        /* a failure is lv_exchange_finish's */
+        lv_reducer_wait(x->reducer, lv_reducer_position(x->reducer, LV_ALL_GATHER, last) + 1);
     }
 }
 
-/* The first of the step to travel; all may still change. */
+/* The step's reduce-scatter, unless it has begun; no bucket is ready. */
 static int begin_grads(lv_exchange *x)
 {
     if (x->grads_begun) {
         return LV_OK;
     }
-    int rc = lv_mover_wait_all(x->mover);
+    int rc = lv_reducer_wait_all(x->reducer);
     if (rc == LV_OK) {
         memcpy(x->n_open, x->n_params, (size_t)x->shard->n_buckets * sizeof *x->n_open);
         x->n_ready = 0;
-        lv_mover_begin(x->mover, LV_MOVE_GRADS);
+        lv_reducer_begin(x->reducer, LV_REDUCE_SCATTER);
         x->grads_begun = true;
     }
     return rc;
@@ -63,22 +58,19 @@ static void close_param(lv_exchange *x, const lv_tensor *tensor)
 {
     const lv_range buckets = buckets_of(tensor, x);
     for (int64_t k = buckets.begin; k < buckets.end; k++) {
-        x->n_open[lv_mover_position(x->mover, LV_MOVE_GRADS, k)]--;
+        x->n_open[lv_reducer_position(x->reducer, LV_REDUCE_SCATTER, k)]--;
     }
     while (x->n_ready < x->shard->n_buckets && x->n_open[x->n_ready] == 0) {
         x->n_ready++;
     }
-    lv_mover_ready_set(x->mover, x->n_ready);
+    lv_reducer_ready_set(x->reducer, x->n_ready);
 }
 
-/* A lv_tape_owner's grad_done. One that got no gradient is cleared later, in lv_params_grad_end. */
+/* A lv_tape_owner's grad_done. A parameter without a gradient is cleared in lv_params_grad_end. */
 static void grad_done(void *context, const lv_tensor *tensor)
 {
     lv_exchange *x = context;
-    if (!tensor->grad_begun) {
-        return;
-    }
-    if (begin_grads(x) == LV_OK) { /* if not, lv_exchange_grads fails with the same */
+    if (tensor->grad_begun && begin_grads(x) == LV_OK) { /* or lv_exchange_grads fails likewise */
         close_param(x, tensor);
     }
 }
@@ -87,13 +79,13 @@ static void grad_done(void *context, const lv_tensor *tensor)
 static void grad_rows(void *context, const lv_tensor *tensor, const int32_t *ids, int64_t n)
 {
     lv_exchange *x = context;
-    lv_mover_rows_mark(x->mover, tensor, ids, n);
+    lv_reducer_rows_mark(x->reducer, tensor, ids, n);
 }
 
 lv_tape_owner lv_exchange_owner(lv_exchange *exchange, bool last)
 {
     lv_tape_owner owner = {.context = exchange};
-    if (exchange->mover) {
+    if (exchange->reducer) {
         owner.grad_rows = grad_rows;
     }
     if (lv_exchange_overlaps(exchange)) {
@@ -105,15 +97,15 @@ lv_tape_owner lv_exchange_owner(lv_exchange *exchange, bool last)
 
 int lv_exchange_grads(lv_exchange *x)
 {
-    if (!x->mover) {
+    if (!x->reducer) {
         return LV_OK;
     }
     int rc = begin_grads(x);
     x->grads_begun = false;
     if (rc == LV_OK) {
-        lv_mover_rows_close(x->mover);
-        lv_mover_ready_set(x->mover, x->shard->n_buckets);
-        rc = lv_mover_wait_all(x->mover);
+        lv_reducer_rows_close(x->reducer);
+        lv_reducer_ready_set(x->reducer, x->shard->n_buckets);
+        rc = lv_reducer_wait_all(x->reducer);
     }
     return rc;
 }
@@ -121,25 +113,25 @@ int lv_exchange_grads(lv_exchange *x)
 int lv_exchange_weights(lv_exchange *x, lv_exchange_update *update, void *context)
 {
     const int64_t n = x->shard->n_buckets;
-    if (x->mover) {
-        lv_mover_begin(x->mover, LV_MOVE_WEIGHTS);
+    if (x->reducer) {
+        lv_reducer_begin(x->reducer, LV_ALL_GATHER);
     }
     for (int64_t p = 0; update && p < n; p++) {
-        update(context, x->mover ? lv_mover_bucket(x->mover, LV_MOVE_WEIGHTS, p) : p);
-        if (x->mover) {
-            lv_mover_ready_set(x->mover, p + 1);
+        update(context, x->reducer ? lv_reducer_bucket(x->reducer, LV_ALL_GATHER, p) : p);
+        if (x->reducer) {
+            lv_reducer_ready_set(x->reducer, p + 1);
         }
     }
-    if (!x->mover) {
+    if (!x->reducer) {
         return LV_OK;
     }
-    lv_mover_ready_set(x->mover, n);
-    return lv_exchange_overlaps(x) ? LV_OK : lv_mover_wait_all(x->mover);
+    lv_reducer_ready_set(x->reducer, n);
+    return lv_exchange_overlaps(x) ? LV_OK : lv_reducer_wait_all(x->reducer);
 }
 
 double lv_exchange_waited_s(lv_exchange *x)
 {
-    const double waited_s = x->waited_s + (x->mover ? lv_mover_waited_s(x->mover) : 0);
+    const double waited_s = x->waited_s + (x->reducer ? lv_reducer_waited_s(x->reducer) : 0);
     x->waited_s = 0;
     return waited_s;
 }
@@ -147,20 +139,20 @@ double lv_exchange_waited_s(lv_exchange *x)
 int lv_exchange_finish(lv_exchange *x)
 {
     const double before_s = lv_exchange_waited_s(x);
-    const int rc = x->mover ? lv_mover_wait_all(x->mover) : LV_OK;
-    lv_exchange_waited_s(x); /* that was between steps */
+    const int rc = x->reducer ? lv_reducer_wait_all(x->reducer) : LV_OK;
+    lv_exchange_waited_s(x); /* between steps: not counted */
     x->waited_s = before_s;
     return rc;
 }
 
 bool lv_exchange_overlaps(const lv_exchange *x)
 {
-    return x->mover && lv_mover_is_threaded(x->mover);
+    return x->reducer && lv_reducer_is_threaded(x->reducer);
 }
 
 int64_t lv_exchange_bytes(lv_params *params, lv_dtype wire)
 {
-    return lv_params_shard(params)->n_ranks > 1 ? lv_mover_bytes(params, wire) : 0;
+    return lv_params_shard(params)->n_ranks > 1 ? lv_pending_bytes(params, wire) : 0;
 }
 
 static void count_params(lv_exchange *x)
@@ -172,7 +164,7 @@ static void count_params(lv_exchange *x)
         }
         const lv_range buckets = buckets_of(tensor, x);
         for (int64_t k = buckets.begin; k < buckets.end; k++) {
-            x->n_params[lv_mover_position(x->mover, LV_MOVE_GRADS, k)]++;
+            x->n_params[lv_reducer_position(x->reducer, LV_REDUCE_SCATTER, k)]++;
         }
     }
 }
@@ -193,13 +185,13 @@ int lv_exchange_create(lv_exchange **out, const lv_comm *comm, lv_params *params
                  : lv_fail(LV_ERR_MEMORY, "no memory for a list of %zu buckets", n);
     rc = lv_comm_agree(comm, rc);
     if (rc == LV_OK && comm->n_ranks > 1) {
-        rc = lv_mover_create(&x->mover, comm, params, options);
+        rc = lv_reducer_create(&x->reducer, comm, params, options);
     }
     if (rc < 0) {
         lv_exchange_destroy(&x);
         return rc;
     }
-    if (x->mover) {
+    if (x->reducer) {
         count_params(x);
     }
     *out = x;
@@ -210,7 +202,7 @@ void lv_exchange_destroy(lv_exchange **exchange)
 {
     lv_exchange *x = *exchange;
     if (x) {
-        lv_mover_destroy(&x->mover);
+        lv_reducer_destroy(&x->reducer);
         free(x->n_open);
         free(x->n_params);
         free(x);

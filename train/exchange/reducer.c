@@ -14,381 +14,348 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-    N_FLIGHTS = 4,        /* buckets under way at once */
-    NAP_NS = 1000 * 1000, /* between two looks while the main thread computes: its time, too */
-    MESSAGE_BYTES = 512,
-};
+enum { POLL_NS = 1000 * 1000 }; /* while the main thread computes: polling takes its time */
 
-struct lv_mover {
-    lv_route route;
+struct lv_reducer {
+    lv_params *params;
+    const lv_shard *shard;
     int64_t *order;    /* [n_buckets] position p is bucket order[p] or order[n_buckets - 1 - p] */
     int64_t *position; /* [n_buckets]: the inverse */
-    bool *landed;      /* [n_buckets], by position in the move */
-    lv_touched_rows rows;
-    lv_flight flights[N_FLIGHTS];
+    bool *done;        /* [n_buckets], by position in the collective */
+    lv_sparse_rows rows;
+    lv_pending *pending;
     int64_t n_buckets;
     double waited_s;
 
-    /* One move at a time. The thread that moves writes n_started, landed and n_landed, the main
+    /* One collective at a time. The thread that runs it writes n_started, done and n_done, the main
      * thread n_ready and rows_closed. */
-    lv_move move;
+    lv_collective what;
     int64_t n_started;
     _Atomic int64_t n_ready;  /* positions that may start */
-    _Atomic bool rows_closed; /* no more are touched: a move of gradients may unite them */
-    _Atomic int64_t n_landed; /* positions below it have landed */
+    _Atomic bool rows_closed; /* all rows are marked: a reduce-scatter may unite them */
+    _Atomic int64_t n_done;   /* positions below it are done */
     _Atomic bool awaited;     /* the main thread does nothing but wait */
 
     bool threaded;
     pthread_t thread;
-    void (*begin_thread)(const void *context);
-    const void *thread_context;
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* of what follows, and of n_landed */
-    bool moving, quit;
-    _Atomic int rc; /* of the moves so far */
-    char message[MESSAGE_BYTES];
+    pthread_cond_t changed; /* of the fields below, and of n_done */
+    bool running, quit;
+    _Atomic bool failed; /* failure, the first of all collectives, is there */
+    lv_failure failure;
 };
 
-/* ---- moving ---- */
+/* ---- running a collective ---- */
 
-int64_t lv_mover_bucket(const lv_mover *m, lv_move move, int64_t position)
+int64_t lv_reducer_bucket(const lv_reducer *r, lv_collective what, int64_t position)
 {
-    return m->order[move == LV_MOVE_GRADS ? position : m->n_buckets - 1 - position];
+    return r->order[what == LV_REDUCE_SCATTER ? position : r->n_buckets - 1 - position];
 }
 
-int64_t lv_mover_position(const lv_mover *m, lv_move move, int64_t bucket)
+int64_t lv_reducer_position(const lv_reducer *r, lv_collective what, int64_t bucket)
 {
-    const int64_t p = m->position[bucket];
-    return move == LV_MOVE_GRADS ? p : m->n_buckets - 1 - p;
+    const int64_t p = r->position[bucket];
+    return what == LV_REDUCE_SCATTER ? p : r->n_buckets - 1 - p;
 }
 
-static bool may_start(const lv_mover *m)
+/* The next bucket, if it may start; -1: not yet. */
+static int64_t next_ready(const lv_reducer *r)
 {
-    return m->n_started < atomic_load(&m->n_ready) &&
-           (m->move == LV_MOVE_WEIGHTS || m->rows.known ||
-            !lv_touched_rows_concern(
-                &m->rows, m->route.shard->buckets[lv_mover_bucket(m, m->move, m->n_started)]));
+    if (r->n_started >= atomic_load(&r->n_ready) || !lv_pending_has_room(r->pending)) {
+        return -1;
+    }
+    const int64_t bucket = lv_reducer_bucket(r, r->what, r->n_started);
+    return r->what == LV_ALL_GATHER || r->rows.complete ||
+                   !lv_sparse_rows_overlap(&r->rows, r->shard->buckets[bucket])
+               ? bucket
+               : -1;
 }
 
-static int start_what_is_ready(lv_mover *m, bool *happened)
+static int start_ready(lv_reducer *r, bool *progress)
 {
     int rc = LV_OK;
-    if (m->move == LV_MOVE_GRADS && atomic_load(&m->rows_closed)) {
-        rc = lv_touched_rows_unite(&m->rows, m->route.comm);
+    int64_t bucket;
+    if (r->what == LV_REDUCE_SCATTER && atomic_load(&r->rows_closed)) {
+        rc = lv_pending_unite_rows(r->pending);
     }
-    for (int f = 0; rc == LV_OK && f < N_FLIGHTS && may_start(m); f++) {
-        if (!m->flights[f].flying) {
-            rc = lv_flight_start(&m->flights[f], &m->route, m->move,
-                                 lv_mover_bucket(m, m->move, m->n_started++));
-            *happened = true;
-        }
+    while (rc == LV_OK && (bucket = next_ready(r)) >= 0) {
+        rc = lv_pending_start(r->pending, r->what, bucket);
+        r->n_started++;
+        *progress = true;
     }
     return rc;
 }
 
-static int land(lv_mover *m, bool *happened)
+static int test_pending(lv_reducer *r, bool *progress)
 {
-    int64_t n_landed = atomic_load(&m->n_landed);
-    int rc = LV_OK;
-    for (int f = 0; rc == LV_OK && f < N_FLIGHTS; f++) {
-        lv_flight *flight = &m->flights[f];
-        bool landed = false;
-        rc = flight->flying ? lv_flight_test(flight, &m->route, &landed) : LV_OK;
-        if (landed) {
-            m->landed[lv_mover_position(m, m->move, flight->bucket)] = true;
-            *happened = true;
-        }
+    int64_t done[LV_MAX_PENDING], n_done = atomic_load(&r->n_done);
+    int n;
+    const int rc = lv_pending_test(r->pending, done, &n);
+    for (int i = 0; i < n; i++) {
+        r->done[lv_reducer_position(r, r->what, done[i])] = true;
+        *progress = true;
     }
-    while (n_landed < m->n_buckets && m->landed[n_landed]) {
-        n_landed++;
+    while (n_done < r->n_buckets && r->done[n_done]) {
+        n_done++;
     }
-    atomic_store(&m->n_landed, n_landed);
+    atomic_store(&r->n_done, n_done);
     return rc;
 }
 
-/* *happened: something was started or landed. */
-static int move_on(lv_mover *m, bool *happened)
+/* *progress: a bucket was started or is done. */
+static int poll_once(lv_reducer *r, bool *progress)
 {
-    *happened = false;
-    int rc = start_what_is_ready(m, happened);
-    return rc < 0 ? rc : land(m, happened);
+    *progress = false;
+    int rc = start_ready(r, progress);
+    return rc < 0 ? rc : test_pending(r, progress);
 }
 
-static bool is_over(const lv_mover *m)
+static bool is_complete(const lv_reducer *r)
 {
-    return atomic_load(&m->n_landed) == m->n_buckets;
+    return atomic_load(&r->n_done) == r->n_buckets;
 }
 
-/* By the main thread, without another: all of it. */
-static int move_all(lv_mover *m)
+/* On the main thread, without another: all of it. */
+static int run_here(lv_reducer *r)
 {
-    bool happened;
+    bool progress;
     int rc = LV_OK;
-    while (rc == LV_OK && !is_over(m)) {
-        rc = move_on(m, &happened);
-        if (happened) {
+    while (rc == LV_OK && !is_complete(r)) {
+        rc = poll_once(r, &progress);
+        if (progress) {
             lv_activity_progress();
         }
     }
     return rc;
 }
 
-static void pause_between_looks(const lv_mover *m)
+static void pause_polling(const lv_reducer *r)
 {
-    const struct timespec nap = {.tv_nsec = NAP_NS};
-    if (atomic_load(&m->awaited)) {
+    const struct timespec pause = {.tv_nsec = POLL_NS};
+    if (atomic_load(&r->awaited)) {
         sched_yield();
     } else {
-        nanosleep(&nap, NULL);
+        nanosleep(&pause, NULL);
     }
 }
 
-static void tell(lv_mover *m, int rc, bool moving)
+static void publish_state(lv_reducer *r, int rc, bool running)
 {
-    pthread_mutex_lock(&m->lock);
-    m->moving = moving;
-    if (rc < 0 && m->rc == LV_OK) {
-        m->rc = rc;
-        strncpy(m->message, lv_error_message(), MESSAGE_BYTES - 1);
+    pthread_mutex_lock(&r->lock);
+    r->running = running;
+    if (rc < 0 && !atomic_load(&r->failed)) {
+        lv_failure_take(&r->failure, rc);
+        atomic_store(&r->failed, true);
     }
-    pthread_cond_broadcast(&m->changed);
-    pthread_mutex_unlock(&m->lock);
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
 }
 
-static void run_move(lv_mover *m)
+static void run_on_thread(lv_reducer *r)
 {
     int rc = LV_OK;
-    while (rc == LV_OK && !is_over(m)) {
-        bool happened;
-        rc = move_on(m, &happened);
-        if (happened && rc == LV_OK) {
-            tell(m, LV_OK, true);
+    while (rc == LV_OK && !is_complete(r)) {
+        bool progress;
+        rc = poll_once(r, &progress);
+        if (progress && rc == LV_OK) {
+            publish_state(r, LV_OK, true);
         } else {
-            pause_between_looks(m);
+            pause_polling(r);
         }
     }
-    tell(m, rc, false);
+    publish_state(r, rc, false);
 }
 
-static void *thread_main(void *argument)
+static void *reducer_thread(void *argument)
 {
-    lv_mover *m = argument;
-    if (m->begin_thread) {
-        m->begin_thread(m->thread_context);
-    }
-    pthread_mutex_lock(&m->lock);
-    while (m->moving || !m->quit) { /* others wait for what has begun */
-        if (!m->moving) {
-            pthread_cond_wait(&m->changed, &m->lock);
+    lv_reducer *r = argument;
+    pthread_mutex_lock(&r->lock);
+    while (r->running || !r->quit) { /* other ranks wait for a collective that has begun */
+        if (!r->running) {
+            pthread_cond_wait(&r->changed, &r->lock);
             continue;
         }
-        pthread_mutex_unlock(&m->lock);
-        run_move(m);
-        pthread_mutex_lock(&m->lock);
+        pthread_mutex_unlock(&r->lock);
+        run_on_thread(r);
+        pthread_mutex_lock(&r->lock);
     }
-    pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&r->lock);
     return NULL;
 }
 
 /* ---- the main thread's side ---- */
 
-void lv_mover_begin(lv_mover *m, lv_move move)
+void lv_reducer_begin(lv_reducer *r, lv_collective what)
 {
-    LV_CHECK(is_over(m), "a move begins while another is under way");
-    m->move = move;
-    m->n_started = 0;
-    memset(m->landed, 0, (size_t)m->n_buckets * sizeof *m->landed);
-    atomic_store(&m->n_ready, 0);
-    atomic_store(&m->n_landed, 0);
-    if (m->threaded) {
-        tell(m, LV_OK, true);
+    LV_CHECK(is_complete(r), "a collective begins before the last one is complete");
+    r->what = what;
+    r->n_started = 0;
+    memset(r->done, 0, (size_t)r->n_buckets * sizeof *r->done);
+    atomic_store(&r->n_ready, 0);
+    atomic_store(&r->n_done, 0);
+    if (r->threaded) {
+        publish_state(r, LV_OK, true);
     }
 }
 
-void lv_mover_ready_set(lv_mover *m, int64_t n_ready)
+void lv_reducer_ready_set(lv_reducer *r, int64_t n_ready)
 {
-    atomic_store(&m->n_ready, n_ready);
+    atomic_store(&r->n_ready, n_ready);
 }
 
-void lv_mover_rows_mark(lv_mover *m, const lv_tensor *tensor, const int32_t *ids, int64_t n)
+void lv_reducer_rows_mark(lv_reducer *r, const lv_tensor *tensor, const int32_t *ids, int64_t n)
 {
-    lv_touched_rows_mark(&m->rows, tensor, ids, n);
+    lv_sparse_rows_mark(&r->rows, tensor, ids, n);
 }
 
-void lv_mover_rows_close(lv_mover *m)
+void lv_reducer_rows_close(lv_reducer *r)
 {
-    atomic_store(&m->rows_closed, true);
+    atomic_store(&r->rows_closed, true);
 }
 
-int lv_mover_wait(lv_mover *m, int64_t n)
+static int wait_for_thread(lv_reducer *r, int64_t n)
 {
-    if (atomic_load(&m->n_landed) >= n && m->rc == LV_OK) {
+    pthread_mutex_lock(&r->lock);
+    atomic_store(&r->awaited, true);
+    while (r->running && atomic_load(&r->n_done) < n) {
+        pthread_cond_wait(&r->changed, &r->lock);
+        lv_activity_progress();
+    }
+    atomic_store(&r->awaited, false);
+    const int rc = lv_failure_raise(&r->failure);
+    pthread_mutex_unlock(&r->lock);
+    return rc;
+}
+
+int lv_reducer_wait(lv_reducer *r, int64_t n)
+{
+    if (atomic_load(&r->n_done) >= n && !atomic_load(&r->failed)) {
         return LV_OK;
     }
     const double begin_s = lv_clock_s();
-    int rc = LV_OK;
     lv_activity_wait_begin();
-    if (m->threaded) {
-        pthread_mutex_lock(&m->lock);
-        atomic_store(&m->awaited, true);
-        while (m->moving && atomic_load(&m->n_landed) < n) {
-            pthread_cond_wait(&m->changed, &m->lock);
-            lv_activity_progress();
-        }
-        atomic_store(&m->awaited, false);
-        rc = m->rc < 0 ? lv_fail(m->rc, "%s", m->message) : LV_OK;
-        pthread_mutex_unlock(&m->lock);
-    } else {
-        rc = move_all(m);
-    }
+    const int rc = r->threaded ? wait_for_thread(r, n) : run_here(r);
     lv_activity_wait_end();
-    m->waited_s += lv_clock_s() - begin_s;
+    r->waited_s += lv_clock_s() - begin_s;
     return rc;
 }
 
-int lv_mover_wait_all(lv_mover *m)
+int lv_reducer_wait_all(lv_reducer *r)
 {
-    int rc = lv_mover_wait(m, m->n_buckets);
-    if (m->threaded) {
-        pthread_mutex_lock(&m->lock);
-        while (m->moving) {
-            pthread_cond_wait(&m->changed, &m->lock);
+    int rc = lv_reducer_wait(r, r->n_buckets);
+    if (r->threaded) {
+        pthread_mutex_lock(&r->lock);
+        while (r->running) {
+            pthread_cond_wait(&r->changed, &r->lock);
         }
-        pthread_mutex_unlock(&m->lock);
+        pthread_mutex_unlock(&r->lock);
     }
-    if (atomic_exchange(&m->rows_closed, false)) {
-        lv_touched_rows_clear(&m->rows); /* for the next step */
+    if (atomic_exchange(&r->rows_closed, false)) {
+        lv_sparse_rows_clear(&r->rows); /* for the next step */
     }
     return rc;
 }
 
-double lv_mover_waited_s(lv_mover *m)
+double lv_reducer_waited_s(lv_reducer *r)
 {
-    const double waited_s = m->waited_s;
-    m->waited_s = 0;
+    const double waited_s = r->waited_s;
+    r->waited_s = 0;
     return waited_s;
 }
 
-lv_move lv_mover_move(const lv_mover *m)
+lv_collective lv_reducer_current(const lv_reducer *r)
 {
-    return m->move;
+    return r->what;
 }
 
-bool lv_mover_is_threaded(const lv_mover *m)
+bool lv_reducer_is_threaded(const lv_reducer *r)
 {
-    return m->threaded;
+    return r->threaded;
 }
 
 /* ---- the beginning and the end ---- */
 
-int64_t lv_mover_bytes(lv_params *params, lv_dtype wire)
+static void order_buckets(lv_reducer *r)
 {
-    const lv_shard *shard = lv_params_shard(params);
-    const int64_t n = shard->n_buckets < N_FLIGHTS ? shard->n_buckets : N_FLIGHTS;
-    return n * lv_flight_bytes(shard, wire, lv_touched_rows_param(params) != NULL);
-}
-
-static void put_in_order(lv_mover *m)
-{
-    const lv_shard *shard = m->route.shard;
     int64_t n_bf16 = 0;
     lv_dtype dtype = LV_BF16;
-    while (n_bf16 < m->n_buckets) {
-        lv_params_read_at(m->route.params, shard->buckets[n_bf16].begin, &dtype);
+    while (n_bf16 < r->n_buckets) {
+        lv_params_read_at(r->params, r->shard->buckets[n_bf16].begin, &dtype);
         if (dtype != LV_BF16) {
             break;
         }
         n_bf16++;
     }
-    for (int64_t p = 0; p < m->n_buckets; p++) {
-        m->order[p] = p < n_bf16 ? n_bf16 - 1 - p : m->n_buckets - 1 - (p - n_bf16);
-        m->position[m->order[p]] = p;
+    for (int64_t p = 0; p < r->n_buckets; p++) {
+        r->order[p] = p < n_bf16 ? n_bf16 - 1 - p : r->n_buckets - 1 - (p - n_bf16);
+        r->position[r->order[p]] = p;
     }
 }
 
-static int create_buffers(lv_mover *m)
+static int create_lists(lv_reducer *r)
 {
-    const size_t n = (size_t)m->n_buckets + 1;
-    m->order = calloc(n, sizeof *m->order);
-    m->position = calloc(n, sizeof *m->position);
-    m->landed = calloc(n, sizeof *m->landed);
-    if (!m->order || !m->position || !m->landed) {
+    const size_t n = (size_t)r->n_buckets + 1;
+    r->order = calloc(n, sizeof *r->order);
+    r->position = calloc(n, sizeof *r->position);
+    r->done = calloc(n, sizeof *r->done);
+    if (!r->order || !r->position || !r->done) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a list of %zu buckets", n);
     }
-    int rc = lv_touched_rows_create(&m->rows, m->route.params);
-    for (int f = 0; rc == LV_OK && f < N_FLIGHTS && f < m->n_buckets; f++) {
-        rc = lv_flight_create(&m->flights[f], &m->route);
-    }
+    order_buckets(r);
+    return lv_sparse_rows_create(&r->rows, r->params);
+}
+
+static int start_thread(lv_reducer *r)
+{
+    int rc = lv_thread_start(&r->thread, reducer_thread, r);
+    r->threaded = rc == LV_OK;
     return rc;
 }
 
-static int start_thread(lv_mover *m)
+int lv_reducer_create(lv_reducer **out, const lv_comm *comm, lv_params *params,
+                      const lv_exchange_options *options)
 {
-    int rc = lv_thread_start(&m->thread, thread_main, m);
-    m->threaded = rc == LV_OK;
-    return rc;
-}
-
-int lv_mover_create(lv_mover **out, const lv_comm *comm, lv_params *params,
-                    const lv_exchange_options *options)
-{
-    lv_mover *m = calloc(1, sizeof *m);
-    LV_CHECK(m, "out of memory");
-    pthread_mutex_init(&m->lock, NULL);
-    pthread_cond_init(&m->changed, NULL);
-    m->begin_thread = options->begin_thread;
-    m->thread_context = options->thread_context;
-    m->route = (lv_route){.params = params,
-                          .shard = lv_params_shard(params),
-                          .rows = &m->rows,
-                          .comm = MPI_COMM_NULL,
-                          .wire = options->wire};
-    m->move = LV_MOVE_WEIGHTS; /* all of which have arrived */
-    m->n_buckets = m->route.shard->n_buckets;
-    atomic_store(&m->n_landed, m->n_buckets);
-    int rc = create_buffers(m);
-    if (rc == LV_OK) {
-        put_in_order(m);
-        rc = options->overlap && comm->any_thread ? start_thread(m) : LV_OK;
-    }
+    lv_reducer *r = calloc(1, sizeof *r);
+    LV_CHECK(r, "out of memory");
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->changed, NULL);
+    r->params = params;
+    r->shard = lv_params_shard(params);
+    r->what = LV_ALL_GATHER; /* complete: all ranks have all weights */
+    r->n_buckets = r->shard->n_buckets;
+    atomic_store(&r->n_done, r->n_buckets);
+    int rc = create_lists(r);
+    if (rc == LV_OK && options->overlap && comm->any_thread) rc = start_thread(r);
     rc = lv_comm_agree(comm, rc);
-    if (rc == LV_OK) {
-        rc = lv_comm_checked(MPI_Comm_dup(MPI_COMM_WORLD, &m->route.comm), "MPI_Comm_dup");
-    }
+    if (rc == LV_OK) rc = lv_pending_create(&r->pending, comm, params, &r->rows, options->wire);
     if (rc < 0) {
-        lv_mover_destroy(&m);
+        lv_reducer_destroy(&r);
         return rc;
     }
-    *out = m;
+    *out = r;
     return LV_OK;
 }
 
-void lv_mover_destroy(lv_mover **mover)
+void lv_reducer_destroy(lv_reducer **reducer)
 {
-    lv_mover *m = *mover;
-    if (!m) {
+    lv_reducer *r = *reducer;
+    if (!r) {
         return;
     }
-    if (m->threaded) {
-        pthread_mutex_lock(&m->lock);
-        m->quit = true;
-        pthread_cond_broadcast(&m->changed);
-        pthread_mutex_unlock(&m->lock);
-        pthread_join(m->thread, NULL);
+    if (r->threaded) {
+        pthread_mutex_lock(&r->lock);
+        r->quit = true;
+        pthread_cond_broadcast(&r->changed);
+        pthread_mutex_unlock(&r->lock);
+        pthread_join(r->thread, NULL);
     }
-    for (int f = 0; f < N_FLIGHTS; f++) {
-        lv_flight_destroy(&m->flights[f]);
-    }
-    lv_touched_rows_destroy(&m->rows);
-    if (m->route.comm != MPI_COMM_NULL) {
-        MPI_Comm_free(&m->route.comm);
-    }
-    pthread_cond_destroy(&m->changed);
-    pthread_mutex_destroy(&m->lock);
-    free(m->order);
-    free(m->position);
-    free(m->landed);
-    free(m);
-    *mover = NULL;
+    lv_pending_destroy(&r->pending);
+    lv_sparse_rows_destroy(&r->rows);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+    free(r->order);
+    free(r->position);
+    free(r->done);
+    free(r);
+    *reducer = NULL;
 }

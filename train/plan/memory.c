@@ -243,7 +243,7 @@ static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config
     const lv_dtype wire = config->comm.wire_bf16 ? LV_BF16 : LV_F32;
     const lv_dtype weight = config->train.precision == LV_PRECISION_BF16 ? LV_BF16 : LV_F32;
     const int64_t n_buckets = lv_params_shard(params)->n_buckets;
-    const lv_param *by_rows = lv_touched_rows_param(params);
+    const lv_param *by_rows = lv_sparse_rows_param(params);
     const int64_t n_rows = by_rows ? by_rows->tensor.shape[0] : 0;
     return (lv_step_traffic){.n_params = lv_params_flat_count(params),
                              .n_rows = n_rows,

@@ -32,7 +32,7 @@ static void stored_image_free(stored_image *image)
     *image = (stored_image){0};
 }
 
-/* The name as it goes on from the folder: one that begins at the root may begin with the folder. */
+/* The name relative to the folder: an absolute one may begin with the folder's. */
 static const char *within_folder(const char *name, const char *dir)
 {
     size_t n = strlen(dir);
@@ -152,69 +152,71 @@ static int append_image(lv_pack_shard *shard, const char *name, const stored_ima
                                 image->reason ? image->reason : "");
 }
 
-/* ---- what is wrong with images, from rank to rank ---- */
+/* ---- the reasons of bad images, from all ranks to all ---- */
 
 static int note(lv_pack_job *job, int64_t number, const char *reason)
 {
     lv_pack_notes *notes = &job->notes;
-    int64_t n = (int64_t)strlen(reason) + 1;
-    int64_t n_words = 2 + (n + 7) / 8;
-    if (n_words > notes->capacity - notes->n) {
-        int64_t capacity = 2 * (notes->n + n_words);
-        int64_t *words = realloc(notes->words, (size_t)capacity * sizeof *words);
-        if (!words) {
+    const int64_t n_text = (int64_t)strlen(reason) + 1, n = (int64_t)sizeof number + n_text;
+    if (n > notes->capacity - notes->n) {
+        int64_t capacity = 2 * (notes->n + n);
+        char *bytes = realloc(notes->bytes, (size_t)capacity);
+        if (!bytes) {
             return lv_fail(LV_ERR_MEMORY, "no memory for the reasons of bad images");
         }
-        notes->words = words;
+        notes->bytes = bytes;
         notes->capacity = capacity;
     }
-    int64_t *at = notes->words + notes->n;
-    at[0] = number;
-    at[1] = n_words - 2;
-    at[n_words - 1] = 0;
-    memcpy(at + 2, reason, (size_t)n);
-    notes->n += n_words;
+    memcpy(notes->bytes + notes->n, &number, sizeof number);
+    memcpy(notes->bytes + notes->n + sizeof number, reason, (size_t)n_text);
+    notes->n += n;
     job->n_rejects += job->names.items[number].n_led;
     return LV_OK;
 }
 
-/* All ranks' notes one behind the other: each adds its own to a row of zeros. */
-static int gather_notes(lv_pack_job *job)
+/* A rank's notes, of n bytes, as the reasons of the names. */
+static int set_reasons(lv_pack_names *names, const char *notes, int64_t n)
 {
-    lv_pack_notes *all = &job->all_notes;
-    int64_t *ends = calloc((size_t)job->team.n_ranks, sizeof *ends);
-    int rc = ends ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
-    rc = lv_pack_meet(job, rc);
-    if (rc == LV_OK) {
-        for (int r = job->team.rank; r < job->team.n_ranks; r++) {
-            ends[r] = job->notes.n;
-        }
-        rc = lv_pack_sum(job, ends, job->team.n_ranks);
+    int rc = LV_OK;
+    for (const char *at = notes; rc == LV_OK && at < notes + n; at += strlen(at) + 1) {
+        int64_t number;
+        memcpy(&number, at, sizeof number);
+        at += sizeof number;
+        rc = lv_pack_names_set_reason(names, number, at);
     }
-    if (rc == LV_OK) {
-        all->n = ends[job->team.n_ranks - 1];
-        all->words = calloc((size_t)all->n + 1, sizeof *all->words);
-        rc = all->words ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for the reasons of bad images");
-    }
-    rc = lv_pack_meet(job, rc);
-    if (rc == LV_OK && job->notes.n > 0) {
-        memcpy(all->words + ends[job->team.rank] - job->notes.n, job->notes.words,
-               (size_t)job->notes.n * sizeof *all->words);
-    }
-    if (rc == LV_OK) rc = lv_pack_sum(job, all->words, all->n);
-    free(ends);
     return rc;
+}
+
+/* All ranks' notes, each in as many bytes as the longest has. */
+static int gather_reasons(lv_pack_job *job, const int64_t *n_bytes, int64_t longest)
+{
+    const size_t n_ranks = (size_t)job->team.n_ranks;
+    char *own = calloc(1, (size_t)longest);
+    job->all_notes = calloc(n_ranks, (size_t)longest);
+    int rc = own && job->all_notes ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
+    rc = lv_pack_barrier(job, rc);
+    if (rc == LV_OK && job->notes.n > 0) {
+        memcpy(own, job->notes.bytes, (size_t)job->notes.n);
+    }
+    if (rc == LV_OK) rc = lv_pack_gather(job, job->all_notes, own, longest);
+    for (size_t r = 0; rc == LV_OK && r < n_ranks; r++) {
+        rc = set_reasons(&job->names, job->all_notes + r * (size_t)longest, n_bytes[r]);
+    }
+    free(own);
+    return lv_pack_barrier(job, rc);
 }
 
 static int share_reasons(lv_pack_job *job)
 {
-    int rc = gather_notes(job);
-    const lv_pack_notes *all = &job->all_notes;
-    for (int64_t at = 0; rc == LV_OK && at < all->n; at += 2 + all->words[at + 1]) {
-        rc = lv_pack_names_set_reason(&job->names, all->words[at],
-                                      (const char *)(all->words + at + 2));
+    int64_t *n_bytes = calloc((size_t)job->team.n_ranks, sizeof *n_bytes), longest = 0;
+    int rc = lv_pack_barrier(job, n_bytes ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory"));
+    if (rc == LV_OK) rc = lv_pack_gather(job, n_bytes, &job->notes.n, sizeof *n_bytes);
+    for (int r = 0; rc == LV_OK && r < job->team.n_ranks; r++) {
+        longest = n_bytes[r] > longest ? n_bytes[r] : longest;
     }
-    return lv_pack_meet(job, rc);
+    if (rc == LV_OK && longest > 0) rc = gather_reasons(job, n_bytes, longest);
+    free(n_bytes);
+    return rc;
 }
 
 /* ---- shards ---- */
@@ -312,14 +314,13 @@ static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const
     return rc;
 }
 
-int lv_pack_write_images(lv_pack_job *job)
+lv_pack_phase lv_pack_image_phase(const lv_pack_job *job)
 {
-    const lv_pack_phase phase = {.kind = &LV_PACK_IMAGES,
-                                 .what = "images",
-                                 .n = job->names.n,
-                                 .per_shard = job->identity.shard_images,
-                                 .check = check_shard,
-                                 .write = write_shard,
-                                 .finish = share_reasons};
-    return lv_pack_run_phase(job, &phase, &job->images, &job->n_images_written);
+    return (lv_pack_phase){.kind = &LV_PACK_IMAGES,
+                           .what = "images",
+                           .n = job->names.n,
+                           .per_shard = job->identity.shard_images,
+                           .check = check_shard,
+                           .write = write_shard,
+                           .finish = share_reasons};
 }

@@ -19,11 +19,11 @@ typedef struct {
     int64_t n_bad; /* rejected records, or images that cannot be used */
 } lv_pack_entry;
 
-/* lv_pack_notes: (image number, reason) of this rank's bad images: number, length in bytes, the
- * text in as many words as it takes; start it with {0}. */
+/* lv_pack_notes: this rank's bad images: of each its number (int64) and the reason with its 0, one
+ * after another; start it with {0}. */
 typedef struct {
-    int64_t n, capacity; /* words */
-    int64_t *words;
+    int64_t n, capacity; /* bytes */
+    char *bytes;
 } lv_pack_notes;
 
 typedef struct {
@@ -38,8 +38,10 @@ typedef struct {
     lv_pack_entry *images;  /* the image shards of all ranks, once they are written */
     lv_pack_entry *samples; /* the sample shards */
     int64_t n_images_written;
-    lv_pack_notes notes, all_notes; /* of this rank; of all, whom the names' reasons belong to */
-    int64_t n_rejects; /* that this rank knows of in this phase: at least that many there will be */
+    lv_pack_notes notes;
+    char *all_notes;     /* of all ranks; owns the reasons in names */
+    lv_record_keys keys; /* of the records that this rank has read */
+    int64_t n_rejects; /* found by this rank in this phase: a lower bound of those of its records */
     lv_pack_progress progress;
 } lv_pack_job;
 
@@ -59,30 +61,31 @@ typedef struct {
     int (*write)(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
                  int64_t first, int64_t n);
 
-    /* When every rank has done its part; collective; may be NULL. */
+    /* When every rank has done its part; collective. */
     int (*finish)(lv_pack_job *job);
 } lv_pack_phase;
 
 /* lv_pack_run_phase: keeps what is there and deals the rest to the ranks.
- * out    *entries: of all shards, malloc'ed; *n_written: things in the shards that were not kept
- * fails  with the error of the lowest rank that failed; LV_ERR_FORMAT when there are too many
- *        rejects, which are then listed */
+ * out    *entries: of all shards, malloc'ed; *n_written: things in the shards that were not kept;
+ *        *missing: the path, malloc'ed, of a shard that is not there, as ranks stop early when there
+ *        are too many rejects; NULL if all are
+ * fails  with the error of the lowest rank that failed */
 int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entry **entries,
-                      int64_t *n_written);
+                      int64_t *n_written, char **missing);
 
-int lv_pack_write_images(lv_pack_job *job); /* and notes which cannot be used in job->names */
-int lv_pack_write_samples(lv_pack_job *job);
+lv_pack_phase lv_pack_image_phase(const lv_pack_job *job); /* sets the reasons in job->names */
+lv_pack_phase lv_pack_sample_phase(const lv_pack_job *job);
 
 /* As in lv_pack_team, whose functions may be NULL. */
-int lv_pack_meet(const lv_pack_job *job, int rc);
-int lv_pack_share(const lv_pack_job *job, void *data, int64_t n);
+int lv_pack_barrier(const lv_pack_job *job, int rc);
+int lv_pack_broadcast(const lv_pack_job *job, void *data, int64_t n);
 int lv_pack_sum(const lv_pack_job *job, int64_t *x, int64_t n);
+int lv_pack_gather(const lv_pack_job *job, void *all, const void *own, int64_t n);
 
 /* ---- for one rank ---- */
 
-/* lv_pack_prepare_folder: rank 0: lock it, see that what is in it is of this pack, remove what
- * killed runs left, put the tokenizer's files there. Of a finished pack it only checks the
- * identity. fails  LV_ERR_CONFIG, LV_ERR_UNSUPPORTED, LV_ERR_IO */
+/* lv_pack_prepare_folder: on rank 0: lock it, check that its content is of this pack, remove what
+ * killed runs left, put the tokenizer's files there; for a finished pack only the check. fails  LV_ERR_CONFIG, LV_ERR_UNSUPPORTED, LV_ERR_IO */
 int lv_pack_prepare_folder(lv_pack_job *job);
 
 /* lv_pack_finish: rejects.jsonl, the check of its length, and the manifest; rank 0. */

@@ -6,10 +6,10 @@
 
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "data/pack/write/rejects.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -17,19 +17,28 @@ enum {
     ENOUGH_REJECTS = 1000, /* a shorter list of what is wrong is worth being complete */
 };
 
-int lv_pack_meet(const lv_pack_job *job, int rc)
+int lv_pack_barrier(const lv_pack_job *job, int rc)
 {
-    return job->team.meet ? job->team.meet(job->team.context, rc) : rc;
+    return job->team.barrier ? job->team.barrier(job->team.context, rc) : rc;
 }
 
-int lv_pack_share(const lv_pack_job *job, void *data, int64_t n)
+int lv_pack_broadcast(const lv_pack_job *job, void *data, int64_t n)
 {
-    return job->team.share ? job->team.share(job->team.context, data, n) : LV_OK;
+    return job->team.broadcast ? job->team.broadcast(job->team.context, data, n) : LV_OK;
 }
 
 int lv_pack_sum(const lv_pack_job *job, int64_t *x, int64_t n)
 {
     return job->team.sum ? job->team.sum(job->team.context, x, n) : LV_OK;
+}
+
+int lv_pack_gather(const lv_pack_job *job, void *all, const void *own, int64_t n)
+{
+    if (!job->team.gather) {
+        memcpy(all, own, (size_t)n);
+        return LV_OK;
+    }
+    return job->team.gather(job->team.context, all, own, n);
 }
 
 void lv_pack_begin_phase(lv_pack_job *job, const char *what, int64_t own, int64_t all)
@@ -56,7 +65,7 @@ bool lv_pack_too_many(const lv_pack_job *job, int64_t n_rejects)
                job->options->max_rejects * (double)lv_pack_source_n_records(job->source);
 }
 
-/* The file by which a rank that cannot go on tells the others, who look for it between shards. */
+/* The file that a rank which must stop makes; the others check for it between shards. */
 static char *stop_path(const lv_pack_job *job)
 {
     return lv_path("%s/stop.tmp", job->options->out_dir);
@@ -70,7 +79,7 @@ static bool others_stop(const lv_pack_job *job)
     return stop;
 }
 
-/* Without the file, where it cannot be made, the others only notice later. */
+/* Where the file cannot be made, the others stop later. */
 static void stop_others(const lv_pack_job *job)
 {
     char *path = stop_path(job);
@@ -112,7 +121,7 @@ static int check_one(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entry
     return rc;
 }
 
-/* Every rank looks at its part of what is there. */
+/* Every rank checks its part of what is there. */
 static int check_shards(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entry *entries,
                         int64_t n_shards)
 {
@@ -162,49 +171,28 @@ static int write_shards(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_en
     return rc;
 }
 
-/* Too many rejects in all: rank 0 lists them, and every rank fails. */
-static int check_rejects(lv_pack_job *job)
-{
-    int64_t n_rejects = job->n_rejects;
-    int rc = lv_pack_sum(job, &n_rejects, 1);
-    if (rc < 0 || !lv_pack_too_many(job, n_rejects)) {
-        return rc;
-    }
-    if (job->team.rank == 0) {
-        lv_pack_summary s = {.n_records = lv_pack_source_n_records(job->source), .n_samples = 1};
-        rc = lv_pack_list_first_rejects(job, &s.n_rejects);
-        s.n_rejects = s.n_rejects > n_rejects ? s.n_rejects : n_rejects;
-        if (rc == LV_OK) rc = lv_pack_check_rejects(&s, job->options, true);
-    }
-    return lv_pack_meet(job, rc);
-}
-
-/* Adds up what the ranks have, once all of them are well. */
+/* Adds up the ranks' entries, if none of them has failed. */
 static int add_up(const lv_pack_job *job, int rc, lv_pack_entry *entries, int64_t n_shards)
 {
     if (rc < 0) {
         stop_others(job);
     }
-    rc = lv_pack_meet(job, rc);
+    rc = lv_pack_barrier(job, rc);
     return rc < 0 ? rc : lv_pack_sum(job, &entries->n_bytes, n_shards * ENTRY_NUMBERS);
 }
 
-static int check_complete(const lv_pack_job *job, const lv_pack_phase *phase,
+static char *missing_path(const lv_pack_job *job, const lv_pack_phase *phase,
                           const lv_pack_entry *all, int64_t n_shards)
 {
-    for (int64_t k = 0; k < n_shards; k++) {
-        if (all[k].n_bytes == 0) {
-            char *path = shard_path(job, phase, k);
-            int rc = lv_fail(LV_ERR_IO, "%s: not written, another process meddles here", path);
-            free(path);
-            return rc;
-        }
+    int64_t k = 0;
+    while (k < n_shards && all[k].n_bytes > 0) {
+        k++;
     }
-    return LV_OK;
+    return k < n_shards ? shard_path(job, phase, k) : NULL;
 }
 
 int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entry **entries,
-                      int64_t *n_written)
+                      int64_t *n_written, char **missing)
 {
     int64_t n_shards = lv_pack_n_shards(phase->n, phase->per_shard), n_own = 0;
     /* one more, so that there is one */
@@ -227,17 +215,7 @@ int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entr
     for (int64_t k = 0; rc == LV_OK && k < n_shards; k++) {
         kept[k] = kept[k].n_bytes ? kept[k] : made[k];
     }
-    if (rc == LV_OK && phase->finish) {
-        rc = phase->finish(job);
-    }
-    /* where all samples were looked at, lv_pack_finish has the full list of rejects */
-    bool complete = rc == LV_OK && check_complete(job, phase, kept, n_shards) == LV_OK;
-    if (rc == LV_OK && !(complete && phase->kind == &LV_PACK_SAMPLES)) {
-        rc = check_rejects(job);
-    }
-    if (rc == LV_OK && !complete) {
-        rc = check_complete(job, phase, kept, n_shards);
-    }
+    if (rc == LV_OK) rc = phase->finish(job);
     free(made);
     free(is_own);
     if (rc < 0) {
@@ -245,5 +223,6 @@ int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entr
         return rc;
     }
     *entries = kept;
+    *missing = missing_path(job, phase, kept, n_shards);
     return LV_OK;
 }

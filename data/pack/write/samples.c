@@ -32,14 +32,14 @@ static int reject(const lv_pack_job *job, lv_pack_shard *shard, int64_t index, c
         (image ? cJSON_AddStringToObject(line, "image", image)
                : cJSON_AddNullToObject(line, "image")) &&
         cJSON_AddStringToObject(line, "reason", lv_error_message())) {
-        text = cJSON_PrintUnformatted(line);
+        text = lv_json_print_line(line);
     }
     int rc = text ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory");
     if (rc == LV_OK && job->options->strict) {
-        char *id_text = cJSON_PrintUnformatted(id);
+        char *id_text = lv_json_print_line(id);
         rc = lv_fail_within("%s: record %" PRId64 ", id %s", job->options->data_path, index,
-                            id_text ? id_text : "null");
-        cJSON_free(id_text);
+                            id_text);
+        free(id_text);
     }
     if (rc == LV_OK) rc = lv_pack_append(shard, LV_PACK_REJECT_BYTES, text, (int64_t)strlen(text));
     if (rc == LV_OK) {
@@ -49,7 +49,7 @@ static int reject(const lv_pack_job *job, lv_pack_shard *shard, int64_t index, c
         rc = lv_pack_append_int64(shard, LV_PACK_REJECT_OFFSET,
                                   shard->columns[LV_PACK_REJECT_BYTES].n);
     }
-    cJSON_free(text);
+    free(text);
     cJSON_Delete(line);
     return rc;
 }
@@ -185,6 +185,7 @@ static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
                                     job->options->data_path);
             break;
         }
+        lv_record_keys_add(&job->keys, json);
         rc = lv_pack_add_record(job, &shard, &prompt, at, json);
         job->n_rejects = n_before + n_rejects_of(&shard);
         if (lv_pack_too_many(job, job->n_rejects)) {
@@ -230,14 +231,33 @@ static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const
     return current;
 }
 
-int lv_pack_write_samples(lv_pack_job *job)
+/* One warning for the file about keys that are not read but may be meant. */
+static int warn_about_keys(lv_pack_job *job)
 {
-    const lv_pack_phase phase = {.kind = &LV_PACK_SAMPLES,
-                                 .what = "records",
-                                 .n = lv_pack_source_n_records(job->source),
-                                 .per_shard = job->identity.shard_records,
-                                 .check = check_shard,
-                                 .write = write_shard};
-    int64_t n_written = 0;
-    return lv_pack_run_phase(job, &phase, &job->samples, &n_written);
+    lv_record_keys *all = calloc((size_t)job->team.n_ranks, sizeof *all);
+    int rc = lv_pack_barrier(job, all ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory"));
+    if (rc == LV_OK) rc = lv_pack_gather(job, all, &job->keys, sizeof *all);
+    for (int r = 1; rc == LV_OK && r < job->team.n_ranks; r++) {
+        lv_record_keys_merge(&all[0], &all[r]);
+    }
+    char *warning = rc == LV_OK ? lv_record_keys_warning(&all[0]) : NULL;
+    if (warning && job->team.rank == 0 && job->team.warn) {
+        char *message = lv_path("%s: %s", job->options->data_path, warning);
+        job->team.warn(job->team.context, message);
+        free(message);
+    }
+    free(warning);
+    free(all);
+    return rc;
+}
+
+lv_pack_phase lv_pack_sample_phase(const lv_pack_job *job)
+{
+    return (lv_pack_phase){.kind = &LV_PACK_SAMPLES,
+                           .what = "records",
+                           .n = lv_pack_source_n_records(job->source),
+                           .per_shard = job->identity.shard_records,
+                           .check = check_shard,
+                           .write = write_shard,
+                           .finish = warn_about_keys};
 }

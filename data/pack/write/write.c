@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_pack_write: options, what the pack is of, and the phases in which the ranks meet.
+ * lv_pack_write: options, identity of the pack, and its phases.
  */
 #include "data/pack/write/job.h"
 
@@ -80,7 +80,7 @@ static int collect_names(lv_pack_job *job)
     return more;
 }
 
-/* What may take long and cannot say how far it is. */
+/* The first pass over the data has no progress of its own. */
 static void announce(lv_pack_job *job)
 {
     struct stat st;
@@ -113,24 +113,57 @@ static int prepare(lv_pack_job *job)
     return rc < 0 || job->team.rank > 0 ? rc : lv_pack_prepare_folder(job);
 }
 
-/* As rank 0 sees it: on a network file system the ranks may see a new file at different times, and
- * they must not part ways here. */
+/* On rank 0, for all: on a network file system a new file may appear to ranks at different times. */
 static int is_finished(bool *finished, const lv_pack_job *job)
 {
     char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, job->options->out_dir);
     *finished = job->team.rank == 0 && lv_file_exists(path);
     free(path);
-    return lv_pack_share(job, finished, sizeof *finished);
+    return lv_pack_broadcast(job, finished, sizeof *finished);
+}
+
+/* Too many rejects in all: rank 0 lists them, and every rank fails. */
+static int check_rejects(lv_pack_job *job)
+{
+    int64_t n_rejects = job->n_rejects;
+    int rc = lv_pack_sum(job, &n_rejects, 1);
+    if (rc < 0 || !lv_pack_too_many(job, n_rejects)) {
+        return rc;
+    }
+    if (job->team.rank == 0) {
+        lv_pack_summary s = {.n_records = lv_pack_source_n_records(job->source), .n_samples = 1};
+        rc = lv_pack_list_first_rejects(job, &s.n_rejects);
+        s.n_rejects = s.n_rejects > n_rejects ? s.n_rejects : n_rejects;
+        if (rc == LV_OK) rc = lv_pack_check_rejects(&s, job->options, true);
+    }
+    return lv_pack_barrier(job, rc);
+}
+
+/* full_list: lv_pack_finish lists and counts the rejects of this phase, if no shard is missing. */
+static int run_phase(lv_pack_job *job, lv_pack_phase phase, lv_pack_entry **entries,
+                     int64_t *n_written, bool full_list)
+{
+    char *missing = NULL;
+    int rc = lv_pack_run_phase(job, &phase, entries, n_written, &missing);
+    if (rc == LV_OK && (missing || !full_list)) rc = check_rejects(job);
+    if (rc == LV_OK && missing) {
+        rc = lv_fail(LV_ERR_IO, "%s: was not written: does another process write here?", missing);
+    }
+    free(missing);
+    return rc;
 }
 
 static int write_phases(lv_pack_job *job)
 {
-    int rc = lv_pack_write_images(job);
-    if (rc == LV_OK) rc = lv_pack_write_samples(job);
-    return rc < 0 ? rc : lv_pack_meet(job, job->team.rank == 0 ? lv_pack_finish(job) : LV_OK);
+    int64_t n_samples = 0;
+    int rc = run_phase(job, lv_pack_image_phase(job), &job->images, &job->n_images_written, false);
+    if (rc == LV_OK) {
+        rc = run_phase(job, lv_pack_sample_phase(job), &job->samples, &n_samples, true);
+    }
+    return rc < 0 ? rc : lv_pack_barrier(job, job->team.rank == 0 ? lv_pack_finish(job) : LV_OK);
 }
 
-/* What a finished pack says of itself, and whether these options would have let it pass. */
+/* A finished pack's own totals, and whether these options allow its rejects. */
 static int summarise(lv_pack_summary *summary, const lv_pack_options *options, bool was_complete)
 {
     lv_pack *pack = NULL;
@@ -161,8 +194,8 @@ static void clean_up(lv_pack_job *job)
         lv_lock_release(&job->lock, job->options->out_dir);
     }
     lv_pack_names_free(&job->names);
-    free(job->notes.words);
-    free(job->all_notes.words);
+    free(job->notes.bytes);
+    free(job->all_notes);
     free(job->images);
     free(job->samples);
     lv_pack_source_close(&job->source);
@@ -181,15 +214,16 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
     LV_CHECK(job.team.rank >= 0 && job.team.rank < job.team.n_ranks, "rank %d of %d", job.team.rank,
              job.team.n_ranks);
     bool finished = false;
-    int rc = lv_pack_meet(&job, prepare(&job));
+    int rc = lv_pack_barrier(&job, prepare(&job));
     if (rc == LV_OK) rc = is_finished(&finished, &job);
     if (rc == LV_OK && !finished) {
         rc = write_phases(&job);
     }
     if (rc == LV_OK) {
-        rc = lv_pack_meet(&job, job.team.rank == 0 ? summarise(&found, options, finished) : LV_OK);
+        rc = lv_pack_barrier(&job,
+                             job.team.rank == 0 ? summarise(&found, options, finished) : LV_OK);
     }
-    if (rc == LV_OK) rc = lv_pack_share(&job, &found, sizeof found);
+    if (rc == LV_OK) rc = lv_pack_broadcast(&job, &found, sizeof found);
     if (rc == LV_OK) {
         *summary = found;
         summary->n_images_written = job.n_images_written;

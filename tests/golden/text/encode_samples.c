@@ -9,6 +9,7 @@
 #include "data/json/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void print_prompt(const lv_prompt *prompt)
 {
@@ -28,14 +29,14 @@ static int print_reason(void)
     cJSON *line = cJSON_CreateObject();
     char *text = NULL;
     if (line && cJSON_AddStringToObject(line, "reason", lv_error_message())) {
-        text = cJSON_PrintUnformatted(line);
+        text = lv_json_print_line(line);
     }
     cJSON_Delete(line);
     if (!text) {
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
     puts(text);
-    cJSON_free(text);
+    free(text);
     return LV_OK;
 }
 

@@ -127,27 +127,26 @@ void fixture_write_images(const fixture *f, int n, int n_images)
     free(names);
 }
 
-enum { MAX_SUMS = 1 << 16 };
+enum { MAX_SUMS = 1 << 16, MAX_SENT = 1 << 20 };
 
-/* What forked ranks meet with, in shared memory. */
+/* The team's state, in the memory that its forked ranks share. */
 typedef struct {
     pthread_barrier_t barrier;
     pthread_mutex_t lock;
-    int lowest;
-    char shared[256];
+    int lowest, n_ranks;
+    char sent[MAX_SENT];
     int64_t sums[MAX_SUMS];
     lv_pack_summary summary;
-} meeting;
+} fixture_team;
 
-/* A rank's own part of it. */
 typedef struct {
-    meeting *meeting;
+    fixture_team *team;
     int rank;
-} seat;
+} fixture_rank;
 
-static int meet(void *context, int error)
+static int barrier(void *context, int error)
 {
-    meeting *m = ((seat *)context)->meeting;
+    fixture_team *m = ((fixture_rank *)context)->team;
     pthread_mutex_lock(&m->lock);
     m->lowest = error < m->lowest ? error : m->lowest;
     pthread_mutex_unlock(&m->lock);
@@ -157,22 +156,22 @@ static int meet(void *context, int error)
     return agreed;
 }
 
-static int share(void *context, void *data, int64_t n)
+static int broadcast(void *context, void *data, int64_t n)
 {
-    seat *s = context;
-    assert_true(n <= (int64_t)sizeof s->meeting->shared);
-    if (s->rank == 0) {
-        memcpy(s->meeting->shared, data, (size_t)n);
+    const fixture_rank *r = context;
+    assert_true(n <= (int64_t)sizeof r->team->sent);
+    if (r->rank == 0) {
+        memcpy(r->team->sent, data, (size_t)n);
     }
-    pthread_barrier_wait(&s->meeting->barrier);
-    memcpy(data, s->meeting->shared, (size_t)n);
-    pthread_barrier_wait(&s->meeting->barrier);
+    pthread_barrier_wait(&r->team->barrier);
+    memcpy(data, r->team->sent, (size_t)n);
+    pthread_barrier_wait(&r->team->barrier);
     return LV_OK;
 }
 
 static int sum(void *context, int64_t *x, int64_t n)
 {
-    meeting *m = ((seat *)context)->meeting;
+    fixture_team *m = ((fixture_rank *)context)->team;
     assert_true(n <= MAX_SUMS);
     pthread_mutex_lock(&m->lock);
     for (int64_t i = 0; i < n; i++) {
@@ -188,9 +187,22 @@ static int sum(void *context, int64_t *x, int64_t n)
     return LV_OK;
 }
 
-static meeting *meeting_create(int n_ranks)
+static int gather(void *context, void *all, const void *own, int64_t n)
 {
-    meeting *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const fixture_rank *r = context;
+    fixture_team *m = r->team;
+    assert_true(n * m->n_ranks <= MAX_SENT);
+    memcpy(m->sent + r->rank * n, own, (size_t)n);
+    pthread_barrier_wait(&m->barrier);
+    memcpy(all, m->sent, (size_t)(n * m->n_ranks));
+    pthread_barrier_wait(&m->barrier);
+    return LV_OK;
+}
+
+static fixture_team *team_create(int n_ranks)
+{
+    fixture_team *m =
+        mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pthread_barrierattr_t barrier;
     pthread_mutexattr_t lock;
     assert_true(m != MAP_FAILED);
@@ -198,6 +210,7 @@ static meeting *meeting_create(int n_ranks)
     pthread_mutexattr_init(&lock);
     pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED);
     pthread_mutexattr_setpshared(&lock, PTHREAD_PROCESS_SHARED);
+    m->n_ranks = n_ranks;
     pthread_barrier_init(&m->barrier, &barrier, (unsigned)n_ranks);
     pthread_mutex_init(&m->lock, &lock);
     return m;
@@ -208,18 +221,19 @@ int fixture_pack(lv_pack_summary *summary, const lv_pack_options *options, int n
     if (n_ranks == 1) {
         return lv_pack_write(summary, options, NULL);
     }
-    meeting *m = meeting_create(n_ranks);
+    fixture_team *m = team_create(n_ranks);
     for (int rank = 0; rank < n_ranks; rank++) {
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) {
-            seat own_seat = {m, rank};
+            fixture_rank own_rank = {m, rank};
             lv_pack_team team = {.rank = rank,
                                  .n_ranks = n_ranks,
-                                 .meet = meet,
-                                 .share = share,
+                                 .barrier = barrier,
+                                 .broadcast = broadcast,
                                  .sum = sum,
-                                 .context = &own_seat};
+                                 .gather = gather,
+                                 .context = &own_rank};
             lv_pack_summary own = {0};
             int rc = lv_pack_write(&own, options, &team);
             if (rank == n_ranks - 1) {

@@ -5,6 +5,7 @@
  */
 #include "autograd/error.h"
 #include "data/base/file.h"
+#include "data/json/json.h"
 #include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
 
@@ -87,12 +88,11 @@ static void set_triple(cJSON *object, const char *key, const float values[3])
 static int write_json(cJSON *root, const char *dir, const char *name)
 {
     char *path = lv_path("%s/%s", dir, name);
-    char *text = cJSON_Print(root);
-    need(text);
+    char *text = lv_json_print(root);
     char *line = lv_path("%s\n", text);
     int rc = lv_file_write(path, line, strlen(line));
     free(line);
-    cJSON_free(text);
+    free(text);
     cJSON_Delete(root);
     free(path);
     return rc;

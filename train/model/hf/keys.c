@@ -6,14 +6,14 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 int lv_hf_refuse(const cJSON *item)
 {
-    char *value = cJSON_PrintUnformatted(item);
-    int rc = lv_fail(LV_ERR_UNSUPPORTED, "\"%s\": %.80s is not supported", item->string,
-                     value ? value : "its value");
-    cJSON_free(value);
+    char *value = lv_json_print_line(item);
+    int rc = lv_fail(LV_ERR_UNSUPPORTED, "\"%s\": %.80s is not supported", item->string, value);
+    free(value);
     return rc;
 }
 

@@ -53,10 +53,9 @@ static int read_config(cJSON **out, const char *path)
 
 static int write_json(const char *path, const cJSON *root)
 {
-    char *text = cJSON_Print(root);
-    int rc = text ? lv_file_write(path, text, strlen(text))
-                  : lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
-    cJSON_free(text);
+    char *text = lv_json_print(root);
+    int rc = lv_file_write(path, text, strlen(text));
+    free(text);
     return rc;
 }
 

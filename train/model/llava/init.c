@@ -131,10 +131,7 @@ static int write_config(const cJSON *shape, const char *dir)
     if (rc) {
         return rc;
     }
-    char *text = cJSON_Print(shape);
-    if (!text) {
-        return lv_fail(LV_ERR_MEMORY, "%s: no memory for the configuration", dir);
-    }
+    char *text = lv_json_print(shape);
     char *path = lv_path("%s/config.json", dir);
     rc = lv_file_write(path, text, strlen(text));
     free(path);

@@ -122,7 +122,21 @@ static void broken_conversations_are_refused_by_their_turn(void **state)
     refuses("{\"system_prompt\": 3, " TURNS "}", "\"system_prompt\": expected a string");
 }
 
-static void a_misspelt_key_is_not_ignored(void **state)
+/* The warning about a file of that one record; "" if there is none. */
+static const char *warning_of(const char *text)
+{
+    static char warning[512];
+    lv_record_keys keys = {0};
+    cJSON *root = json(text);
+    lv_record_keys_add(&keys, root);
+    char *made = lv_record_keys_warning(&keys);
+    snprintf(warning, sizeof warning, "%s", made ? made : "");
+    free(made);
+    cJSON_Delete(root);
+    return warning;
+}
+
+static void a_misspelt_key_is_warned_of(void **state)
 {
     (void)state;
     static const char *const images[] = {"images", "Image",  "IMAGE",      "imgae",      "imge",
@@ -132,28 +146,61 @@ static void a_misspelt_key_is_not_ignored(void **state)
     char text[256];
     for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
         snprintf(text, sizeof text, "{\"%s\": \"a.jpg\", " TURNS "}", images[i]);
-        refuses(text, "but no \"image\": rename the key");
+        has_images(text, 0);
+        assert_non_null(strstr(warning_of(text), "\" but no \"image\""));
     }
     for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
         snprintf(text, sizeof text, "{\"%s\": [{\"from\": \"human\", \"value\": \"q\"}]}",
                  turns[i]);
-        refuses(text, "but no \"conversations\": rename the key");
+        refuses(text, "\"conversations\": expected a list of turns, found nothing");
+        assert_non_null(strstr(warning_of(text), "\" but no \"conversations\""));
     }
-    refuses("{\"image\": null, \"images\": [\"a.jpg\"], " TURNS "}", "there is \"images\", but no");
-    refuses("{\"system-prompt\": \"Be.\", " TURNS "}", "but no \"system_prompt\"");
+    assert_non_null(strstr(warning_of("{\"image\": null, \"images\": [\"a.jpg\"], " TURNS "}"),
+                           "1 with \"images\" but no \"image\""));
+    assert_non_null(
+        strstr(warning_of("{\"system-prompt\": \"Be.\", " TURNS "}"), "no \"system_prompt\""));
+    assert_non_null(strstr(warning_of("{\"image\\u001B\": 1, " TURNS "}"), "\"image?\""));
 }
 
-/* What LLaVA ignores without harm: keys of other meanings, empty ones, the right one is there too.
- */
-static void other_keys_are_ignored(void **state)
+/* Keys of other meanings, empty ones, the right one is there too. */
+static void other_keys_are_not_warned_of(void **state)
 {
     (void)state;
-    has_images("{\"model\": \"\", \"image_id\": 7, \"height_list\": [1], \"source\": \"x\", "
-               "\"question_id\": 1, \"metadata\": {}, \"\": 1, \"type\": \"conv\", " TURNS "}",
-               0);
-    has_images("{\"images\": [], \"img\": \"\", \"Image\": null, " TURNS "}", 0);
-    has_images("{\"images\": [\"b\", \"c\"], \"image\": \"a\", " TURNS "}", 1);
-    has_images("{\"a_very_long_key_that_is_none_of_the_known_ones_at_all\": 1, " TURNS "}", 0);
+    static const char *const texts[] = {
+        "{\"model\": \"\", \"image_id\": 7, \"height_list\": [1], \"source\": \"x\", "
+        "\"question_id\": 1, \"metadata\": {}, \"\": 1, \"type\": \"conv\", \"id\": 1, " TURNS "}",
+        "{\"images\": [], \"img\": \"\", \"Image\": null, " TURNS "}",
+        "{\"images\": [\"b\", \"c\"], \"image\": \"a\", \"system_prompt\": \"b\", " TURNS "}",
+        "{\"a_very_long_key_that_is_none_of_the_known_ones_at_all\": 1, " TURNS "}",
+        "[1, {\"images\": \"a\"}]"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        assert_string_equal(warning_of(texts[i]), "");
+    }
+}
+
+static void the_keys_of_a_file_are_counted_over_its_parts(void **state)
+{
+    (void)state;
+    lv_record_keys all = {0}, part = {0};
+    cJSON *root = json("[{\"images\": \"a\"}, {\"images\": \"b\", \"x\": 1}, {\"img\": \"c\"}]");
+    lv_record_keys_add(&all, root->child);
+    lv_record_keys_add(&part, root->child->next);
+    lv_record_keys_add(&part, root->child->next->next);
+    lv_record_keys_merge(&all, &part);
+    char *warning = lv_record_keys_warning(&all);
+    assert_string_equal(warning, "records with a key that is not read: 2 with \"images\" but no "
+                                 "\"image\", 1 with \"img\" but no \"image\"");
+    free(warning);
+    for (int i = 0; i < 2 * LV_RECORD_MAX_KEYS; i++) {
+        cJSON *many = cJSON_CreateObject();
+        char key[16];
+        snprintf(key, sizeof key, "key%d", i);
+        cJSON_AddNumberToObject(many, key, 1);
+        lv_record_keys_add(&all, many);
+        cJSON_Delete(many);
+    }
+    assert_int_equal(all.n, LV_RECORD_MAX_KEYS);
+    cJSON_Delete(root);
 }
 
 int main(void)
@@ -163,8 +210,9 @@ int main(void)
         cmocka_unit_test(an_id_may_be_a_number_or_absent),
         cmocka_unit_test(images_may_be_one_several_or_none),
         cmocka_unit_test(broken_conversations_are_refused_by_their_turn),
-        cmocka_unit_test(a_misspelt_key_is_not_ignored),
-        cmocka_unit_test(other_keys_are_ignored),
+        cmocka_unit_test(a_misspelt_key_is_warned_of),
+        cmocka_unit_test(other_keys_are_not_warned_of),
+        cmocka_unit_test(the_keys_of_a_file_are_counted_over_its_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "data/loader/loader.h"
 
 #include "autograd/error.h"
+#include "data/base/thread.h"
 #include "tests/units/data/fake_pack.h"
 
 #include <pthread.h>
@@ -367,15 +368,15 @@ static void count_beginning(const void *context)
     atomic_fetch_add(&n_begun, !pthread_equal(pthread_self(), main_thread));
 }
 
-static void every_worker_begins_with_what_it_was_given_to_call(void **state)
+static void every_worker_begins_with_the_hook(void **state)
 {
     fixture *f = *state;
     lv_loader *loader;
     main_thread = pthread_self();
     f->options.n_workers = 3;
-    f->options.begin_thread = count_beginning;
-    f->options.thread_context = &main_thread;
+    lv_thread_hook_set(count_beginning, &main_thread);
     assert_int_equal(lv_loader_create(&loader, &f->options), 0);
+    lv_thread_hook_set(NULL, NULL);
     lv_loader_destroy(&loader);
     assert_int_equal(atomic_load(&n_begun), 3);
 }
@@ -410,7 +411,7 @@ int main(void)
         TEST(destroy_at_any_time_ends_without_deadlock),
         TEST(read_ahead_stays_within_its_bytes),
         TEST(signals_reach_the_main_thread_and_no_worker),
-        TEST(every_worker_begins_with_what_it_was_given_to_call),
+        TEST(every_worker_begins_with_the_hook),
         TEST(packs_that_do_not_fit_are_refused_before_any_thread),
     };
     return cmocka_run_group_tests_name("data/loader", tests, NULL, NULL);

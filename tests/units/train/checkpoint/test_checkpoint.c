@@ -33,7 +33,7 @@ typedef struct {
     lv_saver *saver;
 } fixture;
 
-/* Of rank `rank`: three buckets, so three pieces. */
+/* Of rank `rank`: three buckets, so three ranges. */
 static lv_params *declare(int rank, int n_ranks)
 {
     static const char *const projector = "projector";
@@ -66,10 +66,13 @@ static lv_real master(lv_params *params, int64_t i)
     return lv_params_master(params, piece)[i - piece->begin];
 }
 
-static void open_saver(fixture *f, int64_t keep, bool goes_on)
+static void open_saver(fixture *f, int64_t keep, bool continues)
 {
-    const lv_saver_options options = {
-        .comm = &single, .run_dir = f->dir, .keep = keep, .goes_on = goes_on, .last = -1};
+    const lv_saver_options options = {.comm = &single,
+                                      .run_dir = f->dir,
+                                      .keep = keep,
+                                      .continue_on_error = continues,
+                                      .last = -1};
     lv_saver_destroy(&f->saver);
     assert_int_equal(lv_saver_create(&f->saver, &options), LV_OK);
 }
@@ -178,8 +181,8 @@ static void write_as_3_ranks(const fixture *f)
 static void files_of_3_ranks_are_read_by_1_and_by_2(void **state)
 {
     fixture *f = *state;
-    lv_param_place whole = {.count = N};
-    const lv_layout layout = {.n = 1, .places = &whole};
+    lv_param_layout whole = {.count = N};
+    const lv_layout layout = {.n = 1, .params = &whole};
     write_as_3_ranks(f);
     for (int n_ranks = 1; n_ranks <= 2; n_ranks++) {
         for (int rank = 0; rank < n_ranks; rank++) {
@@ -188,12 +191,12 @@ static void files_of_3_ranks_are_read_by_1_and_by_2(void **state)
             const lv_rank_values values = {.params = params, .buffers = {NULL, avg, avg_sq}};
             fill_masters(params, -1, 0);
             for (int file = 0; file < 3; file++) {
-                lv_range *pieces = NULL;
+                lv_range *ranges = NULL;
                 int64_t n = 0;
                 char *path = lv_path("%s/file-%d", f->dir, file);
-                assert_int_equal(lv_rank_file_pieces(&pieces, &n, path, N), LV_OK);
-                assert_int_equal(lv_rank_file_read(path, pieces, n, &layout, &values), LV_OK);
-                free(pieces);
+                assert_int_equal(lv_rank_file_ranges(&ranges, &n, path, N), LV_OK);
+                assert_int_equal(lv_rank_file_read(path, ranges, n, &layout, &values), LV_OK);
+                free(ranges);
                 free(path);
             }
             const lv_shard *shard = lv_params_shard(params);
@@ -310,7 +313,7 @@ static void replace(const fixture *f, const char *name, hid_t type, int n_dims, 
     assert_true(H5Fclose(file) >= 0);
 }
 
-static void pieces_that_do_not_make_up_the_whole_are_refused(void **state)
+static void ranges_that_do_not_make_up_the_whole_are_refused(void **state)
 {
     static const int64_t lies[][3][2] = {
         {{0, 96}, {97, 192}, {192, 288}},  /* a hole */
@@ -372,7 +375,7 @@ static bool is_there(const fixture *f, const char *name)
     return there;
 }
 
-static void two_files_with_the_same_pieces_are_refused(void **state)
+static void two_files_with_the_same_ranges_are_refused(void **state)
 {
     fixture *f = *state;
     lv_real avg[N], avg_sq[N];
@@ -485,14 +488,14 @@ static void a_save_that_fails_ends_the_run_or_does_not_as_was_asked(void **state
     fixture *f = *state;
     const lv_train_state step_5 = {.step = 5};
     lv_real avg[N], avg_sq[N];
-    for (int goes_on = 0; goes_on < 2; goes_on++) {
-        open_saver(f, 3, goes_on);
+    for (int continues = 0; continues < 2; continues++) {
+        open_saver(f, 3, continues);
         assert_int_equal(save(f, STEP_4), LV_OK);
         char *path = block(f, 5);
         assert_int_equal(
             lv_saver_begin(f->saver, &step_5, &f->identity, f->params, f->exp_avg, f->exp_avg_sq),
             LV_OK);
-        assert_int_equal(lv_saver_poll(f->saver), goes_on ? LV_OK : LV_ERR_IO);
+        assert_int_equal(lv_saver_poll(f->saver), continues ? LV_OK : LV_ERR_IO);
         assert_fails(lv_saver_finish(f->saver), LV_ERR_IO, "the checkpoint of step 5");
         assert_non_null(strstr(lv_error_message(), "the last good one is that of step 4"));
         assert_int_equal(lv_saver_last_step(f->saver), 4);
@@ -529,8 +532,8 @@ int main(void)
         TEST(a_file_that_the_manifest_does_not_list_is_not_whole),
         TEST(checkpoints_none_of_which_is_whole_are_not_taken_for_none),
         TEST(a_checkpoint_under_the_name_of_another_step_is_passed_over),
-        TEST(pieces_that_do_not_make_up_the_whole_are_refused),
-        TEST(two_files_with_the_same_pieces_are_refused),
+        TEST(ranges_that_do_not_make_up_the_whole_are_refused),
+        TEST(two_files_with_the_same_ranges_are_refused),
         TEST(files_of_another_form_are_refused),
         TEST(values_that_no_step_leaves_behind_are_refused),
         TEST(data_that_are_elsewhere_are_refused_and_not_waited_for),

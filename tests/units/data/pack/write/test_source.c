@@ -134,7 +134,7 @@ static void a_broken_file_is_refused(void **state)
     char *path = lv_path("%s/data.json", folder);
     write_text(folder, "data.json", "[{\"id\": 1},\n{\"id\": 2}\n");
     assert_fails(lv_pack_source_open(&source, path), LV_ERR_FORMAT,
-                 "data.json: line 3 column 1: expected ',' or ']' behind a record, found the end");
+                 "data.json: line 3 column 1: expected ',' or ']' after a record, found the end");
     assert_null(source);
     free(path);
     remove_folder(folder);

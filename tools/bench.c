@@ -6,7 +6,6 @@
 #include "train/cluster/job.h"
 #include "train/cluster/threads.h"
 #include "train/plan/comm_probe.h"
-#include "train/plan/exchange_probe.h"
 #include "train/plan/memory.h"
 #include "train/plan/probe.h"
 

@@ -21,15 +21,15 @@ enum { MAX_KEPT_BYTES = 1 << 26 }; /* some 100,000 lines */
 struct lv_metrics {
     int fd;
     char *path;
-    int64_t n_bytes; /* of whole lines in the file */
-    char *kept;      /* lines that are still to be written */
+    int64_t n_bytes; /* whole lines in the file */
+    char *kept;      /* lines not yet written */
     size_t n_kept;
-    bool goes_on, failing;
+    bool continue_on_error, failing;
     int64_t first_step, n_steps, log_every_steps;
     double started_s;
 };
 
-/* The step of one line, -1 if it is not a whole line of ours (a crash may cut the last one). */
+/* The step of one line, -1 if it is incomplete (cut by a crash) or foreign. */
 static int64_t step_of_line(const char *line, size_t n)
 {
     int64_t step = -1;
@@ -41,7 +41,7 @@ static int64_t step_of_line(const char *line, size_t n)
     return step;
 }
 
-static int append(const char *path, const char *text, size_t n)
+static int append_text(const char *path, const char *text, size_t n)
 {
     FILE *file = fopen(path, "a");
     if (!file) {
@@ -77,7 +77,7 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
     }
     if (dropped > 0) {
         char *dropped_path = lv_path("%s/metrics.dropped.jsonl", run_dir);
-        rc = append(dropped_path, aside, dropped);
+        rc = append_text(dropped_path, aside, dropped);
         free(dropped_path);
         if (rc == LV_OK) rc = lv_file_write(path, text, kept);
         if (rc == LV_OK && steps_done == 0) {
@@ -93,7 +93,7 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
 }
 
 int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, int64_t n_steps,
-                    int64_t log_every_steps, bool goes_on)
+                    int64_t log_every_steps, bool continue_on_error)
 {
     char *path = lv_path("%s/metrics.jsonl", run_dir);
     int rc = lv_file_exists(path) ? drop_lines_after(run_dir, path, steps_done) : LV_OK;
@@ -112,7 +112,7 @@ int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, i
     *metrics = (lv_metrics){.fd = fd,
                             .path = path,
                             .n_bytes = n_bytes,
-                            .goes_on = goes_on,
+                            .continue_on_error = continue_on_error,
                             .first_step = steps_done,
                             .n_steps = n_steps,
                             .log_every_steps = log_every_steps,
@@ -121,7 +121,7 @@ int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, i
     return LV_OK;
 }
 
-/* A part of a line is taken back, so that the file has whole lines only. */
+/* A partly written line is cut off again: the file has whole lines only. */
 static int write_kept(lv_metrics *metrics)
 {
     size_t done = 0;
@@ -182,15 +182,16 @@ static int write_line(lv_metrics *metrics, cJSON *line)
 {
     keep_line(metrics, line);
     int rc = write_kept(metrics);
-    if (rc == LV_OK || !metrics->goes_on || metrics->n_kept > MAX_KEPT_BYTES) {
+    if (rc == LV_OK || !metrics->continue_on_error || metrics->n_kept > MAX_KEPT_BYTES) {
         return rc;
     }
     if (!metrics->failing) {
         lv_progress_end();
-        fprintf(stderr,
-                "llava: WARNING: %s. The run goes on; the lines are kept in memory until they can "
-                "be written\n",
-                lv_error_message());
+        fprintf(
+            stderr,
+            "llava: WARNING: %s. The run continues; the lines are kept in memory until they can "
+            "be written\n",
+            lv_error_message());
         metrics->failing = true;
     }
     return LV_OK;
@@ -238,7 +239,7 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
         }
         return rc;
     }
-    /* what matters most stands in front: a narrow terminal cuts the rest */
+    /* the most important first: a narrow terminal cuts the rest */
     lv_progress_show(always,
                      "step %" PRId64 "/%" PRId64 "  loss %.4f  ETA %s  %.0f tokens/s  lr %.3g  "
                      "grad norm %.3g  waits: data %.0f%% ranks %.0f%%",

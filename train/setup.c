@@ -49,7 +49,7 @@ int lv_setup_model(lv_llava **out, const lv_config *config)
     return open_model(out, &single, config, false, false);
 }
 
-/* A projector file alone would lose whatever else was trained. */
+/* A file of the projector alone would lose other trained parameters. */
 static int check_output(const lv_config *config, lv_params *params)
 {
     for (size_t i = 0; !config->train.output_full && i < lv_params_count(params); i++) {
@@ -113,15 +113,15 @@ static int open_data(lv_setup *setup, const lv_config *config)
     return rc;
 }
 
-static int open_model_here(lv_setup *setup, const lv_comm *comm, const lv_config *config)
+static int open_own_model(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     int rc =
         open_model(&setup->model, comm, config, false, config->model.weights != LV_WEIGHTS_MAP);
     return rc < 0 ? rc : check_output(config, lv_llava_params(setup->model));
 }
 
-/* The packs, and what a step needs beside the model. */
-static int open_rest_here(lv_setup *setup, const lv_config *config)
+/* Packs, tape and optimiser. */
+static int open_own_rest(lv_setup *setup, const lv_config *config)
 {
     lv_adamw hyper = {.lr = config->optim.lr,
                       .beta1 = config->optim.beta1,
@@ -143,7 +143,7 @@ static int open_rest_here(lv_setup *setup, const lv_config *config)
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_thread_hook_set(lv_threads_leave_core, &setup->threads);
-    int rc = lv_comm_agree(comm, open_model_here(setup, comm, config));
+    int rc = lv_comm_agree(comm, open_own_model(setup, comm, config));
     if (rc < 0) {
         return rc;
     }
@@ -157,7 +157,7 @@ int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
         rc = lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
                                      &setup->threads.slice, params);
     }
-    if (rc == LV_OK) rc = lv_comm_agree(comm, open_rest_here(setup, config));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, open_own_rest(setup, config));
     return rc < 0
                ? rc
                : lv_ranks_compare(comm, setup->data_fingerprint, "the packs",
@@ -174,7 +174,7 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
+int lv_setup_open_plan(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
     const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};

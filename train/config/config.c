@@ -279,7 +279,8 @@ int lv_config_compare(const cJSON *before, const cJSON *now)
         if (f->on_resume == MAY_DIFFER) {
             continue;
         }
-        cJSON *a = resumed_part(f, find_path(before, f->key)), *b = resumed_part(f, find_path(now, f->key));
+        cJSON *a = resumed_part(f, find_path(before, f->key)),
+              *b = resumed_part(f, find_path(now, f->key));
         if (!lv_json_equal(a, b)) {
             char *text_a = a ? lv_json_print_line(a) : NULL;
             char *text_b = b ? lv_json_print_line(b) : NULL;

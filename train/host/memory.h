@@ -19,8 +19,7 @@ int64_t lv_memory_left(const char *proc, const char *mount);
  * in, unit  as lv_memory_left */
 int64_t lv_memory_available(const char *proc, const char *mount);
 
-/* The memory of a process that is in use: its own; of files that it maps; shared with others
- * (copies of frozen weights, MPI's buffers). */
+/* Resident memory: anonymous; of mapped files; shared (copies of frozen weights, MPI's buffers). */
 typedef struct {
     int64_t anon_bytes, file_bytes, shmem_bytes;
 } lv_process_memory;

@@ -7,9 +7,8 @@
 #include "train/exchange/exchange.h"
 #include "train/exchange/sparse_rows.h"
 #include "train/host/memory.h"
-#include "train/metrics.h"
 #include "train/model/hf/hf.h"
-#include "train/plan/dry_batch.h"
+#include "train/plan/batch.h"
 #include "train/setup.h"
 
 #include <inttypes.h>
@@ -59,7 +58,7 @@ static bool is_covered(const search *s, const extent *e)
     return false;
 }
 
-static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
+static int run_dry(search *s, const lv_plan_sample *samples, int64_t n)
 {
     lv_tape *tape = s->setup->tape;
     extent e = {0};
@@ -72,7 +71,7 @@ static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
         return LV_OK;
     }
     lv_batch batch = {0};
-    int rc = lv_dry_batch(&batch, samples, n, &s->vision);
+    int rc = lv_plan_batch(&batch, samples, n, &s->vision);
     if (rc < 0) {
         return rc;
     }
@@ -96,8 +95,9 @@ static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
     return LV_OK;
 }
 
-/* A lv_dry_visit. */
-static int visit(void *context, const lv_dry_place *place, const lv_dry_sample *samples, int64_t n)
+/* A lv_plan_visit. */
+static int visit(void *context, const lv_plan_position *place, const lv_plan_sample *samples,
+                 int64_t n)
 {
     search *s = context;
     if (s->work) {
@@ -111,21 +111,21 @@ static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
                      const lv_loader_options *options)
 {
     const int64_t image_rows = image ? s->vision.rows_per_image : 0;
-    lv_dry_sample *samples = calloc((size_t)n, sizeof *samples);
+    lv_plan_sample *samples = calloc((size_t)n, sizeof *samples);
     if (!samples) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", n);
     }
     for (int64_t i = 0; i < n; i++) {
         int64_t rows = n_rows / n + (i < n_rows % n);
-        samples[i] = (lv_dry_sample){.n_rows = rows,
-                                     .n_image_rows = image_rows,
-                                     .n_images = image,
-                                     .n_supervised = rows - image_rows - 1};
+        samples[i] = (lv_plan_sample){.n_rows = rows,
+                                      .n_image_rows = image_rows,
+                                      .n_images = image,
+                                      .n_supervised = rows - image_rows - 1};
     }
     const int64_t batch_size = options->sampler.global_batch_size;
     const int64_t n_batches = (batch_size - 1) / n / s->plan->n_ranks + 1;
-    const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
-    const int64_t ahead = lv_dry_read_ahead(options, n_batches * bytes, bytes);
+    const int64_t bytes = lv_plan_batch_bytes(samples, n, &s->vision);
+    const int64_t ahead = lv_plan_read_ahead(options, n_batches * bytes, bytes);
     s->plan->read_ahead_bytes =
         ahead > s->plan->read_ahead_bytes ? ahead : s->plan->read_ahead_bytes;
     int rc = run_dry(s, samples, n);
@@ -161,20 +161,20 @@ static int count_worst_case(search *s, const lv_config *config)
     const bool image = rows + 2 <= length;
     const int64_t fit = config->train.micro_batch_tokens / length, most = lv_min_i64(size, 256);
     const int64_t in_batch = fit < 1 ? 1 : lv_min_i64(fit, most);
-    lv_dry_sample *samples = calloc((size_t)in_batch, sizeof *samples);
+    lv_plan_sample *samples = calloc((size_t)in_batch, sizeof *samples);
     if (!samples) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", in_batch);
     }
     for (int64_t i = 0; i < in_batch; i++) {
-        samples[i] = (lv_dry_sample){.n_rows = length,
-                                     .n_image_rows = image ? rows : 0,
-                                     .n_images = image,
-                                     .n_supervised = length - (image ? rows : 0) - 1};
+        samples[i] = (lv_plan_sample){.n_rows = length,
+                                      .n_image_rows = image ? rows : 0,
+                                      .n_images = image,
+                                      .n_supervised = length - (image ? rows : 0) - 1};
     }
     for (int64_t rank = 0; rank < N && rank < size; rank++) {
         int64_t left = size / N + (rank < size % N);
         for (; left > 0; left -= in_batch) {
-            lv_step_work_add(s->work, &(lv_dry_place){.rank = (int)rank}, samples,
+            lv_step_work_add(s->work, &(lv_plan_position){.rank = (int)rank}, samples,
                              lv_min_i64(left, in_batch));
         }
     }
@@ -262,8 +262,8 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
     s->vision = options.vision;
     int rc = s->work ? lv_flop_costs_find(&s->work->costs, s->setup->model, &s->vision) : LV_OK;
     if (rc == LV_OK && !no_pack) {
-        return lv_dry_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
-                           lv_setup_n_steps(config, &options.sampler), visit, s);
+        return lv_plan_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
+                            lv_setup_n_steps(config, &options.sampler), visit, s);
     }
     note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
          no_pack);
@@ -283,7 +283,7 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     lv_setup setup = {0};
     search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
-    int rc = lv_setup_open_dry(&setup, config, n_ranks, &no_pack);
+    int rc = lv_setup_open_plan(&setup, config, n_ranks, &no_pack);
     if (rc == LV_OK) rc = warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model));
     plan.process_bytes = lv_memory_now().anon_bytes;
     if (rc == LV_OK) rc = plan_batches(&s, config, no_pack);

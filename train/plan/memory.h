@@ -37,7 +37,7 @@ typedef struct {
  * in     *work: {0}
  * out    work: what its steps ask for, see step_work.h; NULL if that is not wanted
  * tolerance  10% of the peak of RssAnon
- * fails  as lv_setup_open_dry */
+ * fails  as lv_setup_open_plan */
 int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config *config,
                         int n_ranks, int ranks_per_node);
 

@@ -8,6 +8,9 @@
 #include "train/config/config.h"
 #include "train/plan/work.h"
 
+/* lv_median: of x[n], n > 0, which is sorted. */
+double lv_median(double *x, int n);
+
 /* lv_probe_memory: bytes a second that an update of AdamW moves. Some 300 MB, half a second.
  * fails  LV_ERR_MEMORY */
 int lv_probe_memory(double *bytes_per_s);
@@ -21,7 +24,7 @@ typedef struct {
 /* lv_probe_model: train a thin slice of the run's model for a few passes: a second or two; with one
  * layer of a large model on few cores, more.
  * in     work: of the run: its costs, and a typical micro-batch, of which some samples are taken
- * fails  as lv_setup_open_dry; LV_ERR_MEMORY */
+ * fails  as lv_setup_open_plan; LV_ERR_MEMORY */
 int lv_probe_model(lv_probe *out, const lv_config *config, const lv_step_work *work);
 
 #endif

@@ -7,7 +7,7 @@
 #define LV_TRAIN_PLAN_WORK_H
 
 #include "train/model/llava/llava.h"
-#include "train/plan/dry_batch.h"
+#include "train/plan/batch.h"
 
 /* lv_flop_cost: of the matrix products of a micro-batch, forward and backward. Sequences do not see
  * each other, so that the sum over its samples is exact:
@@ -27,7 +27,7 @@ typedef struct {
 int lv_flop_costs_find(lv_flop_costs *out, lv_llava *model, const lv_vision_input *vision);
 
 /* lv_flop_of: of one micro-batch; 0 if nothing in it is supervised: it is passed over. */
-double lv_flop_of(const lv_flop_costs *costs, const lv_dry_sample *samples, int64_t n);
+double lv_flop_of(const lv_flop_costs *costs, const lv_plan_sample *samples, int64_t n);
 
 enum { LV_TYPICAL_SAMPLES = 64 };
 
@@ -36,18 +36,18 @@ typedef struct {
     lv_flop_costs costs;
     int64_t n_steps;
     struct {
-        lv_dry_place place;
+        lv_plan_position place;
         double flop, first_flop, last_flop; /* of this rank so far; of its micro-batches */
         double most_flop, most_first_flop, most_last_flop;
     } now;
     double sum_most_flop, sum_first_flop, sum_last_flop, sum_flop, sum_rows, sum_text_rows;
-    lv_dry_sample typical[LV_TYPICAL_SAMPLES]; /* of the first micro-batch */
+    lv_plan_sample typical[LV_TYPICAL_SAMPLES]; /* of the first micro-batch */
     int64_t n_typical;
 } lv_step_work;
 
-/* lv_step_work_add: a micro-batch; in the order of lv_dry_walk. */
-void lv_step_work_add(lv_step_work *work, const lv_dry_place *place, const lv_dry_sample *samples,
-                      int64_t n);
+/* lv_step_work_add: a micro-batch; in the order of lv_plan_walk. */
+void lv_step_work_add(lv_step_work *work, const lv_plan_position *place,
+                      const lv_plan_sample *samples, int64_t n);
 
 /* lv_step_mean: of the steps that were counted. The slowest rank is the one with most FLOP. */
 typedef struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/plan/dry_batch.h"
+#include "train/plan/batch.h"
 
 #include "autograd/error.h"
 #include "autograd/real.h"
@@ -8,10 +8,10 @@
 
 static const int64_t MAX_LOOKS = 1 << 21; /* at samples and ranks, of a walk */
 
-lv_dry_sample lv_dry_sample_of(const lv_sample_counts *counts, const lv_loader_options *options)
+lv_plan_sample sample_of(const lv_sample_counts *counts, const lv_loader_options *options)
 {
     const int64_t rows = options->vision.rows_per_image;
-    lv_dry_sample sample = {.n_rows = lv_batch_length(counts, (int)rows, options->max_length)};
+    lv_plan_sample sample = {.n_rows = lv_batch_length(counts, (int)rows, options->max_length)};
     sample.n_image_rows = lv_min_i64(sample.n_rows, counts->n_images * rows);
     sample.n_images = rows > 0 ? (sample.n_image_rows + rows - 1) / rows : 0;
     sample.n_supervised = lv_min_i64(sample.n_rows, counts->n_supervised);
@@ -23,7 +23,7 @@ static int64_t pixel_count(const lv_vision_input *vision, int64_t n_images)
     return 3 * (int64_t)vision->image_size * vision->image_size * n_images;
 }
 
-int64_t lv_dry_bytes(const lv_dry_sample *samples, int64_t n, const lv_vision_input *vision)
+int64_t lv_plan_batch_bytes(const lv_plan_sample *samples, int64_t n, const lv_vision_input *vision)
 {
     int64_t bytes = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -33,7 +33,7 @@ int64_t lv_dry_bytes(const lv_dry_sample *samples, int64_t n, const lv_vision_in
     return bytes;
 }
 
-static void fill(lv_batch *batch, const lv_dry_sample *sample, int64_t rows_per_image)
+static void fill(lv_batch *batch, const lv_plan_sample *sample, int64_t rows_per_image)
 {
     const int64_t begin = batch->seq_start[batch->n_samples];
     for (int64_t i = 0; i < sample->n_rows; i++) {
@@ -49,8 +49,8 @@ static void fill(lv_batch *batch, const lv_dry_sample *sample, int64_t rows_per_
     batch->n_supervised += sample->n_supervised;
 }
 
-int lv_dry_batch(lv_batch *out, const lv_dry_sample *samples, int64_t n,
-                 const lv_vision_input *vision)
+int lv_plan_batch(lv_batch *out, const lv_plan_sample *samples, int64_t n,
+                  const lv_vision_input *vision)
 {
     size_t n_rows = 0;
     int64_t n_images = 0;
@@ -84,19 +84,19 @@ int lv_dry_batch(lv_batch *out, const lv_dry_sample *samples, int64_t n,
 typedef struct {
     const lv_loader_options *options;
     lv_sampler *sampler;
-    lv_dry_visit *visit;
+    lv_plan_visit *visit;
     void *context;
     int64_t *ids, *length; /* of a global batch */
-    lv_dry_sample *samples;
-    lv_dry_sample *batch;                           /* of a micro-batch */
+    lv_plan_sample *samples;
+    lv_plan_sample *batch;                          /* of a micro-batch */
     int64_t most_of_step, most_of_batch, all_bytes; /* of a rank's batches */
 } walk;
 
-static lv_dry_sample sample_at(const lv_loader_options *options, int64_t id)
+static lv_plan_sample sample_at(const lv_loader_options *options, int64_t id)
 {
     int64_t index;
     lv_pack *pack = lv_batch_locate(options->packs, options->n_packs, id, &index);
-    return lv_dry_sample_of(&lv_pack_counts(pack)[index], options);
+    return sample_of(&lv_pack_counts(pack)[index], options);
 }
 
 static int walk_rank(walk *w, const lv_shares *shares, int64_t step, int rank)
@@ -109,10 +109,10 @@ static int walk_rank(walk *w, const lv_shares *shares, int64_t step, int rank)
         for (int64_t i = begin; i < next; i++) {
             w->batch[i - begin] = w->samples[shares->place[i]];
         }
-        int64_t bytes = lv_dry_bytes(w->batch, next - begin, &w->options->vision);
+        int64_t bytes = lv_plan_batch_bytes(w->batch, next - begin, &w->options->vision);
         w->most_of_batch = bytes > w->most_of_batch ? bytes : w->most_of_batch;
         step_bytes += bytes;
-        const lv_dry_place place = {.step = step, .rank = rank};
+        const lv_plan_position place = {.step = step, .rank = rank};
         rc = w->visit(w->context, &place, w->batch, next - begin);
         begin = next;
     }
@@ -140,15 +140,16 @@ static int walk_step(walk *w, int64_t s, int n_ranks)
 }
 
 /* Batches wait in the loader's ring of steps, within its bound; one more is in use. */
-int64_t lv_dry_read_ahead(const lv_loader_options *options, int64_t step_bytes, int64_t batch_bytes)
+int64_t lv_plan_read_ahead(const lv_loader_options *options, int64_t step_bytes,
+                           int64_t batch_bytes)
 {
     const int64_t n_ring = lv_loader_ring_steps(options->n_workers);
     int64_t bytes = options->ahead_bytes;
     return (step_bytes < bytes / n_ring ? n_ring * step_bytes : bytes) + batch_bytes;
 }
 
-int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int n_ranks,
-                int64_t n_steps, lv_dry_visit *visit, void *context)
+int lv_plan_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int n_ranks,
+                 int64_t n_steps, lv_plan_visit *visit, void *context)
 {
     const int64_t size = options->sampler.global_batch_size;
     const int64_t most = lv_min_i64(size, lv_sampler_epoch_samples(&options->sampler));
@@ -169,7 +170,7 @@ int lv_dry_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, int
     }
     if (rc == LV_OK) {
         *read_ahead_bytes =
-            lv_min_i64(lv_dry_read_ahead(options, w.most_of_step, w.most_of_batch), w.all_bytes);
+            lv_min_i64(lv_plan_read_ahead(options, w.most_of_step, w.most_of_batch), w.all_bytes);
     }
     lv_sampler_destroy(&w.sampler);
     free(w.ids);

@@ -86,7 +86,7 @@ static void warn(void *context, const char *message)
 {
     (void)context;
     lv_progress_end();
-    fprintf(stderr, "llava pack: WARNING: %s\n", message);
+    lv_warn("WARNING: %s", message);
 }
 
 static int print_rejects(const lv_pack_summary *s, const char *dir)

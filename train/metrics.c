@@ -81,9 +81,8 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
         free(dropped_path);
         if (rc == LV_OK) rc = lv_file_write(path, text, kept);
         if (rc == LV_OK && steps_done == 0) {
-            fprintf(stderr,
-                    "llava: there is no checkpoint to go on from: the run begins at its first "
-                    "step; lines of an earlier %s are kept in metrics.dropped.jsonl\n",
+            lv_warn("there is no checkpoint to go on from: the run begins at its first "
+                    "step; lines of an earlier %s are kept in metrics.dropped.jsonl",
                     path);
         }
     }
@@ -187,11 +186,9 @@ static int write_line(lv_metrics *metrics, cJSON *line)
     }
     if (!metrics->failing) {
         lv_progress_end();
-        fprintf(
-            stderr,
-            "llava: WARNING: %s. The run continues; the lines are kept in memory until they can "
-            "be written\n",
-            lv_error_message());
+        lv_warn("WARNING: %s. The run continues; the lines are kept in memory until they can "
+                "be written",
+                lv_error_message());
         metrics->failing = true;
     }
     return LV_OK;
@@ -230,12 +227,11 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
     if (!s->applied) {
         lv_progress_end();
         if (s->supervised_tokens == 0) {
-            fprintf(stderr,
-                    "llava: step %" PRId64 " not applied: data.max_length cut all its labels off\n",
+            lv_warn("step %" PRId64 " not applied: data.max_length cut all its labels off",
                     s->step);
         } else {
-            fprintf(stderr, "llava: step %" PRId64 " not applied: loss %g, gradient norm %g\n",
-                    s->step, s->loss, s->grad_norm);
+            lv_warn("step %" PRId64 " not applied: loss %g, gradient norm %g", s->step, s->loss,
+                    s->grad_norm);
         }
         return rc;
     }

@@ -230,9 +230,8 @@ int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_c
                        lv_llava_rows_per_image(lv_llava_config_of(setup->model)));
     }
     if (comm->rank == 0) {
-        fprintf(stderr,
-                "llava: data.max_length %lld leaves %.0f of %lld samples without a label: nothing "
-                "is learnt from them\n",
+        lv_warn("data.max_length %lld leaves %.0f of %lld samples without a label: nothing "
+                "is learnt from them",
                 (long long)config->data.max_length, n, n_samples);
     }
     return LV_OK;
@@ -321,7 +320,7 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
         const char *note = lv_llava_note(setup->model, i);
         if (note) {
-            fprintf(stderr, "llava: %s\n", note);
+            lv_warn("%s", note);
         }
     }
     printf("%" PRId64 " samples, ", n_samples);
@@ -333,7 +332,7 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
            lv_params_flat_count(lv_llava_params(setup->model)), config->run.dir);
     fflush(stdout);
     if (!has_images(&setup->train_packs) && trains_for_images(lv_llava_params(setup->model))) {
-        fprintf(stderr, "llava: data.packs have no image: projector and vision tower learn nothing "
-                        "(train.trainable)\n");
+        lv_warn("data.packs have no image: projector and vision tower learn nothing "
+                "(train.trainable)");
     }
 }

@@ -234,9 +234,8 @@ static int check_length(const trainer *t)
     }
     if (before > 0 && before != now && t->state.step < now && t->comm->rank == 0 &&
         t->schedule.kind != LV_SCHEDULE_CONSTANT) {
-        fprintf(stderr,
-                "llava: the run was of %" PRId64 " steps and is of %" PRId64
-                ": the learning rate goes on as in a run of %" PRId64 "\n",
+        lv_warn("the run was of %" PRId64 " steps and is of %" PRId64
+                ": the learning rate goes on as in a run of %" PRId64,
                 before, now, now);
     }
     return LV_OK;
@@ -293,8 +292,8 @@ static int open_exchange(trainer *t)
     int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
     if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
         !lv_exchange_overlaps(t->exchange) && t->comm->rank == 0) {
-        fprintf(stderr, "llava: comm.overlap: this MPI lets no other thread call it "
-                        "(MPI_THREAD_MULTIPLE): gradients are summed after the backward pass\n");
+        lv_warn("comm.overlap: this MPI lets no other thread call it "
+                "(MPI_THREAD_MULTIPLE): gradients are summed after the backward pass");
     }
     return rc;
 }
@@ -426,7 +425,7 @@ static int close_parts(trainer *t, int rc)
     lv_loader_destroy(&t->loader);
     int close_rc = lv_metrics_close(&t->metrics);
     if (first.code < 0 && close_rc < 0) {
-        fprintf(stderr, "llava: %s\n", lv_error_message());
+        lv_warn("%s", lv_error_message());
     }
     rc = first.code < 0 ? lv_failure_raise(&first) : lv_comm_agree(t->comm, close_rc);
     lv_exchange_destroy(&t->exchange);

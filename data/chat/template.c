@@ -6,6 +6,7 @@
 #include "data/chat/template.h"
 
 #include "autograd/error.h"
+#include "data/base/file.h"
 #include "data/base/text.h"
 #include "data/chat/template_script.h"
 #include "data/chat/template_table.h"
@@ -365,9 +366,13 @@ void lv_template_print_missing_pieces(const lv_template *template, const lv_toke
     if (n == 0) {
         return;
     }
-    fprintf(stderr, "template %s: the tokenizer has no piece", template->name);
+    char *list = lv_path("%s", "");
     for (size_t i = 0; i < n; i++) {
-        fprintf(stderr, "%s \"%s\"", i ? "," : "", names[i]);
+        char *longer = lv_path("%s%s \"%s\"", list, i ? "," : "", names[i]);
+        free(list);
+        list = longer;
     }
-    fprintf(stderr, "; written as ordinary text\n");
+    lv_warn("template %s: the tokenizer has no piece%s; written as ordinary text", template->name,
+            list);
+    free(list);
 }

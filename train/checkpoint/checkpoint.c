@@ -84,7 +84,7 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
         if (whole == LV_ERR_COMM) {
             rc = whole;
         } else if (comm->rank == 0) {
-            fprintf(stderr, "llava: passing over a checkpoint: %s\n", lv_error_message());
+            lv_warn("passing over a checkpoint: %s", lv_error_message());
         }
         free(candidate);
     }

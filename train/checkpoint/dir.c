@@ -132,7 +132,7 @@ static int set_aside(const char *dir)
 {
     int rc = add_suffix(dir, ".aside");
     if (rc == LV_OK) {
-        fprintf(stderr, "llava: %s is of a later step: kept as %s.aside\n", dir, dir);
+        lv_warn("%s is of a later step: kept as %s.aside", dir, dir);
     }
     return rc;
 }

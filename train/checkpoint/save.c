@@ -12,7 +12,6 @@
 #include "train/host/progress.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct lv_saver {
@@ -45,8 +44,7 @@ int lv_saver_create(lv_saver **out, const lv_saver_options *options)
     saver->options = *options;
     saver->last_step = options->last;
     if (options->comm->rank == 0 && lv_checkpoint_clean(options->run_dir) < 0) {
-        fprintf(stderr, "llava: a checkpoint that was not finished stays: %s\n",
-                lv_error_message());
+        lv_warn("a checkpoint that was not finished stays: %s", lv_error_message());
     }
     *out = saver;
     return LV_OK;
@@ -113,7 +111,7 @@ static void record_success(lv_saver *saver, double took_s)
     }
     if (rc < 0) {
         lv_progress_end();
-        fprintf(stderr, "llava: an old checkpoint could not be removed: %s\n", lv_error_message());
+        lv_warn("an old checkpoint could not be removed: %s", lv_error_message());
     }
 }
 
@@ -133,7 +131,7 @@ static void record_failure(lv_saver *saver, int rc)
     saver->n_failed++;
     if (saver->options.comm->rank == 0 && lv_dir_remove(saver->tmp_dir) < 0) {
         lv_progress_end();
-        fprintf(stderr, "llava: what was written of a checkpoint stays: %s\n", lv_error_message());
+        lv_warn("what was written of a checkpoint stays: %s", lv_error_message());
     }
 }
 
@@ -172,8 +170,7 @@ static int report_result(const lv_saver *saver)
     }
     if (saver->options.comm->rank == 0) {
         lv_progress_end();
-        fprintf(stderr, "llava: WARNING: %s. The run continues (checkpoint.on_error: continue)\n",
-                result->message);
+        lv_warn("WARNING: %s. The run continues (checkpoint.on_error: continue)", result->message);
     }
     return LV_OK;
 }
@@ -202,8 +199,8 @@ static int start_file(lv_saver *saver, const lv_rank_values *values)
     int rc = lv_rank_writer_start(&saver->writer, comm, path, values, &copied);
     if (!copied && comm->rank == 0 && !saver->said_waiting) {
         lv_progress_end();
-        fprintf(stderr, "llava: the steps wait while a checkpoint is written: there is no memory "
-                        "for a copy (12 bytes a trained element, shared out among the ranks)\n");
+        lv_warn("the steps wait while a checkpoint is written: there is no memory "
+                "for a copy (12 bytes a trained element, shared out among the ranks)");
         saver->said_waiting = true;
     }
     free(path);
@@ -273,8 +270,7 @@ void lv_saver_destroy(lv_saver **saver)
     if ((*saver)->n_failed > 0 && (*saver)->options.continue_on_error &&
         (*saver)->options.comm->rank == 0) {
         lv_progress_end();
-        fprintf(stderr,
-                "llava: WARNING: %" PRId64 " checkpoint%s of this run could not be written\n",
+        lv_warn("WARNING: %" PRId64 " checkpoint%s of this run could not be written",
                 (*saver)->n_failed, (*saver)->n_failed == 1 ? "" : "s");
     }
     free(*saver);

@@ -88,11 +88,11 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
+        return ferror(stdout) != 0;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
         printf("llava %s\n", LV_VERSION);
-        return 0;
+        return ferror(stdout) != 0;
     }
     if (lv_cpu_limit_from_env() < 0 || lv_threads_check_env() < 0) {
         lv_warn("%s", lv_error_message());

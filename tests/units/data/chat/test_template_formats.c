@@ -429,8 +429,8 @@ static void missing_pieces_are_said_on_one_line(void **state)
     (void)state;
     lv_tokenizer *with = open_with_pieces("");
     prints("chatml", tokenizer,
-           "template chatml: the tokenizer has no piece \"<|im_start|>\", \"<|im_end|>\"; written "
-           "as ordinary text\n");
+           "llava: template chatml: the tokenizer has no piece \"<|im_start|>\", \"<|im_end|>\"; "
+           "written as ordinary text\n");
     prints("chatml", with, "");
     prints("llama_2", tokenizer, "");
     lv_tokenizer_close(&with);

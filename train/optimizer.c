@@ -26,7 +26,7 @@ static bool same_hyper(const lv_adamw *a, const lv_adamw *b)
 static void add_param(lv_optimizer *optimizer, const lv_param *param, lv_adamw hyper,
                       double projector_lr)
 {
-    if (projector_lr >= 0 && strncmp(param->name, "projector.", 10) == 0) {
+    if (projector_lr >= 0 && param->part == LV_PART_CONNECTOR) {
         hyper.lr = projector_lr;
     }
     if (!param->decay) {

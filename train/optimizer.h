@@ -12,7 +12,7 @@
 typedef struct lv_optimizer lv_optimizer;
 
 /* lv_optimizer_create: moments of zero.
- * in     hyper: with the peak lr; projector_lr: of parameters under "projector", -1: hyper's.
+ * in     hyper: with the peak lr; projector_lr: of the connector's parameters, -1: hyper's.
  *        Biases and the weights of norms get no weight decay.
  * fails  LV_ERR_MEMORY */
 int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *hyper,

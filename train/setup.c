@@ -9,6 +9,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "train/cluster/job.h"
 #include "train/cluster/ranks_compare.h"
+#include "train/model/hf/hf.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ static int check_output(const lv_config *config, lv_params *params)
 {
     for (size_t i = 0; !config->train.output_full && i < lv_params_count(params); i++) {
         const lv_param *param = lv_params_at(params, i);
-        if (param->trainable && strncmp(param->name, "projector.", 10) != 0) {
+        if (param->trainable && param->part != LV_PART_CONNECTOR) {
             return lv_fail(LV_ERR_CONFIG,
                            "train.output: projector, but %s is trained too and would "
                            "be lost; use full",
@@ -285,16 +286,10 @@ int64_t lv_setup_n_steps(const lv_config *config, const lv_sampler_options *samp
                                        : config->train.epochs * lv_sampler_steps_per_epoch(sampler);
 }
 
-/* Is anything trained that only images reach? */
-static bool trains_for_images(lv_params *params)
+/* Whether a part is trained that only images have an effect on. */
+static bool trains_for_images(const lv_params *params)
 {
-    for (size_t i = 0; i < lv_params_count(params); i++) {
-        const lv_param *param = lv_params_at(params, i);
-        if (param->trainable && strncmp(param->name, "language_model.", 15) != 0) {
-            return true;
-        }
-    }
-    return false;
+    return lv_params_trains(params, LV_PART_VISION) || lv_params_trains(params, LV_PART_CONNECTOR);
 }
 
 static bool has_images(const lv_pack_list *list)

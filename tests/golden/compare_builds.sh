@@ -71,7 +71,7 @@ import sys
 old, new = sys.argv[1:]
 TIMES = ("step_s", "data_wait_s", "comm_wait_s", "tokens_per_s", "mfu", "rss_anon_bytes",
          "rss_file_bytes", "rss_shared_bytes", "self_crc32")
-counts = {"equal": 0, "values": 0}
+counts, longer = {"equal": 0, "values": 0}, 0
 differ, spelt = [], {}
 
 
@@ -80,16 +80,19 @@ def files(root):
                   for d, _, names in os.walk(root) for f in names)
 
 
-def stripped(value):
+def stripped(value, exact):
+    """Without times; numbers to 15 digits, which is all that some programs write."""
+    if isinstance(value, float) and not exact:
+        return float(f"{value:.15g}")
     if isinstance(value, dict):
-        return {k: stripped(v) for k, v in value.items() if k not in TIMES}
-    return [stripped(v) for v in value] if isinstance(value, list) else value
+        return {k: stripped(v, exact) for k, v in value.items() if k not in TIMES}
+    return [stripped(v, exact) for v in value] if isinstance(value, list) else value
 
 
-def values(text, path):
+def values(text, path, exact=False):
     try:
         lines = text.splitlines() if path.endswith(".jsonl") else [text]
-        return [stripped(json.loads(line)) for line in lines]
+        return [stripped(json.loads(line), exact) for line in lines]
     except ValueError:
         return None
 
@@ -117,6 +120,8 @@ for path in sorted(set(files(old)) | set(files(new))):
         x, y = values(a.decode(), path), values(b.decode(), path)
         if x is not None and x == y:
             counts["values"] += 1
+            longer += sum(p != q and "metrics" in path for p, q in zip(*(
+                values(text.decode(), path, exact=True) for text in (a, b))))
             if "metrics" not in path:
                 spelt[path] = [(p, q) for p, q in zip(a.decode().splitlines(),
                                                       b.decode().splitlines()) if p != q]
@@ -124,8 +129,8 @@ for path in sorted(set(files(old)) | set(files(new))):
             differ.append(path + ": " + "; ".join(list(walk(x, y, ""))[:6]))
     else:
         differ.append(path)
-print(f"{counts['equal']} files equal byte for byte, {counts['values']} JSON files equal as values, "
-      f"{len(differ)} differ")
+print(f"{counts['equal']} files equal byte for byte, {counts['values']} JSON files equal as values "
+      f"({longer} lines of metrics with more digits), {len(differ)} differ")
 for path, lines in spelt.items():
     for before, after in lines[:4]:
         print(f"  spelt otherwise: {path}: {before.strip()[:90]} -> {after.strip()[:90]}")

@@ -4,6 +4,7 @@
  * each within TOLERANCE of the tensor, by norm? Prints the largest. Exit status 1 if not.
  */
 #include "autograd/error.h"
+#include "tests/support/weights_find.h"
 #include "train/model/weights/weights.h"
 
 #include <math.h>
@@ -45,7 +46,7 @@ int main(int argc, char **argv)
     bool same = lv_weights_count(a) == lv_weights_count(b);
     for (size_t i = 0; i < lv_weights_count(a); i++) {
         const lv_weight *weight = lv_weights_at(a, i);
-        double d = difference(weight, lv_weights_find(b, weight->name));
+        double d = difference(weight, weights_find(b, weight->name));
         if (d > worst) {
             worst = d;
             where = weight->name;

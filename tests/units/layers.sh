@@ -24,7 +24,7 @@ data/chat AUTOGRAD data/base data/json data/image data/tokenizer data/chat
 data/pack AUTOGRAD data/base data/json data/image data/tokenizer data/chat data/pack
 data/pack/write AUTOGRAD data/base data/json data/image data/tokenizer data/chat data/pack data/pack/write
 data/loader AUTOGRAD data/base data/json data/image data/tokenizer data/chat data/pack data/loader
-train/model BELOW
+train/model BELOW train/model
 train/model/weights BELOW train/model train/model/weights
 train/model/params BELOW train/model train/model/weights train/model/params
 train/model/vision BELOW train/model train/model/weights train/model/params train/model/vision

@@ -46,10 +46,7 @@ typedef struct {
     bool vision_select_patch; /* true "patch": class row dropped; false "cls_patch" */
     int64_t image_token_id;   /* -1: the vocabulary has no <image> row */
     float image_mean[3], image_std[3];
-    bool aspect_pad; /* the model wants its images padded to a square, not cropped */
+    bool aspect_pad; /* images are padded to a square, not cropped */
 } lv_llava_config;
-
-/* lv_llava_rows_per_image: feature rows of one image. */
-int lv_llava_rows_per_image(const lv_llava_config *config);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "data/base/clock.h"
-#include "train/model/params/fill.h"
 #include "train/plan/probe.h"
 
 #include <mpi.h>
@@ -167,7 +166,7 @@ static int declare_params(lv_params *params, const lv_comm *comm, int64_t n_para
                         lv_shard_bucket_count(bucket_mb, comm->n_ranks));
     int rc = lv_params_set_trainable(params, all, 1);
     if (rc == LV_OK) rc = lv_params_allocate(params);
-    return rc < 0 ? rc : lv_fill_constant(params, param, 1);
+    return rc < 0 ? rc : lv_params_init(params, param, (lv_init){.kind = LV_INIT_ONE}, 0);
 }
 
 static int exchange_weights(lv_exchange *exchange)

@@ -224,19 +224,6 @@ static void note_weights(lv_memory_plan *plan, const lv_config *config, const lv
     }
 }
 
-/* Gradients of the language model are whole before the backward pass ends; those of what comes
- * before it are not. */
-static bool trains_language_model(lv_params *params)
-{
-    for (size_t i = 0; i < lv_params_count(params); i++) {
-        const lv_param *param = lv_params_at(params, i);
-        if (param->trainable && strncmp(param->name, "language_model.", 15) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config)
 {
     lv_params *params = lv_llava_params(setup->model);
@@ -251,7 +238,9 @@ static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config
                              .wire_bytes = (int)lv_dtype_bytes(wire),
                              .weight_bytes = (int)lv_dtype_bytes(weight),
                              .n_buckets = n_buckets > 0 ? n_buckets : 1,
-                             .hidden = config->comm.overlap && trains_language_model(params)};
+                             /* its gradients are complete before the backward pass ends */
+                             .hidden = config->comm.overlap &&
+                                       lv_params_trains(params, LV_PART_LANGUAGE)};
 }
 
 static int plan_batches(search *s, const lv_config *config, const char *no_pack)

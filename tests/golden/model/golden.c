@@ -6,6 +6,8 @@
 #include "data/base/file.h"
 #include "data/chat/template.h"
 #include "data/json/json.h"
+#include "tests/support/weights_find.h"
+#include "train/model/llava/internal.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -208,9 +210,25 @@ void golden_batch_free(lv_batch *batch)
     *batch = (lv_batch){0};
 }
 
+lv_tensor *golden_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch, const int32_t *rows,
+                         int64_t R)
+{
+    lv_llama_rows *all = lv_tape_alloc(tape, sizeof *all);
+    *all = (lv_llama_rows){
+        .n_sequences = batch->n_samples,
+        .seq_start = batch->seq_start,
+        .position = batch->position,
+        .wanted = rows,
+        .n_wanted = R,
+        .recompute = model->recompute,
+    };
+    lv_tensor *x = lv_llava_embed(model, tape, batch);
+    return lv_llama_logits(model->llama, tape, lv_llama_hidden(model->llama, tape, x, all));
+}
+
 float *golden_values(const lv_weights *weights, const char *name, int64_t *n)
 {
-    const lv_weight *weight = lv_weights_find(weights, name);
+    const lv_weight *weight = weights_find(weights, name);
     if (!weight) {
         return NULL;
     }

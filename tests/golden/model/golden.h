@@ -6,6 +6,7 @@
 #ifndef LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 #define LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 
+#include "train/model/hf/hf.h"
 #include "train/model/llava/llava.h"
 #include "train/model/weights/weights.h"
 
@@ -45,6 +46,11 @@ void golden_batch(lv_batch *batch, const golden *g, const lv_llava *model, const
                   int n);
 void golden_batch_all(lv_batch *batch, const golden *g, const lv_llava *model);
 void golden_batch_free(lv_batch *batch);
+
+/* golden_logits: of chosen rows, without a cache.
+ * in     rows[R] of the batch; out (R, vocab_size) f32, in the step arena */
+lv_tensor *golden_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch, const int32_t *rows,
+                         int64_t R);
 
 /* golden_values: a tensor of the file as floats; free(). NULL if there is none. */
 float *golden_values(const lv_weights *weights, const char *name, int64_t *n);

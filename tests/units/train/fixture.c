@@ -195,8 +195,11 @@ lv_params *fixture_declare(const lv_llava_config *config)
 {
     lv_params *params = NULL;
     assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_part_begin(params, LV_PART_VISION);
     declare_vision(params, &config->vision);
+    lv_params_part_begin(params, LV_PART_CONNECTOR);
     declare_projector(params, &config->projector);
+    lv_params_part_begin(params, LV_PART_LANGUAGE);
     declare_text(params, &config->text);
     assert_int_equal(lv_params_allocate(params), LV_OK);
     return params;

@@ -23,6 +23,7 @@ static lv_params *four_stretches(lv_dtype dtype)
     assert_int_equal(lv_params_create(&params), LV_OK);
     lv_params_dtype_set(params, dtype);
     for (int i = 0; i < 4; i++) {
+        lv_params_part_begin(params, i < 2 ? LV_PART_CONNECTOR : LV_PART_LANGUAGE);
         lv_tensor *x =
             lv_params_declare(params, names[i], 1, (int64_t[]){37 + i}, i % 2 == 0, true);
         lv_params_of(params, x)->takes_bf16 = i % 2 == 0;

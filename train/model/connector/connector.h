@@ -51,11 +51,6 @@ void lv_projector_destroy(lv_projector **projector);
 
 int64_t lv_projector_rows_out(const lv_projector_config *config, int64_t rows_in);
 
-/* lv_projector_init: fresh values as torch's Linear: weight and bias uniform in
- * [-1/sqrt(fan_in), 1/sqrt(fan_in)), element i of a parameter from (seed, name, i) alone.
- * fails  LV_ERR_MEMORY */
-int lv_projector_init(const lv_projector *projector, lv_params *params, uint64_t seed);
-
 /* lv_projector_forward: the features of I images.
  * in     x (I*rows_in, in_size)
  * out    (I*rows_out, out_size), in the step arena */

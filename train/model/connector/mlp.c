@@ -10,6 +10,7 @@
 #include "autograd/error.h"
 #include "autograd/ops.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static int64_t rows_out(const lv_projector_config *config, int64_t rows_in)
@@ -29,8 +30,10 @@ static int declare(lv_projector *projector, lv_params *params)
     for (int i = 0; i < depth; i++) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "projector.%d", 2 * i);
-        projector->layers[i] = lv_dense_declare(params, prefix, c->out_size,
-                                                i == 0 ? c->in_size : c->out_size, true, true);
+        const int64_t in_size = i == 0 ? c->in_size : c->out_size;
+        const lv_init init = {LV_INIT_UNIFORM, 1 / sqrt((double)in_size)}; /* torch's Linear */
+        projector->layers[i] =
+            lv_dense_declare(params, prefix, c->out_size, in_size, true, true, init);
     }
     projector->n_layers = depth;
     return LV_OK;

@@ -1,221 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * config.json into the shapes of a model. What a file leaves out has the value that transformers
- * gives it; what would change the mathematics and is not implemented stops here, by name.
- * source transformers 4.57 and 5: configuration_clip.py, configuration_llama.py,
- *        configuration_llava.py; haotian-liu/LLaVA: llava_arch.py
+ * config.json and the image processor's file into the shapes of a model. What a file leaves out
+ * has the value that transformers gives it; what would change the mathematics and is not
+ * implemented is refused by name.
+ * source transformers 4.57 and 5: configuration_llava.py; haotian-liu/LLaVA: llava_arch.py
  */
 #include "autograd/error.h"
 #include "data/base/file.h"
+#include "data/image/image.h"
 #include "data/json/json.h"
+#include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
-#include "train/model/hf/keys.h"
+#include "train/model/keys.h"
+#include "train/model/language/llama.h"
+#include "train/model/vision/clip.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-const lv_clip_config lv_hf_clip_defaults = {.hidden_size = 768,
-                                            .intermediate_size = 3072,
-                                            .n_layers = 12,
-                                            .n_heads = 12,
-                                            .image_size = 224,
-                                            .patch_size = 32,
-                                            .n_channels = 3,
-                                            .projection_dim = 512,
-                                            .layer_norm_eps = 1e-5,
-                                            .quick_gelu = true};
-/* LlavaConfig's tower if there is no vision_config at all: ViT-L/14 at 336. */
-const lv_clip_config lv_hf_llava_clip_defaults = {.hidden_size = 1024,
-                                                  .intermediate_size = 4096,
-                                                  .n_layers = 24,
-                                                  .n_heads = 16,
-                                                  .image_size = 336,
-                                                  .patch_size = 14,
-                                                  .n_channels = 3,
-                                                  .projection_dim = 768,
-                                                  .layer_norm_eps = 1e-5,
-                                                  .quick_gelu = true};
-const lv_llama_config lv_hf_llama_defaults = {.hidden_size = 4096,
-                                              .intermediate_size = 11008,
-                                              .n_layers = 32,
-                                              .n_heads = 32,
-                                              .vocab_size = 32000,
-                                              .max_positions = 2048,
-                                              .rms_norm_eps = 1e-6,
-                                              .rope_theta = 10000,
-                                              .bos_token_id = 1,
-                                              .eos_token_id = 2,
-                                              .pad_token_id = -1};
-
-static const lv_hf_neutral_key llama_neutral[] = {
-    {"attention_dropout", 0},  {"pretraining_tp", 1},        {"partial_rotary_factor", 1},
-    {"sliding_window", NAN},   {"quantization_config", NAN}, {"add_cross_attention", 0},
-    {"is_encoder_decoder", 0},
-};
-static const lv_hf_neutral_key clip_neutral[] = {
-    {"attention_dropout", 0}, {"dropout", 0}, {"quantization_config", NAN}};
-static int check_clip(const lv_clip_config *c)
-{
-    if (c->hidden_size % c->n_heads != 0) {
-        return lv_fail(LV_ERR_FORMAT,
-                       "\"hidden_size\": %" PRId64 " is no multiple of \"num_attention_heads\" "
-                       "%" PRId64,
-                       c->hidden_size, c->n_heads);
-    }
-    if (c->image_size % c->patch_size != 0) {
-        return lv_fail(LV_ERR_UNSUPPORTED,
-                       "\"patch_size\": %" PRId64 " does not divide \"image_size\" %" PRId64,
-                       c->patch_size, c->image_size);
-    }
-    if (c->n_channels != 3) {
-        return lv_fail(LV_ERR_UNSUPPORTED, "\"num_channels\": %" PRId64 "; images have 3",
-                       c->n_channels);
-    }
-    return LV_OK;
-}
-
-/* Updates *config, which has the defaults, by what the object says. */
-static int parse_clip(lv_clip_config *config, const cJSON *object, bool whole)
-{
-    lv_clip_config c = *config;
-    const char *act = c.quick_gelu ? "quick_gelu" : "gelu";
-    const lv_hf_size_key sizes[] = {
-        {"hidden_size", &c.hidden_size, LV_HF_MAX_SIZE, true},
-        {"intermediate_size", &c.intermediate_size, LV_HF_MAX_SIZE, true},
-        {"num_hidden_layers", &c.n_layers, LV_HF_MAX_LAYERS, true},
-        {"num_attention_heads", &c.n_heads, LV_HF_MAX_SIZE, true},
-        {"image_size", &c.image_size, LV_HF_MAX_IMAGE, true},
-        {"patch_size", &c.patch_size, LV_HF_MAX_IMAGE, true},
-        {"num_channels", &c.n_channels, LV_HF_MAX_SIZE, false},
-        {"projection_dim", &c.projection_dim, LV_HF_MAX_SIZE, false},
-    };
-    int rc = LV_HF_CHECK_NEUTRAL(object, clip_neutral);
-    if (rc == LV_OK) rc = lv_hf_read_sizes(object, sizes, sizeof sizes / sizeof *sizes, whole);
-    if (rc == LV_OK) {
-        rc = lv_hf_read_positive(object, "layer_norm_eps", 1, &c.layer_norm_eps);
-    }
-    if (rc == LV_OK) {
-        rc = lv_json_string(object, "hidden_act", false, &act);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    c.quick_gelu = strcmp(act, "quick_gelu") == 0;
-    if (!c.quick_gelu && strcmp(act, "gelu") != 0) {
-        return lv_hf_refuse(lv_json_find(object, "hidden_act"));
-    }
-    rc = check_clip(&c);
-    if (rc == LV_OK) {
-        *config = c;
-    }
-    return rc;
-}
-
-/* rope_scaling (transformers 4) or rope_parameters (5): only the plain kind. */
-static int parse_rope(lv_llama_config *c, const cJSON *rope)
-{
-    const cJSON *item;
-    if (!rope) {
-        return LV_OK;
-    }
-    if (!cJSON_IsObject(rope)) {
-        return lv_hf_refuse(rope);
-    }
-    cJSON_ArrayForEach (item, rope) {
-        bool type = strcmp(item->string, "rope_type") == 0 || strcmp(item->string, "type") == 0;
-        bool plain = type && cJSON_IsString(item) && strcmp(item->valuestring, "default") == 0;
-        bool whole = strcmp(item->string, "partial_rotary_factor") == 0 && cJSON_IsNumber(item) &&
-                     item->valuedouble == 1;
-        if (!plain && !whole && !cJSON_IsNull(item) && strcmp(item->string, "rope_theta") != 0) {
-            lv_hf_refuse(item);
-            return lv_fail_within("\"%s\"", rope->string);
-        }
-    }
-    return lv_hf_read_positive(rope, "rope_theta", 1e30, &c->rope_theta);
-}
-
-static int check_llama(const lv_llama_config *c)
-{
-    if (c->n_heads % c->n_kv_heads != 0) {
-        return lv_fail(LV_ERR_FORMAT,
-                       "\"num_attention_heads\": %" PRId64 " is no multiple of "
-                       "\"num_key_value_heads\" %" PRId64,
-                       c->n_heads, c->n_kv_heads);
-    }
-    if (c->head_dim % 2 != 0) {
-        return lv_fail(LV_ERR_FORMAT,
-                       "\"head_dim\": %" PRId64 " is odd; rotary positions need "
-                       "pairs",
-                       c->head_dim);
-    }
-    if (c->n_heads * c->head_dim > LV_HF_MAX_SIZE) {
-        return lv_fail(LV_ERR_FORMAT,
-                       "\"head_dim\": %" PRId64 " times %" PRId64 " heads is too big", c->head_dim,
-                       c->n_heads);
-    }
-    return LV_OK;
-}
-
-/* Values of a LLaMA that are not sizes. */
-static int parse_llama_rest(lv_llama_config *c, const cJSON *object)
-{
-    const char *act = "silu";
-    int rc = lv_hf_read_positive(object, "rms_norm_eps", 1, &c->rms_norm_eps);
-    if (rc < 0 || (rc = lv_hf_read_positive(object, "rope_theta", 1e30, &c->rope_theta)) < 0 ||
-        (rc = parse_rope(c, lv_json_find(object, "rope_scaling"))) < 0 ||
-        (rc = parse_rope(c, lv_json_find(object, "rope_parameters"))) < 0 ||
-        (rc = lv_json_bool(object, "tie_word_embeddings", false, &c->tied)) < 0 ||
-        (rc = lv_json_bool(object, "attention_bias", false, &c->attention_bias)) < 0 ||
-        (rc = lv_json_bool(object, "mlp_bias", false, &c->mlp_bias)) < 0 ||
-        (rc = lv_hf_read_token(object, "bos_token_id", &c->bos_token_id)) < 0 ||
-        (rc = lv_hf_read_token(object, "eos_token_id", &c->eos_token_id)) < 0 ||
-        (rc = lv_hf_read_token(object, "pad_token_id", &c->pad_token_id)) < 0 ||
-        (rc = lv_json_string(object, "hidden_act", false, &act)) < 0) {
-        return rc;
-    }
-    return strcmp(act, "silu") == 0 || strcmp(act, "swish") == 0
-               ? LV_OK
-               : lv_hf_refuse(lv_json_find(object, "hidden_act"));
-}
-
-int lv_hf_parse_llama(lv_llama_config *config, const cJSON *object, bool whole)
-{
-    lv_llama_config c = *config;
-    const lv_hf_size_key sizes[] = {
-        {"vocab_size", &c.vocab_size, LV_HF_MAX_VOCAB, true},
-        {"hidden_size", &c.hidden_size, LV_HF_MAX_SIZE, true},
-        {"intermediate_size", &c.intermediate_size, LV_HF_MAX_SIZE, true},
-        {"num_hidden_layers", &c.n_layers, LV_HF_MAX_LAYERS, true},
-        {"num_attention_heads", &c.n_heads, LV_HF_MAX_SIZE, true},
-        {"max_position_embeddings", &c.max_positions, LV_HF_MAX_POSITIONS, false},
-    };
-    int rc = LV_HF_CHECK_NEUTRAL(object, llama_neutral);
-    if (rc == LV_OK) rc = lv_hf_read_sizes(object, sizes, sizeof sizes / sizeof *sizes, whole);
-    if (rc < 0) {
-        return rc;
-    }
-    c.n_kv_heads = c.n_heads;
-    c.head_dim = c.hidden_size / c.n_heads;
-    if (!lv_json_find(object, "head_dim") && c.hidden_size % c.n_heads != 0) {
-        return lv_fail(LV_ERR_FORMAT,
-                       "\"hidden_size\": %" PRId64 " is no multiple of \"num_attention_heads\" "
-                       "%" PRId64,
-                       c.hidden_size, c.n_heads);
-    }
-    const lv_hf_size_key derived[] = {
-        {"num_key_value_heads", &c.n_kv_heads, LV_HF_MAX_SIZE, false},
-        {"head_dim", &c.head_dim, LV_HF_MAX_SIZE, false},
-    };
-    rc = lv_hf_read_sizes(object, derived, sizeof derived / sizeof *derived, false);
-    if (rc == LV_OK) rc = parse_llama_rest(&c, object);
-    if (rc == LV_OK) rc = check_llama(&c);
-    if (rc == LV_OK) {
-        *config = c;
-    }
-    return rc;
-}
+/* ---- which kind, and bare models ---- */
 
 static bool names_architecture(const cJSON *root, const char *name)
 {
@@ -228,7 +33,7 @@ static bool names_architecture(const cJSON *root, const char *name)
     return false;
 }
 
-static int kind_of(lv_hf_kind *out, const cJSON *root)
+static int kind_of_config(lv_hf_kind *out, const cJSON *root)
 {
     const char *type = NULL;
     int rc = lv_json_string(root, "model_type", true, &type);
@@ -260,12 +65,12 @@ static int kind_of(lv_hf_kind *out, const cJSON *root)
 }
 
 /* config.json of a directory and its kind; root is the caller's. */
-int lv_hf_read_config(cJSON **root, lv_hf_kind *kind, const char *dir)
+static int read_kind(cJSON **root, lv_hf_kind *kind, const char *dir)
 {
     char *path = lv_path("%s/config.json", dir);
     cJSON *json = NULL;
     int rc = lv_json_read(&json, path);
-    if (rc == LV_OK && (rc = kind_of(kind, json)) < 0) {
+    if (rc == LV_OK && (rc = kind_of_config(kind, json)) < 0) {
         cJSON_Delete(json);
         lv_fail_within("%s", path);
     }
@@ -279,8 +84,8 @@ int lv_hf_read_config(cJSON **root, lv_hf_kind *kind, const char *dir)
 int lv_hf_kind_of(lv_hf_kind *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind;
-    int rc = lv_hf_read_config(&root, &kind, dir);
+    lv_hf_kind kind = LV_HF_CLIP;
+    int rc = read_kind(&root, &kind, dir);
     if (rc == LV_OK) {
         cJSON_Delete(root);
         *out = kind;
@@ -289,27 +94,25 @@ int lv_hf_kind_of(lv_hf_kind *out, const char *dir)
 }
 
 /* The vision_config of a CLIPModel or LLaVA; CLIP's old vision_config_dict takes its place. */
-int lv_hf_parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_config *absent)
+static int parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_config *absent)
 {
     const cJSON *part, *old;
-    int rc = lv_hf_find_object(&part, root, "vision_config");
-    if (rc == LV_OK) {
-        rc = lv_hf_find_object(&old, root, "vision_config_dict");
-    }
+    int rc = lv_key_object(&part, root, "vision_config");
+    if (rc == LV_OK) rc = lv_key_object(&old, root, "vision_config_dict");
     if (rc < 0) {
         return rc;
     }
     part = old ? old : part;
-    *out = part ? lv_hf_clip_defaults : *absent;
+    *out = part ? lv_clip_defaults : *absent;
     if (!part) {
         return LV_OK;
     }
-    rc = lv_hf_check_model_type(part, "clip_vision_model");
-    if (rc == LV_OK) rc = parse_clip(out, part, false);
+    rc = lv_key_model_type(part, "clip_vision_model");
+    if (rc == LV_OK) rc = lv_clip_config_parse(out, part, false);
     return rc < 0 ? lv_fail_within("\"%s\"", part->string) : rc;
 }
 
-int lv_hf_wrong_kind(const char *dir, const char *expected)
+static int fail_kind(const char *dir, const char *expected)
 {
     return lv_fail(LV_ERR_CONFIG, "%s/config.json: expected %s, this is another kind of model", dir,
                    expected);
@@ -318,29 +121,29 @@ int lv_hf_wrong_kind(const char *dir, const char *expected)
 int lv_hf_clip_config(lv_clip_config *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind;
-    lv_clip_config config = lv_hf_clip_defaults;
-    int rc = lv_hf_read_config(&root, &kind, dir);
+    lv_hf_kind kind = LV_HF_CLIP;
+    lv_clip_config config = lv_clip_defaults;
+    int rc = read_kind(&root, &kind, dir);
     if (rc < 0) {
         return rc;
     }
     const char *type = lv_json_find(root, "model_type")->valuestring;
     if (kind == LV_HF_LLAVA) {
-        rc = lv_hf_parse_vision(&config, root, &lv_hf_llava_clip_defaults);
+        rc = parse_vision(&config, root, &lv_clip_llava_defaults);
     } else if (kind != LV_HF_CLIP) {
-        rc = lv_hf_wrong_kind(dir, "a CLIP vision tower");
-        goto fail;
+        rc = fail_kind(dir, "a CLIP vision tower");
+        goto done;
     } else if (strcmp(type, "clip") == 0) {
-        rc = lv_hf_parse_vision(&config, root, &lv_hf_clip_defaults);
+        rc = parse_vision(&config, root, &lv_clip_defaults);
     } else {
-        rc = parse_clip(&config, root, true);
+        rc = lv_clip_config_parse(&config, root, true);
     }
     if (rc < 0) {
         lv_fail_within("%s/config.json", dir);
-        goto fail;
+        goto done;
     }
     *out = config;
-fail:
+done:
     cJSON_Delete(root);
     return rc;
 }
@@ -348,23 +151,342 @@ fail:
 int lv_hf_llama_config(lv_llama_config *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind;
-    lv_llama_config config = lv_hf_llama_defaults;
-    int rc = lv_hf_read_config(&root, &kind, dir);
+    lv_hf_kind kind = LV_HF_CLIP;
+    lv_llama_config config = lv_llama_defaults;
+    int rc = read_kind(&root, &kind, dir);
     if (rc < 0) {
         return rc;
     }
     if (kind != LV_HF_LLAMA) {
-        rc = lv_hf_wrong_kind(dir, "a LLaMA");
-        goto fail;
+        rc = fail_kind(dir, "a LLaMA");
+        goto done;
     }
-    rc = lv_hf_parse_llama(&config, root, true);
+    rc = lv_llama_config_parse(&config, root, true);
     if (rc < 0) {
         lv_fail_within("%s/config.json", dir);
-        goto fail;
+        goto done;
     }
     *out = config;
-fail:
+done:
     cJSON_Delete(root);
     return rc;
+}
+
+/* ---- the image processor ---- */
+
+static const lv_neutral_key image_neutral[] = {{"do_normalize", 1}, {"do_rescale", 1},
+                                               {"do_resize", 1},    {"do_center_crop", 1},
+                                               {"resample", 3},     {NULL, 0}};
+
+static int read_triple(const cJSON *object, const char *key, bool positive, float out[3])
+{
+    const cJSON *list = lv_json_find(object, key);
+    if (!list) {
+        return LV_OK;
+    }
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != 3) {
+        return lv_fail(LV_ERR_FORMAT, "\"%s\": expected three numbers", key);
+    }
+    for (int i = 0; i < 3; i++) {
+        const cJSON *item = cJSON_GetArrayItem(list, i);
+        double value = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+        if (!(fabs(value) <= 1e6) || (positive && value < 1e-6)) {
+            return lv_fail(LV_ERR_FORMAT, "\"%s\": value %d is impossible", key, i);
+        }
+        out[i] = (float)value;
+    }
+    return LV_OK;
+}
+
+static int parse_image_norm(float mean[3], float std[3], const cJSON *object)
+{
+    double scale = 1.0 / 255;
+    int rc = lv_keys_check_neutral(object, image_neutral);
+    if (rc == LV_OK) rc = lv_json_double(object, "rescale_factor", false, &scale);
+    if (rc < 0) {
+        return rc;
+    }
+    if (fabs(scale * 255 - 1) > 1e-6) {
+        return lv_key_refuse(lv_json_find(object, "rescale_factor"));
+    }
+    rc = read_triple(object, "image_mean", false, mean);
+    return rc < 0 ? rc : read_triple(object, "image_std", true, std);
+}
+
+/* transformers 5 keeps the image processor inside processor_config.json. */
+static int read_image_processor(cJSON **root, const cJSON **object, char **path, const char *dir)
+{
+    *path = lv_path("%s/preprocessor_config.json", dir);
+    if (lv_file_exists(*path)) {
+        int rc = lv_json_read(root, *path);
+        *object = *root;
+        return rc;
+    }
+    free(*path);
+    *path = lv_path("%s/processor_config.json", dir);
+    if (!lv_file_exists(*path)) {
+        return LV_OK;
+    }
+    int rc = lv_json_read(root, *path);
+    if (rc == LV_OK && (rc = lv_key_object(object, *root, "image_processor")) < 0) {
+        lv_fail_within("%s", *path);
+    }
+    return rc;
+}
+
+void lv_hf_clip_norm(float mean[3], float std[3])
+{
+    memcpy(mean, LV_CLIP_MEAN, 3 * sizeof *mean);
+    memcpy(std, LV_CLIP_STD, 3 * sizeof *std);
+}
+
+int lv_hf_image_norm(float mean[3], float std[3], const char *dir)
+{
+    float m[3], s[3];
+    cJSON *root = NULL;
+    const cJSON *object = NULL;
+    char *path = NULL;
+    lv_hf_clip_norm(m, s);
+    int rc = read_image_processor(&root, &object, &path, dir);
+    if (rc == LV_OK && object && (rc = parse_image_norm(m, s, object)) < 0) {
+        lv_fail_within("%s", path);
+    }
+    if (rc == LV_OK) {
+        memcpy(mean, m, sizeof m);
+        memcpy(std, s, sizeof s);
+    }
+    cJSON_Delete(root);
+    free(path);
+    return rc;
+}
+
+/* Whether the directory's image processor pads; false if it has none. */
+static int image_pads(bool *out, const char *dir)
+{
+    bool pads = false;
+    cJSON *root = NULL;
+    const cJSON *object = NULL;
+    char *path = NULL;
+    int rc = read_image_processor(&root, &object, &path, dir);
+    if (rc == LV_OK && object && (rc = lv_json_bool(object, "do_pad", false, &pads)) < 0) {
+        lv_fail_within("%s", path);
+    }
+    if (rc == LV_OK) {
+        *out = pads;
+    }
+    cJSON_Delete(root);
+    free(path);
+    return rc;
+}
+
+/* ---- LLaVA ---- */
+
+enum { DEFAULT_IMAGE_TOKEN = 32000 };
+
+static const lv_neutral_key llava_neutral[] = {{"quantization_config", NAN}, {NULL, 0}};
+static const lv_neutral_key original_neutral[] = {{"mm_use_im_start_end", 0},
+                                                  {"mm_use_im_patch_token", 0},
+                                                  {"mm_resampler_type", NAN},
+                                                  {NULL, 0}};
+
+static int parse_select_layer(lv_llava_config *c, const cJSON *root, const char *key, bool required)
+{
+    int64_t layer = -2;
+    int rc = lv_json_int(root, key, required, &layer);
+    if (rc < 0) {
+        return rc;
+    }
+    int64_t states = c->vision.n_layers ? c->vision.n_layers + 1 : LV_KEY_MAX_LAYERS;
+    if (layer < -states || layer >= states) {
+        return lv_fail(LV_ERR_FORMAT, "\"%s\": the tower has no hidden state %" PRId64, key, layer);
+    }
+    c->vision_select_layer = (int)layer;
+    return LV_OK;
+}
+
+/* The selected features, under the names of either form. */
+static int parse_select_feature(lv_llava_config *c, const cJSON *root, const char *key,
+                                const char *patch, const char *all)
+{
+    const char *feature = patch;
+    int rc = lv_json_string(root, key, false, &feature);
+    if (rc < 0) {
+        return rc;
+    }
+    c->vision_select_patch = strcmp(feature, patch) == 0;
+    return c->vision_select_patch || strcmp(feature, all) == 0
+               ? LV_OK
+               : lv_key_refuse(lv_json_find(root, key));
+}
+
+static int parse_hf_projector(lv_projector_config *projector, const cJSON *root)
+{
+    const char *act = "gelu";
+    bool bias = true;
+    int rc = lv_json_string(root, "projector_hidden_act", false, &act);
+    if (rc == LV_OK) rc = lv_json_bool(root, "multimodal_projector_bias", false, &bias);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!bias) {
+        return lv_key_refuse(lv_json_find(root, "multimodal_projector_bias"));
+    }
+    if (strcmp(act, "gelu") == 0) {
+        *projector = (lv_projector_config){.kind = LV_PROJECTOR_MLP_GELU, .depth = 2};
+    } else if (strcmp(act, "linear") == 0) {
+        /* How this program writes a linear one: linear_2 is the identity, lv_hf_load checks it. */
+        *projector = (lv_projector_config){.kind = LV_PROJECTOR_LINEAR};
+    } else {
+        return lv_key_refuse(lv_json_find(root, "projector_hidden_act"));
+    }
+    return LV_OK;
+}
+
+static int parse_image_token(lv_llava_config *c, const cJSON *root)
+{
+    int64_t id = DEFAULT_IMAGE_TOKEN;
+    int rc = lv_json_int(root, "image_token_index", false, &id);
+    if (rc == LV_OK) rc = lv_json_int(root, "image_token_id", false, &id);
+    if (rc == LV_OK && (id < 0 || id >= c->text.vocab_size)) {
+        rc = lv_fail(LV_ERR_FORMAT,
+                     "\"image_token_index\": %" PRId64 " is outside the vocabulary of %" PRId64, id,
+                     c->text.vocab_size);
+    }
+    c->image_token_id = id;
+    return rc;
+}
+
+static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
+{
+    const cJSON *text;
+    int rc = lv_keys_check_neutral(root, llava_neutral);
+    if (rc == LV_OK) rc = lv_key_object(&text, root, "text_config");
+    if (rc < 0) {
+        return rc;
+    }
+    c->text = lv_llama_defaults;
+    /* also without one: it fills in sizes that follow from others */
+    if ((rc = lv_key_model_type(text, "llama")) < 0 ||
+        (rc = lv_llama_config_parse(&c->text, text, false)) < 0) {
+        return lv_fail_within("\"text_config\"");
+    }
+    if ((rc = parse_vision(&c->vision, root, &lv_clip_llava_defaults)) < 0 ||
+        (rc = parse_hf_projector(&c->projector, root)) < 0 ||
+        (rc = parse_select_layer(c, root, "vision_feature_layer", false)) < 0 ||
+        (rc = parse_image_token(c, root)) < 0) {
+        return rc;
+    }
+    c->projector.in_size = c->vision.hidden_size;
+    return parse_select_feature(c, root, "vision_feature_select_strategy", "default", "full");
+}
+
+/* Image layouts of later LLaVAs. */
+static int parse_original_image(lv_llava_config *c, const cJSON *root)
+{
+    const char *aspect = "square", *merge = "flat";
+    int rc = lv_json_string(root, "image_aspect_ratio", false, &aspect);
+    if (rc == LV_OK) rc = lv_json_string(root, "mm_patch_merge_type", false, &merge);
+    if (rc < 0) {
+        return rc;
+    }
+    if (strcmp(aspect, "square") != 0 && strcmp(aspect, "pad") != 0) {
+        return lv_key_refuse(lv_json_find(root, "image_aspect_ratio"));
+    }
+    c->aspect_pad = strcmp(aspect, "pad") == 0;
+    return strcmp(merge, "flat") == 0 ? LV_OK
+                                      : lv_key_refuse(lv_json_find(root, "mm_patch_merge_type"));
+}
+
+static int parse_original_projector(lv_projector_config *projector, const cJSON *root)
+{
+    const char *type = "linear"; /* before LLaVA 1.5 there was no other */
+    int rc = lv_json_string(root, "mm_projector_type", false, &type);
+    if (rc < 0) {
+        return rc;
+    }
+    return lv_projector_config_parse(projector, type) < 0
+               ? lv_fail(LV_ERR_UNSUPPORTED, "\"mm_projector_type\": %s", lv_error_message())
+               : LV_OK;
+}
+
+static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJSON *root)
+{
+    bool tower_trained = false;
+    int rc = lv_keys_check_neutral(root, original_neutral);
+    c->text = lv_llama_defaults;
+    if (rc < 0 || (rc = parse_original_image(c, root)) < 0 ||
+        (rc = lv_llama_config_parse(&c->text, root, true)) < 0 ||
+        (rc = parse_original_projector(&c->projector, root)) < 0 ||
+        (rc = lv_json_bool(root, "unfreeze_mm_vision_tower", false, &tower_trained)) < 0) {
+        return rc;
+    }
+    *needs_tower = !lv_json_find(root, "vision_config");
+    if (*needs_tower && tower_trained) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "\"unfreeze_mm_vision_tower\": the tower's weights are its own, but its "
+                       "shape is not given; add the tower's config as \"vision_config\"");
+    }
+    if (!*needs_tower) {
+        rc = parse_vision(&c->vision, root, &lv_clip_defaults);
+        c->projector.in_size = c->vision.hidden_size;
+    }
+    const lv_size_key sizes[] = {{"mm_hidden_size", &c->projector.in_size, LV_KEY_MAX_SIZE, true},
+                                 {NULL, NULL, 0, false}};
+    if (rc < 0 || (rc = lv_keys_read_sizes(root, sizes, *needs_tower)) < 0 ||
+        (rc = parse_select_layer(c, root, "mm_vision_select_layer", true)) < 0) {
+        return rc;
+    }
+    if (!*needs_tower && c->projector.in_size != c->vision.hidden_size) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"mm_hidden_size\": %" PRId64 ", but the tower's hidden_size is %" PRId64,
+                       c->projector.in_size, c->vision.hidden_size);
+    }
+    c->image_token_id = -1;
+    return parse_select_feature(c, root, "mm_vision_select_feature", "patch", "cls_patch");
+}
+
+int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
+{
+    cJSON *root = NULL;
+    lv_hf_kind kind = LV_HF_CLIP;
+    lv_llava_config config = {0};
+    bool without_tower = false;
+    int rc = read_kind(&root, &kind, dir);
+    if (rc < 0) {
+        return rc;
+    }
+    if (kind != LV_HF_LLAVA && kind != LV_HF_LLAVA_ORIGINAL) {
+        rc = fail_kind(dir, "a LLaVA");
+        goto done;
+    }
+    rc = kind == LV_HF_LLAVA ? parse_llava_hf(&config, root)
+                             : parse_llava_original(&config, &without_tower, root);
+    config.projector.out_size = config.text.hidden_size;
+    if (rc == LV_OK && config.projector.kind == LV_PROJECTOR_IDENTITY &&
+        config.projector.in_size != config.projector.out_size) {
+        rc = lv_fail(LV_ERR_FORMAT, "an identity projector from %" PRId64 " to %" PRId64,
+                     config.projector.in_size, config.projector.out_size);
+    }
+    if (rc < 0) {
+        lv_fail_within("%s/config.json", dir);
+        goto done;
+    }
+    rc = lv_hf_image_norm(config.image_mean, config.image_std, dir);
+    if (rc == LV_OK && kind == LV_HF_LLAVA) {
+        rc = image_pads(&config.aspect_pad, dir);
+    }
+    if (rc < 0) {
+        goto done;
+    }
+    *out = config;
+    *needs_tower = without_tower;
+done:
+    cJSON_Delete(root);
+    return rc;
+}
+
+int lv_llava_rows_per_image(const lv_llava_config *config)
+{
+    return (int)lv_projector_rows_out(
+        &config->projector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
 }

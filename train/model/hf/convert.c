@@ -1,12 +1,18 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A directory again in another dtype. Its config.json is changed in the text: a parser that prints
+ * it again would make 10000.0 a whole number and lose the order of digits.
+ */
 #include "autograd/error.h"
 #include "data/base/file.h"
+#include "data/json/json.h"
 #include "data/json/manifest.h"
 #include "train/model/hf/internal.h"
 #include "train/model/weights/weights.h"
 
 #include <fnmatch.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,7 +28,7 @@ static const char *const weight_globs[] = {"*.safetensors", "*.safetensors.index
                                            "*.msgpack",     "*.gguf",
                                            "*.onnx*"};
 
-/* ---- what is to be written ---- */
+/* ---- tensors ---- */
 
 typedef struct {
     lv_weights *weights;
@@ -38,8 +44,8 @@ static void conversion_free(conversion *c)
     lv_weights_close(&c->weights);
 }
 
-/* Names are written as they are found. */
-static int check_name(const char *name)
+/* Names are written without escapes. */
+static int check_tensor_name(const char *name)
 {
     for (const char *c = name; *c; c++) {
         if ((unsigned char)*c < ' ' || *c == '"' || *c == '\\') {
@@ -59,24 +65,25 @@ static int add_float(conversion *c, const lv_weight *w, lv_dtype dtype)
         x->shape[i] = i < w->n_dims ? w->shape[i] : 1;
     }
     c->sources[c->n++] = (lv_weight_source){.name = w->name, .tensor = x, .dtype = dtype};
-    return check_name(w->name);
+    return check_tensor_name(w->name);
 }
 
 /* A buffer of another dtype; a parameter of such a dtype could not be read again. */
 static int add_other(conversion *c, size_t i)
 {
     char canonical[LV_HF_NAME_BYTES];
+    lv_part part;
     const char *dtype, *name = lv_weights_other_at(c->weights, i, &dtype);
-    if (lv_hf_name_canonical(canonical, name) == LV_HF_NAME_PARAM) {
+    if (lv_hf_name_canonical(canonical, &part, name) == LV_HF_NAME_PARAM) {
         return lv_fail(LV_ERR_UNSUPPORTED, "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read",
                        name, dtype);
     }
     c->sources[c->n++] = (lv_weight_source){
         .name = name, .as_is = lv_weights_other_weight(c->weights, i), .as_is_dtype = dtype};
-    return check_name(name);
+    return check_tensor_name(name);
 }
 
-static int collect(conversion *c, lv_hf_conversion *sum, const char *from, lv_dtype dtype)
+static int collect_weights(conversion *c, lv_hf_conversion *sum, const char *from, lv_dtype dtype)
 {
     int rc = lv_weights_open(&c->weights, from);
     if (rc < 0) {
@@ -144,7 +151,7 @@ static int check_target(const char *to, const char *from)
     return rc;
 }
 
-/* That the directory is one that can be read at all, before hours are spent on it. */
+/* The directory is a model that can be read: checked before hours of conversion. */
 static int check_model(const char *from)
 {
     lv_hf_kind kind;
@@ -159,7 +166,7 @@ static int check_model(const char *from)
     return rc;
 }
 
-/* A damaged model is not to get digests that say it is whole. */
+/* Digests of a damaged model would vouch for it. */
 static int check_digests(const char *from, const lv_hf_progress *progress)
 {
     cJSON *digests = NULL;
@@ -174,9 +181,95 @@ static int check_digests(const char *from, const lv_hf_progress *progress)
     return rc;
 }
 
+/* ---- the dtype in config.json ---- */
+
+static const char *const dtype_keys[] = {"torch_dtype", "dtype"}; /* transformers 4, 5 */
+
+/* returns the text after the string that begins at text. */
+static const char *skip_string(const char *text)
+{
+    for (text++; *text && *text != '"'; text++) {
+        text += *text == '\\' && text[1];
+    }
+    return *text ? text + 1 : text;
+}
+
+static const char *skip_space(const char *text)
+{
+    return text + strspn(text, " \t\r\n");
+}
+
+/* The value's text if a member with one of the keys begins at text, or NULL. */
+static const char *value_of_key(const char *text)
+{
+    for (size_t i = 0; i < sizeof dtype_keys / sizeof *dtype_keys; i++) {
+        size_t n = strlen(dtype_keys[i]);
+        if (strncmp(text + 1, dtype_keys[i], n) == 0 && text[n + 1] == '"') {
+            const char *colon = skip_space(text + n + 2);
+            return *colon == ':' ? skip_space(colon + 1) : NULL;
+        }
+    }
+    return NULL;
+}
+
+lv_dtype lv_hf_dtype_of(const char *dir)
+{
+    cJSON *root = NULL;
+    lv_dtype dtype = LV_BF16;
+    char *path = lv_path("%s/config.json", dir);
+    if (lv_file_exists(path) && lv_json_read(&root, path) == LV_OK) {
+        for (size_t i = 0; i < sizeof dtype_keys / sizeof *dtype_keys; i++) {
+            const char *name =
+                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, dtype_keys[i]));
+            dtype = !name                          ? dtype
+                    : strcmp(name, "float32") == 0 ? LV_F32
+                    : strcmp(name, "float16") == 0 ? LV_F16
+                                                   : dtype;
+        }
+    }
+    cJSON_Delete(root);
+    free(path);
+    return dtype;
+}
+
+char *lv_hf_config_with_dtype(const char *text, lv_dtype dtype)
+{
+    const char *name = dtype == LV_BF16 ? "bfloat16" : dtype == LV_F16 ? "float16" : "float32";
+    const char *from = text, *first = strchr(text, '{');
+    char *out_text = NULL;
+    size_t n = 0;
+    int depth = 0;
+    bool named = false;
+    FILE *out = open_memstream(&out_text, &n);
+    LV_CHECK(out && first, "config.json: no object, or out of memory");
+    for (const char *at = first; *at;) {
+        const char *value = *at == '"' ? value_of_key(at) : NULL;
+        if (value && (*value == '"' || strncmp(value, "null", 4) == 0)) {
+            fprintf(out, "%.*s\"%s\"", (int)(value - from), from, name);
+            named = named || depth == 1;
+            at = from = *value == '"' ? skip_string(value) : value + 4;
+        } else if (*at == '"') {
+            at = skip_string(at);
+        } else {
+            depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+            at++;
+        }
+    }
+    fprintf(out, "%s", from);
+    LV_CHECK(fclose(out) == 0, "config.json: out of memory");
+    if (!named) {
+        bool empty = *skip_space(first + 1) == '}';
+        char *with = lv_path("%.*s{\n  \"%s\": \"%s\"%s%s", (int)(first - text), text,
+                             dtype_keys[0], name, empty ? "" : ",", out_text + (first + 1 - text));
+        free(out_text);
+        return with;
+    }
+    return out_text;
+}
+
 /* ---- the other files ---- */
 
-static int write_config(const char *to, const char *from, lv_dtype dtype)
+static int write_config_as(const char *to, const char *from, lv_dtype dtype)
 {
     char *text = NULL, *changed = NULL;
     size_t n = 0;
@@ -230,11 +323,11 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
     int rc = check_model(from);
     if (rc == LV_OK) rc = check_target(to, from);
     if (rc == LV_OK) rc = check_digests(from, &progress);
-    if (rc == LV_OK) rc = collect(&c, &sum, from, dtype);
+    if (rc == LV_OK) rc = collect_weights(&c, &sum, from, dtype);
     if (rc == LV_OK) rc = lv_hf_staging_begin(&staging, to);
     if (rc == LV_OK) {
         rc = copy_others(staging.path, from);
-        if (rc == LV_OK) rc = write_config(staging.path, from, dtype);
+        if (rc == LV_OK) rc = write_config_as(staging.path, from, dtype);
         if (rc == LV_OK) {
             rc = lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
                                        progress.writing);

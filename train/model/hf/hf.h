@@ -32,24 +32,19 @@ int lv_hf_llama_config(lv_llama_config *out, const char *dir);
  * from preprocessor_config.json, or are CLIP's. */
 int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir);
 
+/* lv_llava_rows_per_image: feature rows of one image, after the connector. */
+int lv_llava_rows_per_image(const lv_llava_config *config);
+
 /* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; CLIP's if there is no
  * such file. */
 int lv_hf_image_norm(float mean[3], float std[3], const char *dir);
 
-/* lv_hf_image_pads: does the image processor of the directory pad ("do_pad")? false if it has none.
- * fails  LV_ERR_FORMAT, LV_ERR_IO */
-int lv_hf_image_pads(bool *out, const char *dir);
-
-/* lv_hf_load: fill those parameters that the directory (or single .safetensors file, of a
- * projector) has, whatever its family's names. Every tensor of the file must be known: an unknown
- * one is an error, but for buffers that hold no weight (inv_freq, position_ids) and parts that are
- * not ours (a CLIPModel's text half).
- * in     want_prefix: "", "vision_tower", "projector" or "language_model": which parameters
- *        to fill
- * out    every parameter under want_prefix is filled; frozen ones may be mapped
+/* lv_hf_load: fill the parameters of one part from a directory (or a single file, of a projector),
+ * whatever the names that its kind gives them. Every tensor there must be known: an unknown one is
+ * an error, but for buffers without a weight (inv_freq, position_ids) and a CLIPModel's text half.
+ * out    every parameter of the part is filled; frozen ones may be mapped
  * fails  LV_ERR_SHAPE, LV_ERR_FORMAT naming a parameter that the directory lacks, LV_ERR_IO */
-int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
-               const char *want_prefix);
+int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path, lv_part part);
 
 extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that it lists */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the parts of hf*.c share.
+ * What the files of hf/ share.
  */
 #ifndef LV_TRAIN_MODEL_HF_INTERNAL_H
 #define LV_TRAIN_MODEL_HF_INTERNAL_H
@@ -12,43 +12,23 @@
 
 enum { LV_HF_NAME_BYTES = 512 };
 
-/* hf_names.c: a tensor's canonical name, whatever the family that named it. */
+/* names.c: a tensor's canonical name and its part, whatever the family that named it. */
 typedef enum {
     LV_HF_NAME_PARAM,
     LV_HF_NAME_IGNORED, /* a buffer without weights, or a part that is not ours */
     LV_HF_NAME_UNKNOWN
 } lv_hf_name_class;
-lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], const char *name);
+lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], lv_part *part, const char *name);
 
 /* The other way: how a directory of that kind calls a canonical name. */
 void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const char *canonical);
 
-/* hf_config.c: config.json of a directory and its kind; root is the caller's. */
-int lv_hf_read_config(cJSON **root, lv_hf_kind *kind, const char *dir);
-int lv_hf_wrong_kind(const char *dir, const char *expected);
-
-/* What a file leaves out: transformers' defaults. */
-extern const lv_clip_config lv_hf_clip_defaults, lv_hf_llava_clip_defaults;
-extern const lv_llama_config lv_hf_llama_defaults;
-
-/* Parts of a config: *config has the defaults and is updated by what the object says.
- * in     whole: see lv_hf_read_sizes; absent: the tower if there is no vision_config */
-int lv_hf_parse_llama(lv_llama_config *config, const cJSON *object, bool whole);
-int lv_hf_parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_config *absent);
-
-/* hf_image.c: CLIP's image_mean and image_std. */
+/* config.c: CLIP's image_mean and image_std. */
 void lv_hf_clip_norm(float mean[3], float std[3]);
 
-/* hf_config_write.c: the JSON files of a directory, written into dir. */
-int lv_hf_write_clip_json(const lv_clip_config *config, const char *dir);
-int lv_hf_write_llama_json(const lv_llama_config *config, const char *dir);
-/* in     kind: LV_HF_LLAVA (its vocabulary has the image token) or LV_HF_LLAVA_ORIGINAL */
-int lv_hf_write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
-                           lv_dtype dtype, const char *dir);
-
-/* hf_tokenizer.c: the tokenizer files of a directory.
+/* tokenizer.c: the tokenizer files of a directory.
  * next_id is what the tokenizers library gives to a token that is added, whatever id the files
- * ask for: the size of the vocabulary, or one more than the largest added id. */
+ * give it: the size of the vocabulary, or one more than the largest added id. */
 typedef struct {
     bool found;       /* false: the directory has no tokenizer */
     int64_t next_id;  /* only if found */
@@ -63,7 +43,7 @@ int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be N
 int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
                          const lv_llama_config *text);
 
-/* hf_staging.c: a directory that is written beside its place, by one process at a time.
+/* staging.c: a directory that is written beside its place, by one process at a time.
  * lv_hf_staging_begin makes it, empty; lv_hf_staging_end, called if that went well, writes its
  * digests.json and moves it to dir, or removes it if rc is an error. If dir is already there, its
  * model files are replaced, digests.json last.
@@ -77,7 +57,7 @@ typedef struct {
 int lv_hf_staging_begin(lv_hf_staging *out, const char *dir);
 int lv_hf_staging_end(int rc, lv_hf_staging *staging, const char *dir);
 
-/* hf_staging.c: all names in a directory but for hidden ones, sorted. Start it with {0}. */
+/* staging.c: all names in a directory but for hidden ones, sorted. Start it with {0}. */
 typedef struct {
     char **names;
     size_t n;
@@ -87,7 +67,7 @@ void lv_hf_files_free(lv_hf_files *list);
 
 extern const int64_t lv_hf_max_file_bytes; /* of a file of weights: more make several */
 
-/* hf_dtype.c: a config.json's text with "torch_dtype" and "dtype" saying dtype, there and in the
+/* convert.c: a config.json's text with "torch_dtype" and "dtype" naming dtype, there and in the
  * objects in it; "torch_dtype" is added where there is neither. All else is as it was, to the byte.
  * in     text: valid JSON, an object
  * out    free() it */

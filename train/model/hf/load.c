@@ -13,17 +13,11 @@ static const char HEAD[] = "language_model.lm_head.weight";
 typedef struct {
     lv_params *params;
     const lv_llava_config *config;
-    const char *want_prefix;
+    lv_part part;
     const lv_weight **sources; /* one a parameter; NULL until found */
-} load;
+} part_load;
 
-static bool is_wanted(const load *l, const char *canonical)
-{
-    size_t n = strlen(l->want_prefix);
-    return n == 0 || (strncmp(canonical, l->want_prefix, n) == 0 && canonical[n] == '.');
-}
-
-static const lv_weight **source_of(const load *l, const char *canonical)
+static const lv_weight **slot_of(const part_load *l, const char *canonical)
 {
     for (size_t i = 0; i < lv_params_count(l->params); i++) {
         if (strcmp(lv_params_at(l->params, i)->name, canonical) == 0) {
@@ -54,20 +48,18 @@ static int check_identity(const lv_weight *weight)
                           weight->name);
 }
 
-static bool is_second_linear(const load *l, const char *canonical)
+static bool is_second_linear(const part_load *l, const char *canonical)
 {
     return l->config->projector.kind == LV_PROJECTOR_LINEAR &&
            strncmp(canonical, "projector.2.", strlen("projector.2.")) == 0;
 }
 
-static int assign(load *l, const lv_weight *weight)
+static int assign(part_load *l, const lv_weight *weight)
 {
     char canonical[LV_HF_NAME_BYTES];
-    lv_hf_name_class class = lv_hf_name_canonical(canonical, weight->name);
-    if (class == LV_HF_NAME_IGNORED) {
-        return LV_OK;
-    }
-    if (class == LV_HF_NAME_PARAM && !is_wanted(l, canonical)) {
+    lv_part part;
+    lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, weight->name);
+    if (class == LV_HF_NAME_IGNORED || (class == LV_HF_NAME_PARAM && part != l->part)) {
         return LV_OK;
     }
     if (class == LV_HF_NAME_PARAM && is_second_linear(l, canonical)) {
@@ -75,7 +67,7 @@ static int assign(load *l, const lv_weight *weight)
     }
     bool head_of_tied = l->config->text.tied && strcmp(canonical, HEAD) == 0;
     const lv_weight **source =
-        class == LV_HF_NAME_PARAM ? source_of(l, head_of_tied ? EMBEDDING : canonical) : NULL;
+        class == LV_HF_NAME_PARAM ? slot_of(l, head_of_tied ? EMBEDDING : canonical) : NULL;
     if (!source) {
         return lv_fail(LV_ERR_FORMAT,
                        "tensor \"%s\" belongs to no part of the model that "
@@ -105,9 +97,10 @@ static int fail_missing(const lv_weights *weights, const char *name)
 {
     char canonical[LV_HF_NAME_BYTES];
     for (size_t i = 0; i < lv_weights_other_count(weights); i++) {
+        lv_part part;
         const char *dtype;
         const char *other = lv_weights_other_at(weights, i, &dtype);
-        if (lv_hf_name_canonical(canonical, other) == LV_HF_NAME_PARAM &&
+        if (lv_hf_name_canonical(canonical, &part, other) == LV_HF_NAME_PARAM &&
             strcmp(canonical, name) == 0) {
             return lv_fail(LV_ERR_UNSUPPORTED,
                            "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read", other, dtype);
@@ -116,26 +109,25 @@ static int fail_missing(const lv_weights *weights, const char *name)
     return lv_fail(LV_ERR_FORMAT, "there is no tensor for %s", name);
 }
 
-static int find_sources(load *l, const lv_weights *weights)
+static int find_sources(part_load *l, const lv_weights *weights)
 {
     int rc = LV_OK;
     for (size_t i = 0; i < lv_weights_count(weights) && rc == LV_OK; i++) {
         rc = assign(l, lv_weights_at(weights, i));
     }
     for (size_t i = 0; i < lv_params_count(l->params) && rc == LV_OK; i++) {
-        const char *name = lv_params_at(l->params, i)->name;
-        if (is_wanted(l, name) && !l->sources[i]) {
-            rc = fail_missing(weights, name);
+        const lv_param *param = lv_params_at(l->params, i);
+        if (param->part == l->part && !l->sources[i]) {
+            rc = fail_missing(weights, param->name);
         }
     }
     return rc;
 }
 
-int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path,
-               const char *want_prefix)
+int lv_hf_load(lv_params *params, const lv_llava_config *config, const char *path, lv_part part)
 {
     lv_weights *weights = NULL;
-    load l = {.params = params, .config = config, .want_prefix = want_prefix};
+    part_load l = {.params = params, .config = config, .part = part};
     int rc = lv_weights_open(&weights, path);
     if (rc < 0) {
         return rc;

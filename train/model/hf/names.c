@@ -27,29 +27,30 @@
 /* The first that fits holds: longer prefixes stand before their beginnings. */
 static const struct {
     const char *from, *to;
+    lv_part part;
 } prefixes[] = {
-    {"model.vision_tower.vision_tower.", "vision_tower."},
-    {"vision_tower.vision_tower.", "vision_tower."},
-    {"model.vision_tower.", "vision_tower."},
-    {"vision_tower.", "vision_tower."},
-    {"vision_model.", "vision_tower.vision_model."},
-    {"embeddings.", "vision_tower.vision_model.embeddings."},
-    {"pre_layrnorm.", "vision_tower.vision_model.pre_layrnorm."},
-    {"encoder.", "vision_tower.vision_model.encoder."},
-    {"post_layernorm.", "vision_tower.vision_model.post_layernorm."},
-    {"model.multi_modal_projector.linear_1.", "projector.0."},
-    {"model.multi_modal_projector.linear_2.", "projector.2."},
-    {"multi_modal_projector.linear_1.", "projector.0."},
-    {"multi_modal_projector.linear_2.", "projector.2."},
-    {"model.mm_projector.", "projector."},
-    {"mm_projector.", "projector."},
-    {"projector.", "projector."},
-    {"language_model.lm_head.", "language_model.lm_head."},
-    {"lm_head.", "language_model.lm_head."},
-    {"model.language_model.", "language_model.model."},
-    {"language_model.model.", "language_model.model."},
-    {"language_model.", "language_model.model."},
-    {"model.", "language_model.model."},
+    {"model.vision_tower.vision_tower.", "vision_tower.", LV_PART_VISION},
+    {"vision_tower.vision_tower.", "vision_tower.", LV_PART_VISION},
+    {"model.vision_tower.", "vision_tower.", LV_PART_VISION},
+    {"vision_tower.", "vision_tower.", LV_PART_VISION},
+    {"vision_model.", "vision_tower.vision_model.", LV_PART_VISION},
+    {"embeddings.", "vision_tower.vision_model.embeddings.", LV_PART_VISION},
+    {"pre_layrnorm.", "vision_tower.vision_model.pre_layrnorm.", LV_PART_VISION},
+    {"encoder.", "vision_tower.vision_model.encoder.", LV_PART_VISION},
+    {"post_layernorm.", "vision_tower.vision_model.post_layernorm.", LV_PART_VISION},
+    {"model.multi_modal_projector.linear_1.", "projector.0.", LV_PART_CONNECTOR},
+    {"model.multi_modal_projector.linear_2.", "projector.2.", LV_PART_CONNECTOR},
+    {"multi_modal_projector.linear_1.", "projector.0.", LV_PART_CONNECTOR},
+    {"multi_modal_projector.linear_2.", "projector.2.", LV_PART_CONNECTOR},
+    {"model.mm_projector.", "projector.", LV_PART_CONNECTOR},
+    {"mm_projector.", "projector.", LV_PART_CONNECTOR},
+    {"projector.", "projector.", LV_PART_CONNECTOR},
+    {"language_model.lm_head.", "language_model.lm_head.", LV_PART_LANGUAGE},
+    {"lm_head.", "language_model.lm_head.", LV_PART_LANGUAGE},
+    {"model.language_model.", "language_model.model.", LV_PART_LANGUAGE},
+    {"language_model.model.", "language_model.model.", LV_PART_LANGUAGE},
+    {"language_model.", "language_model.model.", LV_PART_LANGUAGE},
+    {"model.", "language_model.model.", LV_PART_LANGUAGE},
 };
 
 static const char *const ignored_prefixes[] = {"text_model.", "text_projection.",
@@ -82,7 +83,7 @@ static bool is_ignored(const char *name)
     return false;
 }
 
-lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], const char *name)
+lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], lv_part *part, const char *name)
 {
     const char *rest = NULL;
     size_t i = 0;
@@ -96,6 +97,7 @@ lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], const char *na
         return LV_HF_NAME_UNKNOWN;
     }
     const char *between = "";
+    *part = prefixes[i].part;
     if (strcmp(prefixes[i].to, VISION) == 0 && !after(rest, VISION_MODEL)) {
         between = VISION_MODEL; /* transformers 5 leaves it out */
     } else if (strcmp(prefixes[i].to, PROJECTOR) == 0 && !isdigit((unsigned char)rest[0])) {

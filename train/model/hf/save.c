@@ -1,9 +1,18 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Parameters into a Hugging Face directory. All keys of its JSON files are written, also those with
+ * a default, so that both transformers 4 and 5 read the same model.
+ */
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
 #include "data/base/file.h"
+#include "data/json/json.h"
 #include "data/json/manifest.h"
+#include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
+#include "train/model/keys.h"
+#include "train/model/language/llama.h"
+#include "train/model/vision/clip.h"
 #include "train/model/weights/weights.h"
 
 #include <stdio.h>
@@ -15,6 +24,193 @@ const int64_t lv_hf_max_file_bytes = 5000000000;
 static const char EMBEDDING[] = "language_model.model.embed_tokens.weight";
 static const char HEAD[] = "language_model.lm_head.weight";
 
+/* ---- JSON files ---- */
+
+static cJSON *new_object(void)
+{
+    cJSON *object = cJSON_CreateObject();
+    LV_CHECK(object, "out of memory for a JSON value");
+    return object;
+}
+
+static void set_architecture(cJSON *object, const char *architecture, const char *model_type,
+                             lv_dtype dtype)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, "architectures");
+    LV_CHECK(list, "out of memory for a JSON value");
+    LV_CHECK(cJSON_AddItemToArray(list, cJSON_CreateString(architecture)), "out of memory");
+    lv_key_set_string(object, "model_type", model_type);
+    lv_key_set_string(object, "torch_dtype", dtype == LV_BF16 ? "bfloat16" : "float32");
+}
+
+/* Three floats with the fewest digits that give the same floats again. */
+static void set_triple(cJSON *object, const char *key, const float values[3])
+{
+    cJSON *list = cJSON_AddArrayToObject(object, key);
+    LV_CHECK(list, "out of memory for a JSON value");
+    for (int i = 0; i < 3; i++) {
+        char text[32];
+        int digits = 6;
+        do {
+            snprintf(text, sizeof text, "%.*g", digits, (double)values[i]);
+        } while (strtof(text, NULL) != values[i] && digits++ < 9);
+        LV_CHECK(cJSON_AddItemToArray(list, cJSON_CreateNumber(strtod(text, NULL))),
+                 "out of memory");
+    }
+}
+
+/* Writes and deletes root. */
+static int write_config_json(cJSON *root, const char *dir, const char *name)
+{
+    char *path = lv_path("%s/%s", dir, name);
+    char *text = lv_json_print(root);
+    char *line = lv_path("%s\n", text);
+    int rc = lv_file_write(path, line, strlen(line));
+    free(line);
+    free(text);
+    cJSON_Delete(root);
+    free(path);
+    return rc;
+}
+
+static int write_generation_config(const lv_llama_config *c, const char *dir)
+{
+    cJSON *root = new_object();
+    lv_key_set_bool(root, "_from_model_config", true);
+    lv_key_set_token(root, "bos_token_id", c->bos_token_id);
+    lv_key_set_token(root, "eos_token_id", c->eos_token_id);
+    if (c->pad_token_id >= 0) {
+        lv_key_set_token(root, "pad_token_id", c->pad_token_id);
+    }
+    return write_config_json(root, dir, "generation_config.json");
+}
+
+/* LlavaImageProcessor pads to a square as LLaVA does; CLIPImageProcessor only crops. */
+static int write_preprocessor(const lv_clip_config *c, const float mean[3], const float std[3],
+                              bool llava, bool aspect_pad, const char *dir)
+{
+    cJSON *root = new_object();
+    lv_key_set_string(root, "image_processor_type",
+                      aspect_pad ? "LlavaImageProcessor" : "CLIPImageProcessor");
+    if (llava) {
+        lv_key_set_string(root, "processor_class", "LlavaProcessor");
+    }
+    if (aspect_pad) {
+        lv_key_set_bool(root, "do_pad", true);
+    }
+    lv_key_set_bool(root, "do_convert_rgb", true);
+    lv_key_set_bool(root, "do_resize", true);
+    lv_key_set_number(lv_key_set_object(root, "size"), "shortest_edge", (double)c->image_size);
+    lv_key_set_number(root, "resample", 3);
+    lv_key_set_bool(root, "do_center_crop", true);
+    cJSON *crop = lv_key_set_object(root, "crop_size");
+    lv_key_set_number(crop, "height", (double)c->image_size);
+    lv_key_set_number(crop, "width", (double)c->image_size);
+    lv_key_set_bool(root, "do_rescale", true);
+    lv_key_set_number(root, "rescale_factor", 1.0 / 255);
+    lv_key_set_bool(root, "do_normalize", true);
+    set_triple(root, "image_mean", mean);
+    set_triple(root, "image_std", std);
+    return write_config_json(root, dir, "preprocessor_config.json");
+}
+
+static const char *feature_strategy(const lv_llava_config *c)
+{
+    return c->vision_select_patch ? "default" : "full";
+}
+
+static int write_processor(const lv_llava_config *c, const char *dir)
+{
+    cJSON *root = new_object();
+    lv_key_set_string(root, "processor_class", "LlavaProcessor");
+    lv_key_set_string(root, "image_token", "<image>");
+    lv_key_set_number(root, "patch_size", (double)c->vision.patch_size);
+    lv_key_set_string(root, "vision_feature_select_strategy", feature_strategy(c));
+    lv_key_set_number(root, "num_additional_image_tokens", 1);
+    return write_config_json(root, dir, "processor_config.json");
+}
+
+static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
+{
+    cJSON *root = new_object();
+    set_architecture(root, "LlavaForConditionalGeneration", "llava", dtype);
+    lv_key_set_number(root, "image_token_index", (double)c->image_token_id);
+    lv_key_set_number(root, "image_seq_length", lv_llava_rows_per_image(c));
+    lv_key_set_string(root, "projector_hidden_act",
+                      c->projector.kind == LV_PROJECTOR_LINEAR ? "linear" : "gelu");
+    lv_key_set_bool(root, "multimodal_projector_bias", true);
+    lv_key_set_number(root, "vision_feature_layer", c->vision_select_layer);
+    lv_key_set_string(root, "vision_feature_select_strategy", feature_strategy(c));
+    lv_key_set_bool(root, "tie_word_embeddings", c->text.tied);
+    cJSON *text = lv_key_set_object(root, "text_config");
+    lv_key_set_string(text, "model_type", "llama");
+    lv_llama_config_write(text, &c->text);
+    cJSON *vision = lv_key_set_object(root, "vision_config");
+    lv_key_set_string(vision, "model_type", "clip_vision_model");
+    lv_clip_config_write(vision, &c->vision);
+    return root;
+}
+
+/* LLaVA's own form, and the tower's shape beside it: LLaVA's code takes that from the directory
+ * that its user enters as "mm_vision_tower". */
+static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype dtype)
+{
+    char type[32];
+    cJSON *root = new_object();
+    set_architecture(root, "LlavaLlamaForCausalLM", "llava_llama", dtype);
+    lv_llama_config_write(root, &c->text);
+    lv_key_set_string(root, "mm_projector_type",
+                      lv_projector_type(type, sizeof type, &c->projector));
+    lv_key_set_number(root, "mm_hidden_size", (double)c->vision.hidden_size);
+    lv_key_set_number(root, "mm_vision_select_layer", c->vision_select_layer);
+    lv_key_set_string(root, "mm_vision_select_feature",
+                      c->vision_select_patch ? "patch" : "cls_patch");
+    lv_key_set_bool(root, "mm_use_im_start_end", false);
+    lv_key_set_bool(root, "mm_use_im_patch_token", false);
+    lv_key_set_bool(root, "use_mm_proj", true);
+    lv_key_set_string(root, "image_aspect_ratio", aspect_pad ? "pad" : "square");
+    cJSON *vision = lv_key_set_object(root, "vision_config");
+    lv_key_set_string(vision, "model_type", "clip_vision_model");
+    lv_clip_config_write(vision, &c->vision);
+    return root;
+}
+
+static int write_clip_json(const lv_clip_config *config, const char *dir)
+{
+    float mean[3], std[3];
+    cJSON *root = new_object();
+    set_architecture(root, "CLIPVisionModel", "clip_vision_model", LV_F32);
+    lv_clip_config_write(root, config);
+    lv_hf_clip_norm(mean, std);
+    int rc = write_config_json(root, dir, "config.json");
+    return rc < 0 ? rc : write_preprocessor(config, mean, std, false, false, dir);
+}
+
+static int write_llama_json(const lv_llama_config *config, const char *dir)
+{
+    cJSON *root = new_object();
+    set_architecture(root, "LlamaForCausalLM", "llama", LV_F32);
+    lv_llama_config_write(root, config);
+    int rc = write_config_json(root, dir, "config.json");
+    return rc < 0 ? rc : write_generation_config(config, dir);
+}
+
+static int write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
+                            lv_dtype dtype, const char *dir)
+{
+    bool hf = kind == LV_HF_LLAVA;
+    cJSON *root = hf ? hf_llava(config, dtype) : original_llava(config, aspect_pad, dtype);
+    int rc = write_config_json(root, dir, "config.json");
+    if (rc < 0 || (rc = write_generation_config(&config->text, dir)) < 0 ||
+        (rc = write_preprocessor(&config->vision, config->image_mean, config->image_std, hf,
+                                 aspect_pad && hf, dir)) < 0) {
+        return rc;
+    }
+    return hf ? write_processor(config, dir) : LV_OK;
+}
+
+/* ---- weights ---- */
+
 /* What is written: the parameters under their names in that kind of directory. */
 typedef struct {
     lv_dtype dtype;
@@ -23,9 +219,9 @@ typedef struct {
     size_t n;
     lv_real *mean_rows[2];         /* of new vocabulary rows */
     lv_tensor identity, zero_bias; /* the second layer of a linear projector */
-} export;
+} hf_export;
 
-static void export_free(export *e)
+static void hf_export_free(hf_export *e)
 {
     for (size_t i = 0; i < e->n; i++) {
         free((char *)(uintptr_t)e->sources[i].name);
@@ -36,17 +232,17 @@ static void export_free(export *e)
     free(e->mean_rows[1]);
     free(e->identity.data);
     free(e->zero_bias.data);
-    *e = (export){0};
+    *e = (hf_export){0};
 }
 
-static void add(export *e, const char *name, const lv_tensor *tensor)
+static void add_source(hf_export *e, const char *name, const lv_tensor *tensor)
 {
     e->sources[e->n++] =
         (lv_weight_source){.name = lv_path("%s", name), .tensor = tensor, .dtype = e->dtype};
 }
 
-/* All parameters whose name begins with prefix, in their order. */
-static int collect(export *e, lv_params *params, const char *prefix, lv_hf_kind kind)
+/* The parameters of a part, or all for LV_N_PARTS, in their order. */
+static int collect_params(hf_export *e, lv_params *params, lv_part part, lv_hf_kind kind)
 {
     char name[LV_HF_NAME_BYTES];
     size_t n = lv_params_count(params);
@@ -57,11 +253,11 @@ static int collect(export *e, lv_params *params, const char *prefix, lv_hf_kind 
     }
     for (size_t i = 0; i < n; i++) {
         const lv_param *param = lv_params_at(params, i);
-        if (strncmp(param->name, prefix, strlen(prefix)) == 0) {
+        if (part == LV_N_PARTS || param->part == part) {
             LV_CHECK(param->tensor.data, "%s was never loaded", param->name);
             lv_hf_name_for(name, kind, param->name);
             e->tensors[i] = lv_params_exact(params, param);
-            add(e, name, &e->tensors[i]);
+            add_source(e, name, &e->tensors[i]);
         }
     }
     return LV_OK;
@@ -94,9 +290,9 @@ static int mean_row(lv_real **out, const lv_tensor *x)
     return LV_OK;
 }
 
-/* Gives embedding and head new rows behind the old ones, each the mean of those. Source i is
+/* Gives embedding and head new rows after the old ones, each the mean of those. Source i is
  * parameter i: all were collected. */
-static int grow_vocabulary(export *e, lv_params *params, int64_t extra_rows)
+static int grow_vocabulary(hf_export *e, lv_params *params, int64_t extra_rows)
 {
     int g = 0;
     for (size_t i = 0; i < lv_params_count(params); i++) {
@@ -115,7 +311,7 @@ static int grow_vocabulary(export *e, lv_params *params, int64_t extra_rows)
 }
 
 /* The HF form has two layers and an activation: with none and an identity it is linear. */
-static int add_identity(export *e, int64_t size)
+static int add_identity(hf_export *e, int64_t size)
 {
     lv_real *w = calloc((size_t)(size * size), sizeof *w);
     lv_real *b = calloc((size_t)size, sizeof *b);
@@ -127,10 +323,12 @@ static int add_identity(export *e, int64_t size)
     for (int64_t i = 0; i < size; i++) {
         w[i * size + i] = 1;
     }
-    add(e, "multi_modal_projector.linear_2.weight", &e->identity);
-    add(e, "multi_modal_projector.linear_2.bias", &e->zero_bias);
+    add_source(e, "multi_modal_projector.linear_2.weight", &e->identity);
+    add_source(e, "multi_modal_projector.linear_2.bias", &e->zero_bias);
     return LV_OK;
 }
+
+/* ---- directories ---- */
 
 /* Chooses the image token's id and the number of vocabulary rows; *added if the tokenizer's files
  * have to list it. */
@@ -167,45 +365,45 @@ static bool has_hf_form(const lv_projector_config *projector)
 static int write_hf(lv_params *params, lv_llava_config config, const char *tokenizer_dir,
                     bool aspect_pad, lv_dtype dtype, const char *dir)
 {
-    export e = {.dtype = dtype};
+    hf_export e = {.dtype = dtype};
     bool added = false;
     int64_t old_rows = config.text.vocab_size;
     int rc = place_image_token(&config, &added, tokenizer_dir);
-    if (rc < 0 || (rc = collect(&e, params, "", LV_HF_LLAVA)) < 0) {
-        goto fail;
+    if (rc < 0 || (rc = collect_params(&e, params, LV_N_PARTS, LV_HF_LLAVA)) < 0) {
+        goto done;
     }
     if (config.text.vocab_size > old_rows &&
         (rc = grow_vocabulary(&e, params, config.text.vocab_size - old_rows)) < 0) {
-        goto fail;
+        goto done;
     }
     if (config.projector.kind == LV_PROJECTOR_LINEAR &&
         (rc = add_identity(&e, config.projector.out_size)) < 0) {
-        goto fail;
+        goto done;
     }
     rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
-    if (rc < 0 || (rc = lv_hf_write_llava_json(&config, LV_HF_LLAVA, aspect_pad, dtype, dir)) < 0) {
-        goto fail;
+    if (rc < 0 || (rc = write_llava_json(&config, LV_HF_LLAVA, aspect_pad, dtype, dir)) < 0) {
+        goto done;
     }
     if (tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, added ? config.image_token_id : -1,
                                   &config.text);
     }
-fail:
-    export_free(&e);
+done:
+    hf_export_free(&e);
     return rc;
 }
 
 /* A model with no change to its vocabulary. */
-static int write_plain(lv_params *params, const char *prefix, lv_hf_kind kind,
-                       const char *tokenizer_dir, lv_dtype dtype, const char *dir)
+static int write_plain(lv_params *params, lv_part part, lv_hf_kind kind, const char *tokenizer_dir,
+                       lv_dtype dtype, const char *dir)
 {
-    export e = {.dtype = dtype};
-    int rc = collect(&e, params, prefix, kind);
+    hf_export e = {.dtype = dtype};
+    int rc = collect_params(&e, params, part, kind);
     if (rc == LV_OK) rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
     }
-    export_free(&e);
+    hf_export_free(&e);
     return rc;
 }
 
@@ -221,10 +419,10 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
     if (hf) {
         rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging.path);
     } else {
-        rc = write_plain(params, "", LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype, staging.path);
+        rc = write_plain(params, LV_N_PARTS, LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype,
+                         staging.path);
         if (rc == LV_OK) {
-            rc = lv_hf_write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype,
-                                        staging.path);
+            rc = write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype, staging.path);
         }
     }
     rc = lv_hf_staging_end(rc, &staging, dir);
@@ -241,8 +439,8 @@ int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char 
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "vision_tower.", LV_HF_CLIP, NULL, LV_F32, staging.path);
-    if (rc == LV_OK) rc = lv_hf_write_clip_json(config, staging.path);
+    rc = write_plain(params, LV_PART_VISION, LV_HF_CLIP, NULL, LV_F32, staging.path);
+    if (rc == LV_OK) rc = write_clip_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
@@ -254,8 +452,8 @@ int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const cha
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, "language_model.", LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
-    if (rc == LV_OK) rc = lv_hf_write_llama_json(config, staging.path);
+    rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
+    if (rc == LV_OK) rc = write_llama_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
@@ -273,25 +471,25 @@ static cJSON *other_digests(const char *path, const char *name)
 
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
 {
-    export e = {.dtype = LV_F32};
+    hf_export e = {.dtype = LV_F32};
     cJSON *root = NULL;
     char *path = lv_path("%s/%s", dir, name);
     char *digests = lv_path("%s/digests.json", dir);
     int rc = lv_dir_create(dir);
-    if (rc < 0 || (rc = collect(&e, params, "projector.", LV_HF_CLIP)) < 0) {
-        goto fail;
+    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_CLIP)) < 0) {
+        goto done;
     }
     rc = lv_weights_write_file(path, e.sources, e.n);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     root = other_digests(digests, name);
     rc = root ? lv_manifest_add_file(root, dir, name)
               : lv_fail(LV_ERR_MEMORY, "%s: out of memory", digests);
     if (rc == LV_OK) rc = lv_manifest_write(digests, root);
-fail:
+done:
     cJSON_Delete(root);
-    export_free(&e);
+    hf_export_free(&e);
     free(path);
     free(digests);
     return rc;

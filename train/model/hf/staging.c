@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A model directory appears whole: it is written under another name and renamed. Into a directory
- * that is already there its files are moved one by one, digests.json last. The lock beside it tells
- * what a killed process left from somebody else's folder.
+ * that is already there its files are moved one by one, digests.json last. The lock beside it
+ * distinguishes the folder of a killed process from any other.
  */
 #include "autograd/error.h"
 #include "data/base/fail_point.h"
@@ -34,7 +34,7 @@ void lv_hf_files_free(lv_hf_files *list)
     *list = (lv_hf_files){0};
 }
 
-static int compare_names(const void *a, const void *b)
+static int compare_file_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -54,7 +54,7 @@ int lv_hf_files_list(lv_hf_files *list, const char *dir)
         list->names[list->n++] = lv_path("%s", entry->d_name);
     }
     closedir(stream);
-    qsort(list->names, list->n, sizeof *list->names, compare_names);
+    qsort(list->names, list->n, sizeof *list->names, compare_file_names);
     return LV_OK;
 }
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A directory's tokenizer files: what is in them, and copies with an <image> token.
+ * A directory's tokenizer files: reading them, and copies with an <image> token.
  *
- * The tokenizers library does not give an added token the id that its file asks for, but the next
- * free one [checked with 0.22 and 0.23]; so the id is chosen from these files and not from the
- * number of embedding rows.
+ * The tokenizers library ignores the id that a file gives to an added token and takes the next free
+ * one [checked with 0.22 and 0.23]; so the id follows from these files and not from the number of
+ * embedding rows.
  */
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "train/model/hf/internal.h"
-#include "train/model/hf/keys.h"
+#include "train/model/keys.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ static const char *const plain_files[] = {"tokenizer.model", "special_tokens_map
 
 /* cJSON without lv_json's check of whole numbers: transformers itself writes a model_max_length of
  * 10^30 for "none". */
-static int read_config(cJSON **out, const char *path)
+static int read_tokenizer_config(cJSON **out, const char *path)
 {
     char *text = NULL;
     size_t n = 0;
@@ -51,7 +51,7 @@ static int read_config(cJSON **out, const char *path)
     return LV_OK;
 }
 
-static int write_json(const char *path, const cJSON *root)
+static int write_tokenizer_json(const char *path, const cJSON *root)
 {
     char *text = lv_json_print(root);
     int rc = lv_file_write(path, text, strlen(text));
@@ -59,9 +59,9 @@ static int write_json(const char *path, const cJSON *root)
     return rc;
 }
 
-static int see_token(lv_hf_tokenizer *t, const char *content, int64_t id)
+static int note_token(lv_hf_tokenizer *t, const char *content, int64_t id)
 {
-    if (id < 0 || id >= LV_HF_MAX_VOCAB) {
+    if (id < 0 || id >= LV_KEY_MAX_VOCAB) {
         return lv_fail(LV_ERR_FORMAT, "the added token \"%s\" has the id %" PRId64,
                        content ? content : "", id);
     }
@@ -86,7 +86,7 @@ static int read_fast(lv_hf_tokenizer *t, const char *path)
     const cJSON *vocab = lv_json_find(lv_json_find(root, "model"), "vocab");
     if (!cJSON_IsObject(vocab) && !cJSON_IsArray(vocab)) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: no \"vocab\" in its \"model\"", path);
-        goto fail;
+        goto done;
     }
     t->next_id = cJSON_GetArraySize(vocab);
     cJSON_ArrayForEach (item, lv_json_find(root, "added_tokens")) {
@@ -94,12 +94,12 @@ static int read_fast(lv_hf_tokenizer *t, const char *path)
         const char *content = NULL;
         if ((rc = lv_json_int(item, "id", true, &id)) < 0 ||
             (rc = lv_json_string(item, "content", true, &content)) < 0 ||
-            (rc = see_token(t, content, id)) < 0) {
+            (rc = note_token(t, content, id)) < 0) {
             lv_fail_within("%s: \"added_tokens\"", path);
-            goto fail;
+            goto done;
         }
     }
-fail:
+done:
     cJSON_Delete(root);
     return rc;
 }
@@ -160,17 +160,17 @@ static int count_pieces(int64_t *pieces, const char *path)
 }
 
 /* The added tokens that stand beside a tokenizer.model. */
-static int see_decoder(lv_hf_tokenizer *t, const char *path)
+static int read_decoder(lv_hf_tokenizer *t, const char *path)
 {
     cJSON *root = NULL;
     const cJSON *item;
-    int rc = read_config(&root, path);
+    int rc = read_tokenizer_config(&root, path);
     if (rc < 0) {
         return rc;
     }
     cJSON_ArrayForEach (item, lv_json_find(root, "added_tokens_decoder")) {
         const char *content = cJSON_GetStringValue(lv_json_find(item, "content"));
-        rc = item->string ? see_token(t, content, strtoll(item->string, NULL, 10)) : rc;
+        rc = item->string ? note_token(t, content, strtoll(item->string, NULL, 10)) : rc;
         if (rc < 0) {
             lv_fail_within("%s", path);
             break;
@@ -180,7 +180,7 @@ static int see_decoder(lv_hf_tokenizer *t, const char *path)
     return rc;
 }
 
-static int see_added(lv_hf_tokenizer *t, const char *path)
+static int read_added(lv_hf_tokenizer *t, const char *path)
 {
     cJSON *root = NULL;
     const cJSON *item;
@@ -191,7 +191,7 @@ static int see_added(lv_hf_tokenizer *t, const char *path)
     cJSON_ArrayForEach (item, root) {
         int64_t id = -1;
         if ((rc = lv_json_int(root, item->string ? item->string : "", true, &id)) < 0 ||
-            (rc = see_token(t, item->string, id)) < 0) {
+            (rc = note_token(t, item->string, id)) < 0) {
             lv_fail_within("%s", path);
             break;
         }
@@ -204,9 +204,9 @@ static int read_slow_added(lv_hf_tokenizer *t, const char *dir)
 {
     char *config = lv_path("%s/%s", dir, CONFIG);
     char *added = lv_path("%s/%s", dir, ADDED);
-    int rc = lv_file_exists(config) ? see_decoder(t, config) : LV_OK;
+    int rc = lv_file_exists(config) ? read_decoder(t, config) : LV_OK;
     if (rc == LV_OK && lv_file_exists(added)) {
-        rc = see_added(t, added);
+        rc = read_added(t, added);
     }
     free(config);
     free(added);
@@ -307,8 +307,8 @@ static void name_special(cJSON *config, const char *key, const cJSON *fast, int6
     }
 }
 
-/* The tokenizer_config.json of a directory that has none: what transformers would assume, said
- * aloud, because it warns of assuming it. */
+/* The tokenizer_config.json of a directory that has none: what transformers would assume,
+ * written because it warns of assuming it. */
 static cJSON *new_config(const cJSON *fast, const lv_llama_config *text)
 {
     cJSON *config = cJSON_CreateObject();
@@ -344,7 +344,7 @@ static int read_if_there(cJSON **root, const char *from, const char *name,
 static int write_if_made(const char *to, const char *name, const cJSON *root)
 {
     char *path = lv_path("%s/%s", to, name);
-    int rc = root ? write_json(path, root) : LV_OK;
+    int rc = root ? write_tokenizer_json(path, root) : LV_OK;
     free(path);
     return rc;
 }
@@ -354,13 +354,13 @@ static int extend_files(const char *to, const char *from, int64_t id, const lv_l
 {
     cJSON *fast = NULL, *config = NULL, *added = NULL;
     int rc = read_if_there(&fast, from, TOKENIZER, lv_json_read);
-    if (rc < 0 || (rc = read_if_there(&config, from, CONFIG, read_config)) < 0 ||
+    if (rc < 0 || (rc = read_if_there(&config, from, CONFIG, read_tokenizer_config)) < 0 ||
         (rc = read_if_there(&added, from, ADDED, lv_json_read)) < 0) {
-        goto fail;
+        goto done;
     }
     if (added && !cJSON_IsObject(added)) {
         rc = lv_fail(LV_ERR_FORMAT, "%s/%s: expected an object", from, ADDED);
-        goto fail;
+        goto done;
     }
     config = config ? config : new_config(fast, text);
     extend_config(config, fast, added, id);
@@ -372,10 +372,10 @@ static int extend_files(const char *to, const char *from, int64_t id, const lv_l
     }
     if ((rc = write_if_made(to, TOKENIZER, fast)) < 0 ||
         (rc = write_if_made(to, CONFIG, config)) < 0) {
-        goto fail;
+        goto done;
     }
     rc = write_if_made(to, ADDED, added);
-fail:
+done:
     cJSON_Delete(fast);
     cJSON_Delete(config);
     cJSON_Delete(added);

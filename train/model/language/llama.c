@@ -13,82 +13,39 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     lv_dense input_layernorm, q_proj, k_proj, v_proj, o_proj;
     lv_dense post_attention_layernorm, gate_proj, up_proj, down_proj;
-} layer;
+} llama_layer;
 
 /* A table that was too small stays until the model is destroyed: a tape may still point to it. */
-typedef struct angles {
+typedef struct rope_angles {
     lv_rope_table table;
-    struct angles *smaller;
-} angles;
+    struct rope_angles *smaller;
+} rope_angles;
 
 struct lv_llama {
     lv_llama_config config;
     lv_tensor *embed_tokens, *lm_head;
     lv_dense norm;
-    layer *layers; /* [n_layers] */
-    angles *angles;
-};
-
-struct lv_llama_cache {
-    lv_dtype dtype;
-    int64_t n_rows, capacity_rows, row_size; /* row_size = G*D */
-    void *data;                              /* (n_layers, 2, capacity_rows, row_size) */
+    llama_layer *layers; /* [n_layers] */
+    rope_angles *angles;
 };
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
     const lv_llama_config *config;
-    const layer *layer;
+    const llama_layer *layer;
     const int32_t *position;
     const lv_rope_table *angles;
     const lv_attention_layout *layout;
-    const lv_llama_rows *wanted; /* of the last layer: the rows that go on; else NULL */
+    const lv_llama_rows *wanted; /* of the last layer: rows for the rest of it; else NULL: all */
     lv_llama_cache *cache;
-    void *cached_k, *cached_v; /* this layer's part of the cache */
-} layer_run;
+    int64_t index; /* of the layer */
+} llama_layer_run;
 
-static int check_config(const lv_llama_config *c)
-{
-    const struct {
-        const char *key;
-        int64_t value;
-    } sizes[] = {
-        {"hidden_size", c->hidden_size},        {"intermediate_size", c->intermediate_size},
-        {"num_hidden_layers", c->n_layers},     {"num_attention_heads", c->n_heads},
-        {"num_key_value_heads", c->n_kv_heads}, {"head_dim", c->head_dim},
-        {"vocab_size", c->vocab_size},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (sizes[i].value <= 0 || sizes[i].value > INT32_MAX) {
-            return lv_fail(LV_ERR_CONFIG,
-                           "language model: %s is %" PRId64 ", it must be from 1 to %d",
-                           sizes[i].key, sizes[i].value, INT32_MAX);
-        }
-    }
-    if (c->n_heads % c->n_kv_heads != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "language model: num_attention_heads %" PRId64
-                       " is not a multiple of num_key_value_heads %" PRId64,
-                       c->n_heads, c->n_kv_heads);
-    }
-    if (c->head_dim % 2 != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "language model: head_dim %" PRId64 " is odd; rotary positions turn pairs",
-                       c->head_dim);
-    }
-    if (!(c->rms_norm_eps > 0) || !(c->rope_theta > 0)) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "language model: rms_norm_eps is %g and rope_theta %g, both must be "
-                       "positive",
-                       c->rms_norm_eps, c->rope_theta);
-    }
-    return LV_OK;
-}
+static const double INIT_STD = 0.02; /* transformers' initializer_range */
 
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
 {
@@ -96,19 +53,24 @@ static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *pa
     return buf;
 }
 
-static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params, int64_t l)
+static void declare_layer(llama_layer *y, const lv_llama_config *c, lv_params *params, int64_t l)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
     const int64_t AD = c->n_heads * c->head_dim, GD = c->n_kv_heads * c->head_dim;
+    const lv_init init = {LV_INIT_NORMAL, INIT_STD};
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y->q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true);
-    y->k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true);
-    y->v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true);
-    y->o_proj = lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true);
-    y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true);
-    y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true);
-    y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true);
+    y->q_proj =
+        lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true, init);
+    y->k_proj =
+        lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true, init);
+    y->v_proj =
+        lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true, init);
+    y->o_proj =
+        lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true, init);
+    y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true, init);
+    y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true, init);
+    y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true, init);
     y->input_layernorm = lv_norm_declare(params, NAME("input_layernorm"), H, false, true);
     y->post_attention_layernorm =
         lv_norm_declare(params, NAME("post_attention_layernorm"), H, false, true);
@@ -117,12 +79,9 @@ static void declare_layer(layer *y, const lv_llama_config *c, lv_params *params,
 
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params)
 {
-    int rc = check_config(config);
-    if (rc) {
-        return rc;
-    }
+    const lv_init init = {LV_INIT_NORMAL, INIT_STD};
     lv_llama *llama = calloc(1, sizeof *llama);
-    layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
+    llama_layer *layers = calloc((size_t)config->n_layers, sizeof *layers);
     if (!llama || !layers) {
         free(llama);
         free(layers);
@@ -131,9 +90,11 @@ int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *pa
     }
     llama->config = *config;
     llama->layers = layers;
-    llama->embed_tokens = lv_dense_declare(params, "language_model.model.embed_tokens",
-                                           config->vocab_size, config->hidden_size, false, true)
-                              .w;
+    lv_params_part_begin(params, LV_PART_LANGUAGE);
+    llama->embed_tokens =
+        lv_dense_declare(params, "language_model.model.embed_tokens", config->vocab_size,
+                         config->hidden_size, false, true, init)
+            .w;
     lv_params_of(params, llama->embed_tokens)->by_rows = !config->tied;
     for (int64_t l = 0; l < config->n_layers; l++) {
         declare_layer(&llama->layers[l], config, params, l);
@@ -143,7 +104,7 @@ int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *pa
     llama->lm_head = config->tied
                          ? llama->embed_tokens
                          : lv_dense_declare(params, "language_model.lm_head", config->vocab_size,
-                                            config->hidden_size, false, true)
+                                            config->hidden_size, false, true, init)
                                .w;
     *out = llama;
     return LV_OK;
@@ -155,7 +116,7 @@ void lv_llama_destroy(lv_llama **llama)
         return;
     }
     while ((*llama)->angles) {
-        angles *a = (*llama)->angles;
+        rope_angles *a = (*llama)->angles;
         (*llama)->angles = a->smaller;
         free(a->table.cos);
         free(a->table.sin);
@@ -171,54 +132,6 @@ lv_dtype lv_llama_dtype(const lv_llama *llama)
     return llama->embed_tokens->dtype;
 }
 
-/* ---- the cache ---- */
-
-int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, lv_dtype dtype,
-                          int64_t n_rows)
-{
-    const lv_llama_config *c = &llama->config;
-    lv_llama_cache *cache = calloc(1, sizeof *cache);
-    size_t count;
-    int64_t row_size = c->n_kv_heads * c->head_dim;
-    if (!cache || n_rows <= 0 ||
-        __builtin_mul_overflow((size_t)row_size * 2 * (size_t)c->n_layers, (size_t)n_rows,
-                               &count) ||
-        !(cache->data = calloc(count, lv_dtype_bytes(dtype)))) {
-        free(cache);
-        return lv_fail(LV_ERR_MEMORY,
-                       "no memory for the keys and values of %" PRId64 " tokens (%.0f bytes)",
-                       n_rows,
-                       (double)n_rows * (double)row_size * 2 * (double)c->n_layers *
-                           (double)lv_dtype_bytes(dtype));
-    }
-    cache->dtype = dtype;
-    cache->capacity_rows = n_rows;
-    cache->row_size = row_size;
-    *out = cache;
-    return LV_OK;
-}
-
-void lv_llama_cache_destroy(lv_llama_cache **cache)
-{
-    if (*cache) {
-        free((*cache)->data);
-        free(*cache);
-        *cache = NULL;
-    }
-}
-
-/* Add the rows of x behind those that a layer's cache has. returns a view of all of them. */
-static lv_tensor *cache_extend(lv_tape *tape, const lv_llama_cache *cache, void *data,
-                               const lv_tensor *x)
-{
-    LV_CHECK(x->dtype == cache->dtype, "rows of %s in a cache of %s", lv_dtype_name(x->dtype),
-             lv_dtype_name(cache->dtype));
-    memcpy(lv_element(data, x->dtype, cache->n_rows * cache->row_size), x->data,
-           (size_t)lv_tensor_count(x) * lv_dtype_bytes(x->dtype));
-    return lv_tape_view(tape, data, x->dtype, 2,
-                        (int64_t[]){cache->n_rows + x->shape[0], cache->row_size});
-}
-
 /* ---- forward ---- */
 
 /* The table for positions below n_positions: kept outside the step, grown by doubling. A dry tape
@@ -232,7 +145,7 @@ static const lv_rope_table *angles_for(lv_llama *llama, const lv_tape *tape, int
     while (n < n_positions) {
         n *= 2;
     }
-    angles *a = calloc(1, sizeof *a);
+    rope_angles *a = calloc(1, sizeof *a);
     LV_CHECK(a, "no memory for the angles of %" PRId64 " positions", n);
     a->table.n_positions = n;
     a->table.head_dim = llama->config.head_dim;
@@ -254,9 +167,9 @@ static lv_tensor *wanted_rows(lv_tape *tape, const lv_llama_rows *rows, lv_tenso
 }
 
 /* Every row is a key of later ones; what follows is each row's own. */
-static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *attention_block(lv_tape *tape, const llama_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const llama_layer *w = run->layer;
     lv_tensor *n = lv_rmsnorm(tape, x, w->input_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
@@ -265,8 +178,8 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     q = lv_rope(tape, q, run->position, run->angles);
     k = lv_rope(tape, k, run->position, run->angles);
     if (run->cache) {
-        k = cache_extend(tape, run->cache, run->cached_k, k);
-        v = cache_extend(tape, run->cache, run->cached_v, v);
+        k = lv_llama_cache_append(run->cache, tape, run->index, LV_CACHE_KEYS, k);
+        v = lv_llama_cache_append(run->cache, tape, run->index, LV_CACHE_VALUES, v);
     }
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
     lv_tape_done(tape, q);
@@ -286,9 +199,9 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *mlp_block(lv_tape *tape, const llama_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const llama_layer *w = run->layer;
     lv_tensor *n = lv_rmsnorm(tape, x, w->post_attention_layernorm.w, run->config->rms_norm_eps);
     lv_tensor *gate = lv_dense_apply(tape, &w->gate_proj, n);
     lv_tensor *up = lv_dense_apply(tape, &w->up_proj, n);
@@ -318,7 +231,7 @@ static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *
     if (rows->cache) {
         int64_t *starts = lv_tape_alloc(tape, 2 * sizeof *starts);
         starts[0] = 0;
-        starts[1] = rows->cache->n_rows + rows->seq_start[1];
+        starts[1] = lv_llama_cache_rows(rows->cache) + rows->seq_start[1];
         k_start = starts;
     }
     *layout = (lv_attention_layout){
@@ -334,16 +247,6 @@ static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *
     return layout;
 }
 
-static void check_cache(const lv_llama_cache *cache, const lv_llama_rows *rows, int64_t T)
-{
-    LV_CHECK(rows->n_sequences == 1, "a cache holds one sequence, not %" PRId64, rows->n_sequences);
-    LV_CHECK(T <= cache->capacity_rows - cache->n_rows,
-             "%" PRId64 " more rows in a cache that has %" PRId64 " of %" PRId64, T, cache->n_rows,
-             cache->capacity_rows);
-    LV_CHECK(rows->position[0] == cache->n_rows, "position %d after a cache of %" PRId64 " rows",
-             rows->position[0], cache->n_rows);
-}
-
 lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const lv_llama_rows *rows)
 {
     const lv_llama_config *c = &llama->config;
@@ -353,33 +256,33 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
         last_position = rows->position[t] > last_position ? rows->position[t] : last_position;
     }
     if (rows->cache) {
-        check_cache(rows->cache, rows, T);
+        const int64_t n_cached = lv_llama_cache_rows(rows->cache);
+        LV_CHECK(rows->n_sequences == 1 && rows->position[0] == n_cached,
+                 "%" PRId64 " sequences from position %d on with a cache, which holds one, of "
+                 "%" PRId64 " rows",
+                 rows->n_sequences, rows->position[0], n_cached);
     }
-    const layer_run common = {
+    const llama_layer_run common = {
         .config = c,
         .position = rows->position,
         .angles = angles_for(llama, tape, (int64_t)last_position + 1),
         .layout = layout_for(c, tape, rows),
         .cache = rows->cache,
     };
-    layer_run *runs = lv_tape_alloc(tape, (size_t)c->n_layers * sizeof *runs);
+    llama_layer_run *runs = lv_tape_alloc(tape, (size_t)c->n_layers * sizeof *runs);
     size_t mark = lv_tape_mark(tape);
     for (int64_t l = 0; l < c->n_layers; l++) {
         runs[l] = common;
         runs[l].layer = &llama->layers[l];
+        runs[l].index = l;
         runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
-        if (rows->cache) {
-            int64_t part = rows->cache->capacity_rows * rows->cache->row_size;
-            runs[l].cached_k = lv_element(rows->cache->data, rows->cache->dtype, 2 * l * part);
-            runs[l].cached_v = lv_element(runs[l].cached_k, rows->cache->dtype, part);
-        }
         lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
                                        : layer_forward(tape, &runs[l], x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }
     if (rows->cache) {
-        rows->cache->n_rows += T;
+        lv_llama_cache_advance(rows->cache, T);
     }
     return x;
 }

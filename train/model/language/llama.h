@@ -12,29 +12,33 @@
 #define LV_TRAIN_MODEL_LANGUAGE_LLAMA_H
 
 #include "autograd/tape.h"
+#include "train/model/language/cache.h"
 #include "train/model/params/params.h"
 #include "train/model/shapes.h"
 
+#include <cjson/cJSON.h>
+
 typedef struct lv_llama lv_llama;
+
+/* lv_llama_config_parse: *config, which has the defaults, changed by the members of a config.json
+ * (or of its "text_config", whole false), and checked.
+ * fails  LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, each naming the key; *config is unchanged then */
+extern const lv_llama_config lv_llama_defaults; /* transformers' */
+int lv_llama_config_parse(lv_llama_config *config, const cJSON *object, bool whole);
+
+/* lv_llama_config_write: all keys of the shape, with what transformers needs beside them. */
+void lv_llama_config_write(cJSON *object, const lv_llama_config *config);
 
 /* lv_llama_create: declare the parameters, "language_model.<HF Llama names>". A tied lm_head is
  * the embedding itself and has no name of its own.
  * in     params outlives the model
- * fails  LV_ERR_CONFIG for sizes that do not go together, LV_ERR_MEMORY */
+ *        config: sizes as lv_llama_config_parse leaves them
+ * fails  LV_ERR_MEMORY */
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params);
 void lv_llama_destroy(lv_llama **llama);
 
 /* lv_llama_dtype: of the embedding, once it is loaded. */
 lv_dtype lv_llama_dtype(const lv_llama *llama);
-
-/* lv_llama_cache: keys (after rope) and values of rows that have been seen, of one sequence. */
-typedef struct lv_llama_cache lv_llama_cache;
-
-/* lv_llama_cache_create: empty, for n_rows rows of activations of dtype.
- * fails  LV_ERR_MEMORY with the bytes that were asked for */
-int lv_llama_cache_create(lv_llama_cache **out, const lv_llama *llama, lv_dtype dtype,
-                          int64_t n_rows);
-void lv_llama_cache_destroy(lv_llama_cache **cache);
 
 /* lv_llama_embed: rows of the embedding.
  * in     ids[T], in the step arena
@@ -42,20 +46,19 @@ void lv_llama_cache_destroy(lv_llama_cache **cache);
  * fails  ends the job on an id outside the vocabulary */
 lv_tensor *lv_llama_embed(const lv_llama *llama, lv_tape *tape, const int32_t *ids, int64_t T);
 
-/* lv_llama_rows: what the rows of x are. The arrays live as long as the step. */
+/* lv_llama_rows: describes the rows of x. The arrays are valid until the step ends. */
 typedef struct {
     int64_t n_sequences;
     const int64_t *seq_start; /* [n_sequences + 1] */
     const int32_t *position;  /* [T]; with a cache continuing from its rows */
-    const int32_t *wanted;    /* [n_wanted], in [0,T): whose hidden states are asked for */
+    const int32_t *wanted;    /* [n_wanted], in [0,T): whose hidden states are returned */
     int64_t n_wanted;
     bool recompute;        /* keep only the layers' inputs where a gradient is needed */
-    lv_llama_cache *cache; /* NULL, or filled by this call; one sequence, nothing recorded */
+    lv_llama_cache *cache; /* NULL, or this call appends to it: one sequence, nothing recorded */
 } lv_llama_rows;
 
-/* lv_llama_hidden: through all layers, without the last norm; other rows than the wanted ones end
- * with the last layer's attention. Layers of which nothing needs a gradient give their activations
- * back.
+/* lv_llama_hidden: through all layers, without the last norm; only the wanted rows pass the last
+ * layer's second half. Layers without a gradient release their activations.
  * in     x (T,H), not read afterwards
  * out    (n_wanted,H), in the step arena
  * fails  ends the job if memory is out (the table of angles grows with the longest sequence) */

@@ -15,12 +15,12 @@
 typedef struct {
     double p;
     int32_t token;
-} choice;
+} token_choice;
 
 /* Decreasing probability; equal ones by id, so that the order is one. */
 static int by_probability(const void *a, const void *b)
 {
-    const choice *x = a, *y = b;
+    const token_choice *x = a, *y = b;
     if (x->p != y->p) {
         return x->p < y->p ? 1 : -1;
     }
@@ -38,13 +38,13 @@ static int32_t largest(const lv_real *logits, int64_t V)
 
 /* One of the fewest tokens that together have top_p of the probability. */
 static int32_t sample(const lv_real *logits, int64_t V, const lv_generate_options *options,
-                      int64_t step, choice *choices)
+                      int64_t step, token_choice *choices)
 {
     const double highest = (double)logits[largest(logits, V)];
     double sum = 0;
     for (int64_t v = 0; v < V; v++) {
         double p = exp(((double)logits[v] - highest) / options->temperature);
-        choices[v] = (choice){p, (int32_t)v};
+        choices[v] = (token_choice){p, (int32_t)v};
         sum += p;
     }
     qsort(choices, (size_t)V, sizeof *choices, by_probability);
@@ -61,8 +61,8 @@ static int32_t sample(const lv_real *logits, int64_t V, const lv_generate_option
     return choices[pick].token;
 }
 
-static int choose(int32_t *token, const lv_tensor *logits, const lv_generate_options *options,
-                  int64_t step, choice *choices)
+static int choose_token(int32_t *token, const lv_tensor *logits, const lv_generate_options *options,
+                        int64_t step, token_choice *choices)
 {
     const int64_t V = logits->shape[1];
     const lv_real *values = lv_tensor_real(logits);
@@ -138,7 +138,7 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
     const int64_t V = model->config.text.vocab_size;
     lv_tape *tape = NULL;
     lv_llama_cache *cache = NULL;
-    choice *choices = NULL;
+    token_choice *choices = NULL;
     int64_t n_new = 0;
     int rc = check_options(model, prompt, options);
     if (rc) {
@@ -150,9 +150,10 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
     choices = calloc((size_t)V, sizeof *choices);
     rc = choices ? lv_tape_create(&tape, 0)
                  : lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " probabilities", V);
-    if (rc == LV_OK) rc = lv_llama_cache_create(&cache, model->llama, model->dtype, T + max_new);
+    if (rc == LV_OK)
+        rc = lv_llama_cache_create(&cache, &model->config.text, model->dtype, T + max_new);
     if (rc) {
-        goto fail;
+        goto done;
     }
     lv_tape_recording_set(tape, false);
     lv_tape_dtype_set(tape, model->dtype);
@@ -160,9 +161,9 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
                                     prompt->seq_start, prompt->position, cache);
     while (true) {
         int32_t token = 0;
-        rc = choose(&token, logits, options, n_new, choices);
+        rc = choose_token(&token, logits, options, n_new, choices);
         if (rc) {
-            goto fail;
+            goto done;
         }
         if (token == options->eos_token_id) {
             break;
@@ -178,7 +179,7 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
     }
     *n = n_new;
 
-fail:
+done:
     lv_llama_cache_destroy(&cache);
     lv_tape_destroy(&tape);
     free(choices);

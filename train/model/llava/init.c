@@ -1,7 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0
- *
- * H hidden size, L layers of a CLIP tower.
- */
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "train/model/llava/init.h"
 
 #include "autograd/error.h"
@@ -10,68 +7,13 @@
 #include "data/tokenizer/tokenizer.h"
 #include "train/model/hf/hf.h"
 #include "train/model/language/llama.h"
-#include "train/model/params/fill.h"
 #include "train/model/vision/clip.h"
 
-#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char VISION[] = "vision_tower", TEXT[] = "language_model";
-static const double LLAMA_STD = 0.02;
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
-static bool is_norm(const char *name)
-{
-    return ends_with(name, "norm.weight") || ends_with(name, "layer_norm1.weight") ||
-           ends_with(name, "layer_norm2.weight");
-}
-
-/* transformers' CLIPPreTrainedModel: by the kind of weight. */
-static double clip_std(const char *name, const lv_clip_config *c)
-{
-    const double H = (double)c->hidden_size, L = (double)c->n_layers;
-    const struct {
-        const char *end;
-        double std;
-    } table[] = {
-        {"class_embedding", 1 / sqrt(H)},       {"patch_embedding.weight", 0.02},
-        {"position_embedding.weight", 0.02},    {"q_proj.weight", 1 / sqrt(H * 2 * L)},
-        {"k_proj.weight", 1 / sqrt(H * 2 * L)}, {"v_proj.weight", 1 / sqrt(H * 2 * L)},
-        {"out_proj.weight", 1 / sqrt(H)},       {"fc1.weight", 1 / sqrt(2 * H)},
-        {"fc2.weight", 1 / sqrt(H * 2 * L)},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (ends_with(name, table[i].end)) {
-            return table[i].std;
-        }
-    }
-    lv_check_failed(__FILE__, __LINE__, "clip_std", "no initialisation for %s", name);
-}
-
-/* clip: NULL for a language model. */
-static int fill(lv_params *params, const lv_clip_config *clip, uint64_t seed)
-{
-    int rc = lv_params_allocate(params);
-    for (size_t i = 0; rc == LV_OK && i < lv_params_count(params); i++) {
-        lv_param *param = lv_params_at(params, i);
-        if (is_norm(param->name)) {
-            rc = lv_fill_constant(params, param, 1);
-        } else if (ends_with(param->name, ".bias")) {
-            rc = lv_fill_constant(params, param, 0);
-        } else {
-            double std = clip ? clip_std(param->name, clip) : LLAMA_STD;
-            rc = lv_fill_normal(params, param, std, seed);
-        }
-    }
-    return rc;
-}
 
 static int init_clip(const char *dir, uint64_t seed)
 {
@@ -81,7 +23,8 @@ static int init_clip(const char *dir, uint64_t seed)
     int rc = lv_hf_clip_config(&config, dir);
     if (rc == LV_OK) rc = lv_params_create(&params);
     if (rc == LV_OK) rc = lv_clip_create(&clip, &config, -1, true, params);
-    if (rc == LV_OK) rc = fill(params, &config, seed);
+    if (rc == LV_OK) rc = lv_params_allocate(params);
+    if (rc == LV_OK) rc = lv_params_init_part(params, LV_PART_VISION, seed);
     if (rc == LV_OK) rc = lv_hf_save_clip(params, &config, dir);
     lv_clip_destroy(&clip);
     lv_params_destroy(&params);
@@ -116,7 +59,8 @@ static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
     }
     if (rc == LV_OK) rc = lv_params_create(&params);
     if (rc == LV_OK) rc = lv_llama_create(&llama, &config, params);
-    if (rc == LV_OK) rc = fill(params, NULL, seed);
+    if (rc == LV_OK) rc = lv_params_allocate(params);
+    if (rc == LV_OK) rc = lv_params_init_part(params, LV_PART_LANGUAGE, seed);
     if (rc == LV_OK) rc = lv_hf_save_llama(params, &config, tokenizer_dir, dir);
     lv_llama_destroy(&llama);
     lv_params_destroy(&params);

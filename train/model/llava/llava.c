@@ -13,7 +13,8 @@ static bool is_text(const lv_batch *batch, int64_t t)
     return batch->source[t] >= 0;
 }
 
-lv_tensor *lv_llava_features(lv_llava *model, lv_tape *tape, const lv_batch *batch)
+/* The connector's output for a batch's images, (I * rows_per_image, H); NULL if there are none. */
+static lv_tensor *features_of(lv_llava *model, lv_tape *tape, const lv_batch *batch)
 {
     const lv_clip_config *c = &model->config.vision;
     if (batch->n_images == 0) {
@@ -45,7 +46,7 @@ lv_tensor *lv_llava_embed(lv_llava *model, lv_tape *tape, const lv_batch *batch)
         }
     }
     size_t mark = lv_tape_mark(tape);
-    lv_tensor *image = Tt < T ? lv_llava_features(model, tape, batch) : NULL;
+    lv_tensor *image = Tt < T ? features_of(model, tape, batch) : NULL;
     lv_tensor *text = Tt > 0 ? lv_llama_embed(model->llama, tape, ids, Tt) : NULL;
     lv_tensor *x = text;
     if (Tt < T) {
@@ -100,10 +101,4 @@ lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, 
         *loss_sum += (double)row_loss[r];
     }
     return loss;
-}
-
-lv_tensor *lv_llava_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch,
-                           const int32_t *rows, int64_t R)
-{
-    return lv_llama_logits(model->llama, tape, hidden_of_rows(model, tape, batch, rows, R));
 }

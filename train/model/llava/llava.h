@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LLaVA: vision tower, connector and language model joined; from directories to loss and logits.
+ * LLaVA: vision tower, connector and language model joined; from directories to the loss.
  */
 #ifndef LV_TRAIN_MODEL_LLAVA_LLAVA_H
 #define LV_TRAIN_MODEL_LLAVA_LLAVA_H
@@ -18,7 +18,7 @@ typedef enum {
     LV_SELECT_CLS_PATCH,
 } lv_select_feature;
 
-/* What the activations and the weights of matrix products are. */
+/* The dtype of activations and of the weights of matrix products. */
 typedef enum {
     LV_PRECISION_F32,
     LV_PRECISION_BF16,
@@ -39,7 +39,7 @@ typedef struct {
     lv_precision precision;
     bool recompute;    /* keep only the inputs of layers, run layers twice */
     uint64_t seed;     /* of a fresh projector */
-    int rank, n_ranks; /* who shares what is trained, see lv_params_share_set; n_ranks 0: nobody */
+    int rank, n_ranks; /* see lv_params_share_set; n_ranks 0: not divided */
     int64_t bucket_count;
     bool dry;    /* for a plan: no values, see lv_params_dry_set */
     bool copies; /* frozen values are copied after opening, see lv_params_copy_set */
@@ -57,9 +57,9 @@ const lv_llava_config *lv_llava_config_of(const lv_llava *model);
 lv_params *lv_llava_params(lv_llava *model);
 void lv_llava_vision_input(const lv_llava *model, lv_aspect aspect, lv_vision_input *out);
 
-/* lv_llava_note: what a user should know about the weights that were loaded: note i of
- * LV_LLAVA_N_NOTES; NULL: nothing. Borrowed. */
-enum { LV_LLAVA_N_NOTES = 3 };
+/* lv_llava_note: a message for the user about the loaded weights: note i of LV_LLAVA_N_NOTES, or
+ * NULL. Borrowed. */
+enum { LV_LLAVA_N_NOTES = LV_N_PARTS };
 const char *lv_llava_note(const lv_llava *model, int i);
 
 /* lv_llava_dtype: of the activations, by the precision: what lv_tape_dtype_set takes. */
@@ -71,18 +71,9 @@ const char *lv_llava_tokenizer_dir(const lv_llava *model);
 /* lv_llava_fingerprint: of all files that frozen parameters came from. */
 uint64_t lv_llava_fingerprint(const lv_llava *model);
 
-/* lv_llava_features: the connector's output for a batch's images.
- * out    (I * rows_per_image, hidden_size), in the step arena; NULL if there are none */
-lv_tensor *lv_llava_features(lv_llava *model, lv_tape *tape, const lv_batch *batch);
-
 /* lv_llava_loss: sum of the cross-entropy over the batch's supervised rows (see
  * lv_cross_entropy); only those rows pass the last layer's second half, the last norm and the head.
  * out    one element; loss_sum: the same, added up in double */
 lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, double *loss_sum);
-
-/* lv_llava_logits: of chosen rows.
- * in     rows[R] of the batch; out (R, vocab_size) f32, in the step arena; no gradient */
-lv_tensor *lv_llava_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch,
-                           const int32_t *rows, int64_t R);
 
 #endif

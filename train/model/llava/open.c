@@ -12,22 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PART_VISION, PART_PROJECTOR, PART_TEXT, N_PARTS = LV_LLAVA_N_NOTES };
-
-static const char *const part_names[N_PARTS] = {
-    [PART_VISION] = "vision_tower",
-    [PART_PROJECTOR] = "projector",
-    [PART_TEXT] = "language_model",
-};
-
-/* Where each part's weights come from; NULL: fresh, from the seed. */
+/* The paths of each part's weights; NULL: initial values, from the seed. */
 typedef struct {
-    const char *path[N_PARTS];
-} sources;
+    const char *path[LV_N_PARTS];
+} part_paths;
 
 /* ---- configuration ---- */
 
-static int config_from_llava(lv_llava_config *config, sources *from, const lv_llava_options *o)
+static int config_from_llava(lv_llava_config *config, part_paths *from, const lv_llava_options *o)
 {
     bool needs_tower = false;
     if (o->language_model) {
@@ -58,13 +50,13 @@ static int config_from_llava(lv_llava_config *config, sources *from, const lv_ll
         }
         config->projector.in_size = config->vision.hidden_size;
     }
-    from->path[PART_VISION] = needs_tower ? o->vision_tower : o->llava;
-    from->path[PART_PROJECTOR] = o->projector_weights ? o->projector_weights : o->llava;
-    from->path[PART_TEXT] = o->llava;
+    from->path[LV_PART_VISION] = needs_tower ? o->vision_tower : o->llava;
+    from->path[LV_PART_CONNECTOR] = o->projector_weights ? o->projector_weights : o->llava;
+    from->path[LV_PART_LANGUAGE] = o->llava;
     return rc;
 }
 
-/* A LLaVA directory's own connector holds; another one asked for beside it is a mistake. */
+/* The type of a LLaVA directory's own connector may only be repeated. */
 static int check_projector_type(const lv_llava_config *config, const lv_llava_options *o)
 {
     lv_projector_config asked = {0};
@@ -85,7 +77,7 @@ static int check_projector_type(const lv_llava_config *config, const lv_llava_op
     return rc;
 }
 
-static int config_from_parts(lv_llava_config *config, sources *from, const lv_llava_options *o)
+static int config_from_parts(lv_llava_config *config, part_paths *from, const lv_llava_options *o)
 {
     if (!o->vision_tower || !o->language_model) {
         return lv_fail(LV_ERR_CONFIG,
@@ -111,13 +103,13 @@ static int config_from_parts(lv_llava_config *config, sources *from, const lv_ll
     config->vision_select_layer = -2;
     config->vision_select_patch = true;
     config->image_token_id = -1;
-    from->path[PART_VISION] = o->vision_tower;
-    from->path[PART_PROJECTOR] = o->projector_weights;
-    from->path[PART_TEXT] = o->language_model;
+    from->path[LV_PART_VISION] = o->vision_tower;
+    from->path[LV_PART_CONNECTOR] = o->projector_weights;
+    from->path[LV_PART_LANGUAGE] = o->language_model;
     return LV_OK;
 }
 
-static int read_config(lv_llava_config *config, sources *from, const lv_llava_options *o)
+static int read_model_config(lv_llava_config *config, part_paths *from, const lv_llava_options *o)
 {
     int rc = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
     if (rc == LV_OK && o->llava) {
@@ -137,66 +129,59 @@ static int read_config(lv_llava_config *config, sources *from, const lv_llava_op
 
 /* ---- weights ---- */
 
-/* As config.json says; it was read. */
-static int assume(lv_llava *model, const char *path, const char *part)
+/* In the dtype of config.json, which was read. */
+static int assume_part(lv_llava *model, const char *path, lv_part part)
 {
     const lv_dtype dtype = lv_hf_dtype_of(path);
-    const size_t n = strlen(part);
     int rc = LV_OK;
     for (size_t i = 0; i < lv_params_count(model->params) && rc == LV_OK; i++) {
         lv_param *param = lv_params_at(model->params, i);
-        if (strncmp(param->name, part, n) == 0 && param->name[n] == '.') {
+        if (param->part == part) {
             rc = lv_params_assume(model->params, param, dtype);
         }
     }
     return rc;
 }
 
-static int load_part(lv_llava *model, const char *path, const char *part)
-{
-    return model->dry && !lv_weights_exist(path)
-               ? assume(model, path, part)
-               : lv_hf_load(model->params, &model->config, path, part);
-}
-
-static int load_projector(lv_llava *model, const char *path, uint64_t seed)
+static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t seed)
 {
     const lv_projector_config *c = &model->config.projector;
     char type[64];
-    if (!path) {
-        return lv_projector_init(model->projector, model->params, seed);
-    }
-    if (model->projector->n_layers == 0) {
+    if (lv_params_count_of(model->params, part) == 0) {
         return LV_OK;
     }
-    int rc = load_part(model, path, part_names[PART_PROJECTOR]);
-    if (rc) {
-        return lv_fail_within(
-            "projector weights from %s, where the model wants %s from %" PRId64 " to %" PRId64,
-            path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
+    if (!path) {
+        return lv_params_init_part(model->params, part, seed);
     }
-    return LV_OK;
+    int rc = model->dry && !lv_weights_exist(path)
+                 ? assume_part(model, path, part)
+                 : lv_hf_load(model->params, &model->config, path, part);
+    if (rc < 0 && part == LV_PART_CONNECTOR) {
+        lv_fail_within("projector weights from %s, where the model has %s from %" PRId64
+                       " to %" PRId64,
+                       path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
+    }
+    return rc;
 }
 
-static int load(lv_llava *model, const sources *from, uint64_t seed)
+static int load_parts(lv_llava *model, const part_paths *from, uint64_t seed)
 {
-    int rc = load_part(model, from->path[PART_VISION], part_names[PART_VISION]);
-    if (rc == LV_OK) rc = load_projector(model, from->path[PART_PROJECTOR], seed);
-    if (rc == LV_OK) rc = load_part(model, from->path[PART_TEXT], part_names[PART_TEXT]);
+    int rc = LV_OK;
+    for (lv_part part = 0; part < LV_N_PARTS && rc == LV_OK; part++) {
+        rc = load_part(model, from->path[part], part, seed);
+    }
     return rc;
 }
 
 /* Bytes of frozen weights of a part that are bf16 in memory of this rank alone, but not in the
  * file. */
-static int64_t narrowed_bytes(const lv_llava *model, int part)
+static int64_t narrowed_bytes(const lv_llava *model, lv_part part)
 {
-    const size_t n = strlen(part_names[part]);
     int64_t n_bytes = 0;
     for (size_t i = 0; i < lv_params_count(model->params); i++) {
         const lv_param *param = lv_params_at(model->params, i);
-        if (strncmp(param->name, part_names[part], n) == 0 && param->name[n] == '.' &&
-            param->file_data && param->file_dtype != LV_BF16 && param->tensor.dtype == LV_BF16 &&
-            !param->copied) {
+        if (param->part == part && param->file_data && param->file_dtype != LV_BF16 &&
+            param->tensor.dtype == LV_BF16 && !param->copied) {
             n_bytes += lv_tensor_count(&param->tensor) * (int64_t)lv_dtype_bytes(LV_BF16);
         }
     }
@@ -204,13 +189,13 @@ static int64_t narrowed_bytes(const lv_llava *model, int part)
 }
 
 /* A note for each directory, which may give several parts. */
-static void take_notes(lv_llava *model, const sources *from)
+static void take_notes(lv_llava *model, const part_paths *from)
 {
-    for (int part = 0; part < N_PARTS; part++) {
+    for (lv_part part = 0; part < LV_N_PARTS; part++) {
         const char *dir = from->path[part];
         int64_t n_bytes = 0;
         bool seen = false;
-        for (int other = 0; dir && other < N_PARTS; other++) {
+        for (lv_part other = 0; dir && other < LV_N_PARTS; other++) {
             if (from->path[other] && strcmp(from->path[other], dir) == 0) {
                 seen = seen || other < part;
                 n_bytes += narrowed_bytes(model, other);
@@ -220,47 +205,43 @@ static void take_notes(lv_llava *model, const sources *from)
     }
 }
 
-static bool part_is_frozen(const lv_llava *model, int part)
+static bool has_frozen(const lv_llava *model, lv_part part)
 {
-    const size_t n = strlen(part_names[part]);
     for (size_t i = 0; i < lv_params_count(model->params); i++) {
         const lv_param *param = lv_params_at(model->params, i);
-        if (!param->trainable && strncmp(param->name, part_names[part], n) == 0 &&
-            param->name[n] == '.') {
+        if (!param->trainable && param->part == part) {
             return true;
         }
     }
     return false;
 }
 
-static uint64_t mix(uint64_t hash, uint64_t value)
+static uint64_t mix_hash(uint64_t hash, uint64_t value)
 {
     hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
     return hash ^ (hash >> 32);
 }
 
-/* Of the content of the files with a frozen parameter, whatever they are called; a fresh frozen
- * projector counts by its seed. */
-static int fingerprint(lv_llava *model, const sources *from, uint64_t seed)
+/* Identifies the content of the files with a frozen parameter, whatever their names; a frozen part
+ * without a file counts by its seed. */
+static int fingerprint(lv_llava *model, const part_paths *from, uint64_t seed)
 {
     uint64_t hash = 0;
-    for (int part = 0; part < N_PARTS; part++) {
+    for (lv_part part = 0; part < LV_N_PARTS; part++) {
         uint64_t value = seed;
-        if (!part_is_frozen(model, part)) {
+        if (!has_frozen(model, part)) {
             continue;
         }
         if (from->path[part]) {
             lv_weights *weights = NULL;
             int rc = lv_weights_open(&weights, from->path[part]);
-            if (rc == LV_OK) {
-                rc = lv_weights_fingerprint(weights, &value);
-                lv_weights_close(&weights);
-            }
-            if (rc) {
+            if (rc < 0) {
                 return rc;
             }
+            value = lv_weights_fingerprint(weights);
+            lv_weights_close(&weights);
         }
-        hash = mix(mix(hash, (uint64_t)part + 1), value);
+        hash = mix_hash(mix_hash(hash, (uint64_t)part + 1), value);
     }
     model->fingerprint = hash;
     return LV_OK;
@@ -268,7 +249,7 @@ static int fingerprint(lv_llava *model, const sources *from, uint64_t seed)
 
 /* ---- open and close ---- */
 
-static int declare(lv_llava *model)
+static int declare_parts(lv_llava *model)
 {
     const lv_llava_config *c = &model->config;
     int rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
@@ -280,7 +261,7 @@ static int declare(lv_llava *model)
 
 int lv_llava_open(lv_llava **out, const lv_llava_options *options)
 {
-    sources from = {0};
+    part_paths from = {0};
     lv_llava *model = calloc(1, sizeof *model);
     int rc = model ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for a model");
     if (rc) {
@@ -288,11 +269,11 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     }
     model->recompute = options->recompute;
     model->dry = options->dry;
-    rc = read_config(&model->config, &from, options);
+    rc = read_model_config(&model->config, &from, options);
     if (rc) {
         goto fail;
     }
-    model->tokenizer_dir = strdup(from.path[PART_TEXT]);
+    model->tokenizer_dir = strdup(from.path[LV_PART_LANGUAGE]);
     if (!model->tokenizer_dir) {
         rc = lv_fail(LV_ERR_MEMORY, "no memory for a model");
         goto fail;
@@ -304,7 +285,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (rc == LV_OK && options->copies) {
         lv_params_copy_set(model->params);
     }
-    if (rc == LV_OK) rc = declare(model);
+    if (rc == LV_OK) rc = declare_parts(model);
     if (rc == LV_OK && options->precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);
     }
@@ -315,7 +296,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
         lv_params_share_set(model->params, options->rank, options->n_ranks, options->bucket_count);
     }
     if (rc == LV_OK) rc = lv_params_allocate(model->params);
-    if (rc == LV_OK) rc = load(model, &from, options->seed);
+    if (rc == LV_OK) rc = load_parts(model, &from, options->seed);
     if (rc == LV_OK && !options->dry) {
         rc = fingerprint(model, &from, options->seed);
     }

@@ -3,14 +3,13 @@
 
 #include "autograd/error.h"
 #include "train/model/llava/internal.h"
-#include "train/model/params/fill.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_VOCAB_ELEMENTS = 1 << 25 }; /* of the embedding: what is supervised is a small part */
+enum { MAX_VOCAB_ELEMENTS = 1 << 25 }; /* of the embedding: few rows are supervised */
 
-static const double BOUND = 0.05; /* of every weight: nothing overflows, nor becomes denormal */
+static const double BOUND = 0.05; /* of every weight: no overflow, no denormals */
 
 static int64_t at_least_one(double n)
 {
@@ -33,7 +32,7 @@ static lv_llava_config thin(const lv_llava_config *whole, double share)
     return config;
 }
 
-/* What the whole model trains. Of its own names: a name is a glob that fits itself alone. */
+/* Trains what the whole model trains, by name: a name is a glob that fits only itself. */
 static int train_the_same(lv_params *params, lv_llava *like)
 {
     const size_t n = lv_params_count(params);
@@ -54,11 +53,11 @@ static int train_the_same(lv_params *params, lv_llava *like)
     return rc;
 }
 
-static int fill(lv_params *params)
+static int init_all(lv_params *params)
 {
     int rc = lv_params_allocate(params);
     for (size_t i = 0; rc == LV_OK && i < lv_params_count(params); i++) {
-        rc = lv_fill_uniform(params, lv_params_at(params, i), BOUND, 0);
+        rc = lv_params_init(params, lv_params_at(params, i), (lv_init){LV_INIT_UNIFORM, BOUND}, 0);
     }
     return rc;
 }
@@ -84,7 +83,7 @@ int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, doubl
         lv_params_dtype_set(model->params, LV_BF16);
     }
     if (rc == LV_OK) rc = train_the_same(model->params, like);
-    if (rc == LV_OK) rc = fill(model->params);
+    if (rc == LV_OK) rc = init_all(model->params);
     if (rc < 0) {
         lv_llava_close(&model);
         return rc;

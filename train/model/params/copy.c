@@ -10,7 +10,6 @@
 #include "autograd/kernels/convert.h"
 #include "data/base/fail_point.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +19,7 @@ typedef struct {
     const lv_param *param;
     char *to;     /* of the parameter's first value */
     int64_t i, n; /* values [i, i+n) */
-} piece;
+} copy_piece;
 
 void lv_params_copy_set(lv_params *params)
 {
@@ -42,24 +41,25 @@ int64_t lv_params_copy_bytes(const lv_params *params)
     return n_bytes;
 }
 
-/* The ops read what is in the file, bit for bit. */
+/* The ops read the bits of the file. */
 static bool is_same(const lv_param *param)
 {
     return param->file_dtype == param->tensor.dtype &&
            (param->file_dtype == LV_BF16 || sizeof(lv_real) == sizeof(float));
 }
 
-static int read_file(const lv_params *params, void *to, const void *from, int64_t n_bytes)
+static int read_values(const lv_params *params, void *to, const void *from, int64_t n_bytes)
 {
     int rc = 0;
     for (size_t i = 0; i < params->n_kept && rc == 0; i++) {
         rc = lv_weights_read(params->kept[i], to, from, n_bytes);
     }
-    LV_CHECK(rc != 0, "frozen values are not in any file that is kept");
+    LV_CHECK(rc != 0, "frozen values are in no open file");
     return rc < 0 ? rc : LV_OK;
 }
 
-static int convert_piece(const lv_params *params, const piece *p, const char *from, int64_t n_bytes)
+static int convert_piece(const lv_params *params, const copy_piece *p, const char *from,
+                         int64_t n_bytes)
 {
     const lv_param *param = p->param;
     const int64_t from_size = n_bytes / p->n;
@@ -67,7 +67,7 @@ static int convert_piece(const lv_params *params, const piece *p, const char *fr
     if (!found) {
         return lv_fail(LV_ERR_MEMORY, "%s: no memory to convert it", param->name);
     }
-    int rc = read_file(params, found, from, n_bytes);
+    int rc = read_values(params, found, from, n_bytes);
     for (int64_t i = 0; rc == LV_OK && i < p->n; i += BLOCK_VALUES) {
         lv_real values[BLOCK_VALUES];
         int64_t n = p->n - i < BLOCK_VALUES ? p->n - i : BLOCK_VALUES;
@@ -83,19 +83,19 @@ static int convert_piece(const lv_params *params, const piece *p, const char *fr
     return rc;
 }
 
-static int copy_piece(const lv_params *params, const piece *p)
+static int copy_one(const lv_params *params, const copy_piece *p)
 {
     const lv_param *param = p->param;
     const int64_t from_size = param->file_dtype == LV_F32 ? 4 : 2;
     const char *from = (const char *)param->file_data + p->i * from_size;
-    int rc = is_same(param) ? read_file(params, lv_element(p->to, param->tensor.dtype, p->i), from,
-                                        p->n * from_size)
+    int rc = is_same(param) ? read_values(params, lv_element(p->to, param->tensor.dtype, p->i),
+                                          from, p->n * from_size)
                             : convert_piece(params, p, from, p->n * from_size);
     return rc < 0 ? rc : lv_fail_point("weights.piece");
 }
 
-/* All of a part's pieces. returns their number */
-static int64_t list_pieces(piece *pieces, const lv_params *params, char *memory, int part,
+/* The pieces of one part. returns their number */
+static int64_t list_pieces(copy_piece *pieces, const lv_params *params, char *memory, int part,
                            int n_parts)
 {
     int64_t n = 0, index = 0;
@@ -105,7 +105,8 @@ static int64_t list_pieces(piece *pieces, const lv_params *params, char *memory,
         for (int64_t i = 0; i < count; i += PIECE_VALUES) {
             if (index++ % n_parts == part) {
                 int64_t left = count - i;
-                pieces[n++] = (piece){param, memory, i, left < PIECE_VALUES ? left : PIECE_VALUES};
+                pieces[n++] =
+                    (copy_piece){param, memory, i, left < PIECE_VALUES ? left : PIECE_VALUES};
             }
         }
         memory += param->copied ? bytes_of(param) : 0;
@@ -113,33 +114,33 @@ static int64_t list_pieces(piece *pieces, const lv_params *params, char *memory,
     return n;
 }
 
-/* By all threads; the message of one that failed becomes the caller's. */
-static int copy_pieces(const lv_params *params, const piece *pieces, int64_t n)
+/* By all threads; the failure of one becomes the caller's. */
+static int copy_pieces(const lv_params *params, const copy_piece *pieces, int64_t n)
 {
-    char message[1024] = "";
+    lv_failure failure = {.code = LV_OK};
     int failed = LV_OK;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < n; i++) {
         int before, rc;
 #pragma omp atomic read
         before = failed;
-        rc = before == LV_OK ? copy_piece(params, &pieces[i]) : LV_OK;
+        rc = before == LV_OK ? copy_one(params, &pieces[i]) : LV_OK;
         if (rc < 0) {
 #pragma omp critical
             {
-                snprintf(message, sizeof message, "%s", lv_error_message());
+                lv_failure_take(&failure, rc);
 #pragma omp atomic write
                 failed = rc;
             }
         }
     }
-    return failed < 0 ? lv_fail(failed, "%s", message) : LV_OK;
+    return lv_failure_raise(&failure);
 }
 
 int lv_params_copy_frozen(lv_params *params, void *memory, int part, int n_parts)
 {
     const size_t most = (size_t)(lv_params_copy_bytes(params) / PIECE_VALUES) + params->n + 1;
-    piece *pieces = malloc(most * sizeof *pieces);
+    copy_piece *pieces = malloc(most * sizeof *pieces);
     if (!pieces) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a list of frozen weights");
     }

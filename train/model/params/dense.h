@@ -14,11 +14,14 @@ typedef struct {
     lv_tensor *b; /* (N) or (H); NULL if there is none */
 } lv_dense;
 
-/* lv_dense_declare: "<prefix>.weight" (N,K), and "<prefix>.bias" (N) without weight decay. */
+/* lv_dense_declare: "<prefix>.weight" (N,K), and "<prefix>.bias" (N) without weight decay.
+ * in     init: of the weight; the bias is initially uniform in the same range if that is uniform,
+ *        as in torch's Linear, and else 0 */
 lv_dense lv_dense_declare(lv_params *params, const char *prefix, int64_t N, int64_t K, bool bias,
-                          bool used);
+                          bool used, lv_init init);
 
-/* lv_norm_declare: "<prefix>.weight" (H), and "<prefix>.bias" (H); no weight decay. */
+/* lv_norm_declare: "<prefix>.weight" (H), initially 1, and "<prefix>.bias" (H), initially 0; no
+ * weight decay. */
 lv_dense lv_norm_declare(lv_params *params, const char *prefix, int64_t H, bool bias, bool used);
 
 /* lv_dense_apply: x W^T + b. lv_dense_apply_add: the same + residual. */

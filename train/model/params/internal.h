@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What an lv_params is made of, for the files that declare parameters and fill them.
+ * The members of an lv_params, for the files of this folder.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_INTERNAL_H
 #define LV_TRAIN_MODEL_PARAMS_INTERNAL_H
@@ -11,19 +11,20 @@
 struct lv_params {
     lv_param **items; /* each by itself: their addresses stay */
     size_t n, capacity;
-    lv_dtype dtype; /* of what takes bf16 */
+    lv_dtype dtype; /* of parameters that take bf16 */
+    lv_part part;   /* of what is declared next */
     bool allocated;
     bool copies;                   /* see lv_params_copy_set */
     int64_t flat_count, n_working; /* the first n_working flat elements are read in bf16 */
     int64_t n_own_working;         /* of them, the rank's own */
-    lv_real *masters;              /* of what is its own and read in bf16; what is read in f32 */
+    lv_real *masters;              /* its own of those read in bf16, then all read in f32 */
     lv_real *flat_grad;            /* [flat_count] */
     uint16_t *working;             /* [n_working] */
     lv_shard *shard;
     int rank, n_ranks;
     int64_t bucket_count;
     lv_arena *dry;     /* addresses for all that is allocated; NULL: memory */
-    lv_weights **kept; /* files that parameters are mapped from */
+    lv_weights **kept; /* files with mapped parameters */
     size_t n_kept;
 };
 

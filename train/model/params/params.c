@@ -11,7 +11,7 @@
 
 enum { ALIGNMENT = 64, LIST_BYTES = 512 };
 
-static const int64_t ONE_BUCKET = INT64_MAX; /* of a single rank, from which nothing travels */
+static const int64_t ONE_BUCKET = INT64_MAX; /* a single rank sends nothing */
 
 static const size_t DRY_ADDRESS_BYTES = (size_t)1 << 42; /* more than any node's memory */
 
@@ -65,18 +65,34 @@ void lv_params_destroy(lv_params **params)
 
 int lv_params_dry_set(lv_params *params)
 {
-    LV_CHECK(!params->allocated, "a plan's parameters have memory before it is said");
+    LV_CHECK(!params->allocated, "a plan is declared after the memory was given");
     return lv_arena_create(&params->dry, "plan's", DRY_ADDRESS_BYTES);
 }
 
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype)
 {
     LV_CHECK(!params->allocated && (dtype == LV_F32 || dtype == LV_BF16),
-             "a run of %s, or said after the memory was given", lv_dtype_name(dtype));
+             "a run of %s, or declared after the memory was given", lv_dtype_name(dtype));
     params->dtype = dtype;
 }
 
-static void append(lv_params *params, lv_param *param)
+void lv_params_part_begin(lv_params *params, lv_part part)
+{
+    params->part = part;
+}
+
+const char *lv_part_name(lv_part part)
+{
+    static const char *const names[LV_N_PARTS] = {
+        [LV_PART_VISION] = "vision_tower",
+        [LV_PART_CONNECTOR] = "projector",
+        [LV_PART_LANGUAGE] = "language_model",
+        [LV_PART_ADAPTER] = "adapter",
+    };
+    return names[part];
+}
+
+static void add_param(lv_params *params, lv_param *param)
 {
     if (params->n == params->capacity) {
         params->capacity = params->capacity ? 2 * params->capacity : 64;
@@ -94,14 +110,15 @@ lv_tensor *lv_params_declare(lv_params *params, const char *name, int n_dims, co
     LV_CHECK(n_dims >= 1 && n_dims <= LV_MAX_DIMS, "%s: %d dims", name, n_dims);
     lv_param *param = calloc(1, sizeof *param);
     LV_CHECK(param, "out of memory for %s", name);
-    *param = (lv_param){.name = strdup(name), .decay = decay, .used = used, .offset = -1};
+    *param = (lv_param){
+        .name = strdup(name), .part = params->part, .decay = decay, .used = used, .offset = -1};
     LV_CHECK(param->name, "out of memory for %s", name);
     param->tensor = (lv_tensor){.dtype = LV_F32, .n_dims = n_dims, .is_param = true};
     for (int i = 0; i < LV_MAX_DIMS; i++) {
         param->tensor.shape[i] = i < n_dims ? shape[i] : 1;
         LV_CHECK(param->tensor.shape[i] > 0, "%s: dim %d is %" PRId64, name, i, shape[i]);
     }
-    append(params, param);
+    add_param(params, param);
     return &param->tensor;
 }
 
@@ -136,6 +153,25 @@ lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor)
     return params->items[i - 1];
 }
 
+size_t lv_params_count_of(const lv_params *params, lv_part part)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < params->n; i++) {
+        n += params->items[i]->part == part;
+    }
+    return n;
+}
+
+bool lv_params_trains(const lv_params *params, lv_part part)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        if (params->items[i]->part == part && params->items[i]->trainable) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool fits(const char *glob, const char *name)
 {
     size_t len = strlen(glob);
@@ -144,7 +180,7 @@ static bool fits(const char *glob, const char *name)
                : strncmp(glob, name, len) == 0 && (name[len] == '.' || name[len] == '\0');
 }
 
-/* The first parts of the names of all that can be trained: "vision_tower, projector". */
+/* The first components of the names of trainable parameters: "vision_tower, projector". */
 static void list_groups(const lv_params *params, char text[LIST_BYTES])
 {
     const char *last = "";
@@ -166,7 +202,7 @@ static void list_groups(const lv_params *params, char text[LIST_BYTES])
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs)
 {
     char groups[LIST_BYTES];
-    LV_CHECK(!params->allocated, "what is trained is said before the memory is given");
+    LV_CHECK(!params->allocated, "trainable parameters are chosen after the memory was given");
     for (size_t g = 0; g < n_globs; g++) {
         bool found = false;
         for (size_t i = 0; i < params->n && !found; i++) {
@@ -192,7 +228,8 @@ int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t 
 }
 
 /* Aligned memory for count values of dtype; NULL with the message set if there is none. */
-static void *allocate(const lv_params *params, int64_t count, lv_dtype dtype, const char *what)
+static void *allocate_values(const lv_params *params, int64_t count, lv_dtype dtype,
+                             const char *what)
 {
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, lv_dtype_bytes(dtype), &bytes) ||
@@ -213,7 +250,7 @@ static void *allocate(const lv_params *params, int64_t count, lv_dtype dtype, co
     return data;
 }
 
-/* lv_tensor_count with the overflow noticed, for shapes that no file has confirmed. */
+/* lv_tensor_count, checked for overflow: no file has confirmed the shape. */
 static bool count_of(const lv_tensor *x, int64_t *count)
 {
     *count = 1;
@@ -232,10 +269,10 @@ void *lv_params_place(const lv_params *params, const lv_param *param, lv_dtype d
         lv_fail(LV_ERR_MEMORY, "%s: too many values", param->name);
         return NULL;
     }
-    return allocate(params, count, dtype, param->name);
+    return allocate_values(params, count, dtype, param->name);
 }
 
-/* Masters, and what is read in f32. */
+/* The rank's own masters and all values that the ops read in f32. */
 static int64_t n_f32_values(const lv_params *params)
 {
     return params->n_own_working + params->flat_count - params->n_working;
@@ -247,10 +284,12 @@ static int allocate_flat(lv_params *params)
     for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
         params->n_own_working += shard->pieces[k].end - shard->pieces[k].begin;
     }
-    params->flat_grad = allocate(params, params->flat_count, LV_F32, "the gradients");
-    params->masters = allocate(params, n_f32_values(params), LV_F32, "the trainable parameters");
+    params->flat_grad = allocate_values(params, params->flat_count, LV_F32, "the gradients");
+    params->masters =
+        allocate_values(params, n_f32_values(params), LV_F32, "the trainable parameters");
     if (params->n_working > 0) {
-        params->working = allocate(params, params->n_working, LV_BF16, "the working weights");
+        params->working =
+            allocate_values(params, params->n_working, LV_BF16, "the working weights");
     }
     if (!params->flat_grad || !params->masters || (params->n_working > 0 && !params->working)) {
         return LV_ERR_MEMORY; /* lv_params_destroy frees what there is */
@@ -261,7 +300,7 @@ static int allocate_flat(lv_params *params)
     return LV_OK;
 }
 
-/* Places in the flat buffers for what is trainable and read in bf16, or else in f32. */
+/* Offsets in the flat buffers of the trainable parameters that the ops read in bf16, or in f32. */
 static int place_flat(lv_params *params, bool bf16)
 {
     int64_t count;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_shard: who owns which trainable elements. The flat elements [0, count) are cut into buckets,
- * the units in which gradients and new weights travel, and each bucket is shared out evenly among
- * the ranks. A rank keeps master weights and moments of what it owns alone: of one piece of each
+ * lv_shard: the owners of the trainable elements. The flat elements [0, count) are divided into
+ * buckets, the units of communication of gradients and new weights, and each bucket evenly among
+ * the ranks. A rank keeps master weights and moments of its own elements only: one piece of each
  * bucket (ZeRO stage 1; Rajbhandari et al. 2020, arXiv:1910.02054). A single rank owns all.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_SHARD_H

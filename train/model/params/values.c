@@ -6,15 +6,17 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
+#include "autograd/rng.h"
+#include "data/base/hash.h"
 
 #include <string.h>
 
 enum { PIECE_VALUES = 4096 };
 
-/* Memory of its own for a frozen parameter that is to be written. */
-static int reserve(lv_params *params, lv_param *param)
+/* Memory of its own for a frozen parameter that is written. */
+static int reserve_values(lv_params *params, lv_param *param)
 {
-    LV_CHECK(params->allocated, "%s: memory is asked for before lv_params_allocate", param->name);
+    LV_CHECK(params->allocated, "%s: values before lv_params_allocate", param->name);
     if (!param->tensor.data || param->mapped || param->copied) {
         lv_dtype dtype = lv_params_is_bf16(params, param) ? LV_BF16 : LV_F32;
         void *data = lv_params_place(params, param, dtype);
@@ -30,7 +32,7 @@ static int reserve(lv_params *params, lv_param *param)
     return LV_OK;
 }
 
-/* Of the flat elements [begin, begin+n), which are read in bf16, those that the rank owns. */
+/* The rank's own masters among the flat elements [begin, begin+n), which the ops read in bf16. */
 static void put_masters(const lv_params *params, int64_t begin, const lv_real *values, int64_t n)
 {
     const lv_shard *shard = params->shard;
@@ -47,8 +49,8 @@ static void put_masters(const lv_params *params, int64_t begin, const lv_real *v
 }
 
 /* Elements [i, i+n) of a parameter, wherever it is kept. */
-static void put(const lv_params *params, const lv_param *param, int64_t i, const lv_real *values,
-                int64_t n)
+static void store_values(const lv_params *params, const lv_param *param, int64_t i,
+                         const lv_real *values, int64_t n)
 {
     if (param->tensor.dtype == LV_BF16) {
         lv_convert_from_real((uint16_t *)param->tensor.data + i, LV_BF16, values, n);
@@ -60,39 +62,41 @@ static void put(const lv_params *params, const lv_param *param, int64_t i, const
     }
 }
 
-static int check_shape(const lv_param *param, int n_dims, const int64_t *shape)
+static int check_shape(const lv_param *param, const lv_weight *weight)
 {
     const lv_tensor *x = &param->tensor;
-    char want[128], found[128];
-    return n_dims == x->n_dims && memcmp(shape, x->shape, (size_t)n_dims * sizeof *shape) == 0
+    const int n_dims = weight->n_dims;
+    char expected[128], found[128];
+    return n_dims == x->n_dims &&
+                   memcmp(weight->shape, x->shape, (size_t)n_dims * sizeof *x->shape) == 0
                ? LV_OK
                : lv_fail(LV_ERR_SHAPE, "%s has the shape %s in the file, the model needs %s",
-                         param->name, lv_shape_text(found, sizeof found, n_dims, shape),
-                         lv_shape_text(want, sizeof want, x->n_dims, x->shape));
+                         param->name, lv_shape_text(found, sizeof found, n_dims, weight->shape),
+                         lv_shape_text(expected, sizeof expected, x->n_dims, x->shape));
 }
 
-int lv_params_set(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
-                  const int64_t *shape)
+/* Copies a file's values. What is bf16 in the file is the same bits in memory. */
+static int set_values(lv_params *params, lv_param *param, const lv_weight *weight)
 {
-    int rc = check_shape(param, n_dims, shape);
-    if (rc == LV_OK) rc = reserve(params, param);
+    int rc = reserve_values(params, param);
     if (rc < 0 || params->dry) {
         return rc;
     }
-    const int64_t count = lv_tensor_count(&param->tensor), bytes = dtype == LV_F32 ? 4 : 2;
+    const int64_t count = lv_tensor_count(&param->tensor);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += PIECE_VALUES) {
         lv_real values[PIECE_VALUES];
         int64_t n = count - i < PIECE_VALUES ? count - i : PIECE_VALUES;
-        lv_convert_to_real(values, (const char *)data + i * bytes, dtype, n);
-        put(params, param, i, values, n);
+        lv_convert_to_real(values, lv_element_const(weight->data, weight->dtype, i), weight->dtype,
+                           n);
+        store_values(params, param, i, values, n);
     }
     return LV_OK;
 }
 
 int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, const void *context)
 {
-    int rc = reserve(params, param);
+    int rc = reserve_values(params, param);
     if (rc < 0 || params->dry) {
         return rc;
     }
@@ -104,13 +108,71 @@ int lv_params_fill(lv_params *params, lv_param *param, lv_params_value *value, c
         for (int64_t k = 0; k < n; k++) {
             values[k] = (lv_real)value(context, i + k);
         }
-        put(params, param, i, values, n);
+        store_values(params, param, i, values, n);
     }
     return LV_OK;
 }
 
-/* Whether it can be read where it lies, and in a bf16 run would not rather be in bf16. What is not
- * used only waits to be saved. */
+/* The source of an element, beside its index. */
+typedef struct {
+    uint64_t seed, name;
+    double scale;
+} init_draw;
+
+static double uniform_value(const void *context, int64_t i)
+{
+    const init_draw *d = context;
+    return d->scale * (2 * lv_random_uniform(d->seed, d->name, (uint64_t)i) - 1);
+}
+
+static double normal_value(const void *context, int64_t i)
+{
+    const init_draw *d = context;
+    return d->scale * lv_random_normal(d->seed, d->name, (uint64_t)i);
+}
+
+static double constant_value(const void *context, int64_t i)
+{
+    (void)i;
+    return ((const init_draw *)context)->scale;
+}
+
+int lv_params_init(lv_params *params, lv_param *param, lv_init init, uint64_t seed)
+{
+    init_draw draw = {seed, lv_hash_text(LV_HASH_START, param->name), init.scale};
+    lv_params_value *value = constant_value;
+    switch (init.kind) {
+    case LV_INIT_NONE:
+        return lv_fail(LV_ERR_CONFIG, "%s: a file has to give its values, it has no initial ones",
+                       param->name);
+    case LV_INIT_ZERO:
+    case LV_INIT_ONE:
+        draw.scale = init.kind == LV_INIT_ONE;
+        break;
+    case LV_INIT_NORMAL:
+        value = normal_value;
+        break;
+    case LV_INIT_UNIFORM:
+        value = uniform_value;
+        break;
+    }
+    return lv_params_fill(params, param, value, &draw);
+}
+
+int lv_params_init_part(lv_params *params, lv_part part, uint64_t seed)
+{
+    int rc = LV_OK;
+    for (size_t i = 0; i < params->n && rc == LV_OK; i++) {
+        lv_param *param = params->items[i];
+        if (param->part == part) {
+            rc = lv_params_init(params, param, param->init, seed);
+        }
+    }
+    return rc;
+}
+
+/* The ops can read it in the file, unless a bf16 run has to narrow it. A parameter that is not used
+ * is only saved again. */
 static bool can_be_mapped(const lv_params *params, const lv_param *param, const lv_weight *weight)
 {
     bool f32 = weight->dtype == LV_F32 && sizeof(lv_real) == sizeof(float) &&
@@ -125,7 +187,7 @@ static bool is_to_be_copied(const lv_params *params, const lv_param *param)
            (!param->tensor.data || param->mapped || param->copied);
 }
 
-/* The dtype is known from here on; in a plan, an address too. */
+/* Sets the dtype now; of a plan, the address too. */
 static int leave_to_copy(const lv_params *params, lv_param *param, const lv_weight *weight)
 {
     const bool bf16 =
@@ -139,7 +201,7 @@ static int leave_to_copy(const lv_params *params, lv_param *param, const lv_weig
 
 int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
 {
-    int rc = check_shape(param, weight->n_dims, weight->shape);
+    int rc = check_shape(param, weight);
     if (rc == LV_OK && is_to_be_copied(params, param)) {
         rc = leave_to_copy(params, param, weight);
     } else if (rc == LV_OK && can_be_mapped(params, param, weight)) {
@@ -148,8 +210,7 @@ int lv_params_map(lv_params *params, lv_param *param, const lv_weight *weight)
         param->tensor.dtype = weight->dtype;
         param->mapped = true;
     } else if (rc == LV_OK) {
-        rc = lv_params_set(params, param, weight->data, weight->dtype, weight->n_dims,
-                           weight->shape);
+        rc = set_values(params, param, weight);
     }
     if (rc == LV_OK && !param->trainable) {
         param->file_data = weight->data;
@@ -191,7 +252,7 @@ void lv_params_refresh(lv_params *params)
     }
 }
 
-/* Each word changes its lane whatever the others are: the step is a bijection of both. */
+/* Each step is a bijection of word and lane: a changed word always changes its lane. */
 static uint64_t hash_piece(const uint8_t *data, size_t n, uint64_t seed)
 {
     enum { N_LANES = 4 }; /* the products of one lane wait for each other */

@@ -6,17 +6,120 @@
 
 #include "autograd/error.h"
 #include "autograd/ops.h"
+#include "data/json/json.h"
+#include "train/model/keys.h"
 #include "train/model/params/dense.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* ---- configuration ---- */
+
+const lv_clip_config lv_clip_defaults = {.hidden_size = 768,
+                                         .intermediate_size = 3072,
+                                         .n_layers = 12,
+                                         .n_heads = 12,
+                                         .image_size = 224,
+                                         .patch_size = 32,
+                                         .n_channels = 3,
+                                         .projection_dim = 512,
+                                         .layer_norm_eps = 1e-5,
+                                         .quick_gelu = true};
+
+const lv_clip_config lv_clip_llava_defaults = {.hidden_size = 1024,
+                                               .intermediate_size = 4096,
+                                               .n_layers = 24,
+                                               .n_heads = 16,
+                                               .image_size = 336,
+                                               .patch_size = 14,
+                                               .n_channels = 3,
+                                               .projection_dim = 768,
+                                               .layer_norm_eps = 1e-5,
+                                               .quick_gelu = true};
+static const lv_neutral_key neutral_keys[] = {
+    {"attention_dropout", 0}, {"dropout", 0}, {"quantization_config", NAN}, {NULL, 0}};
+
+static int check_sizes(const lv_clip_config *c)
+{
+    if (c->hidden_size % c->n_heads != 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"hidden_size\": %" PRId64 " is no multiple of \"num_attention_heads\" "
+                       "%" PRId64,
+                       c->hidden_size, c->n_heads);
+    }
+    if (c->image_size % c->patch_size != 0) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "\"patch_size\": %" PRId64 " does not divide \"image_size\" %" PRId64,
+                       c->patch_size, c->image_size);
+    }
+    if (c->n_channels != 3) {
+        return lv_fail(LV_ERR_UNSUPPORTED, "\"num_channels\": %" PRId64 "; images have 3",
+                       c->n_channels);
+    }
+    return LV_OK;
+}
+
+int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole)
+{
+    lv_clip_config c = *config;
+    const char *act = c.quick_gelu ? "quick_gelu" : "gelu";
+    const lv_size_key sizes[] = {
+        {"hidden_size", &c.hidden_size, LV_KEY_MAX_SIZE, true},
+        {"intermediate_size", &c.intermediate_size, LV_KEY_MAX_SIZE, true},
+        {"num_hidden_layers", &c.n_layers, LV_KEY_MAX_LAYERS, true},
+        {"num_attention_heads", &c.n_heads, LV_KEY_MAX_SIZE, true},
+        {"image_size", &c.image_size, LV_KEY_MAX_IMAGE, true},
+        {"patch_size", &c.patch_size, LV_KEY_MAX_IMAGE, true},
+        {"num_channels", &c.n_channels, LV_KEY_MAX_SIZE, false},
+        {"projection_dim", &c.projection_dim, LV_KEY_MAX_SIZE, false},
+        {NULL, NULL, 0, false},
+    };
+    int rc = lv_keys_check_neutral(object, neutral_keys);
+    if (rc == LV_OK) rc = lv_keys_read_sizes(object, sizes, whole);
+    if (rc == LV_OK) {
+        rc = lv_key_positive(object, "layer_norm_eps", 1, &c.layer_norm_eps);
+    }
+    if (rc == LV_OK) {
+        rc = lv_json_string(object, "hidden_act", false, &act);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    c.quick_gelu = strcmp(act, "quick_gelu") == 0;
+    if (!c.quick_gelu && strcmp(act, "gelu") != 0) {
+        return lv_key_refuse(lv_json_find(object, "hidden_act"));
+    }
+    rc = check_sizes(&c);
+    if (rc == LV_OK) {
+        *config = c;
+    }
+    return rc;
+}
+
+void lv_clip_config_write(cJSON *o, const lv_clip_config *c)
+{
+    lv_key_set_number(o, "hidden_size", (double)c->hidden_size);
+    lv_key_set_number(o, "intermediate_size", (double)c->intermediate_size);
+    lv_key_set_number(o, "num_hidden_layers", (double)c->n_layers);
+    lv_key_set_number(o, "num_attention_heads", (double)c->n_heads);
+    lv_key_set_number(o, "num_channels", (double)c->n_channels);
+    lv_key_set_number(o, "image_size", (double)c->image_size);
+    lv_key_set_number(o, "patch_size", (double)c->patch_size);
+    lv_key_set_number(o, "projection_dim", (double)c->projection_dim);
+    lv_key_set_string(o, "hidden_act", c->quick_gelu ? "quick_gelu" : "gelu");
+    lv_key_set_number(o, "layer_norm_eps", c->layer_norm_eps);
+    lv_key_set_number(o, "attention_dropout", 0);
+}
+
+/* ---- parameters ---- */
 
 typedef struct {
     lv_dense layer_norm1, q_proj, k_proj, v_proj, out_proj;
     lv_dense layer_norm2, fc1, fc2;
-} layer;
+} clip_layer;
 
 struct lv_clip {
     lv_clip_config config;
@@ -24,15 +127,15 @@ struct lv_clip {
     int64_t n_run; /* layers below the selected hidden state */
     lv_tensor *class_embedding, *patch_embedding, *position_embedding;
     lv_dense pre_layrnorm;
-    layer *layers; /* [n_run] */
+    clip_layer *layers; /* [n_run] */
 };
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
     const lv_clip_config *config;
-    const layer *layer;
+    const clip_layer *layer;
     const lv_attention_layout *layout;
-} layer_run;
+} clip_layer_run;
 
 static int64_t patches_per_image(const lv_clip_config *c)
 {
@@ -45,91 +148,64 @@ int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch)
     return patches_per_image(config) + (select_patch ? 0 : 1);
 }
 
-static int check_config(const lv_clip_config *c)
-{
-    const struct {
-        const char *key;
-        int64_t value, limit;
-    } sizes[] = {
-        {"hidden_size", c->hidden_size, INT32_MAX},
-        {"intermediate_size", c->intermediate_size, INT32_MAX},
-        {"num_hidden_layers", c->n_layers, INT32_MAX},
-        {"num_attention_heads", c->n_heads, INT32_MAX},
-        {"image_size", c->image_size, 16384},
-        {"patch_size", c->patch_size, 16384},
-        {"num_channels", c->n_channels, 3},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (sizes[i].value <= 0 || sizes[i].value > sizes[i].limit) {
-            return lv_fail(LV_ERR_CONFIG,
-                           "vision tower: %s is %" PRId64 ", it must be from 1 to %" PRId64,
-                           sizes[i].key, sizes[i].value, sizes[i].limit);
-        }
-    }
-    if (c->n_channels != 3) {
-        return lv_fail(LV_ERR_CONFIG, "vision tower: num_channels is %" PRId64 ", images have 3",
-                       c->n_channels);
-    }
-    if (c->hidden_size % c->n_heads != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision tower: hidden_size %" PRId64
-                       " is not a multiple of num_attention_heads %" PRId64,
-                       c->hidden_size, c->n_heads);
-    }
-    if (c->image_size % c->patch_size != 0) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision tower: image_size %" PRId64
-                       " is not a multiple of patch_size %" PRId64,
-                       c->image_size, c->patch_size);
-    }
-    if (!(c->layer_norm_eps > 0)) {
-        return lv_fail(LV_ERR_CONFIG, "vision tower: layer_norm_eps is %g, it must be positive",
-                       c->layer_norm_eps);
-    }
-    return LV_OK;
-}
-
 static const char *layer_name(char *buf, size_t bytes, int64_t l, const char *part)
 {
     snprintf(buf, bytes, "vision_tower.vision_model.encoder.layers.%" PRId64 ".%s", l, part);
     return buf;
 }
 
-static layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
+static lv_init normal_init(double std)
+{
+    return (lv_init){LV_INIT_NORMAL, std};
+}
+
+/* Initial values: transformers' CLIPPreTrainedModel. */
+static clip_layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
-    layer y;
+    const lv_init in = normal_init(1 / sqrt((double)H * 2 * (double)c->n_layers));
+    const lv_init out = normal_init(1 / sqrt((double)H)), fc = normal_init(1 / sqrt(2 * (double)H));
+    clip_layer y;
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used);
-    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used);
-    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used);
-    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used);
+    y.k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), H, H, true, used, in);
+    y.v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), H, H, true, used, in);
+    y.q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), H, H, true, used, in);
+    y.out_proj = lv_dense_declare(params, NAME("self_attn.out_proj"), H, H, true, used, out);
     y.layer_norm1 = lv_norm_declare(params, NAME("layer_norm1"), H, true, used);
-    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used);
-    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used);
+    y.fc1 = lv_dense_declare(params, NAME("mlp.fc1"), F, H, true, used, fc);
+    y.fc2 = lv_dense_declare(params, NAME("mlp.fc2"), H, F, true, used, in);
     y.layer_norm2 = lv_norm_declare(params, NAME("layer_norm2"), H, true, used);
 #undef NAME
     return y;
 }
 
-static void declare(lv_clip *clip, lv_params *params)
+static lv_tensor *declare_embedding(lv_params *params, const char *name, int n_dims,
+                                    const int64_t *shape, double std)
+{
+    lv_tensor *tensor = lv_params_declare(params, name, n_dims, shape, true, true);
+    lv_params_of(params, tensor)->init = normal_init(std);
+    return tensor;
+}
+
+static void declare_tower(lv_clip *clip, lv_params *params)
 {
     const lv_clip_config *c = &clip->config;
     const int64_t H = c->hidden_size, P = c->patch_size;
-    clip->class_embedding = lv_params_declare(
-        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, true, true);
+    lv_params_part_begin(params, LV_PART_VISION);
+    clip->class_embedding = declare_embedding(
+        params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, 1 / sqrt((double)H));
     clip->patch_embedding =
-        lv_params_declare(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
-                          (int64_t[]){H, c->n_channels, P, P}, true, true);
+        declare_embedding(params, "vision_tower.vision_model.embeddings.patch_embedding.weight", 4,
+                          (int64_t[]){H, c->n_channels, P, P}, 0.02);
     lv_params_of(params, clip->patch_embedding)->takes_bf16 = true;
     clip->position_embedding =
-        lv_params_declare(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
-                          2, (int64_t[]){patches_per_image(c) + 1, H}, true, true);
+        declare_embedding(params, "vision_tower.vision_model.embeddings.position_embedding.weight",
+                          2, (int64_t[]){patches_per_image(c) + 1, H}, 0.02);
     clip->pre_layrnorm =
         lv_norm_declare(params, "vision_tower.vision_model.pre_layrnorm", H, true, true);
     for (int64_t l = 0; l < c->n_layers; l++) {
-        layer y = declare_layer(c, params, l, l < clip->n_run);
+        clip_layer y = declare_layer(c, params, l, l < clip->n_run);
         if (l < clip->n_run) {
             clip->layers[l] = y;
         }
@@ -140,11 +216,7 @@ static void declare(lv_clip *clip, lv_params *params)
 int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
                    lv_params *params)
 {
-    int rc = check_config(config);
-    if (rc) {
-        return rc;
-    }
-    int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
+    const int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
     if (n_run < 0 || n_run > config->n_layers) {
         return lv_fail(LV_ERR_CONFIG,
                        "vision_select_layer is %d, but a vision tower of %" PRId64
@@ -152,7 +224,7 @@ int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer
                        select_layer, config->n_layers, -config->n_layers - 1, config->n_layers);
     }
     lv_clip *clip = calloc(1, sizeof *clip);
-    layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
+    clip_layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
     if (!clip || !layers) {
         free(clip);
         free(layers);
@@ -162,7 +234,7 @@ int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer
     clip->select_patch = select_patch;
     clip->n_run = n_run;
     clip->layers = layers;
-    declare(clip, params);
+    declare_tower(clip, params);
     *out = clip;
     return LV_OK;
 }
@@ -178,14 +250,14 @@ void lv_clip_destroy(lv_clip **clip)
 
 /* ---- forward ---- */
 
-static lv_tensor *norm(lv_tape *tape, const layer_run *run, const lv_dense *w, lv_tensor *x)
+static lv_tensor *norm(lv_tape *tape, const clip_layer_run *run, const lv_dense *w, lv_tensor *x)
 {
     return lv_layernorm(tape, x, w->w, w->b, run->config->layer_norm_eps);
 }
 
-static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *attention_block(lv_tape *tape, const clip_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const clip_layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm1, x);
     lv_tensor *q = lv_dense_apply(tape, &w->q_proj, n);
     lv_tensor *k = lv_dense_apply(tape, &w->k_proj, n);
@@ -200,9 +272,9 @@ static lv_tensor *attention_block(lv_tape *tape, const layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *mlp_block(lv_tape *tape, const layer_run *run, lv_tensor *x)
+static lv_tensor *mlp_block(lv_tape *tape, const clip_layer_run *run, lv_tensor *x)
 {
-    const layer *w = run->layer;
+    const clip_layer *w = run->layer;
     lv_tensor *n = norm(tape, run, &w->layer_norm2, x);
     lv_tensor *inner = lv_dense_apply(tape, &w->fc1, n);
     lv_tape_done(tape, n);
@@ -265,7 +337,7 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
              pixels->shape[3], c->image_size);
     const lv_attention_layout *layout = layout_for(c, tape, I);
     const int32_t *rows = clip->select_patch ? patch_rows(c, tape, I) : NULL;
-    layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
+    clip_layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
 
     size_t mark = lv_tape_mark(tape);
     lv_tensor *x = lv_patch_embed(tape, pixels, clip->patch_embedding, clip->class_embedding,
@@ -273,7 +345,7 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     x = lv_layernorm(tape, x, clip->pre_layrnorm.w, clip->pre_layrnorm.b, c->layer_norm_eps);
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
-        runs[l] = (layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
+        runs[l] = (clip_layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
         lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
                                  : layer_forward(tape, &runs[l], x);
         lv_tape_done(tape, x);

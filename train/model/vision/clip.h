@@ -16,13 +16,25 @@
 #include "train/model/params/params.h"
 #include "train/model/shapes.h"
 
+#include <cjson/cJSON.h>
+
 typedef struct lv_clip lv_clip;
+
+/* lv_clip_config_parse: *config, which has the defaults, changed by the members of a config.json
+ * (or of a "vision_config", whole false), and checked.
+ * fails  LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, each naming the key; *config is unchanged then */
+extern const lv_clip_config lv_clip_defaults;       /* transformers' CLIPVisionConfig */
+extern const lv_clip_config lv_clip_llava_defaults; /* its LlavaConfig's: ViT-L/14 at 336 */
+int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole);
+
+/* lv_clip_config_write: all keys of the shape. */
+void lv_clip_config_write(cJSON *object, const lv_clip_config *config);
 
 /* lv_clip_create: declare the parameters, "vision_tower.<HF CLIP vision names>". Layers above the
  * selected hidden state, and post_layernorm, are declared as unused and never run.
  * in     select_layer: index into the n_layers + 1 hidden states, as Python's; select_patch: drop
- *        the class row; params outlives the tower
- * fails  LV_ERR_CONFIG for sizes that do not go together, LV_ERR_MEMORY */
+ *        the class row; params outlives the tower; config: sizes as lv_clip_config_parse leaves them
+ * fails  LV_ERR_CONFIG for a select_layer that does not exist, LV_ERR_MEMORY */
 int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
                    lv_params *params);
 void lv_clip_destroy(lv_clip **clip);
@@ -30,8 +42,8 @@ void lv_clip_destroy(lv_clip **clip);
 /* lv_clip_rows_per_image: N, and one more with the class row. */
 int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch);
 
-/* lv_clip_features: the selected hidden state. Layers of which nothing needs a gradient give
- * their activations back.
+/* lv_clip_features: the selected hidden state. Layers without a gradient release their
+ * activations.
  * in     pixels (I,C,S,S); recompute: keep only the layers' inputs where a gradient is needed
  * out    (I * rows per image, H), in the step arena */
 lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixels, bool recompute);

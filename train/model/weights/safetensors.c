@@ -13,7 +13,7 @@ enum { LENGTH_BYTES = 8 };
 static const uint64_t MAX_HEADER_BYTES = 100000000; /* the format's own limit */
 static const double MAX_EXACT_INTEGER = 9007199254740992.0;
 
-/* Every dtype of the format, so that lengths of what is not read are checked too. */
+/* Every dtype of the format: lengths are checked also of tensors that are not read. */
 static const struct {
     const char *name;
     int bits;
@@ -125,7 +125,7 @@ static int parse_entry(lv_header_entry *entry, const cJSON *item, const uint8_t 
     if (end > data_bytes) {
         return lv_fail(LV_ERR_FORMAT,
                        "its bytes end at %" PRId64 ", the file has %" PRId64
-                       " behind the header: cut short?",
+                       " after the header: cut short?",
                        end, data_bytes);
     }
     if (end - begin != n_bytes) {
@@ -141,7 +141,7 @@ static int parse_entry(lv_header_entry *entry, const cJSON *item, const uint8_t 
     return LV_OK;
 }
 
-static int compare_places(const void *a, const void *b)
+static int compare_offsets(const void *a, const void *b)
 {
     const lv_weight *x = &((const lv_header_entry *)a)->weight;
     const lv_weight *y = &((const lv_header_entry *)b)->weight;
@@ -151,7 +151,7 @@ static int compare_places(const void *a, const void *b)
     return x->n_bytes < y->n_bytes ? -1 : x->n_bytes > y->n_bytes;
 }
 
-/* Entries in order of place: each byte behind the header belongs to exactly one tensor. */
+/* Entries in order of place: each byte after the header belongs to exactly one tensor. */
 static int check_cover(const lv_header_entry *entries, size_t n, const uint8_t *data,
                        const uint8_t *end)
 {
@@ -197,7 +197,7 @@ static int parse_tensors(lv_header_entry **out, size_t *n, const cJSON *root, co
         }
         entry->weight.name = entry->name;
     }
-    qsort(entries, filled, sizeof *entries, compare_places);
+    qsort(entries, filled, sizeof *entries, compare_offsets);
     rc = check_cover(entries, filled, data, data + data_bytes);
     if (rc < 0) {
         goto fail;

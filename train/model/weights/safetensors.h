@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The header of one safetensors file, checked as if the file wanted to harm us:
+ * The header of one safetensors file, checked as untrusted input:
  *   8 bytes n, little endian; n bytes of JSON {"name": {"dtype", "shape", "data_offsets"}, ...};
  *   the tensors' bytes, without holes.
  * source github.com/huggingface/safetensors, README: Format
@@ -13,20 +13,20 @@
 
 typedef struct {
     char *name;             /* owned; weight.name points to it */
-    lv_weight weight;       /* weight.dtype means nothing unless readable */
+    lv_weight weight;       /* weight.dtype is undefined unless readable */
     const char *dtype_name; /* as in the file: "F32" */
     bool readable;          /* the dtype is one of lv_dtype */
     size_t file;            /* for the caller */
 } lv_header_entry;
 
 /* lv_header_parse: all tensors of a mapped file, in the order of their bytes.
- * out    entries: lv_header_free; header_bytes: all that stands before the first tensor
+ * out    entries: lv_header_free; header_bytes: offset of the first tensor
  * fails  LV_ERR_FORMAT, LV_ERR_UNSUPPORTED (more than LV_MAX_DIMS dims), LV_ERR_MEMORY */
 int lv_header_parse(lv_header_entry **entries, size_t *n, size_t *header_bytes,
                     const lv_file_map *map);
 void lv_header_free(lv_header_entry *entries, size_t n);
 
-/* lv_header_dtype_name: how safetensors calls it. */
+/* lv_header_dtype_name: its name in safetensors: "BF16". */
 const char *lv_header_dtype_name(lv_dtype dtype);
 
 #endif

@@ -25,10 +25,10 @@ struct lv_weights {
     size_t n_entries, n_readable;
 };
 
-/* What holds a directory's weights when there is no index, in order of preference. */
+/* The weights of a directory without an index, in order of preference. */
 static const char *const single_files[] = {"model.safetensors", "projector.safetensors"};
 static const char INDEX_FILE[] = "model.safetensors.index.json";
-/* What says that the weights are there, but pickled. */
+/* Pickled weights. */
 static const char *const pickled_files[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
                                             "mm_projector.bin"};
 
@@ -199,16 +199,16 @@ static int open_index(lv_weights *weights, const char *dir, const char *index_pa
     if (!cJSON_IsObject(map)) {
         rc = lv_fail(LV_ERR_FORMAT, "\"weight_map\": expected an object, found %s",
                      lv_json_kind(map));
-        goto fail;
+        goto done;
     }
     rc = list_files(&names, &n, map);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     weights->files = calloc(n + 1, sizeof *weights->files);
     if (!weights->files) {
         rc = lv_fail(LV_ERR_MEMORY, "out of memory");
-        goto fail;
+        goto done;
     }
     for (size_t i = 0; i < n && rc == LV_OK; i++) {
         char *path = lv_path("%s/%s", dir, names[i]);
@@ -217,7 +217,7 @@ static int open_index(lv_weights *weights, const char *dir, const char *index_pa
     }
     if (rc == LV_OK) rc = sort_entries(weights);
     if (rc == LV_OK) rc = check_index(weights, map);
-fail:
+done:
     free(names);
     cJSON_Delete(root);
     return rc < 0 ? lv_fail_within("%s", index_path) : LV_OK;
@@ -327,12 +327,6 @@ const lv_weight *lv_weights_at(const lv_weights *weights, size_t i)
     return &weights->entries[i].weight;
 }
 
-const lv_weight *lv_weights_find(const lv_weights *weights, const char *name)
-{
-    const lv_header_entry *entry = find_entry(weights, name, true);
-    return entry ? &entry->weight : NULL;
-}
-
 size_t lv_weights_other_count(const lv_weights *weights)
 {
     return weights->n_entries - weights->n_readable;
@@ -376,7 +370,7 @@ int lv_weights_read(const lv_weights *weights, void *out, const void *data, int6
     return 0;
 }
 
-/* Begin, middle and end of every tensor: a sample that meets each of them, however small. */
+/* Begin, middle and end: a sample from every tensor. */
 static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
 {
     enum { SAMPLE_BYTES = 256 };
@@ -390,7 +384,7 @@ static uint64_t hash_tensor(uint64_t hash, const lv_weight *weight)
     return lv_hash_bytes(hash, data + n - SAMPLE_BYTES, SAMPLE_BYTES);
 }
 
-int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out)
+uint64_t lv_weights_fingerprint(const lv_weights *weights)
 {
     uint64_t hash = LV_HASH_START;
     for (size_t i = 0; i < weights->n_files; i++) {
@@ -400,6 +394,5 @@ int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out)
     for (size_t i = 0; i < weights->n_entries; i++) {
         hash = hash_tensor(hash, &weights->entries[i].weight);
     }
-    *out = hash;
-    return LV_OK;
+    return hash;
 }

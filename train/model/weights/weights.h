@@ -28,55 +28,54 @@ typedef struct {
 int lv_weights_open(lv_weights **out, const char *path);
 void lv_weights_close(lv_weights **weights);
 
-/* lv_weights_exist: is there a file, or a directory with weights of a kind that lv_weights_open
- * reads or has something to say about? */
+/* lv_weights_exist: whether there is a file, or a directory with weights that lv_weights_open reads
+ * or refuses by name. */
 bool lv_weights_exist(const char *path);
 
 size_t lv_weights_count(const lv_weights *weights);
 const lv_weight *lv_weights_at(const lv_weights *weights, size_t i); /* in name order; borrowed */
-const lv_weight *lv_weights_find(const lv_weights *weights, const char *name); /* NULL if none */
 
 /* Tensors that are in the files but not read: their names, in order, and their dtype ("I64"). */
 size_t lv_weights_other_count(const lv_weights *weights);
 const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char **dtype);
 const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i); /* without a dtype */
 
-/* lv_weights_forget: its bytes were copied: the memory that reading them took is given back. They
- * can be read again.
+/* lv_weights_forget: releases the memory of pages that were read and copied. They can be read
+ * again.
  * in     weight: of weights that are open */
 void lv_weights_forget(const lv_weight *weight);
 
-/* lv_weights_read: the n bytes at data, if that lies in one of the files, by reading it.
- * returns 1; 0 if it lies in none
+/* lv_weights_read: the n bytes at data, if one of the files is mapped there, by reading it.
+ * returns 1; 0 if none is
  * fails  LV_ERR_IO with the path, also if the file has become shorter */
 int lv_weights_read(const lv_weights *weights, void *out, const void *data, int64_t n);
 
 /* lv_weights_fingerprint: of sizes, headers and a fixed sample of the data of all files; cheap also
  * for a large model. */
-int lv_weights_fingerprint(const lv_weights *weights, uint64_t *out);
+uint64_t lv_weights_fingerprint(const lv_weights *weights);
 
 typedef struct {
-    const char *name; /* without what JSON escapes: quotes, backslashes, control characters */
+    const char *name; /* without quotes, backslashes, control characters: JSON escapes them */
     const lv_tensor *tensor; /* written as dtype */
     lv_dtype dtype;
-    int64_t extra_rows;       /* appended behind the tensor's first dim, ... */
+    int64_t extra_rows;       /* appended along the first dim, ... */
     const lv_real *extra_row; /* ... each a copy of this one */
     const lv_weight *as_is;   /* instead of a tensor: written byte for byte ... */
-    const char *as_is_dtype;  /* ... as this, in safetensors' words */
+    const char *as_is_dtype;  /* ... with this name of its dtype */
 } lv_weight_source;
 
-/* How far it is, after each piece of data. */
+/* Called after each piece of data. */
 typedef void (*lv_weights_progress)(int64_t done_bytes, int64_t all_bytes);
 
 /* lv_weights_write: safetensors files in the order given: model.safetensors, or a new file
  * whenever max_file_bytes would be passed and the index. Values are converted in pieces, no tensor
  * is copied whole; each file appears whole or not at all. Files of an earlier model that would be
- * read instead of these are removed.
+ * read instead are removed.
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
 int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
                      int64_t max_file_bytes);
 
-/* lv_weights_write_told: the same, telling progress. */
+/* lv_weights_write_told: the same, calling progress. */
 int lv_weights_write_told(const char *dir, const lv_weight_source *sources, size_t n,
                           int64_t max_file_bytes, lv_weights_progress progress);
 

@@ -14,7 +14,7 @@
 
 enum { PIECE_VALUES = 1 << 16, HEADER_ALIGNMENT = 8 };
 
-/* A file that is being written, how far all files are, and room to convert a piece in. */
+/* The file being written, the progress over all files, and buffers to convert a piece. */
 typedef struct {
     FILE *file;
     const char *path;
@@ -22,7 +22,7 @@ typedef struct {
     int64_t done_bytes, all_bytes;
     lv_real values[PIECE_VALUES];
     char bytes[PIECE_VALUES * sizeof(float)];
-} writer;
+} weights_writer;
 
 static int64_t extra_values(const lv_weight_source *source)
 {
@@ -63,7 +63,7 @@ static int print_header(char **text, size_t *n_bytes, const lv_weight_source *so
     if (!out) {
         return lv_fail_errno(LV_ERR_MEMORY, "safetensors header");
     }
-    fprintf(out, "{\"__metadata__\":{\"format\":\"pt\"}"); /* transformers asks for it */
+    fprintf(out, "{\"__metadata__\":{\"format\":\"pt\"}"); /* transformers requires it */
     for (size_t i = 0; i < n; i++) {
         print_entry(out, &sources[i], at);
         at += source_bytes(&sources[i]);
@@ -79,16 +79,16 @@ static int print_header(char **text, size_t *n_bytes, const lv_weight_source *so
     return LV_OK;
 }
 
-static int put(writer *w, const void *data, size_t n)
+static int write_bytes(weights_writer *w, const void *data, size_t n)
 {
     return fwrite(data, 1, n, w->file) == n ? LV_OK
                                             : lv_fail_errno(LV_ERR_IO, "%s: writing", w->path);
 }
 
 /* A piece of the tensors. */
-static int put_piece(writer *w, const void *data, int64_t n_bytes)
+static int put_piece(weights_writer *w, const void *data, int64_t n_bytes)
 {
-    int rc = put(w, data, (size_t)n_bytes);
+    int rc = write_bytes(w, data, (size_t)n_bytes);
     if (rc == LV_OK && (rc = lv_fail_point("model.piece")) < 0) {
         return lv_fail_within("%s: writing", w->path);
     }
@@ -99,7 +99,7 @@ static int put_piece(writer *w, const void *data, int64_t n_bytes)
     return rc;
 }
 
-static int put_bytes(writer *w, const char *data, int64_t n_bytes)
+static int put_bytes(weights_writer *w, const char *data, int64_t n_bytes)
 {
     int rc = LV_OK;
     for (int64_t at = 0, n; rc == LV_OK && at < n_bytes; at += n) {
@@ -110,7 +110,8 @@ static int put_bytes(writer *w, const char *data, int64_t n_bytes)
 }
 
 /* n values of src_dtype, at any alignment, as dtype. */
-static int put_values(writer *w, const void *src, lv_dtype src_dtype, int64_t n, lv_dtype dtype)
+static int put_values(weights_writer *w, const void *src, lv_dtype src_dtype, int64_t n,
+                      lv_dtype dtype)
 {
     int rc = LV_OK;
     if (src_dtype == dtype) {
@@ -125,7 +126,7 @@ static int put_values(writer *w, const void *src, lv_dtype src_dtype, int64_t n,
     return rc;
 }
 
-static int put_source(writer *w, const lv_weight_source *source)
+static int put_source(weights_writer *w, const lv_weight_source *source)
 {
     const lv_tensor *x = source->tensor;
     if (source->as_is) {
@@ -140,7 +141,7 @@ static int put_source(writer *w, const lv_weight_source *source)
     return rc;
 }
 
-static int write_contents(writer *w, const lv_weight_source *sources, size_t n)
+static int write_contents(weights_writer *w, const lv_weight_source *sources, size_t n)
 {
     char *header = NULL;
     size_t header_bytes = 0;
@@ -152,8 +153,8 @@ static int write_contents(writer *w, const lv_weight_source *sources, size_t n)
     for (int i = 0; i < 8; i++) {
         length[i] = (uint8_t)((uint64_t)header_bytes >> 8 * i);
     }
-    rc = put(w, length, sizeof length);
-    if (rc == LV_OK) rc = put(w, header, header_bytes);
+    rc = write_bytes(w, length, sizeof length);
+    if (rc == LV_OK) rc = write_bytes(w, header, header_bytes);
     free(header);
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
         rc = put_source(w, &sources[i]);
@@ -161,7 +162,8 @@ static int write_contents(writer *w, const lv_weight_source *sources, size_t n)
     return rc;
 }
 
-static int write_file(writer *w, const char *path, const lv_weight_source *sources, size_t n)
+static int write_one_file(weights_writer *w, const char *path, const lv_weight_source *sources,
+                          size_t n)
 {
     lv_new_file out = {0};
     int rc = lv_new_file_open(&out, path);
@@ -173,10 +175,10 @@ static int write_file(writer *w, const char *path, const lv_weight_source *sourc
     return lv_new_file_close(&out, rc);
 }
 
-static int writer_create(writer **out, const char *path, lv_weights_progress progress,
+static int writer_create(weights_writer **out, const char *path, lv_weights_progress progress,
                          const lv_weight_source *sources, size_t n)
 {
-    writer *w = malloc(sizeof *w);
+    weights_writer *w = malloc(sizeof *w);
     if (!w) {
         return lv_fail(LV_ERR_MEMORY, "%s: no memory to write", path);
     }
@@ -191,9 +193,9 @@ static int writer_create(writer **out, const char *path, lv_weights_progress pro
 
 int lv_weights_write_file(const char *path, const lv_weight_source *sources, size_t n)
 {
-    writer *w = NULL;
+    weights_writer *w = NULL;
     int rc = writer_create(&w, path, NULL, sources, n);
-    if (rc == LV_OK) rc = write_file(w, path, sources, n);
+    if (rc == LV_OK) rc = write_one_file(w, path, sources, n);
     free(w);
     return rc;
 }
@@ -259,25 +261,25 @@ int lv_weights_write(const char *dir, const lv_weight_source *sources, size_t n,
 int lv_weights_write_told(const char *dir, const lv_weight_source *sources, size_t n,
                           int64_t max_file_bytes, lv_weights_progress progress)
 {
-    writer *w = NULL;
+    weights_writer *w = NULL;
     char *index = lv_path("%s/model.safetensors.index.json", dir);
     size_t *first = malloc((n + 2) * sizeof *first);
     int rc = first ? writer_create(&w, dir, progress, sources, n)
                    : lv_fail(LV_ERR_MEMORY, "%s: out of memory", dir);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     LV_CHECK(n > 0, "%s: no tensors to write", dir);
     size_t n_files = split_files(first, sources, n, max_file_bytes);
     for (size_t k = 0; k < n_files && rc == LV_OK; k++) {
         char *name = shard_name(k, n_files);
         char *path = lv_path("%s/%s", dir, name);
-        rc = write_file(w, path, sources + first[k], first[k + 1] - first[k]);
+        rc = write_one_file(w, path, sources + first[k], first[k + 1] - first[k]);
         free(name);
         free(path);
     }
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     if (n_files > 1) {
         rc = write_index(index, sources, first, n_files);
@@ -285,7 +287,7 @@ int lv_weights_write_told(const char *dir, const lv_weight_source *sources, size
     char *single = lv_path("%s/model.safetensors", dir);
     unlink(n_files > 1 ? single : index); /* of an earlier model; most often not there */
     free(single);
-fail:
+done:
     free(w);
     free(first);
     free(index);

@@ -2,6 +2,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/manifest.h"
+#include "tests/support/weights_find.h"
 #include "tests/units/train/fixture.h"
 #include "train/model/hf/internal.h"
 #include "train/model/weights/weights.h"
@@ -101,7 +102,7 @@ static void every_value_is_rounded_as_torch_does_it(void **state)
     make_model(state);
     assert_int_equal(convert(state, "out", "model", LV_BF16), LV_OK);
     assert_int_equal(lv_weights_open(&weights, fixture_path(state, "out")), LV_OK);
-    const lv_weight *x = lv_weights_find(weights, "x"), *y = lv_weights_find(weights, "y");
+    const lv_weight *x = weights_find(weights, "x"), *y = weights_find(weights, "y");
     assert_true(x->dtype == LV_BF16 && y->dtype == LV_BF16);
     assert_true(x->n_dims == 2 && x->shape[0] == N_F32 / 64 && x->shape[1] == 64);
     for (int i = 0; i < N_F32; i++) {
@@ -114,11 +115,11 @@ static void every_value_is_rounded_as_torch_does_it(void **state)
         memcpy(&found, (const char *)y->data + 2 * i, 2);
         assert_true(is_bf16_of(found, bits_of_f16((uint16_t)i)));
     }
-    assert_memory_equal(lv_weights_find(weights, "h")->data, "\x34\x12", 2);
-    const lv_weight *scalar = lv_weights_find(weights, "logit_scale");
+    assert_memory_equal(weights_find(weights, "h")->data, "\x34\x12", 2);
+    const lv_weight *scalar = weights_find(weights, "logit_scale");
     assert_int_equal(scalar->n_dims, 0);
     assert_memory_equal(scalar->data, "\x80\x3f", 2);
-    assert_int_equal(lv_weights_find(weights, "none")->n_bytes, 0);
+    assert_int_equal(weights_find(weights, "none")->n_bytes, 0);
     lv_weights_close(&weights);
 }
 
@@ -131,7 +132,7 @@ static void widening_is_exact_and_there_and_back_changes_nothing(void **state)
     assert_int_equal(convert(state, "half", "model", LV_BF16), LV_OK);
     assert_int_equal(convert(state, "wide", "model", LV_F32), LV_OK);
     assert_int_equal(lv_weights_open(&weights, fixture_path(state, "wide")), LV_OK);
-    const lv_weight *x = lv_weights_find(weights, "x"), *y = lv_weights_find(weights, "y");
+    const lv_weight *x = weights_find(weights, "x"), *y = weights_find(weights, "y");
     for (int i = 0; i < N_F32; i++) {
         assert_memory_equal((const char *)x->data + 4 * i, &(uint32_t){f32_bits(i)}, 4);
     }

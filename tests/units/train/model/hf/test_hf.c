@@ -41,6 +41,16 @@ static int llama_config(void **state, const char *json, lv_llama_config *out)
     return lv_hf_llama_config(out, *state);
 }
 
+/* All parts from one directory. */
+static int load_all(lv_params *params, const lv_llava_config *config, const char *dir)
+{
+    int rc = LV_OK;
+    for (lv_part part = 0; part < LV_N_PARTS && rc == LV_OK; part++) {
+        rc = lv_hf_load(params, config, dir, part);
+    }
+    return rc;
+}
+
 static int llava_config(void **state, const char *json, lv_llava_config *out, bool *needs_tower)
 {
     fixture_write(state, "config.json", json);
@@ -396,18 +406,20 @@ static void names_of_all_families_become_canonical(void **state)
         {"mm_projector.bias", "projector.0.bias"},
         {"projector.2.weight", "projector.2.weight"},
     };
+    lv_part part;
     char out[LV_HF_NAME_BYTES];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(lv_hf_name_canonical(out, cases[i].name), LV_HF_NAME_PARAM);
+        assert_int_equal(lv_hf_name_canonical(out, &part, cases[i].name), LV_HF_NAME_PARAM);
         assert_string_equal(out, cases[i].canonical);
     }
     const char *const ignored[] = {
         "logit_scale", "text_model.final_layer_norm.bias", "visual_projection.weight",
         "model.layers.0.self_attn.rotary_emb.inv_freq", "vision_model.embeddings.position_ids"};
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
-        assert_int_equal(lv_hf_name_canonical(out, ignored[i]), LV_HF_NAME_IGNORED);
+        assert_int_equal(lv_hf_name_canonical(out, &part, ignored[i]), LV_HF_NAME_IGNORED);
     }
-    assert_int_equal(lv_hf_name_canonical(out, "transformer.h.0.weight"), LV_HF_NAME_UNKNOWN);
+    assert_int_equal(lv_hf_name_canonical(out, &part, "transformer.h.0.weight"),
+                     LV_HF_NAME_UNKNOWN);
 }
 
 static const char *data_file(char path[512], const char *name)
@@ -419,6 +431,7 @@ static const char *data_file(char path[512], const char *name)
 
 static void all_names_of_llava_7b_map_one_to_one(void **state)
 {
+    lv_part part;
     char path[512], canonical[LV_HF_NAME_BYTES], again[LV_HF_NAME_BYTES];
     cJSON *root = NULL;
     const cJSON *item;
@@ -429,7 +442,7 @@ static void all_names_of_llava_7b_map_one_to_one(void **state)
     assert_int_equal(lv_json_read(&root, path), LV_OK);
     cJSON_ArrayForEach (item, lv_json_find(root, "weight_map")) {
         n++;
-        lv_hf_name_class class = lv_hf_name_canonical(canonical, item->string);
+        lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, item->string);
         if (strstr(item->string, "inv_freq")) {
             assert_int_equal(class, LV_HF_NAME_IGNORED);
             continue;
@@ -531,7 +544,7 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, dir), LV_OK);
     assert_false(needs_tower);
     lv_params *again = fixture_declare(&loaded);
-    assert_int_equal(lv_hf_load(again, &loaded, dir, ""), LV_OK);
+    assert_int_equal(load_all(again, &loaded, dir), LV_OK);
     fixture_assert_equal(saved, again);
     assert_same_vision(&loaded.vision, &config.vision);
     assert_same_text(&loaded.text, &config.text);
@@ -570,7 +583,7 @@ static void a_grown_vocabulary_gets_rows_of_the_mean(void **state)
 {
     lv_llava_config loaded = round_trip(state, fixture_llava_config("mlp2x_gelu"), NULL, false);
     lv_params *params = fixture_declare(&loaded);
-    assert_int_equal(lv_hf_load(params, &loaded, fixture_path(state, "out"), "language_model"),
+    assert_int_equal(lv_hf_load(params, &loaded, fixture_path(state, "out"), LV_PART_LANGUAGE),
                      LV_OK);
     const char *const grown[] = {"language_model.model.embed_tokens.weight",
                                  "language_model.lm_head.weight"};
@@ -614,7 +627,7 @@ static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **s
     lv_params *again = fixture_declare(&loaded), *grown;
     lv_param *embedding = lv_params_find(again, "language_model.model.embed_tokens.weight");
     embedding->takes_bf16 = true;
-    assert_int_equal(lv_hf_load(again, &loaded, dir, ""), LV_OK);
+    assert_int_equal(load_all(again, &loaded, dir), LV_OK);
     assert_true(embedding->mapped && embedding->tensor.dtype == LV_BF16);
     loaded.image_token_id = -1;
     assert_int_equal(lv_hf_save_llava(again, &loaded, NULL, false, LV_F32,
@@ -624,7 +637,7 @@ static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **s
                      LV_OK);
     assert_int_equal(loaded.text.vocab_size, 128);
     grown = fixture_declare(&loaded);
-    assert_int_equal(lv_hf_load(grown, &loaded, fixture_path(state, "grown"), ""), LV_OK);
+    assert_int_equal(load_all(grown, &loaded, fixture_path(state, "grown")), LV_OK);
     fixture_assert_equal(saved, grown);
     const lv_real *x =
         lv_tensor_real(&lv_params_find(grown, "language_model.model.embed_tokens.weight")->tensor);
@@ -776,10 +789,10 @@ static void bare_models_come_back_as_they_were_saved(void **state)
     assert_same_text(&loaded.text, &c.text);
     assert_int_equal(loaded.text.vocab_size, c.text.vocab_size);
     lv_params *again = fixture_declare(&loaded);
-    assert_int_equal(lv_hf_load(again, &c, fixture_path(state, "clip"), "vision_tower"), LV_OK);
-    assert_int_equal(lv_hf_load(again, &c, fixture_path(state, "llama"), "language_model"), LV_OK);
+    assert_int_equal(lv_hf_load(again, &c, fixture_path(state, "clip"), LV_PART_VISION), LV_OK);
+    assert_int_equal(lv_hf_load(again, &c, fixture_path(state, "llama"), LV_PART_LANGUAGE), LV_OK);
     fixture_assert_equal(saved, again);
-    assert_fails(lv_hf_load(again, &c, fixture_path(state, "clip"), "language_model"),
+    assert_fails(lv_hf_load(again, &c, fixture_path(state, "clip"), LV_PART_LANGUAGE),
                  LV_ERR_FORMAT, "language_model.model.embed_tokens.weight");
     lv_params_destroy(&saved);
     lv_params_destroy(&again);
@@ -834,7 +847,7 @@ static void any_dtype_at_odd_offsets_under_any_names_loads_equal(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lv_params *again = fixture_declare(&c);
         write_as(state, "model.safetensors", params, cases[i].kind, cases[i].lead, cases[i].dtype);
-        assert_int_equal(lv_hf_load(again, &c, *state, ""), LV_OK);
+        assert_int_equal(load_all(again, &c, *state), LV_OK);
         fixture_assert_equal(params, again);
         lv_params_destroy(&again);
     }
@@ -855,8 +868,9 @@ static void a_projector_file_fills_the_projector_alone(void **state)
         cJSON_Delete(digests);
     }
     assert_int_equal(
-        lv_hf_load(again, &c, fixture_path(state, "projector.safetensors"), "projector"), LV_OK);
-    assert_int_equal(lv_hf_load(again, &c, *state, "projector"), LV_OK);
+        lv_hf_load(again, &c, fixture_path(state, "projector.safetensors"), LV_PART_CONNECTOR),
+        LV_OK);
+    assert_int_equal(lv_hf_load(again, &c, *state, LV_PART_CONNECTOR), LV_OK);
     lv_param *w = lv_params_find(again, "projector.4.weight");
     assert_memory_equal(w->tensor.data, lv_params_find(saved, "projector.4.weight")->tensor.data,
                         64 * sizeof(lv_real));
@@ -875,21 +889,22 @@ static void tied_embeddings_are_one_parameter_under_either_name(void **state)
     const float data[4] = {1, 2, 1, 2}, other[4] = {1, 2, 1, 3};
     c.text.tied = true;
     assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_part_begin(params, LV_PART_LANGUAGE);
     lv_params_declare(params, "language_model.model.embed_tokens.weight", 2, (int64_t[]){1, 2},
                       true, true);
     assert_int_equal(lv_params_allocate(params), LV_OK);
     fixture_safetensors(state, "model.safetensors", "{" T("lm_head.weight", "[1,2]", 0, 8) "}",
                         data, 8);
-    assert_int_equal(lv_hf_load(params, &c, *state, ""), LV_OK);
+    assert_int_equal(load_all(params, &c, *state), LV_OK);
     assert_true(lv_tensor_real(&lv_params_at(params, 0)->tensor)[1] == 2);
     const char *both = "{" T("lm_head.weight", "[1,2]", 0, 8) "," T("model.embed_tokens.weight",
                                                                     "[1,2]", 8, 16) "}";
     fixture_safetensors(state, "model.safetensors", both, data, 16);
-    assert_int_equal(lv_hf_load(params, &c, *state, ""), LV_OK);
+    assert_int_equal(load_all(params, &c, *state), LV_OK);
     fixture_safetensors(state, "model.safetensors", both, other, 16);
-    assert_fails(lv_hf_load(params, &c, *state, ""), LV_ERR_FORMAT, "tie_word_embeddings");
+    assert_fails(load_all(params, &c, *state), LV_ERR_FORMAT, "tie_word_embeddings");
     c.text.tied = false;
-    assert_fails(lv_hf_load(params, &c, *state, ""), LV_ERR_FORMAT, "lm_head.weight");
+    assert_fails(load_all(params, &c, *state), LV_ERR_FORMAT, "lm_head.weight");
     lv_params_destroy(&params);
 }
 
@@ -899,6 +914,7 @@ static void what_does_not_fit_the_model_is_named(void **state)
     lv_llava_config c = fixture_llava_config("linear");
     const float data[12] = {1, 0, 0, 1, 0, 0, 0, 0, 1.00000012f, 0, 0, 1};
     assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_part_begin(params, LV_PART_CONNECTOR);
     lv_params_declare(params, "projector.0.weight", 2, (int64_t[]){2, 2}, true, true);
     assert_int_equal(lv_params_allocate(params), LV_OK);
     const struct {
@@ -936,7 +952,7 @@ static void what_does_not_fit_the_model_is_named(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_safetensors(state, "a.safetensors", cases[i].header, data, cases[i].n);
-        int rc = lv_hf_load(params, &c, fixture_path(state, "a.safetensors"), "projector");
+        int rc = lv_hf_load(params, &c, fixture_path(state, "a.safetensors"), LV_PART_CONNECTOR);
         if (rc != cases[i].code || (rc < 0 && !strstr(lv_error_message(), cases[i].part))) {
             fail_msg("%s: %d %s", cases[i].header, rc, lv_error_message());
         }

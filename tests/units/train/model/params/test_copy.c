@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "data/base/file.h"
+#include "tests/support/weights_find.h"
 #include "tests/units/train/fixture.h"
 #include "train/model/params/params.h"
 
@@ -48,9 +49,9 @@ static lv_params *declare(void **state, lv_dtype dtype, const char *trained)
     assert_int_equal(lv_weights_open(&weights, fixture_path(state, "a.safetensors")), LV_OK);
     const char *const names[] = {"b", "f", "h", "unused"}, *const from[] = {"b", "f", "h", "h"};
     for (int i = 0; i < 4; i++) {
-        assert_int_equal(lv_params_map(params, lv_params_find(params, names[i]),
-                                       lv_weights_find(weights, from[i])),
-                         LV_OK);
+        assert_int_equal(
+            lv_params_map(params, lv_params_find(params, names[i]), weights_find(weights, from[i])),
+            LV_OK);
     }
     lv_params_keep(params, &weights);
     return params;

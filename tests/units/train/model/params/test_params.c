@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "autograd/error.h"
 #include "tests/units/train/fixture.h"
+#include "train/model/params/dense.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -103,28 +104,38 @@ static void a_glob_that_fits_nothing_names_what_there_is(void **state)
     lv_params_destroy(&params);
 }
 
-static void set_converts_unaligned_values_and_refuses_another_shape(void **state)
+/* lv_params_map of a file's bytes. */
+static int map(lv_params *params, lv_param *param, const void *data, lv_dtype dtype, int n_dims,
+               int64_t rows, int64_t columns)
+{
+    const lv_weight weight = {.name = param->name,
+                              .dtype = dtype,
+                              .n_dims = n_dims,
+                              .shape = {rows, columns, 1, 1},
+                              .data = data};
+    return lv_params_map(params, param, &weight);
+}
+
+static void map_converts_unaligned_values_and_refuses_another_shape(void **state)
 {
     (void)state;
     lv_params *params = declare_four();
     assert_int_equal(train(params, "projector.0.bias"), LV_OK);
     assert_int_equal(lv_params_allocate(params), LV_OK);
     lv_param *bias = lv_params_find(params, "projector.0.bias");
-    lv_param *frozen = lv_params_find(params, "vision_tower.unused.weight");
+    lv_param *frozen = lv_params_find(params, "projector.0.weight");
     /* bf16 1, -2, 0.5, NaN, 3 behind one odd byte; f16 1, -2, 65504 */
     const uint8_t bf16[] = {9, 0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f, 0xc0, 0x7f, 0x40, 0x40};
-    const uint8_t f16[] = {9, 0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b};
-    assert_int_equal(lv_params_set(params, bias, bf16 + 1, LV_BF16, 1, (int64_t[]){5}), LV_OK);
-    assert_int_equal(lv_params_set(params, frozen, f16 + 1, LV_F16, 1, (int64_t[]){3}), LV_OK);
+    const uint8_t f16[1 + 2 * 15] = {9, 0x00, 0x3c, 0x00, 0xc0, 0xff, 0x7b};
+    assert_int_equal(map(params, bias, bf16 + 1, LV_BF16, 1, 5, 1), LV_OK);
+    assert_int_equal(map(params, frozen, f16 + 1, LV_F16, 2, 5, 3), LV_OK);
     const lv_real *x = masters_of(params), *y = lv_tensor_real(&frozen->tensor);
     assert_true(x[0] == 1 && x[1] == -2 && x[2] == 0.5f && isnan(x[3]) && x[4] == 3);
     assert_true(y[0] == 1 && y[1] == -2 && y[2] == 65504);
-    assert_fails(lv_params_set(params, bias, bf16, LV_BF16, 1, (int64_t[]){4}), LV_ERR_SHAPE,
-                 "projector.0.bias");
+    assert_fails(map(params, bias, bf16, LV_BF16, 1, 4, 1), LV_ERR_SHAPE, "projector.0.bias");
     assert_non_null(strstr(lv_error_message(), "(4)"));
     assert_non_null(strstr(lv_error_message(), "(5)"));
-    assert_int_equal(lv_params_set(params, bias, bf16, LV_BF16, 2, (int64_t[]){5, 1}),
-                     LV_ERR_SHAPE);
+    assert_int_equal(map(params, bias, bf16, LV_BF16, 2, 5, 1), LV_ERR_SHAPE);
     lv_params_destroy(&params);
 }
 
@@ -208,8 +219,8 @@ static void what_is_trained_in_bf16_has_an_f32_master_and_a_working_copy(void **
     const uint16_t *working = working_of(params);
     float values[15] = {1, 1.00390625f, 1.01171875f, 1.005f, -3.0e38f}; /* 1 + 2^-8: half a step */
     assert_int_equal((uintptr_t)working % 64, 0);
-    assert_int_equal(lv_params_set(params, w, values, LV_F32, 2, (int64_t[]){5, 3}), LV_OK);
-    assert_int_equal(lv_params_set(params, b, values, LV_F32, 1, (int64_t[]){5}), LV_OK);
+    assert_int_equal(map(params, w, values, LV_F32, 2, 5, 3), LV_OK);
+    assert_int_equal(map(params, b, values, LV_F32, 1, 5, 1), LV_OK);
 
     assert_int_equal(w->tensor.dtype, LV_BF16);
     assert_ptr_equal(w->tensor.data, working);
@@ -252,9 +263,7 @@ static void bf16_values_are_the_same_bits_in_the_working_copy(void **state)
         const uint16_t finite = (uint16_t)((i & 0x7f7f) | (i & 0x80 ? 0x8000 : 0)); /* no NaN */
         memcpy(bytes + 1 + 2 * i, &finite, 2);
     }
-    const int64_t shape = N;
-    assert_int_equal(lv_params_set(params, lv_params_at(params, 0), bytes + 1, LV_BF16, 1, &shape),
-                     LV_OK);
+    assert_int_equal(map(params, lv_params_at(params, 0), bytes + 1, LV_BF16, 1, N, 1), LV_OK);
     assert_memory_equal(working_of(params), bytes + 1, 2 * N);
     lv_params_refresh(params);
     assert_memory_equal(working_of(params), bytes + 1, 2 * N);
@@ -318,6 +327,41 @@ static void memory_that_is_not_there_is_an_error(void **state)
     lv_params_destroy(&params);
 }
 
+static void a_part_has_the_initial_values_that_it_was_declared_with(void **state)
+{
+    (void)state;
+    lv_params *params = NULL;
+    assert_int_equal(lv_params_create(&params), LV_OK);
+    lv_params_part_begin(params, LV_PART_CONNECTOR);
+    const lv_dense linear = lv_dense_declare(params, "projector.0", 40, 50, true, true,
+                                             (lv_init){LV_INIT_UNIFORM, 0.25});
+    const lv_dense gauss = lv_dense_declare(params, "projector.1", 40, 50, true, true,
+                                            (lv_init){LV_INIT_NORMAL, 0.25});
+    const lv_dense norm = lv_norm_declare(params, "projector.2", 50, true, true);
+    lv_params_part_begin(params, LV_PART_LANGUAGE);
+    lv_params_declare(params, "language_model.a", 1, (int64_t[]){3}, true, true);
+    assert_int_equal(lv_params_count_of(params, LV_PART_CONNECTOR), 6);
+    assert_int_equal(lv_params_count_of(params, LV_PART_ADAPTER), 0);
+    assert_int_equal(train(params, "projector.2"), LV_OK);
+    assert_true(lv_params_trains(params, LV_PART_CONNECTOR));
+    assert_false(lv_params_trains(params, LV_PART_LANGUAGE));
+    assert_int_equal(lv_params_allocate(params), LV_OK);
+    assert_int_equal(lv_params_init_part(params, LV_PART_CONNECTOR, 7), LV_OK);
+    double largest = 0, sum = 0, squares = 0;
+    for (int i = 0; i < 2000; i++) {
+        largest = fmax(largest, fabs((double)lv_tensor_real(linear.w)[i]));
+        sum += (double)lv_tensor_real(gauss.w)[i];
+        squares += pow((double)lv_tensor_real(gauss.w)[i], 2);
+    }
+    assert_true(largest > 0.249 && largest <= 0.25);
+    assert_true(fabs(sum / 2000) < 0.03 && fabs(sqrt(squares / 2000) - 0.25) < 0.02);
+    assert_true(lv_tensor_real(linear.b)[0] != 0 && lv_tensor_real(gauss.b)[0] == 0);
+    assert_true(lv_tensor_real(norm.w)[49] == 1 && lv_tensor_real(norm.b)[49] == 0);
+    assert_fails(lv_params_init_part(params, LV_PART_LANGUAGE, 7), LV_ERR_CONFIG,
+                 "language_model.a");
+    lv_params_destroy(&params);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,7 +370,8 @@ int main(void)
         cmocka_unit_test(a_bare_word_is_a_prefix_that_ends_at_a_dot),
         cmocka_unit_test(globs_choose_by_name_and_never_what_is_unused),
         cmocka_unit_test(a_glob_that_fits_nothing_names_what_there_is),
-        cmocka_unit_test(set_converts_unaligned_values_and_refuses_another_shape),
+        cmocka_unit_test(a_part_has_the_initial_values_that_it_was_declared_with),
+        cmocka_unit_test(map_converts_unaligned_values_and_refuses_another_shape),
         cmocka_unit_test(frozen_values_are_read_where_they_lie_if_the_ops_can),
         cmocka_unit_test(what_is_trained_is_never_mapped),
         cmocka_unit_test(what_is_trained_in_bf16_has_an_f32_master_and_a_working_copy),

@@ -2,6 +2,7 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
+#include "tests/support/weights_find.h"
 #include "tests/units/train/fixture.h"
 #include "train/model/weights/weights.h"
 
@@ -38,15 +39,15 @@ static void reads_names_shapes_and_values_at_odd_offsets(void **state)
     for (size_t i = 0; i < 4; i++) {
         assert_string_equal(lv_weights_at(weights, i)->name, names[i]);
     }
-    const lv_weight *h = lv_weights_find(weights, "h"), *z = lv_weights_find(weights, "z");
+    const lv_weight *h = weights_find(weights, "h"), *z = weights_find(weights, "z");
     assert_int_equal(h->dtype, LV_BF16);
     assert_int_equal(h->n_dims, 2);
     assert_int_equal(h->shape[1], 2);
     assert_memory_equal(h->data, data + 5, 4);
     assert_int_equal(z->n_dims, 0);
     assert_memory_equal(z->data, &(float){1.0f}, 4);
-    assert_int_equal(lv_weights_find(weights, "none")->n_bytes, 0);
-    assert_null(lv_weights_find(weights, "byte"));
+    assert_int_equal(weights_find(weights, "none")->n_bytes, 0);
+    assert_null(weights_find(weights, "byte"));
     lv_weights_close(&weights);
     assert_null(weights);
 }
@@ -222,9 +223,8 @@ static void pickled_weights_are_refused_with_the_way_to_convert_them(void **stat
 static uint64_t fingerprint(const char *path)
 {
     lv_weights *weights = NULL;
-    uint64_t hash = 0;
     assert_int_equal(lv_weights_open(&weights, path), LV_OK);
-    assert_int_equal(lv_weights_fingerprint(weights, &hash), LV_OK);
+    const uint64_t hash = lv_weights_fingerprint(weights);
     lv_weights_close(&weights);
     return hash;
 }
@@ -305,8 +305,8 @@ static void shards_hold_at_most_the_limit_and_an_index_names_them(void **state)
     cJSON_Delete(index);
     assert_int_equal(lv_weights_open(&weights, *state), LV_OK);
     assert_int_equal(lv_weights_count(weights), 3);
-    assert_memory_equal(lv_weights_find(weights, "p")->data, values, 24);
-    assert_memory_equal(lv_weights_find(weights, "r")->data, values + 6, 24);
+    assert_memory_equal(weights_find(weights, "p")->data, values, 24);
+    assert_memory_equal(weights_find(weights, "r")->data, values + 6, 24);
     lv_weights_close(&weights);
     assert_int_equal(lv_weights_write(*state, sources, 3, 60), LV_OK);
     assert_false(lv_file_exists(fixture_path(state, INDEX)));
@@ -331,7 +331,7 @@ static void extra_rows_follow_the_tensor_in_pieces_of_any_size(void **state)
         .name = "e", .tensor = &x, .dtype = LV_F32, .extra_rows = EXTRA, .extra_row = extra};
     assert_int_equal(lv_weights_write(*state, &source, 1, 1 << 30), LV_OK);
     assert_int_equal(lv_weights_open(&weights, *state), LV_OK);
-    const lv_weight *w = lv_weights_find(weights, "e");
+    const lv_weight *w = weights_find(weights, "e");
     assert_int_equal(w->shape[0], ROWS + EXTRA);
     const float *data = w->data;
     assert_memory_equal(data, values, ROWS * COLUMNS * sizeof *values);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/model/hf/keys.h"
+#include "train/model/keys.h"
 
 #include "autograd/error.h"
 #include "data/json/json.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int lv_hf_refuse(const cJSON *item)
+int lv_key_refuse(const cJSON *item)
 {
     char *value = lv_json_print_line(item);
     int rc = lv_fail(LV_ERR_UNSUPPORTED, "\"%s\": %.80s is not supported", item->string, value);
@@ -17,37 +17,37 @@ int lv_hf_refuse(const cJSON *item)
     return rc;
 }
 
-int lv_hf_check_neutral(const cJSON *object, const lv_hf_neutral_key *keys, size_t n)
+int lv_keys_check_neutral(const cJSON *object, const lv_neutral_key *keys)
 {
-    for (size_t i = 0; i < n; i++) {
-        const cJSON *item = lv_json_find(object, keys[i].key);
+    for (; keys->key; keys++) {
+        const cJSON *item = lv_json_find(object, keys->key);
         double value = cJSON_IsNumber(item) ? item->valuedouble
                        : cJSON_IsBool(item) ? cJSON_IsTrue(item)
                                             : NAN;
-        if (item && value != keys[i].neutral) {
-            return lv_hf_refuse(item);
+        if (item && value != keys->neutral) {
+            return lv_key_refuse(item);
         }
     }
     return LV_OK;
 }
 
-int lv_hf_read_sizes(const cJSON *object, const lv_hf_size_key *keys, size_t n, bool whole)
+int lv_keys_read_sizes(const cJSON *object, const lv_size_key *keys, bool whole)
 {
-    for (size_t i = 0; i < n; i++) {
-        int rc = lv_json_int(object, keys[i].key, whole && keys[i].essential, keys[i].value);
+    for (; keys->key; keys++) {
+        int rc = lv_json_int(object, keys->key, whole && keys->essential, keys->value);
         if (rc < 0) {
             return rc;
         }
-        if (*keys[i].value < 1 || *keys[i].value > keys[i].max) {
+        if (*keys->value < 1 || *keys->value > keys->max) {
             return lv_fail(LV_ERR_FORMAT,
                            "\"%s\": expected a size from 1 to %" PRId64 ", found %" PRId64,
-                           keys[i].key, keys[i].max, *keys[i].value);
+                           keys->key, keys->max, *keys->value);
         }
     }
     return LV_OK;
 }
 
-int lv_hf_read_positive(const cJSON *object, const char *key, double max, double *value)
+int lv_key_positive(const cJSON *object, const char *key, double max, double *value)
 {
     int rc = lv_json_double(object, key, false, value);
     if (rc == LV_OK && !(*value > 0 && *value <= max)) {
@@ -57,7 +57,7 @@ int lv_hf_read_positive(const cJSON *object, const char *key, double max, double
     return rc;
 }
 
-int lv_hf_read_token(const cJSON *object, const char *key, int64_t *value)
+int lv_key_token(const cJSON *object, const char *key, int64_t *value)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     if (!item) {
@@ -67,7 +67,7 @@ int lv_hf_read_token(const cJSON *object, const char *key, int64_t *value)
         item = cJSON_GetArrayItem(item, 0);
     }
     double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
-    if (!(number >= -1 && number < LV_HF_MAX_VOCAB) || number != floor(number) ||
+    if (!(number >= -1 && number < LV_KEY_MAX_VOCAB) || number != floor(number) ||
         (item && !cJSON_IsNumber(item) && !cJSON_IsNull(item))) {
         return lv_fail(LV_ERR_FORMAT, "\"%s\": expected a token's id", key);
     }
@@ -75,7 +75,7 @@ int lv_hf_read_token(const cJSON *object, const char *key, int64_t *value)
     return LV_OK;
 }
 
-int lv_hf_find_object(const cJSON **out, const cJSON *root, const char *key)
+int lv_key_object(const cJSON **out, const cJSON *root, const char *key)
 {
     *out = lv_json_find(root, key);
     return !*out || cJSON_IsObject(*out)
@@ -84,7 +84,7 @@ int lv_hf_find_object(const cJSON **out, const cJSON *root, const char *key)
                          lv_json_kind(*out));
 }
 
-int lv_hf_check_model_type(const cJSON *object, const char *expected)
+int lv_key_model_type(const cJSON *object, const char *expected)
 {
     const char *type = expected;
     int rc = lv_json_string(object, "model_type", false, &type);
@@ -94,4 +94,42 @@ int lv_hf_check_model_type(const cJSON *object, const char *expected)
                          "\"model_type\": \"%s\" is not supported here (only "
                          "%s)",
                          type, expected);
+}
+
+static void check_added(const cJSON *item)
+{
+    LV_CHECK(item, "out of memory for a JSON value");
+}
+
+void lv_key_set_number(cJSON *object, const char *key, double value)
+{
+    check_added(cJSON_AddNumberToObject(object, key, value));
+}
+
+void lv_key_set_bool(cJSON *object, const char *key, bool value)
+{
+    check_added(cJSON_AddBoolToObject(object, key, value));
+}
+
+void lv_key_set_string(cJSON *object, const char *key, const char *value)
+{
+    check_added(cJSON_AddStringToObject(object, key, value));
+}
+
+void lv_key_set_null(cJSON *object, const char *key)
+{
+    check_added(cJSON_AddNullToObject(object, key));
+}
+
+void lv_key_set_token(cJSON *object, const char *key, int64_t id)
+{
+    check_added(id < 0 ? cJSON_AddNullToObject(object, key)
+                       : cJSON_AddNumberToObject(object, key, (double)id));
+}
+
+cJSON *lv_key_set_object(cJSON *object, const char *key)
+{
+    cJSON *child = cJSON_AddObjectToObject(object, key);
+    check_added(child);
+    return child;
 }

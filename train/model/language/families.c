@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * config.json of a LLaMA. What a file leaves out has the value that transformers gives it; what
+ * would change the mathematics and is not implemented is refused by name.
+ * source transformers 4.57 and 5: configuration_llama.py
+ */
+#include "train/model/language/llama.h"
+
+#include "autograd/error.h"
+#include "data/json/json.h"
+#include "train/model/keys.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+const lv_llama_config lv_llama_defaults = {.hidden_size = 4096,
+                                           .intermediate_size = 11008,
+                                           .n_layers = 32,
+                                           .n_heads = 32,
+                                           .vocab_size = 32000,
+                                           .max_positions = 2048,
+                                           .rms_norm_eps = 1e-6,
+                                           .rope_theta = 10000,
+                                           .bos_token_id = 1,
+                                           .eos_token_id = 2,
+                                           .pad_token_id = -1};
+
+static const lv_neutral_key neutral_keys[] = {
+    {"attention_dropout", 0},     {"pretraining_tp", 1},
+    {"partial_rotary_factor", 1}, {"sliding_window", NAN},
+    {"quantization_config", NAN}, {"add_cross_attention", 0},
+    {"is_encoder_decoder", 0},    {NULL, 0},
+};
+
+/* rope_scaling (transformers 4) or rope_parameters (5): only the plain kind. */
+static int parse_rope(lv_llama_config *c, const cJSON *rope)
+{
+    const cJSON *item;
+    if (!rope) {
+        return LV_OK;
+    }
+    if (!cJSON_IsObject(rope)) {
+        return lv_key_refuse(rope);
+    }
+    cJSON_ArrayForEach (item, rope) {
+        bool type = strcmp(item->string, "rope_type") == 0 || strcmp(item->string, "type") == 0;
+        bool plain = type && cJSON_IsString(item) && strcmp(item->valuestring, "default") == 0;
+        bool whole = strcmp(item->string, "partial_rotary_factor") == 0 && cJSON_IsNumber(item) &&
+                     item->valuedouble == 1;
+        if (!plain && !whole && !cJSON_IsNull(item) && strcmp(item->string, "rope_theta") != 0) {
+            lv_key_refuse(item);
+            return lv_fail_within("\"%s\"", rope->string);
+        }
+    }
+    return lv_key_positive(rope, "rope_theta", 1e30, &c->rope_theta);
+}
+
+static int check_sizes(const lv_llama_config *c)
+{
+    if (c->n_heads % c->n_kv_heads != 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"num_attention_heads\": %" PRId64 " is no multiple of "
+                       "\"num_key_value_heads\" %" PRId64,
+                       c->n_heads, c->n_kv_heads);
+    }
+    if (c->head_dim % 2 != 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"head_dim\": %" PRId64 " is odd; rotary positions need "
+                       "pairs",
+                       c->head_dim);
+    }
+    if (c->n_heads * c->head_dim > LV_KEY_MAX_SIZE) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"head_dim\": %" PRId64 " times %" PRId64 " heads is too big", c->head_dim,
+                       c->n_heads);
+    }
+    return LV_OK;
+}
+
+/* Values of a LLaMA that are not sizes. */
+static int parse_rest(lv_llama_config *c, const cJSON *object)
+{
+    const char *act = "silu";
+    int rc = lv_key_positive(object, "rms_norm_eps", 1, &c->rms_norm_eps);
+    if (rc < 0 || (rc = lv_key_positive(object, "rope_theta", 1e30, &c->rope_theta)) < 0 ||
+        (rc = parse_rope(c, lv_json_find(object, "rope_scaling"))) < 0 ||
+        (rc = parse_rope(c, lv_json_find(object, "rope_parameters"))) < 0 ||
+        (rc = lv_json_bool(object, "tie_word_embeddings", false, &c->tied)) < 0 ||
+        (rc = lv_json_bool(object, "attention_bias", false, &c->attention_bias)) < 0 ||
+        (rc = lv_json_bool(object, "mlp_bias", false, &c->mlp_bias)) < 0 ||
+        (rc = lv_key_token(object, "bos_token_id", &c->bos_token_id)) < 0 ||
+        (rc = lv_key_token(object, "eos_token_id", &c->eos_token_id)) < 0 ||
+        (rc = lv_key_token(object, "pad_token_id", &c->pad_token_id)) < 0 ||
+        (rc = lv_json_string(object, "hidden_act", false, &act)) < 0) {
+        return rc;
+    }
+    return strcmp(act, "silu") == 0 || strcmp(act, "swish") == 0
+               ? LV_OK
+               : lv_key_refuse(lv_json_find(object, "hidden_act"));
+}
+
+int lv_llama_config_parse(lv_llama_config *config, const cJSON *object, bool whole)
+{
+    lv_llama_config c = *config;
+    const lv_size_key sizes[] = {
+        {"vocab_size", &c.vocab_size, LV_KEY_MAX_VOCAB, true},
+        {"hidden_size", &c.hidden_size, LV_KEY_MAX_SIZE, true},
+        {"intermediate_size", &c.intermediate_size, LV_KEY_MAX_SIZE, true},
+        {"num_hidden_layers", &c.n_layers, LV_KEY_MAX_LAYERS, true},
+        {"num_attention_heads", &c.n_heads, LV_KEY_MAX_SIZE, true},
+        {"max_position_embeddings", &c.max_positions, LV_KEY_MAX_POSITIONS, false},
+        {NULL, NULL, 0, false},
+    };
+    int rc = lv_keys_check_neutral(object, neutral_keys);
+    if (rc == LV_OK) rc = lv_keys_read_sizes(object, sizes, whole);
+    if (rc < 0) {
+        return rc;
+    }
+    c.n_kv_heads = c.n_heads;
+    c.head_dim = c.hidden_size / c.n_heads;
+    if (!lv_json_find(object, "head_dim") && c.hidden_size % c.n_heads != 0) {
+        return lv_fail(LV_ERR_FORMAT,
+                       "\"hidden_size\": %" PRId64 " is no multiple of \"num_attention_heads\" "
+                       "%" PRId64,
+                       c.hidden_size, c.n_heads);
+    }
+    const lv_size_key derived[] = {
+        {"num_key_value_heads", &c.n_kv_heads, LV_KEY_MAX_SIZE, false},
+        {"head_dim", &c.head_dim, LV_KEY_MAX_SIZE, false},
+        {NULL, NULL, 0, false},
+    };
+    rc = lv_keys_read_sizes(object, derived, false);
+    if (rc == LV_OK) rc = parse_rest(&c, object);
+    if (rc == LV_OK) rc = check_sizes(&c);
+    if (rc == LV_OK) {
+        *config = c;
+    }
+    return rc;
+}
+
+void lv_llama_config_write(cJSON *o, const lv_llama_config *c)
+{
+    lv_key_set_number(o, "vocab_size", (double)c->vocab_size);
+    lv_key_set_number(o, "hidden_size", (double)c->hidden_size);
+    lv_key_set_number(o, "intermediate_size", (double)c->intermediate_size);
+    lv_key_set_number(o, "num_hidden_layers", (double)c->n_layers);
+    lv_key_set_number(o, "num_attention_heads", (double)c->n_heads);
+    lv_key_set_number(o, "num_key_value_heads", (double)c->n_kv_heads);
+    lv_key_set_number(o, "head_dim", (double)c->head_dim);
+    lv_key_set_string(o, "hidden_act", "silu");
+    lv_key_set_number(o, "max_position_embeddings", (double)c->max_positions);
+    lv_key_set_number(o, "rms_norm_eps", c->rms_norm_eps);
+    lv_key_set_number(o, "rope_theta", c->rope_theta);
+    lv_key_set_null(o, "rope_scaling");
+    lv_key_set_bool(o, "tie_word_embeddings", c->tied);
+    lv_key_set_bool(o, "attention_bias", c->attention_bias);
+    lv_key_set_bool(o, "mlp_bias", c->mlp_bias);
+    lv_key_set_number(o, "attention_dropout", 0);
+    lv_key_set_token(o, "bos_token_id", c->bos_token_id);
+    lv_key_set_token(o, "eos_token_id", c->eos_token_id);
+    lv_key_set_token(o, "pad_token_id", c->pad_token_id);
+    lv_key_set_bool(o, "use_cache", true);
+}

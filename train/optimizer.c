@@ -110,8 +110,8 @@ double lv_optimizer_sum_squares(lv_params *params)
 }
 
 /* The elements of the group in this rank's shard of the bucket. */
-static void update(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
-                   const param_group *g, const lv_update *how)
+static void update_group(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
+                         const param_group *g, const lv_update *how)
 {
     const int64_t begin = g->begin > piece->begin ? g->begin : piece->begin;
     const int64_t end = g->end < piece->end ? g->end : piece->end;
@@ -134,6 +134,6 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucke
 {
     const lv_piece *piece = &lv_params_shard(params)->pieces[bucket];
     for (size_t i = 0; i < optimizer->n_groups; i++) {
-        update(optimizer, params, piece, &optimizer->groups[i], how);
+        update_group(optimizer, params, piece, &optimizer->groups[i], how);
     }
 }

@@ -292,7 +292,7 @@ static bool trains_for_images(const lv_params *params)
     return lv_params_trains(params, LV_PART_VISION) || lv_params_trains(params, LV_PART_CONNECTOR);
 }
 
-static bool has_images(const lv_pack_list *list)
+static bool packs_have_images(const lv_pack_list *list)
 {
     int64_t n = 0;
     for (int i = 0; i < list->n; i++) {
@@ -326,7 +326,8 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
            n_steps == 1 ? "" : "s", config->train.global_batch_size,
            lv_params_flat_count(lv_llava_params(setup->model)), config->run.dir);
     fflush(stdout);
-    if (!has_images(&setup->train_packs) && trains_for_images(lv_llava_params(setup->model))) {
+    if (!packs_have_images(&setup->train_packs) &&
+        trains_for_images(lv_llava_params(setup->model))) {
         lv_warn("data.packs have no image: projector and vision tower learn nothing "
                 "(train.trainable)");
     }

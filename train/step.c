@@ -25,7 +25,7 @@ enum {
     N_MAXIMA
 };
 
-static int64_t count_unlabelled(const lv_batch *batch)
+static int64_t count_unlabelled_samples(const lv_batch *batch)
 {
     int64_t n = 0;
     for (int i = 0; i < batch->n_samples; i++) {
@@ -66,7 +66,7 @@ static int run_micro_batches(const lv_step_parts *p, int64_t n, double sums[N_SU
         sums[SUM_LOSS] += loss_sum;
         sums[SUM_SUPERVISED] += (double)batch->n_supervised;
         sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
-        sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
+        sums[SUM_UNLABELLED] += (double)count_unlabelled_samples(batch);
         sums[SUM_FLOP] += lv_tape_flop(p->setup->tape) - flop;
     }
     return LV_OK;
@@ -108,8 +108,8 @@ static void update_bucket(void *context, int64_t bucket)
 
 /* Applies the update if it is finite.
  * out    the step's loss, norm, lr, applied */
-static int update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts *p,
-                  const double sums[N_SUMS])
+static int apply_update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts *p,
+                        const double sums[N_SUMS])
 {
     int rc = LV_OK;
     double n = sums[SUM_SUPERVISED];
@@ -160,7 +160,7 @@ int lv_step_run(lv_train_state *state, lv_step_requests *requests, const lv_step
                          .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
                          .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE],
                          .rss_shmem_bytes = (int64_t)maxima[MAX_RSS_SHMEM]};
-    rc = update(&m, state, p, sums);
+    rc = apply_update(&m, state, p, sums);
     m.step = state->step;
     m.step_s = lv_clock_s() - begin_s;
     m.mfu = p->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * p->flop_per_s) : NAN;

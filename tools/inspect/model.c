@@ -35,7 +35,7 @@ int lv_inspect_digests(const char *dir, const char *name)
         printf("  %s does not list it, so it can not be told whether it is whole\n",
                lv_hf_digests_name);
     } else if (rc == LV_OK) {
-        rc = lv_inspect_verdict(lv_manifest_check_files(digests, dir, NULL));
+        rc = lv_inspect_result(lv_manifest_check_files(digests, dir, NULL));
     }
     cJSON_Delete(digests);
     return rc;

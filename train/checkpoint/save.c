@@ -136,7 +136,7 @@ static void record_failure(lv_saver *saver, int rc)
 }
 
 /* Frees the checkpoint in progress. */
-static void release(lv_saver *saver)
+static void release_save(lv_saver *saver)
 {
     lv_rank_writer_end(&saver->writer);
     free(saver->tmp_dir);
@@ -158,7 +158,7 @@ static void finish_save(lv_saver *saver)
     } else {
         record_failure(saver, rc);
     }
-    release(saver);
+    release_save(saver);
 }
 
 /* The result, or LV_OK and a warning if the run continues on error. */
@@ -178,7 +178,7 @@ static int report_result(const lv_saver *saver)
 /* ---- the beginning of a save ---- */
 
 /* On rank 0. */
-static int prepare(const lv_saver *saver)
+static int prepare_tmp_dir(const lv_saver *saver)
 {
     char *folder = lv_path_dir(saver->tmp_dir);
     int rc = lv_dir_create(folder);
@@ -231,7 +231,7 @@ int lv_saver_begin(lv_saver *saver, const lv_train_state *state, const lv_run_id
     if (comm->rank == 0) {
         saver->manifest = lv_checkpoint_manifest_make(comm->n_ranks, state, identity, params);
     }
-    rc = lv_comm_agree(comm, comm->rank == 0 ? prepare(saver) : LV_OK);
+    rc = lv_comm_agree(comm, comm->rank == 0 ? prepare_tmp_dir(saver) : LV_OK);
     if (rc < 0 && rc != LV_ERR_COMM) {
         lv_rank_writer_fail(&saver->writer, rc); /* on all ranks: returned by poll or finish */
         return LV_OK;
@@ -266,7 +266,7 @@ void lv_saver_destroy(lv_saver **saver)
     if (!*saver) {
         return;
     }
-    release(*saver);
+    release_save(*saver);
     if ((*saver)->n_failed > 0 && (*saver)->options.continue_on_error &&
         (*saver)->options.comm->rank == 0) {
         lv_progress_end();

@@ -6,9 +6,10 @@
 
 #include <stdlib.h>
 
-static const int64_t MAX_LOOKS = 1 << 21; /* at samples and ranks, of a walk */
+static const int64_t MAX_VISITS = 1 << 21; /* of samples and ranks, in a walk */
 
-lv_plan_sample sample_of(const lv_sample_counts *counts, const lv_loader_options *options)
+/* What a cut leaves is bounded from above: images are taken to come before the text. */
+static lv_plan_sample sample_of(const lv_sample_counts *counts, const lv_loader_options *options)
 {
     const int64_t rows = options->vision.rows_per_image;
     lv_plan_sample sample = {.n_rows = lv_batch_length(counts, (int)rows, options->max_length)};
@@ -33,7 +34,7 @@ int64_t lv_plan_batch_bytes(const lv_plan_sample *samples, int64_t n, const lv_v
     return bytes;
 }
 
-static void fill(lv_batch *batch, const lv_plan_sample *sample, int64_t rows_per_image)
+static void append_sample(lv_batch *batch, const lv_plan_sample *sample, int64_t rows_per_image)
 {
     const int64_t begin = batch->seq_start[batch->n_samples];
     for (int64_t i = 0; i < sample->n_rows; i++) {
@@ -64,7 +65,7 @@ int lv_plan_batch(lv_batch *out, const lv_plan_sample *samples, int64_t n,
         .source = calloc(n_rows + 1, sizeof *batch.source),
         .position = calloc(n_rows + 1, sizeof *batch.position),
         .label = calloc(n_rows + 1, sizeof *batch.label),
-        /* never touched: addresses alone */
+        /* never accessed: addresses alone */
         .pixels = calloc((size_t)pixel_count(vision, n_images) + 1, sizeof *batch.pixels),
     };
     if (!batch.sample_ids || !batch.seq_start || !batch.source || !batch.position || !batch.label ||
@@ -73,7 +74,7 @@ int lv_plan_batch(lv_batch *out, const lv_plan_sample *samples, int64_t n,
         return lv_fail(LV_ERR_MEMORY, "no memory for a batch of %zu rows", n_rows);
     }
     for (int64_t i = 0; i < n; i++) {
-        fill(&batch, &samples[i], vision->rows_per_image);
+        append_sample(&batch, &samples[i], vision->rows_per_image);
     }
     *out = batch;
     return LV_OK;
@@ -90,7 +91,7 @@ typedef struct {
     lv_plan_sample *samples;
     lv_plan_sample *batch;                          /* of a micro-batch */
     int64_t most_of_step, most_of_batch, all_bytes; /* of a rank's batches */
-} walk;
+} plan_walk;
 
 static lv_plan_sample sample_at(const lv_loader_options *options, int64_t id)
 {
@@ -99,7 +100,7 @@ static lv_plan_sample sample_at(const lv_loader_options *options, int64_t id)
     return sample_of(&lv_pack_counts(pack)[index], options);
 }
 
-static int walk_rank(walk *w, const lv_shares *shares, int64_t step, int rank)
+static int walk_rank(plan_walk *w, const lv_shares *shares, int64_t step, int rank)
 {
     const int64_t end = shares->rank_start[rank + 1];
     int64_t step_bytes = 0;
@@ -112,8 +113,8 @@ static int walk_rank(walk *w, const lv_shares *shares, int64_t step, int rank)
         int64_t bytes = lv_plan_batch_bytes(w->batch, next - begin, &w->options->vision);
         w->most_of_batch = bytes > w->most_of_batch ? bytes : w->most_of_batch;
         step_bytes += bytes;
-        const lv_plan_position place = {.step = step, .rank = rank};
-        rc = w->visit(w->context, &place, w->batch, next - begin);
+        const lv_plan_position position = {.step = step, .rank = rank};
+        rc = w->visit(w->context, &position, w->batch, next - begin);
         begin = next;
     }
     w->most_of_step = step_bytes > w->most_of_step ? step_bytes : w->most_of_step;
@@ -121,7 +122,7 @@ static int walk_rank(walk *w, const lv_shares *shares, int64_t step, int rank)
     return rc;
 }
 
-static int walk_step(walk *w, int64_t s, int n_ranks)
+static int walk_step(plan_walk *w, int64_t s, int n_ranks)
 {
     const lv_loader_options *o = w->options;
     const int64_t per_epoch = lv_sampler_steps_per_epoch(&o->sampler);
@@ -139,7 +140,7 @@ static int walk_step(walk *w, int64_t s, int n_ranks)
     return rc;
 }
 
-/* Batches wait in the loader's ring of steps, within its bound; one more is in use. */
+/* The loader's ring of steps, within its bound, and the batch in use. */
 int64_t lv_plan_read_ahead(const lv_loader_options *options, int64_t step_bytes,
                            int64_t batch_bytes)
 {
@@ -153,18 +154,18 @@ int lv_plan_walk(int64_t *read_ahead_bytes, const lv_loader_options *options, in
 {
     const int64_t size = options->sampler.global_batch_size;
     const int64_t most = lv_min_i64(size, lv_sampler_epoch_samples(&options->sampler));
-    walk w = {.options = options,
-              .visit = visit,
-              .context = context,
-              .ids = calloc((size_t)most + 1, sizeof *w.ids),
-              .length = calloc((size_t)most + 1, sizeof *w.length),
-              .samples = calloc((size_t)most + 1, sizeof *w.samples),
-              .batch = calloc((size_t)most + 1, sizeof *w.batch)};
+    plan_walk w = {.options = options,
+                   .visit = visit,
+                   .context = context,
+                   .ids = calloc((size_t)most + 1, sizeof *w.ids),
+                   .length = calloc((size_t)most + 1, sizeof *w.length),
+                   .samples = calloc((size_t)most + 1, sizeof *w.samples),
+                   .batch = calloc((size_t)most + 1, sizeof *w.batch)};
     int rc = w.ids && w.length && w.samples && w.batch
                  ? lv_sampler_create(&w.sampler, &options->sampler)
                  : lv_fail(LV_ERR_MEMORY, "no memory for global batches of %lld", (long long)most);
-    const int64_t n_looked_at = MAX_LOOKS / (most + n_ranks) + 1;
-    const int64_t stride = (n_steps - 1) / n_looked_at + 1;
+    const int64_t n_visited = MAX_VISITS / (most + n_ranks) + 1;
+    const int64_t stride = (n_steps - 1) / n_visited + 1;
     for (int64_t s = 0; rc == LV_OK && s < n_steps; s += stride) {
         rc = walk_step(&w, s, n_ranks);
     }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The micro-batches of a run without their content: how large they are, and batches of that size
- * for a dry tape.
+ * The sizes of a run's micro-batches, and batches of these sizes without content, for a dry tape.
  */
 #ifndef LV_TRAIN_PLAN_BATCH_H
 #define LV_TRAIN_PLAN_BATCH_H
@@ -13,15 +12,11 @@ typedef struct {
     int64_t n_rows, n_image_rows, n_images, n_supervised;
 } lv_plan_sample;
 
-/* sample_of: of a sample's counts. What a cut leaves is bounded from above: images are
- * taken to stand before the text. */
-lv_plan_sample sample_of(const lv_sample_counts *counts, const lv_loader_options *options);
-
 /* lv_plan_batch_bytes: of a batch of these samples. */
 int64_t lv_plan_batch_bytes(const lv_plan_sample *samples, int64_t n,
                             const lv_vision_input *vision);
 
-/* lv_plan_read_ahead: the most that the loader of a rank holds, from the bytes of its largest step
+/* lv_plan_read_ahead: the most bytes that the loader of a rank holds, from those of its largest step
  * and its largest micro-batch. */
 int64_t lv_plan_read_ahead(const lv_loader_options *options, int64_t step_bytes,
                            int64_t batch_bytes);
@@ -32,19 +27,19 @@ int64_t lv_plan_read_ahead(const lv_loader_options *options, int64_t step_bytes,
 int lv_plan_batch(lv_batch *out, const lv_plan_sample *samples, int64_t n,
                   const lv_vision_input *vision);
 
-/* lv_plan_position: of a micro-batch: the step of the run, and the rank. */
+/* lv_plan_position: the step and the rank of a micro-batch. */
 typedef struct {
     int64_t step;
     int rank;
 } lv_plan_position;
 
-/* lv_plan_visit: told of one micro-batch. returns LV_OK, or an error that ends the walk. */
-typedef int lv_plan_visit(void *context, const lv_plan_position *place,
+/* lv_plan_visit: called for each micro-batch. returns LV_OK, or an error that ends the walk. */
+typedef int lv_plan_visit(void *context, const lv_plan_position *position,
                           const lv_plan_sample *samples, int64_t n);
 
 /* lv_plan_walk: every micro-batch of steps [0, n_steps), step by step, rank by rank, in the order of
- * the run; of a long run only those of steps at equal distances, some two millions of samples and
- * ranks in all, which takes about a second.
+ * the run; of a long run only steps at equal distances, some two million samples and ranks in all,
+ * about a second.
  * in     options: of the loader, for any rank; n_ranks in all
  * out    read_ahead_bytes: the most that a rank's loader may hold
  * fails  LV_ERR_MEMORY; as visit does */

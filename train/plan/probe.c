@@ -52,8 +52,8 @@ int lv_probe_memory(double *bytes_per_s)
 
 /* ---- the model ---- */
 
-/* So many samples of the typical micro-batch that one layer of each kind takes no longer than a
- * pass should; at least one. */
+/* How many samples of the typical micro-batch to use: one layer of each kind takes no longer than
+ * PASS_S; at least one. */
 static int64_t samples_for(const lv_step_work *work, double layer_share, double flop)
 {
     int64_t n = work->n_typical;
@@ -74,7 +74,7 @@ static double pass_s(lv_llava *model, lv_tape *tape, const lv_batch *batch)
     return lv_clock_s() - begin_s;
 }
 
-static int measure(lv_probe *out, lv_llava *model, const lv_batch *batch)
+static int measure_passes(lv_probe *out, lv_llava *model, const lv_batch *batch)
 {
     lv_tape *tape = NULL;
     double seconds[MAX_PASSES];
@@ -93,7 +93,8 @@ static int measure(lv_probe *out, lv_llava *model, const lv_batch *batch)
     return LV_OK;
 }
 
-static int probe(lv_probe *out, lv_llava *like, const lv_config *config, const lv_step_work *work)
+static int probe_slice(lv_probe *out, lv_llava *like, const lv_config *config,
+                       const lv_step_work *work)
 {
     const lv_llava_config *c = lv_llava_config_of(like);
     const double flop = PASS_S * lv_gemm_rate();
@@ -116,7 +117,7 @@ static int probe(lv_probe *out, lv_llava *like, const lv_config *config, const l
         *out = (lv_probe){.n_rows = batch.seq_start[n],
                           .n_layers = thin->text.n_layers,
                           .n_vision_layers = thin->vision.n_layers};
-        rc = measure(out, model, &batch);
+        rc = measure_passes(out, model, &batch);
     }
     lv_batch_free(&batch);
     lv_llava_close(&model);
@@ -128,7 +129,7 @@ int lv_probe_model(lv_probe *out, const lv_config *config, const lv_step_work *w
     lv_setup setup = {0};
     const char *no_pack;
     int rc = lv_setup_open_plan(&setup, config, 1, &no_pack);
-    if (rc == LV_OK) rc = probe(out, setup.model, config, work);
+    if (rc == LV_OK) rc = probe_slice(out, setup.model, config, work);
     lv_setup_close(&setup);
     return rc;
 }

@@ -110,13 +110,13 @@ static void end_step(lv_step_work *w)
     w->now.most_last_flop = 0;
 }
 
-void lv_step_work_add(lv_step_work *work, const lv_plan_position *place,
+void lv_step_work_add(lv_step_work *work, const lv_plan_position *position,
                       const lv_plan_sample *samples, int64_t n)
 {
-    const bool new_step = work->n_steps == 0 || place->step != work->now.place.step;
+    const bool new_step = work->n_steps == 0 || position->step != work->now.position.step;
     if (new_step && work->n_steps > 0) {
         end_step(work);
-    } else if (place->rank != work->now.place.rank) {
+    } else if (position->rank != work->now.position.rank) {
         end_rank(work);
     }
     if (work->n_steps == 0) {
@@ -126,7 +126,7 @@ void lv_step_work_add(lv_step_work *work, const lv_plan_position *place,
     }
     const double flop = lv_flop_of(&work->costs, samples, n);
     work->n_steps += new_step;
-    work->now.place = *place;
+    work->now.position = *position;
     work->now.first_flop = work->now.flop == 0 ? flop : work->now.first_flop;
     work->now.flop += flop;
     work->now.last_flop = flop;

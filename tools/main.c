@@ -27,8 +27,11 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < N_TOOLS; i++) {
         fprintf(to, "  %-10s %s\n", tools[i].name, tools[i].summary);
     }
-    fprintf(to,
-            "\nllava COMMAND --help tells more. pack and train also run under mpirun or srun.\n");
+    fprintf(
+        to,
+        "\nllava COMMAND --help lists its flags. pack and train also run under mpirun or srun.\n"
+        "README.md in the folders of the source: data/ (records, packs), configs/ (keys),\n"
+        "configs/slurm/ (clusters), train/ (runs, checkpoints, exit statuses).\n");
 }
 
 static void print_unknown(FILE *to, const char *given)

@@ -36,7 +36,7 @@ static int gather(void *context, void *all, const void *own, int64_t n)
                         : lv_fail(LV_ERR_COMM, "%" PRId64 " bytes of each rank are too many", n);
 }
 
-static const double SHORT_S = 1; /* of a phase that is over sooner nothing is said */
+static const double SHORT_S = 1; /* a shorter phase shows no progress */
 static const double AGAIN_S = 0.1;
 enum { LARGE_BYTES = 100000000, RATE_TEXT = 32 };
 
@@ -47,7 +47,7 @@ static const char *rate_text(char buf[RATE_TEXT], double per_s)
     return buf;
 }
 
-/* Rank 0 speaks for all: the ranks have equal parts and run at about its pace. */
+/* On rank 0, for all: the ranks have equal parts and run at about its pace. */
 static void show_progress(void *context, const lv_pack_progress *p)
 {
     static const char *phase; /* which began at begin_s */
@@ -147,7 +147,7 @@ static int run(lv_comm *comm, const lv_pack_options *options)
     return rc < 0 ? rc : print_summary(&s, options->out_dir, lv_clock_s() - begin_s);
 }
 
-/* Flags that say something of pixels where none are stored. */
+/* Flags about pixels where none are stored. */
 static int check_store(const lv_pack_options *options, const char *aspect)
 {
     if (options->store_rgb) {

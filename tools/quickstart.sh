@@ -54,6 +54,6 @@ Done in $((SECONDS - started)) s. What lies where:
   $out/stage2/model                    the model: transformers loads it
   $out/stage*/metrics.jsonl            a line a step
   $out/stage*/checkpoints              where an interrupted run goes on from
-The model has seen 16 photographs; it can repeat them, and nothing more. README.md goes on with
-real checkpoints.
+The model has seen 16 photographs; it can repeat them, and nothing more. README.md continues with
+your own data and the published recipe.
 END

@@ -104,8 +104,9 @@ int lv_tool_train(int argc, char **argv)
             "the slowest rank's FLOP / its part of --gflops; latency x messages + bytes /\n"
             "bandwidth of gradients and of new weights, as far as the last micro-batch's backward "
             "pass and the next\nforward pass do not hide them; what is copied and added within a "
-            "node; the update of what a rank owns.\nREADME.md has more of it, and the keys of the "
-            "config."};
+            "node; the update of what a rank owns.\ntrain/README.md has more of it, and of "
+            "checkpoints, "
+            "resume and failures; configs/README.md has\nthe keys of the config."};
     lv_stop_catch_signals();
     int rc = lv_cli_start(&cli, &comm, argc, argv);
     if (dry_run.given) {

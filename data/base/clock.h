@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Times and amounts, measured and written for people.
+ * Time, and times and sizes as text.
  */
 #ifndef LV_DATA_BASE_CLOCK_H
 #define LV_DATA_BASE_CLOCK_H
 
 #include <stdint.h>
 
-/* lv_clock_s: seconds on the monotonic clock, which no change of the date moves. */
+/* lv_clock_s: seconds on the monotonic clock. */
 double lv_clock_s(void);
 
 /* lv_duration_text: "1:02:03" or "2:03", at most some 30 years; returns buf. */

@@ -13,20 +13,20 @@
 
 static const char VARIABLE[] = "LLAVA_FAIL_POINT";
 
-typedef enum { INVALID, KILL, ERROR, FULL, STALL } action;
+typedef enum { INVALID, KILL, ERROR, FULL, STALL } fail_action;
 
 typedef struct {
-    const char *name; /* NULL: none is wanted */
+    const char *name; /* NULL: there is none */
     long nth, n_passed;
-    action what;
-} wish;
+    fail_action what;
+} fail_request;
 
-static wish wanted;
+static fail_request request;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* The name in the table, or NULL. */
-static const char *find(const char *name, size_t n)
+static const char *find_name(const char *name, size_t n)
 {
 #define NAME(text, when) text,
     static const char *const names[] = {LV_FAIL_POINTS(NAME)};
@@ -48,49 +48,49 @@ static void read_environment(void)
     size_t n_name = strcspn(text, ":=");
     const char *rest = text + n_name;
     char *end = NULL;
-    wanted = (wish){.name = find(text, n_name), .nth = 1};
+    request = (fail_request){.name = find_name(text, n_name), .nth = 1};
     if (*rest == ':') {
-        wanted.nth = strtol(rest + 1, &end, 10);
+        request.nth = strtol(rest + 1, &end, 10);
         rest = end;
     }
-    wanted.what = strcmp(rest, "=kill") == 0    ? KILL
-                  : strcmp(rest, "=error") == 0 ? ERROR
-                  : strcmp(rest, "=full") == 0  ? FULL
-                  : strcmp(rest, "=stall") == 0 ? STALL
-                                                : INVALID;
-    if (!wanted.name || wanted.nth < 1) {
-        wanted = (wish){.name = text, .what = INVALID};
+    request.what = strcmp(rest, "=kill") == 0    ? KILL
+                   : strcmp(rest, "=error") == 0 ? ERROR
+                   : strcmp(rest, "=full") == 0  ? FULL
+                   : strcmp(rest, "=stall") == 0 ? STALL
+                                                 : INVALID;
+    if (!request.name || request.nth < 1) {
+        request = (fail_request){.name = text, .what = INVALID};
     }
 }
 
 int lv_fail_point(const char *name)
 {
     pthread_once(&once, read_environment);
-    if (!wanted.name) {
+    if (!request.name) {
         return LV_OK;
     }
-    LV_CHECK(find(name, strlen(name)), "%s is not in the list of fail points", name);
-    if (wanted.what == INVALID) {
+    LV_CHECK(find_name(name, strlen(name)), "%s is not in the list of fail points", name);
+    if (request.what == INVALID) {
         return lv_fail(LV_ERR_CONFIG,
                        "%s=%s: expected name[:n]=kill|error|full|stall, the name one of those in "
                        "data/base/fail_point.h",
                        VARIABLE, getenv(VARIABLE));
     }
-    if (strcmp(name, wanted.name) != 0) {
+    if (strcmp(name, request.name) != 0) {
         return LV_OK;
     }
     pthread_mutex_lock(&lock);
-    bool is_due = ++wanted.n_passed == wanted.nth;
+    bool is_due = ++request.n_passed == request.nth;
     pthread_mutex_unlock(&lock);
     if (!is_due) {
         return LV_OK;
     }
-    if (wanted.what == KILL) {
+    if (request.what == KILL) {
         raise(SIGKILL);
     }
-    while (wanted.what == STALL) {
+    while (request.what == STALL) {
         pause();
     }
-    errno = wanted.what == FULL ? ENOSPC : EIO;
+    errno = request.what == FULL ? ENOSPC : EIO;
     return lv_fail_errno(LV_ERR_IO, "fail point %s", name);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Named moments at which a test can have the program killed or an operation fail. They do nothing
- * unless the environment says LLAVA_FAIL_POINT=name[:n]=kill|error|full|stall, which is about the
+ * Named points at which a test can kill the program or make an operation fail. They do nothing
+ * without LLAVA_FAIL_POINT=name[:n]=kill|error|full|stall in the environment, which applies to the
  * n-th passing (from 1, the default; every process counts its own):
  *   kill   the process ends by SIGKILL, with nothing flushed
  *   error  the operation at this point fails as on an I/O error
@@ -11,11 +11,11 @@
 #ifndef LV_DATA_BASE_FAIL_POINT_H
 #define LV_DATA_BASE_FAIL_POINT_H
 
-/* All that there are; tests read this list. X(name, what has just happened) */
+/* The whole list, which tests read. X(name, state of the work there) */
 #define LV_FAIL_POINTS(X)                                                                          \
     X("pack.begin", "the pack's folder is locked, nothing is written")                             \
-    X("pack.tokenizer.copied", "the tokenizer's files are beside their place")                     \
-    X("pack.tokenizer.renamed", "they are in their place")                                         \
+    X("pack.tokenizer.copied", "the tokenizer's files are there under a temporary name")           \
+    X("pack.tokenizer.renamed", "they have their name")                                            \
     X("pack.shard.dataset", "one dataset of a shard is written")                                   \
     X("pack.shard.closed", "HDF5 has closed the shard")                                            \
     X("pack.shard.sealed", "the shard's checksum is in it, nothing is synced")                     \
@@ -26,7 +26,7 @@
     X("pack.manifest.begin", "only the manifest is missing")                                       \
     X("pack.manifest.written", "the pack is whole, its lock still held")                           \
     X("checkpoint.begin", "the folder for a checkpoint is made, under a temporary name")           \
-    X("checkpoint.copy", "memory for a copy of what is saved is looked for; failed: not there")    \
+    X("checkpoint.copy", "memory for a copy is about to be allocated; failed: there is none")      \
     X("checkpoint.dataset", "one dataset of a rank's file is written")                             \
     X("checkpoint.file.written", "HDF5 has closed a rank's file, nothing is synced")               \
     X("checkpoint.file.synced", "a rank's file is on the disk")                                    \
@@ -41,7 +41,7 @@
     X("model.written", "a model's directory is complete under its temporary name")
 
 /* lv_fail_point: pass one of these names.
- * fails  LV_ERR_IO if the environment says so; LV_ERR_CONFIG if what it says cannot be */
+ * fails  LV_ERR_IO if the environment asks for it; LV_ERR_CONFIG if its value is not valid */
 int lv_fail_point(const char *name);
 
 #endif

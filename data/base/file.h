@@ -2,7 +2,7 @@
  *
  * Files: read whole, mapped, written so that they appear whole or not at all, and their CRC-32.
  * Every failure is LV_ERR_IO (or LV_ERR_MEMORY) with the path and the system's reason. Only
- * regular files are read: a pipe or a device is a failure, never waited for.
+ * regular files are read: a pipe or a device is a failure.
  */
 #ifndef LV_DATA_BASE_FILE_H
 #define LV_DATA_BASE_FILE_H
@@ -13,18 +13,18 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-/* lv_file_open: to read; a pipe would be waited for, a device may have no end. returns the
- * descriptor, with what fstat says of it. */
+/* lv_file_open: for reading, without waiting for a pipe. returns the descriptor, with the result
+ * of fstat. */
 int lv_file_open(const char *path, struct stat *st);
 
-/* lv_file_read: the whole file, with a zero byte behind it that n does not count; free() it. */
+/* lv_file_read: the whole file, with a zero byte after it that n does not count; free() it. */
 int lv_file_read(char **out, size_t *n, const char *path);
 
-/* lv_file_beside: a name for what is to become the file at path: "<path>.tmp-<host>-<process>", so
- * that what is left of a killed job's rank cannot meet that of the next; free() it. */
+/* lv_file_beside: a temporary name for the file that will be path: "<path>.tmp-<host>-<process>",
+ * so that what a killed job's rank leaves does not collide with the next one's; free() it. */
 char *lv_file_beside(const char *path);
 
-/* lv_new_file: a file that is written beside its place, and appears there whole or not at all.
+/* lv_new_file: a file that is written under a temporary name, and appears whole or not at all.
  * Start it with {0}. */
 typedef struct {
     char *path, *beside;
@@ -56,13 +56,13 @@ int lv_file_crc32(uint32_t *crc, int64_t *n_bytes, const char *path);
 bool lv_file_exists(const char *path);     /* anything of that name */
 bool lv_file_is_regular(const char *path); /* and not a directory, pipe or device */
 bool lv_dir_exists(const char *path);
-bool lv_link_is_dangling(const char *path); /* a link to what is not there */
+bool lv_link_is_dangling(const char *path); /* a link whose target is missing */
 
-/* lv_dir_create: with its parents; there already is no error. */
+/* lv_dir_create: with its parents; one that exists is no error. */
 int lv_dir_create(const char *path);
 
-/* lv_dir_remove: a directory and the files in it, subdirectories too; not there is no error. Of a
- * symbolic link, here as in the directory, the link goes and what it names stays. */
+/* lv_dir_remove: a directory and the files in it, subdirectories too; one that does not exist is
+ * no error. A symbolic link is removed, its target stays. */
 int lv_dir_remove(const char *path);
 
 typedef struct {
@@ -72,17 +72,17 @@ typedef struct {
 } lv_file_map;
 int lv_file_map_open(lv_file_map *out, const char *path);
 
-/* lv_file_map_read: the n bytes at data, which lies in the map, read from the file: where a page of
- * the map that cannot be read ends the process, this is a failure. */
+/* lv_file_map_read: the n bytes at data, which lies in the map, read from the file: an I/O error
+ * is a failure here, but a signal in the map. */
 int lv_file_map_read(const lv_file_map *map, void *out, const void *data, size_t n,
                      const char *path);
 void lv_file_map_close(lv_file_map *map);
 
-/* lv_path: printf into a new string; free() it. Ends the job when memory is out. */
+/* lv_path: printf into a new string; free() it. Ends the job if there is no memory. */
 char *lv_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* lv_path_from: path itself if absolute, otherwise inside the directory base, without leading
- * "../"; free() it. Absolute if base is there. */
+ * "../"; free() it. Absolute if base exists. */
 char *lv_path_from(const char *base, const char *path);
 
 /* lv_path_dir: the directory part, "." if there is none; free() it. */

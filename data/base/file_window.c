@@ -60,7 +60,7 @@ static int check_unchanged(const lv_file_window *w)
     return same ? LV_OK : lv_file_window_changed(w);
 }
 
-/* Drops what is before kept and makes room for a piece. */
+/* Drops the bytes before kept and makes room for a piece. */
 static int make_room(lv_file_window *w, int64_t kept)
 {
     size_t used = (size_t)(w->end - kept);

@@ -29,7 +29,7 @@ static void end(void)
     }
 }
 
-static void begin(void)
+static void begin_hdf5(void)
 {
     H5dont_atexit();
     atexit(end);
@@ -37,11 +37,11 @@ static void begin(void)
 
 void lv_h5_lock(void)
 {
-    pthread_once(&once, begin);
+    pthread_once(&once, begin_hdf5);
     atomic_fetch_add(&n_waiting, 1);
     LV_CHECK(pthread_mutex_lock(&lock) == 0, "the HDF5 lock");
     atomic_fetch_sub(&n_waiting, 1);
-    /* HDF5 prints its error stack unless told otherwise, in each thread that uses it. */
+    /* HDF5 prints its error stack by default, in each thread that uses it. */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
@@ -105,10 +105,10 @@ static hid_t access_list(void)
 
 int lv_h5_create(hid_t *out, const char *path)
 {
-    return lv_h5_create_behind(out, path, 0);
+    return lv_h5_create_after(out, path, 0);
 }
 
-int lv_h5_create_behind(hid_t *out, const char *path, size_t n)
+int lv_h5_create_after(hid_t *out, const char *path, size_t n)
 {
     hid_t access = access_list();
     hid_t create = H5Pcreate(H5P_FILE_CREATE);
@@ -125,8 +125,8 @@ int lv_h5_create_behind(hid_t *out, const char *path, size_t n)
 }
 
 /* A file of the format before 1.8 has no checksums, and HDF5 does not survive every damage to one:
- * it is never handed to HDF5. As HDF5 does it, the superblock is looked for at the file's beginning
- * and behind a user block of 512 bytes or a power of two above. */
+ * it is never handed to HDF5. As in HDF5, the superblock is searched at the file's beginning and
+ * after a user block of 512 bytes or a power of two above. */
 static int check_superblock(const char *path)
 {
     static const char signature[] = "\x89HDF\r\n\x1A\n";
@@ -345,7 +345,8 @@ static bool has_shape(hid_t dataset, int n_columns, int64_t *n_rows)
     return same;
 }
 
-/* Of this file itself: a link could lead to a pipe, which HDF5 would wait for. */
+/* Whether the name is data of this file itself: a link could lead to a pipe, on which HDF5 would
+ * wait. */
 static bool is_here(hid_t file, const char *name)
 {
     H5L_info_t link;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HDF5 as this program uses it: under one lock, silent, its reason in our message, and files that
- * depend on their contents alone (no times, one format version).
+ * HDF5 under one lock, silent, with its reason in our messages, and with files that depend on
+ * their contents alone (no times, one format version).
  *
  * Every function here but lv_h5_lock is called with the lock held.
  */
@@ -15,21 +15,21 @@
 void lv_h5_lock(void);
 void lv_h5_unlock(void);
 
-/* lv_h5_pause: between two of many long calls: threads that wait for the lock get it meanwhile. (A
- * mutex alone would mostly go back to the thread that has just let it go.) */
+/* lv_h5_pause: between two of many long calls: lets threads that wait for the lock have it. (A
+ * mutex alone mostly returns to the thread that has just released it.) */
 void lv_h5_pause(void);
 
-/* lv_h5_fail: as lv_fail, with HDF5's innermost reason behind the text. returns code. */
+/* lv_h5_fail: as lv_fail, with HDF5's innermost reason after the text. returns code. */
 int lv_h5_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* lv_h5_create, lv_h5_open: a file of our own to write, or one to read; no file locks, which
  * network file systems may not have.
- * Damage is found by HDF5's checksums; but HDF5 1.10 itself is not proof against a file that was
- * made to harm: packs and checkpoints of strangers are not safe to open.
+ * HDF5's checksums find damage; but HDF5 1.10 is not safe against a malicious file: open no packs
+ * or checkpoints of strangers.
  * fails  LV_ERR_IO; open: LV_ERR_FORMAT if it is not whole, or without checksums */
 int lv_h5_create(hid_t *out, const char *path);
-/* lv_h5_create_behind: the same, behind n bytes that are left free: 512 or a power of two above. */
-int lv_h5_create_behind(hid_t *out, const char *path, size_t n);
+/* lv_h5_create_after: the same, after n bytes that are left free: 512 or a power of two above. */
+int lv_h5_create_after(hid_t *out, const char *path, size_t n);
 int lv_h5_open(hid_t *out, const char *path);
 /* lv_h5_close: file may be invalid; it is set to H5I_INVALID_HID, or left to lv_h5_discard where
  * the close fails before its end. */

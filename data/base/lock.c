@@ -26,7 +26,7 @@ static int held_by_other(int fd, const char *of)
                    of, *holder ? holder : "unknown");
 }
 
-/* Whether fd is still the file of that name: its last holder may have removed it meanwhile. */
+/* Whether path still names the open file: its last holder may have removed it. */
 static bool has_name(int fd, const char *path)
 {
     struct stat own, named;

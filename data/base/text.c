@@ -14,7 +14,8 @@ size_t lv_utf8_step(const char *s, size_t n, bool *valid)
         return 1;
     }
     for (size_t i = 1; i < len; i++) {
-        /* the second byte's range excludes overlong forms, surrogates and what is past U+10FFFF */
+        /* the second byte's range excludes overlong forms, surrogates and what is beyond
+         * U+10FFFF */
         unsigned char low = i > 1 ? 0x80 : lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
         unsigned char high = i > 1 ? 0xBF : lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
         if (i >= n || (unsigned char)s[i] < low || (unsigned char)s[i] > high) {

@@ -35,9 +35,9 @@ int lv_record_parse(lv_record *out, const cJSON *json);
 void lv_record_free(lv_record *record);
 
 /* lv_record_keys: the different keys of a file's records, {0} at first; those beyond the limits are
- * left out. One that may be a misspelling of a key that is read ("images", "Conversations ") has the
- * right key in nearest, "" otherwise, and the number of records that have it, not empty, without the
- * right one. No pointers: ranks exchange it.
+ * left out. One that may be a misspelling of a key that is read ("images", "Conversations ") has
+ * the right key in nearest, "" otherwise, and the number of records that have it, not empty,
+ * without the right one. No pointers: ranks exchange it.
  * add    the keys of one element of the array, read or refused
  * merge  those of another part of the file */
 enum { LV_RECORD_MAX_KEYS = 32, LV_RECORD_KEY_BYTES = 32 };
@@ -52,8 +52,8 @@ typedef struct {
 void lv_record_keys_add(lv_record_keys *keys, const cJSON *json);
 void lv_record_keys_merge(lv_record_keys *keys, const lv_record_keys *more);
 
-/* lv_record_keys_warning: a sentence about the misspelt ones, for a terminal. malloc'ed; NULL if there
- * are none. */
+/* lv_record_keys_warning: a sentence about the misspelt ones, for a terminal. malloc'ed; NULL if
+ * there are none. */
 char *lv_record_keys_warning(const lv_record_keys *keys);
 
 #endif

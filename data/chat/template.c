@@ -6,7 +6,6 @@
 #include "data/chat/template.h"
 
 #include "autograd/error.h"
-#include "data/base/file.h"
 #include "data/base/text.h"
 #include "data/chat/template_script.h"
 #include "data/chat/template_table.h"
@@ -79,7 +78,7 @@ static size_t count_marks(const char *text)
 }
 
 /* A copy of the turn as a template shows it, in a sample with that many images. One image: LLaVA's
- * preprocess_multimodal, which brings the mark to the front, on a line of its own. Several: the
+ * preprocess_multimodal, which moves the mark to the beginning, on a line of its own. Several: the
  * marks stay, each ends its line. Both end without white space. NULL: no memory. */
 static char *place_marks(const char *text, size_t n_images)
 {
@@ -115,7 +114,7 @@ static char *place_marks(const char *text, size_t n_images)
 
 /* ---- filling in ---- */
 
-/* What the parts are filled with. */
+/* The values for the parts. */
 typedef struct {
     const lv_template *template;
     const lv_tokenizer *tokenizer;
@@ -180,7 +179,7 @@ static int add_turn(lv_script *script, const lv_record *record, size_t i, bool i
     return rc;
 }
 
-/* ---- what a sample must be ---- */
+/* ---- requirements of a sample ---- */
 
 static const char *role_name(lv_role role)
 {
@@ -196,7 +195,7 @@ static bool has_system(const lv_template *template)
     return !is_end(template->opening, p);
 }
 
-/* A caption's template has no words of its own, and discards the human's as well. */
+/* A caption's template has no text of its own, and discards the human's. */
 static int check_system(const lv_template *template, const char *system)
 {
     if (!system || template->is_caption) {
@@ -308,7 +307,7 @@ int lv_template_encode_question(lv_prompt *out, const lv_template *template,
     }
     rc = placed ? add_parts(&script, template->question, &with, placed)
                 : lv_fail(LV_ERR_MEMORY, "out of memory for a prompt");
-    /* Where a mark was taken out, what stood around it may be another one. */
+    /* Where a mark was removed, the text around it may form another one. */
     if (rc == LV_OK) rc = check_marks(LV_ERR_CONFIG, n_images, script.n_images);
     if (rc == LV_OK) rc = lv_script_tokenise(out, &script, tokenizer);
     if (rc == LV_OK) {
@@ -366,13 +365,12 @@ void lv_template_print_missing_pieces(const lv_template *template, const lv_toke
     if (n == 0) {
         return;
     }
-    char *list = lv_path("%s", "");
-    for (size_t i = 0; i < n; i++) {
-        char *longer = lv_path("%s%s \"%s\"", list, i ? "," : "", names[i]);
-        free(list);
-        list = longer;
+    char list[1024] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < n && used < sizeof list; i++) {
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s \"%s\"", i ? "," : "", names[i]);
     }
     lv_warn("template %s: the tokenizer has no piece%s; written as ordinary text", template->name,
             list);
-    free(list);
 }

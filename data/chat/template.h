@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Conversation templates: a record to token ids and the mask of what is learnt. The mask comes
- * from spans that are known while the prompt is built, never from texts that are tokenised again.
- * Learnt is what stands in [ ]; BOS in front if the tokenizer adds it:
+ * from spans noted while the prompt is built, never from texts that are tokenised again.
+ * The text in [ ] is learnt; BOS comes first if the tokenizer adds it:
  *
  *   plain    <image>[caption "\n"]; the human's text and a system_prompt are discarded
  *   v1       system " USER: " question " ASSISTANT:"[" " answer EOS], and again from "USER: "
@@ -18,14 +18,14 @@
  *   FILE     a JSON file, below
  *
  * Where turns have to alternate (all but v0), a leading gpt turn is dropped, and an empty answer
- * is refused. A record's own system_prompt stands in place of the template's. In a turn with an
- * <image> mark the mark comes to the front, on a line of its own, as in LLaVA's training; in a
+ * is refused. A record's own system_prompt replaces the template's. In a turn with an
+ * <image> mark the mark moves to the beginning, on a line of its own, as in LLaVA's training; in a
  * sample with several images the marks stay where they are, each followed by a newline. Either way
  * such a turn is stripped of white space at its ends. Nothing in a record's text becomes EOS, BOS
  * or another special piece.
  *
  * A template file is an object of lists of parts; configs/templates/ has some. A part is one of
- *   {"text": "USER: "}         these words
+ *   {"text": "USER: "}         this text
  *   {"piece": "<|im_end|>"}    the tokenizer's piece of that name; its name as text if it has none
  *   {"insert": WHAT}           turn: the text of the turn, images at its marks;
  *                              marks: its images alone; system: the system text; eos; bos
@@ -36,8 +36,8 @@
  *   opening      before the first turn
  *   human, gpt   required: a turn, with one {"insert": "turn"} (human: or "marks")
  *   human_empty  a human turn without text, default as human
- *   between      in front of every human turn but the first
- *   closing      behind the last turn
+ *   between      before every human turn but the first
+ *   closing      after the last turn
  *   question     required: all of the prompt at inference, with one {"insert": "turn"}
  *   stop         text or piece that ends an answer at inference, beside EOS
  *   caption      true: two turns, an image and its caption
@@ -57,7 +57,7 @@ typedef struct lv_template lv_template;
 /* lv_prompt: start it with {0}, may be filled again, end it with lv_prompt_free. */
 typedef struct {
     size_t n_tokens, capacity;
-    int32_t *tokens;     /* ids, LV_IMAGE_TOKEN where an image stands */
+    int32_t *tokens;     /* ids, LV_IMAGE_TOKEN for an image */
     uint8_t *supervised; /* 1: this token is a label */
     size_t n_supervised;
     size_t n_images;
@@ -71,7 +71,7 @@ void lv_prompt_free(lv_prompt *prompt);
 int lv_template_open(lv_template **out, const char *name);
 void lv_template_close(lv_template **template);
 
-/* lv_template_name: tells templates apart: a file's name comes with the CRC-32 of its bytes. At
+/* lv_template_name: identifies the template: a file's name with the CRC-32 of its bytes. At
  * most 127 bytes; borrowed. */
 const char *lv_template_name(const lv_template *template);
 
@@ -95,7 +95,7 @@ int lv_template_encode(lv_prompt *out, const lv_template *template, const lv_tok
                        const lv_record *record);
 
 /* lv_template_encode_question: the prompt for an answer that is still to be written.
- * in     question: may hold <image> marks; without one, n_images marks are put in front. Marks are
+ * in     question: may hold <image> marks; without one, n_images marks are put before it. Marks are
  *        placed as in training; plain takes its text as given
  * fails  LV_ERR_CONFIG if marks and n_images do not match */
 int lv_template_encode_question(lv_prompt *out, const lv_template *template,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A template from a JSON file: the same lists of parts as the built-in ones have.
+ * A template from a JSON file: the same lists of parts as the built-in ones.
  */
 #include "data/chat/template_table.h"
 
@@ -57,7 +57,7 @@ static int read_learnt(lv_part *part, const cJSON *json)
     return rc;
 }
 
-/* "text": "USER: ", "piece": "<|im_end|>" or "insert": "turn"; and what of it is learnt. */
+/* "text": "USER: ", "piece": "<|im_end|>" or "insert": "turn"; and whether it is learnt. */
 static int read_part(lv_part *part, const cJSON *json)
 {
     const char *text = NULL, *piece = NULL, *insert = NULL;
@@ -121,7 +121,7 @@ static int read_list(lv_part *parts, const cJSON *root, const char *key)
     return LV_OK;
 }
 
-/* ---- what makes sense ---- */
+/* ---- checks ---- */
 
 static size_t count(const lv_part *parts, lv_part_kind kind)
 {
@@ -200,7 +200,7 @@ static int check_name(const char *name)
 
 /* ---- the file ---- */
 
-static int check_keys(const cJSON *root)
+static int check_file_keys(const cJSON *root)
 {
     static const char *const known[] = {"name", "system", "stop", "caption", "free_turns"};
     const cJSON *item;
@@ -229,7 +229,7 @@ static int read_root(lv_template *t, const cJSON *root)
         return lv_fail(LV_ERR_FORMAT, "expected an object, found %s", lv_json_kind(root));
     }
     t->system = "";
-    int rc = check_keys(root);
+    int rc = check_file_keys(root);
     if (rc == LV_OK) rc = lv_json_string(root, "name", true, &t->name);
     if (rc == LV_OK) rc = check_name(t->name);
     if (rc == LV_OK) rc = lv_json_string(root, "system", false, &t->system);

@@ -26,7 +26,7 @@ static int add_segment(lv_script *s, lv_segment segment)
     return LV_OK;
 }
 
-static int add_text(lv_script *s, const char *text, size_t n, lv_segment segment)
+static int append_text(lv_script *s, const char *text, size_t n, lv_segment segment)
 {
     if (n == 0) {
         return LV_OK;
@@ -49,12 +49,13 @@ static int add_text(lv_script *s, const char *text, size_t n, lv_segment segment
 
 int lv_script_add_text(lv_script *s, const char *text, size_t n, bool learnt)
 {
-    return add_text(s, text, n, (lv_segment){.learnt = learnt});
+    return append_text(s, text, n, (lv_segment){.learnt = learnt});
 }
 
 int lv_script_add_first(lv_script *s, const char *text, size_t n_tokens)
 {
-    return add_text(s, text, strlen(text), (lv_segment){.learnt = true, .learnt_tokens = n_tokens});
+    return append_text(s, text, strlen(text),
+                       (lv_segment){.learnt = true, .learnt_tokens = n_tokens});
 }
 
 int lv_script_add_image(lv_script *s)
@@ -112,7 +113,7 @@ void lv_script_free(lv_script *s)
 
 /* ---- tokens ---- */
 
-static int reserve(lv_prompt *p, size_t more)
+static int reserve_tokens(lv_prompt *p, size_t more)
 {
     if (more <= p->capacity - p->n_tokens) {
         return LV_OK;
@@ -136,7 +137,7 @@ static void push(lv_prompt *p, int32_t token, bool supervised)
     p->n_supervised += supervised;
 }
 
-/* Tokenises the run of text segments from i, which is one chunk. *end is set behind it. */
+/* Tokenises the run of text segments from i, which is one chunk. *end is set after it. */
 static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
                       const lv_tokenizer *tokenizer, bool first, lv_tokens *scratch)
 {
@@ -150,7 +151,7 @@ static int push_chunk(lv_prompt *p, const lv_script *s, size_t i, size_t *end,
     scratch->n = 0;
     int rc = lv_tokenizer_encode(tokenizer, s->text + chunk_begin, chunk_end - chunk_begin, first,
                                  scratch);
-    if (rc == LV_OK) rc = reserve(p, scratch->n);
+    if (rc == LV_OK) rc = reserve_tokens(p, scratch->n);
     size_t n_of_segment = 0;
     for (size_t k = 0; rc == LV_OK && k < scratch->n; k++) {
         const lv_segment *before = segment;
@@ -177,7 +178,7 @@ int lv_script_tokenise(lv_prompt *out, const lv_script *s, const lv_tokenizer *t
     bool first = true; /* LLaVA calls the tokenizer anew after an image */
     out->n_tokens = out->n_supervised = 0;
     out->n_images = s->n_images;
-    int rc = reserve(out, s->n_segments + 1);
+    int rc = reserve_tokens(out, s->n_segments + 1);
     if (rc == LV_OK && lv_tokenizer_adds_bos(tokenizer)) {
         push(out, lv_tokenizer_bos(tokenizer), false);
     }
@@ -187,7 +188,7 @@ int lv_script_tokenise(lv_prompt *out, const lv_script *s, const lv_tokenizer *t
             rc = push_chunk(out, s, i, &i, tokenizer, first, &scratch);
             continue;
         }
-        rc = reserve(out, 1);
+        rc = reserve_tokens(out, 1);
         if (rc == LV_OK) {
             first = segment->kind == LV_SEGMENT_IMAGE;
             push(out, first ? LV_IMAGE_TOKEN : segment->id, segment->learnt);

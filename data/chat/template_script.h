@@ -43,10 +43,10 @@ int lv_script_add_bos(lv_script *script, bool learnt, const lv_tokenizer *tokeni
 /* lv_script_add_piece: the piece of that name, or its name as text if the tokenizer has none. */
 int lv_script_add_piece(lv_script *script, const char *name, bool learnt,
                         const lv_tokenizer *tokenizer);
-/* lv_script_add_marked: text in which <image> marks stand for images. */
+/* lv_script_add_marked: text with <image> marks, which become images. */
 int lv_script_add_marked(lv_script *script, const char *text, bool learnt);
 
-/* lv_script_tokenise: everything of out but n_words. BOS in front if the tokenizer adds it.
+/* lv_script_tokenise: everything of out but n_words. BOS first if the tokenizer adds it.
  * fails  LV_ERR_MEMORY */
 int lv_script_tokenise(lv_prompt *out, const lv_script *script, const lv_tokenizer *tokenizer);
 

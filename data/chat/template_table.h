@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a template is made of: lists of parts that stand before, around, between and behind the
- * turns, each part learnt or not. template_table.c holds the built-in ones, template_file.c reads
- * others from JSON, template.c fills them in.
+ * The parts of a template: lists for the text before, around, between and after the turns, each
+ * part learnt or not. template_table.c holds the built-in ones, template_file.c reads others from
+ * JSON, template.c fills them in.
  */
 #ifndef LV_DATA_CHAT_TEMPLATE_TABLE_H
 #define LV_DATA_CHAT_TEMPLATE_TABLE_H
@@ -15,7 +15,7 @@
 
 typedef enum {
     LV_PART_END,
-    LV_PART_TEXT,   /* the words of the table */
+    LV_PART_TEXT,   /* the text of the table */
     LV_PART_PIECE,  /* the tokenizer's piece of that name; its name as text if there is none */
     LV_PART_SYSTEM, /* the record's system prompt, or the template's */
     LV_PART_TURN,   /* the turn's text with its <image> marks */
@@ -36,14 +36,14 @@ enum { LV_TEMPLATE_MAX_PARTS = 12, LV_TEMPLATE_NAME_BYTES = 128 };
 /* A list that is shorter than the array ends with a part of kind END. */
 struct lv_template {
     const char *name;
-    char id[LV_TEMPLATE_NAME_BYTES]; /* what lv_template_name says */
+    char id[LV_TEMPLATE_NAME_BYTES]; /* the result of lv_template_name */
     const char *system;
     const char *stop;
     lv_part opening[LV_TEMPLATE_MAX_PARTS];
     lv_part human[LV_TEMPLATE_MAX_PARTS];
     lv_part human_empty[LV_TEMPLATE_MAX_PARTS]; /* a human turn without text; if none, human */
     lv_part gpt[LV_TEMPLATE_MAX_PARTS];
-    lv_part between[LV_TEMPLATE_MAX_PARTS]; /* in front of every human turn but the first */
+    lv_part between[LV_TEMPLATE_MAX_PARTS]; /* before every human turn but the first */
     lv_part closing[LV_TEMPLATE_MAX_PARTS];
     lv_part question[LV_TEMPLATE_MAX_PARTS]; /* at inference: all of the prompt */
     bool is_caption; /* two turns; the human's holds nothing but the image */
@@ -51,7 +51,7 @@ struct lv_template {
     cJSON *file;     /* owns the texts of a template that was read from a file */
 };
 
-/* The lists, for what has to go through all of them. */
+/* All of the lists. */
 typedef struct {
     const char *key; /* in a file */
     size_t offset;   /* in lv_template */

@@ -7,8 +7,8 @@
 
 #include "data/image/image.h"
 
-/* Larger pictures are refused before memory is asked for; the limit at which Pillow speaks of a
- * decompression bomb (0.5 GB of RGB). */
+/* Larger pictures are refused before memory is allocated; Pillow's limit for a decompression bomb
+ * (0.5 GB of RGB). */
 enum { LV_IMAGE_MAX_PIXELS = 178956970 };
 
 /* lv_image_check_size: fails  LV_ERR_FORMAT beyond LV_IMAGE_MAX_PIXELS */

@@ -9,12 +9,12 @@
 
 typedef struct {
     size_t at;         /* where in the file */
-    const char *start; /* what stands there */
+    const char *start; /* the bytes there */
     size_t n;
     const char *name;
 } signature;
 
-/* What else people keep under the name of a photograph, for the message. */
+/* Other formats that are found under names of photographs, for the message. */
 static const signature others[] = {
     {0, "GIF8", 4, "a GIF file"},
     {0, "BM", 2, "a BMP file"},

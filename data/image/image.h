@@ -25,7 +25,7 @@ typedef struct {
 void lv_image_free(lv_image *image);
 
 /* lv_image_format_of: by the first bytes.
- * fails  LV_ERR_FORMAT if it is neither JPEG, PNG nor WebP, with the name of what it is */
+ * fails  LV_ERR_FORMAT if it is neither JPEG, PNG nor WebP, with the name of its format */
 int lv_image_format_of(lv_image_format *out, const uint8_t *bytes, size_t n);
 
 /* lv_image_format_name: "JPEG"; "unknown" of a number that is none. */
@@ -62,7 +62,7 @@ void lv_image_normalize(float *out, const lv_image *square, const float mean[3],
  * fails  LV_ERR_IO with the path, LV_ERR_MEMORY */
 int lv_image_write_png(const char *path, const lv_image *image);
 
-/* CLIP's mean and standard deviation, for a tower that brings no preprocessor_config.json. */
+/* CLIP's mean and standard deviation, for a tower without preprocessor_config.json. */
 extern const float LV_CLIP_MEAN[3], LV_CLIP_STD[3];
 
 #endif

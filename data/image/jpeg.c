@@ -32,9 +32,9 @@ _Noreturn static void leave(j_common_ptr info)
     longjmp(state->leave, 1);
 }
 
-/* libjpeg warns and goes on with invented pixels where data is damaged. Of its warnings only those
- * are let pass after which every pixel is still the file's own (NOT_SEQUENTIAL: a baseline file
- * whose scan header has zeros for the numbers that only progressive ones use). */
+/* libjpeg warns and continues with invented pixels where data is damaged. Only warnings after
+ * which every pixel is still the file's own are accepted (NOT_SEQUENTIAL: a baseline file whose
+ * scan header has zeros for the numbers that only progressive ones use). */
 static bool is_harmless(int warning)
 {
     return warning == JWRN_EXTRANEOUS_DATA || warning == JWRN_JFIF_MAJOR ||
@@ -88,7 +88,7 @@ typedef struct {
 /* A function that may longjmp. */
 typedef int decode_step(decoder *d, const uint8_t *bytes, size_t n);
 
-static int read_header(decoder *d, const uint8_t *bytes, size_t n)
+static int read_jpeg_header(decoder *d, const uint8_t *bytes, size_t n)
 {
     jpeg_mem_src(&d->info, bytes, (unsigned long)n);
     jpeg_read_header(&d->info, TRUE);
@@ -101,10 +101,10 @@ static int read_header(decoder *d, const uint8_t *bytes, size_t n)
     return LV_OK;
 }
 
-static int read_pixels(decoder *d, const uint8_t *bytes, size_t n)
+static int read_jpeg_pixels(decoder *d, const uint8_t *bytes, size_t n)
 {
     struct jpeg_decompress_struct *info = &d->info;
-    int rc = read_header(d, bytes, n);
+    int rc = read_jpeg_header(d, bytes, n);
     if (rc < 0) {
         return rc;
     }
@@ -129,7 +129,7 @@ static int read_pixels(decoder *d, const uint8_t *bytes, size_t n)
             row_from_cmyk(rgb, d->row, width);
         }
     }
-    jpeg_finish_decompress(info); /* reads on to the end mark, and so finds a cut behind the rows */
+    jpeg_finish_decompress(info); /* reads up to the end mark, and so finds a cut after the rows */
     return LV_OK;
 }
 
@@ -137,7 +137,7 @@ static int read_pixels(decoder *d, const uint8_t *bytes, size_t n)
 static int read_codes(decoder *d, const uint8_t *bytes, size_t n)
 {
     struct jpeg_decompress_struct *info = &d->info;
-    int rc = read_header(d, bytes, n);
+    int rc = read_jpeg_header(d, bytes, n);
     if (rc == LV_OK) rc = lv_image_check_size(info->image_width, info->image_height);
     if (rc < 0) {
         return rc;
@@ -158,7 +158,7 @@ static int read_codes(decoder *d, const uint8_t *bytes, size_t n)
     return LV_OK;
 }
 
-static int run(decoder *d, decode_step *step, const uint8_t *bytes, size_t n)
+static int run_step(decoder *d, decode_step *step, const uint8_t *bytes, size_t n)
 {
     int rc;
     d->progress.progress_monitor = on_progress;
@@ -184,7 +184,7 @@ int lv_image_decode_jpeg(lv_image *out, const uint8_t *bytes, size_t n)
     if (!d) {
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
-    int rc = run(d, read_pixels, bytes, n);
+    int rc = run_step(d, read_jpeg_pixels, bytes, n);
     if (rc == LV_OK) {
         *out = d->image;
     } else {
@@ -201,7 +201,7 @@ int lv_image_check_jpeg(int *width, int *height, const uint8_t *bytes, size_t n)
     if (!d) {
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
-    int rc = run(d, read_codes, bytes, n);
+    int rc = run_step(d, read_codes, bytes, n);
     if (rc == LV_OK) {
         *width = (int)d->info.image_width;
         *height = (int)d->info.image_height;

@@ -13,7 +13,7 @@
 enum {
     LV_IMAGE_WEIGHT_BITS = 22, /* fractional bits of a filter weight */
     LV_IMAGE_TAP_GROUP = 4,    /* filters are padded with weights of 0 to a multiple of it */
-    LV_IMAGE_SLACK = 16        /* bytes behind a row that may be read, and have no effect */
+    LV_IMAGE_SLACK = 16        /* bytes after a row that may be read, and have no effect */
 };
 
 /* lv_image_columns: how the n pixels of a row that is written come from those of one that is read:
@@ -29,7 +29,7 @@ typedef struct {
 
 typedef struct {
     /* narrow_row: out (n,3) and one byte more, which is spoilt; row with LV_IMAGE_SLACK bytes
-     * behind it. */
+     * after it. */
     void (*narrow_row)(uint8_t *out, const uint8_t *row, const lv_image_columns *columns);
 
     /* blend_rows: out[x] = clip8(round(pad_weight * pad[x] + sum_t weights[t] * rows[t,x]))

@@ -43,8 +43,7 @@ int lv_image_alloc(lv_image *out, int64_t width, int64_t height)
     return LV_OK;
 }
 
-/* There are only 256 levels a channel, so that each value is looked up. Vectors gain nothing here.
- */
+/* A table: a channel has only 256 levels. Vectors gain nothing here. */
 void lv_image_normalize(float *out, const lv_image *square, const float mean[3], const float std[3])
 {
     size_t n = (size_t)square->width * (size_t)square->height;

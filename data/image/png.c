@@ -63,9 +63,9 @@ static void on_read(png_structp png, png_bytep to, size_t n)
 
 static void set_limits(png_structp png)
 {
-    /* Only IHDR, PLTE and IDAT matter: the others are passed over, neither inflated nor kept. */
+    /* Only IHDR, PLTE and IDAT matter: the others are skipped, neither inflated nor kept. */
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
-    png_set_chunk_malloc_max(png, 0); /* so their length does not matter either */
+    png_set_chunk_malloc_max(png, 0); /* no limit on their length */
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
 }
@@ -103,7 +103,7 @@ static void row_to_rgb(uint8_t *rgb, const uint8_t *row, const layout *how)
 }
 
 /* From here on functions may longjmp. */
-static int read_header(png_structp png, png_infop info, layout *how)
+static int read_png_header(png_structp png, png_infop info, layout *how)
 {
     png_colorp palette = NULL;
     int n_palette = 0;
@@ -164,7 +164,7 @@ static int read_in_order(png_structp png, picture *held, const layout *how)
 
 static int read_picture(png_structp png, png_infop info, picture *held, layout *how)
 {
-    int rc = read_header(png, info, how);
+    int rc = read_png_header(png, info, how);
     if (rc == LV_OK) rc = lv_image_alloc(&held->image, (int64_t)how->width, (int64_t)how->height);
     if (rc < 0) {
         return rc;

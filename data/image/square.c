@@ -43,7 +43,7 @@ typedef struct {
 } axis;
 
 /* The taps of one output pixel: n_taps pixels of the image from first on. Those on padding are not
- * kept one by one, as all of them see the same colour. */
+ * kept one by one, as all of them have the same colour. */
 typedef struct {
     int64_t first, n_taps;
     int32_t pad_weight; /* sum of the weights on padding */
@@ -108,7 +108,7 @@ static window filter_at(const filter *f, int32_t *weights, int64_t i)
     return out;
 }
 
-/* What the horizontal pass needs. Columns that see nothing but padding are the same in all rows:
+/* The horizontal pass. Columns that depend on padding alone are the same in all rows:
  * only those from begin on, columns.n of them, are computed from pixels. */
 typedef struct {
     lv_image_columns columns;
@@ -126,7 +126,7 @@ static void row_filter_free(row_filter *f)
     *f = (row_filter){0};
 }
 
-/* Sets column i of the crop, or passes over it if it sees no pixel of the image. */
+/* Sets column i of the crop, or skips it if it depends on no pixel of the image. */
 static void row_filter_set(row_filter *f, const filter *across, size_t i)
 {
     const int32_t half = 1 << (LV_IMAGE_WEIGHT_BITS - 1);
@@ -179,7 +179,7 @@ typedef struct {
     size_t row_bytes, n_rows;
     int64_t first, end;
     uint8_t *rows;
-    uint8_t *last; /* a source row with LV_IMAGE_SLACK behind it */
+    uint8_t *last; /* a source row with LV_IMAGE_SLACK after it */
 } row_store;
 
 static int row_store_create(row_store *store, const lv_image *in, size_t row_bytes, size_t n_taps)
@@ -200,7 +200,7 @@ static void row_store_free(row_store *store)
     *store = (row_store){0};
 }
 
-/* Row y, with bytes behind it that may be read. */
+/* Row y, with bytes after it that may be read. */
 static const uint8_t *source_row(row_store *store, int64_t y)
 {
     const lv_image *in = store->in;
@@ -279,17 +279,17 @@ int lv_image_square(lv_image *out, const lv_image *in, int size, lv_aspect aspec
     if (rc == LV_OK) rc = row_filter_create(&columns, &fx, n);
     if (rc == LV_OK) rc = row_store_create(&store, in, 3 * columns.columns.n, max_taps(&fy));
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     weights = malloc(max_taps(&fy) * sizeof *weights);
     if (!weights) {
         rc = lv_fail(LV_ERR_MEMORY, "no memory to resize to %d x %d", size, size);
-        goto fail;
+        goto done;
     }
     resample(&square, &fy, &columns, &store, weights);
     *out = square;
     square = (lv_image){0};
-fail:
+done:
     free(weights);
     row_store_free(&store);
     row_filter_free(&columns);

@@ -51,7 +51,7 @@ int lv_image_decode_webp(lv_image *out, const uint8_t *bytes, size_t n)
     WebPDemuxer *demuxer = WebPDemux(&data);
     if (!demuxer || !WebPDemuxGetFrame(demuxer, 1, &frame)) {
         rc = lv_fail(LV_ERR_FORMAT, "WebP: the file is cut short or its chunks are damaged");
-        goto fail;
+        goto done;
     }
     int64_t width = WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_WIDTH);
     int64_t height = WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_HEIGHT);
@@ -62,22 +62,22 @@ int lv_image_decode_webp(lv_image *out, const uint8_t *bytes, size_t n)
                      "WebP: a frame of %d x %d at (%d, %d) outside the %" PRId64 " x %" PRId64
                      " canvas",
                      frame.width, frame.height, frame.x_offset, frame.y_offset, width, height);
-        goto fail;
+        goto done;
     }
     rc = lv_image_alloc(&canvas, width, height);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     if (frame.width < width || frame.height < height) {
         memset(canvas.rgb, 0, 3 * (size_t)width * (size_t)height);
     }
     rc = decode_frame(&canvas, &frame);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     *out = canvas;
     canvas = (lv_image){0};
-fail:
+done:
     lv_image_free(&canvas);
     WebPDemuxReleaseIterator(&frame);
     WebPDemuxDelete(demuxer);

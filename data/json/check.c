@@ -15,7 +15,7 @@
 
 enum {
     MAX_DIGITS = 63,     /* cJSON reads no further into a number */
-    MAX_FOUND_WORD = 24, /* characters of a word that a message repeats */
+    MAX_FOUND_WORD = 24, /* characters of a word in a message */
 };
 _Static_assert(LV_JSON_MAX_DEPTH <= CJSON_NESTING_LIMIT, "cJSON would refuse what was checked");
 

@@ -21,8 +21,8 @@
  * fails  LV_ERR_FORMAT with line and column, what was expected and found; LV_ERR_MEMORY */
 int lv_json_parse(cJSON **out, const char *text, size_t n);
 
-/* lv_json_parse_part: the same of a part of a text, without the place in the message: *at says
- * where in the part it goes wrong. */
+/* lv_json_parse_part: the same for a part of a text, without the place in the message: *at is the
+ * place of the error in the part. */
 int lv_json_parse_part(cJSON **out, const char *text, size_t n, size_t *at);
 
 /* lv_json_place: in a text, both from 1; the column counts characters. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON files that can tell whether they are whole: the last line carries the CRC-32 of all bytes
+ * JSON files with a checksum: the last line has the CRC-32 of all bytes
  * before it, so that any changed byte, in that line too, is found. Used for a pack's and a
  * checkpoint's manifest.json and a model's digests.json, all of which list files with size and
  * CRC-32 in an object "files": {"name": {"bytes": n, "crc32": "8 hex digits"}}.

@@ -52,7 +52,7 @@ static void indent(FILE *out, int depth)
     }
 }
 
-static void print_value(FILE *out, const cJSON *item, bool lines, int depth)
+static void print_item(FILE *out, const cJSON *item, bool lines, int depth)
 {
     const bool object = cJSON_IsObject(item);
     char number[LV_JSON_NUMBER_BYTES];
@@ -75,7 +75,7 @@ static void print_value(FILE *out, const cJSON *item, bool lines, int depth)
                 print_string(out, child->string);
                 fputs(lines ? ":\t" : ":", out);
             }
-            print_value(out, child, lines, depth + 1);
+            print_item(out, child, lines, depth + 1);
             if (child->next) {
                 fputs(lines && !object ? ", " : ",", out);
             }
@@ -94,7 +94,7 @@ static char *print(const cJSON *item, bool lines)
     size_t n = 0;
     FILE *out = open_memstream(&text, &n);
     LV_CHECK(out, "out of memory for JSON");
-    print_value(out, item, lines, 0);
+    print_item(out, item, lines, 0);
     LV_CHECK(fclose(out) == 0, "out of memory for JSON");
     return text;
 }

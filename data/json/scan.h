@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The text of JSON, before a tree is made of it. lv_json_check reads it by the whole grammar;
- * lv_json_scan finds where values end, at about the speed of memory: it follows brackets and strings
- * and checks nothing else.
+ * lv_json_scan finds where values end, at about the speed of memory: it follows brackets and
+ * strings and checks nothing else.
  */
 #ifndef LV_DATA_JSON_SCAN_H
 #define LV_DATA_JSON_SCAN_H

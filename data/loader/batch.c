@@ -38,7 +38,7 @@ int lv_batch_labels(int64_t *n_labels, lv_pack *pack, int64_t index, int rows_pe
                  : lv_fail(LV_ERR_MEMORY, "no memory to read a sample");
     *n_labels = 0;
     for (int64_t i = 0, row = 0; rc == LV_OK && i < counts->n_tokens && row < length; i++) {
-        *n_labels += row > 0 && supervised[i]; /* the first row is nobody's label */
+        *n_labels += row > 0 && supervised[i]; /* no row has the first one as its label */
         row += tokens[i] == LV_IMAGE_TOKEN ? rows_per_image : 1;
     }
     free(image_ids);
@@ -73,7 +73,7 @@ int lv_batch_check_pack(const lv_pack *pack, const lv_vision_input *vision)
     return LV_OK;
 }
 
-static void *allocate(lv_batch *batch, int64_t n, size_t element_bytes, int *rc)
+static void *allocate_array(lv_batch *batch, int64_t n, size_t element_bytes, int *rc)
 {
     size_t n_bytes = 0;
     void *data = NULL;
@@ -96,11 +96,11 @@ static int allocate_rows(lv_batch *batch, int n_samples, int64_t n_rows)
         return lv_fail(LV_ERR_FORMAT, "%lld rows in one micro-batch", (long long)n_rows);
     }
     batch->n_samples = n_samples;
-    batch->sample_ids = allocate(batch, n_samples, sizeof *batch->sample_ids, &rc);
-    batch->seq_start = allocate(batch, n_samples + (int64_t)1, sizeof *batch->seq_start, &rc);
-    batch->source = allocate(batch, n_rows, sizeof *batch->source, &rc);
-    batch->position = allocate(batch, n_rows, sizeof *batch->position, &rc);
-    batch->label = allocate(batch, n_rows, sizeof *batch->label, &rc);
+    batch->sample_ids = allocate_array(batch, n_samples, sizeof *batch->sample_ids, &rc);
+    batch->seq_start = allocate_array(batch, n_samples + (int64_t)1, sizeof *batch->seq_start, &rc);
+    batch->source = allocate_array(batch, n_rows, sizeof *batch->source, &rc);
+    batch->position = allocate_array(batch, n_rows, sizeof *batch->position, &rc);
+    batch->label = allocate_array(batch, n_rows, sizeof *batch->label, &rc);
     if (rc == LV_OK) {
         batch->seq_start[0] = 0;
     }
@@ -116,14 +116,14 @@ static int allocate_pixels(lv_batch *batch, const lv_vision_input *vision)
 {
     int rc = LV_OK;
     if (batch->n_images > 0) {
-        batch->pixels =
-            allocate(batch, batch->n_images, image_floats(vision) * sizeof *batch->pixels, &rc);
+        batch->pixels = allocate_array(batch, batch->n_images,
+                                       image_floats(vision) * sizeof *batch->pixels, &rc);
     }
     return rc;
 }
 
-/* lay_sequence: append the rows of sequence s, at most max_rows. A row's label is what the next row
- * holds, so it is known one row later.
+/* lay_sequence: append the rows of sequence s, at most max_rows. A row's label is the next row's
+ * token, so it is set one row later.
  * in     supervised may be NULL
  * out    batch->n_images counts the marks that got a row
  * fails  LV_ERR_FORMAT on a token that is neither an id nor a mark, and on too many image rows */
@@ -159,7 +159,7 @@ static int lay_sequence(lv_batch *batch, int s, int64_t max_rows, const int32_t 
     return LV_OK;
 }
 
-/* What the samples of a batch are read into, one after the other, and what they leave. */
+/* Buffers for one sample at a time, and the images of all. */
 typedef struct {
     int32_t *tokens;
     uint8_t *supervised;
@@ -246,17 +246,17 @@ static int normalize_image(float *pixels, const lv_image *image, const lv_vision
     return rc;
 }
 
-static int read_image(float *pixels, const image_place *place, const lv_vision_input *vision)
+static int read_batch_image(float *pixels, const image_place *place, const lv_vision_input *vision)
 {
     lv_image image = {0};
     lv_aspect aspect;
     int rc = lv_batch_check_pack(place->pack, vision);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     rc = lv_pack_read_image(place->pack, place->image_id, &image);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     if (lv_pack_stored_size(place->pack, &aspect) == 0) {
         rc = normalize_image(pixels, &image, vision);
@@ -267,16 +267,17 @@ static int read_image(float *pixels, const image_place *place, const lv_vision_i
                      (long long)place->image_id, image.width, image.height, vision->image_size,
                      vision->image_size);
     }
-fail:
+done:
     lv_image_free(&image);
     return rc;
 }
 
-static int read_pixels(lv_batch *batch, const image_place *places, const lv_vision_input *vision)
+static int read_batch_pixels(lv_batch *batch, const image_place *places,
+                             const lv_vision_input *vision)
 {
     int rc = allocate_pixels(batch, vision);
     for (int64_t i = 0; rc == LV_OK && i < batch->n_images; i++) {
-        rc = read_image(batch->pixels + (size_t)i * image_floats(vision), &places[i], vision);
+        rc = read_batch_image(batch->pixels + (size_t)i * image_floats(vision), &places[i], vision);
         if (rc != LV_OK) {
             lv_fail_within("pack %s, sample %lld", lv_pack_dir(places[i].pack),
                            (long long)places[i].sample);
@@ -304,11 +305,11 @@ int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64
                            max_length);
     }
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     rc = allocate_rows(&batch, n_samples, buffer.n_rows);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     for (int s = 0; s < n_samples; s++) {
         int64_t index;
@@ -317,16 +318,16 @@ int lv_batch_read(lv_batch *out, lv_pack *const *packs, int n_packs, const int64
         rc = lay_sample(&batch, s, pack, index, &buffer, vision->rows_per_image, max_length);
         if (rc != LV_OK) {
             lv_fail_within("pack %s, sample %lld", lv_pack_dir(pack), (long long)index);
-            goto fail;
+            goto done;
         }
     }
-    rc = read_pixels(&batch, buffer.places, vision);
+    rc = read_batch_pixels(&batch, buffer.places, vision);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     *out = batch;
     batch = (lv_batch){0};
-fail:
+done:
     buffer_free(&buffer);
     lv_batch_free(&batch);
     return rc;
@@ -351,23 +352,23 @@ int lv_batch_from_prompt(lv_batch *out, const int32_t *tokens, size_t n, const l
     int64_t n_rows = lv_batch_length(&counts, vision->rows_per_image, 0);
     int rc = allocate_rows(&batch, 1, n_rows);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     batch.sample_ids[0] = 0;
     rc = lay_sequence(&batch, 0, n_rows, tokens, NULL, (int64_t)n, vision->rows_per_image);
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     rc = allocate_pixels(&batch, vision);
     for (int i = 0; rc == LV_OK && i < n_images; i++) {
         rc = normalize_image(batch.pixels + (size_t)i * image_floats(vision), &images[i], vision);
     }
     if (rc != LV_OK) {
-        goto fail;
+        goto done;
     }
     *out = batch;
     batch = (lv_batch){0};
-fail:
+done:
     lv_batch_free(&batch);
     return rc;
 }

@@ -25,7 +25,7 @@ typedef struct {
 
 enum { LV_NO_LABEL = -100 };
 
-/* lv_vision_input: what the vision tower wants. */
+/* lv_vision_input: the input of the vision tower. */
 typedef struct {
     int image_size;     /* S */
     int rows_per_image; /* rows of a feature map, after the connector */
@@ -46,12 +46,13 @@ int lv_batch_labels(int64_t *n_labels, lv_pack *pack, int64_t index, int rows_pe
  * packs in their order. Aborts if there is no such sample. */
 lv_pack *lv_batch_locate(lv_pack *const *packs, int n_packs, int64_t sample_id, int64_t *index);
 
-/* lv_batch_check_pack: a pack that stores pixels stores them as the tower wants them.
+/* lv_batch_check_pack: a pack that stores pixels stores them in the size and aspect of the tower's
+ * input.
  * fails  LV_ERR_CONFIG naming both sizes and aspects */
 int lv_batch_check_pack(const lv_pack *pack, const lv_vision_input *vision);
 
 /* lv_batch_read: build the batch of the given samples; decodes and preprocesses their images. An
- * image of which the limit leaves no row is not read.
+ * image without a row within the limit is not read.
  *   A sample is cut as LLaVA does it: expanded, then the first max_length rows kept, then shifted
  *   (so the row before the cut has no label). An image that is cut keeps its first rows; its
  *   feature rows in source still count from i*rows_per_image.

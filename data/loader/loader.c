@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Workers claim micro-batches in the order in which they will be used, build each one without the
- * lock, and leave it in its slot; the consumer takes them from the slots in order. The steps stand
+ * lock, and leave it in its slot; the consumer takes them from the slots in order. The steps are
  * in a ring. The worker that finds everything planned claimed plans the next step.
  */
 #include "data/loader/loader.h"
@@ -35,14 +35,14 @@ struct lv_loader {
     pthread_t *threads;
     int64_t *ids, *length; /* scratch of the planning: one global batch */
 
-    pthread_mutex_t lock; /* over all that follows */
+    pthread_mutex_t lock; /* of all members below */
     pthread_cond_t claimable, ready;
     loader_step *ring; /* step s, use_step <= s < n_planned, is ring[s % n_ring] */
     int64_t n_ring;
     int64_t n_planned;              /* the first step that is not planned */
     int64_t claim_step, claim_slot; /* the first micro-batch that is not claimed */
     int64_t use_step, use_slot;     /* the next to use; first_step - 1 before the first step */
-    int64_t ahead_bytes;            /* of what is claimed and not yet used */
+    int64_t ahead_bytes;            /* of batches claimed and not yet used */
     bool stop;
     lv_failure failure; /* the first in the order of use; with one nothing more is begun */
     int64_t failed_step, failed_slot; /* its place; slot -1: planning the step */
@@ -280,7 +280,7 @@ int64_t lv_loader_ring_steps(int n_workers)
     return 2 * (int64_t)n_workers + 2;
 }
 
-static int allocate(lv_loader *loader)
+static int allocate_loader(lv_loader *loader)
 {
     const lv_loader_options *options = &loader->options;
     const int64_t n_epoch = lv_sampler_epoch_samples(&options->sampler);
@@ -323,7 +323,7 @@ int lv_loader_create(lv_loader **out, const lv_loader_options *options)
     pthread_mutex_init(&loader->lock, NULL); /* these three cannot fail on Linux */
     pthread_cond_init(&loader->claimable, NULL);
     pthread_cond_init(&loader->ready, NULL);
-    rc = allocate(loader);
+    rc = allocate_loader(loader);
     loader->options.sampler.packs = NULL;
     if (rc != LV_OK) {
         goto fail;

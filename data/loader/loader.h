@@ -20,22 +20,22 @@ typedef struct {
     lv_sampler_options sampler; /* of the same packs, in this order */
     int rank, n_ranks;
     int n_workers;       /* >= 1 */
-    int64_t ahead_bytes; /* bound of what waits to be used; one micro-batch always may */
+    int64_t ahead_bytes; /* bound of the batches waiting to be used; one micro-batch always may */
     int64_t first_step;  /* global step to begin with: epoch = step / steps_per_epoch */
     int64_t n_steps;     /* global step to end before */
 } lv_loader_options;
 
 /* lv_loader_create: start the threads, which leave signals to the caller's. options is copied
  * (its arrays too); the packs stay the caller's and outlive the loader.
- * fails  LV_ERR_CONFIG: no sample, a pack stores other pixels than the tower wants, or n_steps are
+ * fails  LV_ERR_CONFIG: no sample, a pack stores pixels of another size or aspect, or n_steps are
  *        more than can be counted; LV_ERR_MEMORY; as lv_sampler_create */
 int lv_loader_create(lv_loader **out, const lv_loader_options *options);
 void lv_loader_destroy(lv_loader **loader); /* at any time; joins the threads */
 
-/* lv_loader_ring_steps: how many steps, the one in use among them, may have batches in memory. */
+/* lv_loader_ring_steps: how many steps, including the one in use, may have batches in memory. */
 int64_t lv_loader_ring_steps(int n_workers);
 
-/* lv_step_head: what is known about the next step before its data is there. */
+/* lv_step_head: the next step, before its data is there. */
 typedef struct {
     int64_t step, epoch;
     int64_t n_micro_batches; /* of this rank; may be 0 */

@@ -14,7 +14,7 @@ int lv_modality_create(lv_modality *out, const lv_sample_counts *counts, int64_t
     m.images_before = calloc((size_t)m.n_blocks, sizeof *m.images_before);
     if (!m.has_image || !m.images_before) {
         lv_modality_free(&m);
-        return lv_fail(LV_ERR_MEMORY, "no memory to tell %lld samples apart", (long long)n);
+        return lv_fail(LV_ERR_MEMORY, "no memory for the kinds of %lld samples", (long long)n);
     }
     for (int64_t i = 0; i < n; i++) {
         lv_modality_kind kind = counts[i].n_images > 0 ? LV_MODALITY_IMAGE : LV_MODALITY_TEXT;
@@ -39,7 +39,7 @@ void lv_modality_free(lv_modality *modality)
 }
 
 /* Samples of the kind before a block. */
-static int64_t before(const lv_modality *m, lv_modality_kind kind, int64_t block)
+static int64_t count_before(const lv_modality *m, lv_modality_kind kind, int64_t block)
 {
     int64_t n_images = m->images_before[block];
     return kind == LV_MODALITY_IMAGE ? n_images : block * BLOCK_BITS - n_images;
@@ -48,16 +48,16 @@ static int64_t before(const lv_modality *m, lv_modality_kind kind, int64_t block
 int64_t lv_modality_find(const lv_modality *m, lv_modality_kind kind, int64_t k)
 {
     LV_CHECK(k >= 0 && k < m->n[kind], "sample %lld of %lld", (long long)k, (long long)m->n[kind]);
-    int64_t low = 0, high = m->n_blocks; /* before(low) <= k < before(high) */
+    int64_t low = 0, high = m->n_blocks; /* count_before(low) <= k < count_before(high) */
     while (high - low > 1) {
         int64_t middle = (low + high) / 2;
-        if (before(m, kind, middle) <= k) {
+        if (count_before(m, kind, middle) <= k) {
             low = middle;
         } else {
             high = middle;
         }
     }
-    k -= before(m, kind, low);
+    k -= count_before(m, kind, low);
     for (int64_t word = low * BLOCK_WORDS;; word++) {
         uint64_t bits = kind == LV_MODALITY_IMAGE ? m->has_image[word] : ~m->has_image[word];
         int n_here = __builtin_popcountll(bits);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_permutation: a keyed pseudo-random permutation of 0..n-1 whose places are computed where they
+ * lv_permutation: a keyed pseudo-random permutation of 0..n-1 whose values are computed where they
  * are needed: no list of them is ever made.
  *   A Feistel network over pairs (a, b) of digits to the base ceil(sqrt(n)):
  *     a += F(key, round, b),  swap a and b        each round can be undone, so it is a bijection
@@ -23,7 +23,7 @@ uint64_t lv_permutation_key(uint64_t seed, uint64_t high, uint64_t low);
 /* lv_permutation_make: n >= 0. */
 lv_permutation lv_permutation_make(int64_t n, uint64_t key);
 
-/* lv_permutation_at: where i, 0 <= i < n, is sent. */
+/* lv_permutation_at: the value at i, 0 <= i < n. */
 int64_t lv_permutation_at(const lv_permutation *permutation, int64_t i);
 
 #endif

@@ -47,7 +47,7 @@ static void sink(plan_rank *heap, int n)
     heap[at] = moved;
 }
 
-/* Each sample to the rank with the fewest rows so far, of which the heap keeps track. */
+/* Each sample goes to the rank with the fewest rows so far, kept in a heap. */
 static void share_out(plan_sample *samples, int64_t n, plan_rank *heap, int n_ranks)
 {
     for (int r = 0; r < n_ranks; r++) {
@@ -72,7 +72,7 @@ int lv_shares_make(lv_shares *out, const int64_t *length, int64_t n, int n_ranks
                  ? LV_OK
                  : lv_fail(LV_ERR_MEMORY, "no memory to plan a step of %lld samples", (long long)n);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     for (int64_t i = 0; i < n; i++) {
         samples[i] = (plan_sample){.length = length[i], .place = i};
@@ -93,7 +93,7 @@ int lv_shares_make(lv_shares *out, const int64_t *length, int64_t n, int n_ranks
     shares.rank_start[0] = 0;
     *out = shares;
     shares = (lv_shares){0};
-fail:
+done:
     lv_shares_free(&shares);
     free(heap);
     free(samples);
@@ -134,7 +134,7 @@ int lv_plan_make(lv_plan *out, const int64_t *ids, const int64_t *length, int64_
     plan.micro_start = calloc((size_t)plan.n_samples + 1, sizeof *plan.micro_start);
     if (!plan.sample_ids || !plan.micro_start) {
         rc = lv_fail(LV_ERR_MEMORY, "no memory to plan a step of %lld samples", (long long)n);
-        goto fail;
+        goto done;
     }
     for (int64_t i = begin; i < end; i++) {
         plan.sample_ids[i - begin] = ids[shares.place[i]];
@@ -146,7 +146,7 @@ int lv_plan_make(lv_plan *out, const int64_t *ids, const int64_t *length, int64_
     }
     *out = plan;
     plan = (lv_plan){0};
-fail:
+done:
     lv_plan_free(&plan);
     lv_shares_free(&shares);
     return rc;

@@ -7,23 +7,23 @@
 
 #include <stdint.h>
 
-/* lv_shares: one step's samples, shared out over all ranks. */
+/* lv_shares: one step's samples, distributed over all ranks. */
 typedef struct {
     int n_ranks;
     int64_t *place;      /* [n] of samples, rank by rank, each rank's longest first */
     int64_t *rank_start; /* [n_ranks + 1] into place */
 } lv_shares;
 
-/* lv_shares_make: share n samples out over the ranks, balanced by length: longest first (of equals
- * the one that stands first), each to the rank with the fewest rows so far (of equals the lowest).
+/* lv_shares_make: distribute n samples over the ranks, balanced by length: longest first (of equals
+ * the first one), each to the rank with the fewest rows so far (of equals the lowest).
  * A rank may be left without any. Ranks' sums differ by no more than the longest sample.
  * in     length[n] rows of each, >= 0
  * fails  LV_ERR_MEMORY */
 int lv_shares_make(lv_shares *out, const int64_t *length, int64_t n, int n_ranks);
 void lv_shares_free(lv_shares *shares);
 
-/* lv_shares_cut: the end of the micro-batch that begins with place[begin] and goes no further than
- * end: as many samples as budget_rows allow, at least one. */
+/* lv_shares_cut: the end of the micro-batch that begins with place[begin] and ends by end: as many
+ * samples as budget_rows allow, at least one. */
 int64_t lv_shares_cut(const lv_shares *shares, const int64_t *length, int64_t begin, int64_t end,
                       int64_t budget_rows);
 

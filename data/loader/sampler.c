@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a key is for; apart from other uses of the seed. */
+/* Uses of a key, apart from other uses of the seed. */
 enum { KEY_EPOCH = 0x5a4d, KEY_PASS, KEY_KIND, KEY_MEGABATCHES };
 
 /* One pack. Without grouping all its samples are of one kind, the first, and modality is empty. */
@@ -26,7 +26,7 @@ typedef struct {
 } item;
 
 struct lv_sampler {
-    lv_sampler_options options; /* packs NULL: streams have what is needed */
+    lv_sampler_options options; /* packs NULL: the streams have copies */
     stream *streams;
     int64_t epoch_samples, n_steps;
     item *items; /* of grouping: up to two megabatches */
@@ -50,7 +50,7 @@ int64_t lv_sampler_epoch_samples(const lv_sampler_options *options)
     int64_t n = 0;
     for (int p = 0; p < options->n_packs; p++) {
         LV_CHECK(!__builtin_add_overflow(n, samples_per_epoch(&options->packs[p]), &n),
-                 "the samples of an epoch are beyond all numbers");
+                 "the samples of an epoch do not fit 64 bits");
     }
     return n;
 }
@@ -217,7 +217,7 @@ uint64_t lv_sampler_hash(const int64_t *ids, int64_t n)
     return hash;
 }
 
-/* ---- making one ---- */
+/* ---- creation ---- */
 
 static int fill_stream(stream *s, const lv_sampler_pack *pack, int64_t first_id, bool grouped)
 {
@@ -240,7 +240,7 @@ static int fill_stream(stream *s, const lv_sampler_pack *pack, int64_t first_id,
     return rc;
 }
 
-static int fill(lv_sampler *sampler, const lv_sampler_options *options)
+static int fill_sampler(lv_sampler *sampler, const lv_sampler_options *options)
 {
     const bool grouped = options->group_by_modality_length;
     const int64_t size = options->global_batch_size;
@@ -271,7 +271,7 @@ int lv_sampler_create(lv_sampler **out, const lv_sampler_options *options)
     }
     sampler->options = *options;
     sampler->options.packs = NULL;
-    int rc = fill(sampler, options);
+    int rc = fill_sampler(sampler, options);
     if (rc != LV_OK) {
         lv_sampler_destroy(&sampler);
         return rc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a pack knows of its samples and images beside their contents.
+ * Facts about samples and images beside their contents: source index, id, size, format.
  */
 #include "data/pack/reader.h"
 

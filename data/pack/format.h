@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pack's files: what is in a shard, written and read by one table.
+ * The pack's files: the contents of a shard, written and read by one table.
  *
  *   samples-00000.h5  records [k*n, (k+1)*n) of the source, less the rejected ones
  *   images-00000.h5   distinct images [k*m, (k+1)*m), in the order of their first use
@@ -9,7 +9,7 @@
  *   manifest.json     options, totals, every file with its size and CRC-32; written last
  *
  * n is the attribute "shard_records", m is "shard_images"; both follow from the source alone. An
- * HDF5 file begins with a seal (pack_seal.h), in the user block.
+ * HDF5 file begins with a seal, in the user block (below).
  *
  * All datasets lie flat at the root of the file, contiguous, little-endian; each has an attribute
  * "unit" and the "crc32" of its bytes as they lie in the file. An offset array has one entry more
@@ -120,7 +120,8 @@ extern const int LV_PACK_N_ATTRIBUTES;
 size_t lv_pack_row_bytes(const lv_pack_field *field);
 
 /* lv_pack_identity_compare: LV_OK if equal.
- * fails  LV_ERR_CONFIG naming each attribute that differs, with what was found and wanted */
+ * fails  LV_ERR_CONFIG naming each attribute that differs, with the value found and the one
+ *        needed */
 int lv_pack_identity_compare(const lv_pack_identity *found, const lv_pack_identity *wanted);
 
 /* lv_pack_sample_crc: "sample_crc32" of one sample. */
@@ -137,7 +138,7 @@ int64_t lv_pack_shard_records(int64_t n);
 int64_t lv_pack_shard_images(int64_t n);
 
 /* lv_pack_check_version: of a manifest or shard.
- * fails  LV_ERR_UNSUPPORTED: the pack has to be made again */
+ * fails  LV_ERR_UNSUPPORTED: it must be packed again */
 int lv_pack_check_version(int64_t version);
 
 /* lv_pack_n_shards: of n things, per_shard in each. */

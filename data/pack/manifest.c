@@ -16,12 +16,12 @@ static int check_added(const void *item)
     return item ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for the manifest");
 }
 
-static int add_number(cJSON *object, const char *name, int64_t value)
+static int manifest_add_number(cJSON *object, const char *name, int64_t value)
 {
     return check_added(cJSON_AddNumberToObject(object, name, (double)value));
 }
 
-static int add_text(cJSON *object, const char *name, const char *value)
+static int manifest_add_text(cJSON *object, const char *name, const char *value)
 {
     return check_added(cJSON_AddStringToObject(object, name, value));
 }
@@ -30,14 +30,14 @@ int lv_pack_manifest_create(cJSON **out, const lv_pack_identity *identity, const
 {
     cJSON *m = cJSON_CreateObject();
     int rc = check_added(m);
-    if (rc == LV_OK) rc = add_text(m, "format", lv_pack_format_name);
-    if (rc == LV_OK) rc = add_number(m, "format_version", LV_PACK_FORMAT_VERSION);
-    if (rc == LV_OK) rc = add_text(m, "source_name", source_name);
+    if (rc == LV_OK) rc = manifest_add_text(m, "format", lv_pack_format_name);
+    if (rc == LV_OK) rc = manifest_add_number(m, "format_version", LV_PACK_FORMAT_VERSION);
+    if (rc == LV_OK) rc = manifest_add_text(m, "source_name", source_name);
     for (int i = 0; rc == LV_OK && i < LV_PACK_N_ATTRIBUTES; i++) {
         const lv_pack_attribute *a = &LV_PACK_ATTRIBUTE_TABLE[i];
         const void *value = (const char *)identity + a->place;
-        rc = a->is_text ? add_text(m, a->name, value)
-                        : add_number(m, a->name, *(const int64_t *)value);
+        rc = a->is_text ? manifest_add_text(m, a->name, value)
+                        : manifest_add_number(m, a->name, *(const int64_t *)value);
     }
     if (rc == LV_OK) rc = check_added(cJSON_AddArrayToObject(m, "sample_shards"));
     if (rc == LV_OK) rc = check_added(cJSON_AddArrayToObject(m, "image_shards"));
@@ -63,12 +63,12 @@ int lv_pack_manifest_add_totals(cJSON *manifest, const lv_pack_summary *s)
 {
     cJSON *totals = cJSON_AddObjectToObject(manifest, "totals");
     int rc = check_added(totals);
-    if (rc == LV_OK) rc = add_number(totals, "records", s->n_records);
-    if (rc == LV_OK) rc = add_number(totals, "samples", s->n_samples);
-    if (rc == LV_OK) rc = add_number(totals, "rejects", s->n_rejects);
-    if (rc == LV_OK) rc = add_number(totals, "images", s->n_images);
-    if (rc == LV_OK) rc = add_number(totals, "tokens", s->n_tokens);
-    return rc < 0 ? rc : add_number(totals, "supervised_tokens", s->n_supervised);
+    if (rc == LV_OK) rc = manifest_add_number(totals, "records", s->n_records);
+    if (rc == LV_OK) rc = manifest_add_number(totals, "samples", s->n_samples);
+    if (rc == LV_OK) rc = manifest_add_number(totals, "rejects", s->n_rejects);
+    if (rc == LV_OK) rc = manifest_add_number(totals, "images", s->n_images);
+    if (rc == LV_OK) rc = manifest_add_number(totals, "tokens", s->n_tokens);
+    return rc < 0 ? rc : manifest_add_number(totals, "supervised_tokens", s->n_supervised);
 }
 
 int lv_pack_manifest_identity(lv_pack_identity *out, const cJSON *manifest)

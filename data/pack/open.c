@@ -302,7 +302,7 @@ static int open_all(lv_pack *pack, const char *dir)
     return rc < 0 ? rc : check_totals(pack, &totals);
 }
 
-/* Is there a shard in the folder, whole or begun? */
+/* Whether there is a shard in the folder, whole or begun. */
 static bool has_shards(DIR *folder)
 {
     bool found = false;
@@ -313,7 +313,7 @@ static bool has_shards(DIR *folder)
     return found;
 }
 
-/* What a folder without a manifest is. */
+/* A folder without a manifest is an unfinished pack, or none. */
 static int check_finished(const char *dir, const char *manifest_path)
 {
     if (lv_file_exists(manifest_path)) {
@@ -328,7 +328,7 @@ static int check_finished(const char *dir, const char *manifest_path)
     return begun
                ? lv_fail(LV_ERR_FORMAT,
                          "%s: packing was not finished (there are shards, but no %s): run the "
-                         "same llava pack again, it goes on from them",
+                         "same llava pack again, it continues from them",
                          dir, LV_PACK_MANIFEST_NAME)
                : lv_fail(LV_ERR_FORMAT, "%s: not a pack: it has no %s", dir, LV_PACK_MANIFEST_NAME);
 }

@@ -4,7 +4,7 @@
  *
  * A sample shard holds the records [k*n, (k+1)*n) of the source, an image shard the distinct
  * images [k*m, (k+1)*m) in the order in which the source first names them; n and m follow from
- * their numbers. So what is in a shard depends on the source alone. pack_format.h lists the
+ * their numbers. So the contents of a shard depend on the source alone. format.h lists the
  * datasets.
  */
 #ifndef LV_DATA_PACK_PACK_H
@@ -33,16 +33,16 @@ typedef struct {
 
 /* lv_pack_progress: how far this rank is in a phase of the work. */
 typedef struct {
-    const char *what; /* of which the counts are; borrowed, the same pointer all through a phase */
+    const char *what; /* counted things; borrowed, the same pointer all through a phase */
     int64_t done;     /* by this rank */
-    int64_t own;      /* this rank's part of all; 0: not known, and so is all */
+    int64_t own;      /* this rank's part of all; 0: it and all are not known */
     int64_t all;      /* of all ranks, which run at about the same pace */
     int64_t n_bytes;  /* of the image files read by this rank, or of the data to be read */
 } lv_pack_progress;
 
 /* lv_pack_team: the ranks that write one pack together, and their collective functions, from the
- * caller; NULL for one process. barrier: each passes its error (or LV_OK), all get that of the lowest
- * rank that failed. The others fail with LV_ERR_COMM. */
+ * caller; NULL for one process. barrier: each passes its error (or LV_OK), all get that of the
+ * lowest rank that failed. The others fail with LV_ERR_COMM. */
 typedef struct {
     int rank, n_ranks;
     int (*barrier)(void *context, int error);
@@ -69,7 +69,7 @@ typedef struct {
  * samples are listed in out_dir/rejects.jsonl: {"index","id","image","reason"}. The manifest is
  * written last: a folder without one is not a pack. out_dir is locked meanwhile.
  * Memory: a shard's small columns (16 MiB of each at most), one image, and up to 64 bytes and its
- * name for each distinct image, on each rank; beside it what the source needs.
+ * name for each distinct image, on each rank; beside that of the source.
  * When there are 1000 rejects or more and they can no longer stay within max_rejects, it stops, and
  * rejects.jsonl lists the first of them.
  * out    summary, on every rank
@@ -81,7 +81,7 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
 
 /* lv_pack_reject_reasons: the most frequent reasons in dir/rejects.jsonl, file names, numbers and
  * quoted words left out, so that like counts as like. Fills up to max of out, most frequent first;
- * only the first 64 that are met are told apart. The texts may hold control characters.
+ * only the first 64 different ones are counted. The texts may hold control characters.
  * returns how many
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
 enum { LV_REJECT_REASON_BYTES = 128, LV_REJECT_FIRST_BYTES = 256 };
@@ -107,13 +107,13 @@ typedef struct {
 
 /* lv_pack_open: manifest and the counts of all samples; checks sizes of the shards, not their
  * contents (lv_pack_verify does).
- * fails  LV_ERR_IO, LV_ERR_FORMAT with what is wrong, also of a folder that is no pack or whose
+ * fails  LV_ERR_IO, LV_ERR_FORMAT with the reason, also for a folder that is no pack or whose
  *        packing was not finished */
 int lv_pack_open(lv_pack **out, const char *dir);
 void lv_pack_close(lv_pack **pack);
 
 /* lv_pack_verify: read every byte of every file and compare with the manifest's checksums.
- * in     progress: told after each file how many bytes of all are done; may be NULL
+ * in     progress: called after each file with the bytes done and of all; may be NULL
  * fails  LV_ERR_FORMAT naming the first file that is not as it was written */
 int lv_pack_verify(const lv_pack *pack, void (*progress)(int64_t done_bytes, int64_t all_bytes));
 
@@ -125,7 +125,7 @@ const char *lv_pack_template(const lv_pack *pack);              /* borrowed */
 const char *lv_pack_tokenizer_fingerprint(const lv_pack *pack); /* borrowed */
 
 /* lv_pack_read_sample: tokens and mask of sample i, and the ids of its images, into the caller's
- * arrays of counts[i] elements each. id: malloc'ed, or NULL if not wanted. Safe from several
+ * arrays of counts[i] elements each. id: malloc'ed, or NULL. Safe from several
  * threads.
  * fails  LV_ERR_IO, LV_ERR_FORMAT naming shard and sample */
 int lv_pack_read_sample(lv_pack *pack, int64_t i, int32_t *tokens, uint8_t *supervised,
@@ -148,7 +148,7 @@ int lv_pack_find_id(lv_pack *pack, const char *id, int64_t *first, int64_t *n_fo
 
 int64_t lv_pack_n_images(const lv_pack *pack); /* those that could not be used count, too */
 
-/* What is known of an image without reading its bytes. */
+/* Facts about an image, without its bytes. */
 typedef struct {
     const char *name; /* as in the source, not terminated; borrowed until lv_pack_release */
     size_t name_bytes;
@@ -160,8 +160,8 @@ typedef struct {
 /* lv_pack_image_facts: as above. fails  LV_ERR_IO, LV_ERR_FORMAT naming the shard */
 int lv_pack_image_facts(lv_pack *pack, int64_t image_id, lv_image_facts *out);
 
-/* lv_pack_release: let go of the index of every shard used so far; it is loaded again when it is
- * needed. For those who go through a large pack once. Not while another thread uses the pack. */
+/* lv_pack_release: free the index of every shard used so far; it is loaded again when needed. For
+ * one pass over a large pack. Not while another thread uses the pack. */
 void lv_pack_release(lv_pack *pack);
 
 /* lv_pack_stored_size: N if the pack stores N x N pixels (and *aspect how), 0 if it stores the

@@ -45,7 +45,7 @@ static char *copy_id(const lv_pack_shard_state *shard, int64_t i)
     return strndup(bytes + offset[i], (size_t)(offset[i + 1] - offset[i]));
 }
 
-/* What a sample must be whatever it says, so that nothing behind the reader has to ask. */
+/* The invariants of a sample, checked here for all later users. */
 static int check_sample(const lv_pack *pack, const lv_sample_counts *c, uint32_t crc,
                         const int32_t *tokens, const uint8_t *supervised, const int64_t *image_ids)
 {

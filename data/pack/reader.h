@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_pack from the inside. Of each shard that is used the offsets stay in memory (some 40 bytes a
- * sample or image); tokens and bytes are read when they are asked for.
+ * The struct lv_pack. The offsets of each shard used stay in memory (some 40 bytes a sample or
+ * image); tokens and bytes are read on demand.
  */
 #ifndef LV_DATA_PACK_READER_H
 #define LV_DATA_PACK_READER_H
@@ -33,7 +33,7 @@ struct lv_pack {
     lv_pack_identity identity;
     lv_pack_shard_list samples, images;
     lv_sample_counts *counts; /* [samples.n] */
-    pthread_mutex_t lock;     /* of what follows, and of file, last_use, is_indexed of all shards */
+    pthread_mutex_t lock;     /* of the rest, and of file, last_use, is_indexed of all shards */
     int n_open;
     uint64_t clock;
 };

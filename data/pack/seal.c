@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/pack/seal.h"
+#include "data/pack/shard.h"
 
 #include "autograd/error.h"
 
@@ -16,7 +16,7 @@
 enum { PIECE_BYTES = 1 << 20 };
 
 /* The seal of a body of that size and CRC-32. */
-static void compose(char seal[LV_PACK_SEAL_BYTES], int64_t n, uint32_t crc)
+static void compose_seal(char seal[LV_PACK_SEAL_BYTES], int64_t n, uint32_t crc)
 {
     memset(seal, 0, LV_PACK_SEAL_BYTES);
     snprintf(seal, LV_PACK_SEAL_BYTES,
@@ -24,7 +24,7 @@ static void compose(char seal[LV_PACK_SEAL_BYTES], int64_t n, uint32_t crc)
              (int)LV_PACK_SEAL_BYTES, n, crc);
 }
 
-/* Size and CRC-32 of what stands behind the seal. */
+/* Size and CRC-32 of all bytes after the seal. */
 static int digest_body(int fd, const char *path, int64_t *n_bytes, uint32_t *crc)
 {
     char *piece = malloc(PIECE_BYTES);
@@ -68,7 +68,7 @@ int lv_pack_seal_write(const char *path, int64_t *n_bytes, int64_t *crc32)
     }
     int rc = digest_body(fd, path, &n, &crc);
     if (rc == LV_OK) {
-        compose(seal, n, crc);
+        compose_seal(seal, n, crc);
         if (pwrite(fd, seal, sizeof seal, 0) != (ssize_t)sizeof seal) {
             rc = lv_fail_errno(LV_ERR_IO, "%s: writing", path);
         }
@@ -95,7 +95,7 @@ int lv_pack_seal_check(const char *path, int64_t *n_bytes, int64_t *crc32)
                  ? digest_body(fd, path, &n, &crc)
                  : lv_fail(LV_ERR_FORMAT, "%s: too short for a shard", path);
     close(fd);
-    compose(wanted, n, crc);
+    compose_seal(wanted, n, crc);
     if (rc == LV_OK && memcmp(seal, wanted, sizeof seal) != 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: damaged: its checksum does not fit", path);
     }

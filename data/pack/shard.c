@@ -5,7 +5,6 @@
 #include "data/base/fail_point.h"
 #include "data/base/file.h"
 #include "data/base/hdf5.h"
-#include "data/pack/seal.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -30,7 +29,7 @@ void lv_pack_shard_free(lv_pack_shard *shard)
     }
 }
 
-static uint32_t crc_of(uint32_t crc, const void *data, size_t n)
+static uint32_t crc_of_column(uint32_t crc, const void *data, size_t n)
 {
     return (uint32_t)crc32_z(crc, data, n);
 }
@@ -43,7 +42,7 @@ static hid_t file_type(const lv_pack_field *field)
                                         : H5T_STD_I64LE;
 }
 
-/* Moves what is in memory to a file without a name beside the shard's. */
+/* Moves the rows in memory to a file without a name beside the shard's. */
 static int open_spool(lv_pack_shard *shard, int field)
 {
     lv_pack_column *c = &shard->columns[field];
@@ -62,7 +61,7 @@ static int open_spool(lv_pack_shard *shard, int field)
         return rc;
     }
     c->spool = spool;
-    c->spool_crc = crc_of(0, c->data ? c->data : "", n_bytes);
+    c->spool_crc = crc_of_column(0, c->data ? c->data : "", n_bytes);
     free(c->data);
     c->data = NULL;
     c->capacity = 0;
@@ -76,7 +75,7 @@ static int append_to_spool(lv_pack_shard *shard, int field, const void *rows, in
     if (fwrite(rows, row_bytes, (size_t)n, c->spool) != (size_t)n) {
         return lv_fail_errno(LV_ERR_IO, "%s: writing beside it", shard->path);
     }
-    c->spool_crc = crc_of(c->spool_crc, rows, (size_t)n * row_bytes);
+    c->spool_crc = crc_of_column(c->spool_crc, rows, (size_t)n * row_bytes);
     c->n += n;
     return LV_OK;
 }
@@ -146,9 +145,9 @@ static int write_column(hid_t file, const lv_pack_field *field, const lv_pack_co
     if (rc < 0) {
         return rc;
     }
-    uint32_t crc = c->spool
-                       ? c->spool_crc
-                       : crc_of(0, c->n ? c->data : "", (size_t)c->n * lv_pack_row_bytes(field));
+    uint32_t crc =
+        c->spool ? c->spool_crc
+                 : crc_of_column(0, c->n ? c->data : "", (size_t)c->n * lv_pack_row_bytes(field));
     rc = c->spool ? write_spooled(dataset, field, c)
                   : lv_h5_dataset_write(dataset, file_type(field), 0, c->n, c->data);
     if (rc == LV_OK) {
@@ -187,7 +186,7 @@ static int write_hdf5(const char *beside, const lv_pack_shard *shard, int64_t in
 {
     hid_t file = H5I_INVALID_HID;
     lv_h5_lock();
-    int rc = lv_h5_create_behind(&file, beside, LV_PACK_SEAL_BYTES);
+    int rc = lv_h5_create_after(&file, beside, LV_PACK_SEAL_BYTES);
     if (rc == LV_OK && write_attributes(file, shard->kind, index, identity) < 0) {
         rc = lv_fail_within("%s", beside);
     }
@@ -304,7 +303,7 @@ static int read_checked(hid_t dataset, const lv_pack_field *field, int64_t n, vo
     int64_t want = 0;
     int rc = lv_h5_dataset_read(dataset, file_type(field), 0, n, data);
     if (rc == LV_OK) rc = lv_h5_read_int(dataset, "crc32", &want);
-    if (rc == LV_OK && crc_of(0, data, (size_t)n * lv_pack_row_bytes(field)) != want) {
+    if (rc == LV_OK && crc_of_column(0, data, (size_t)n * lv_pack_row_bytes(field)) != want) {
         rc = lv_fail(LV_ERR_FORMAT, "damaged: its checksum does not fit");
     }
     return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One shard: its columns in memory, written to a file and read from one, by the tables of
- * pack_format.h. These functions take the HDF5 lock themselves.
+ * format.h. These functions take the HDF5 lock themselves.
  */
 #ifndef LV_DATA_PACK_SHARD_H
 #define LV_DATA_PACK_SHARD_H
@@ -26,8 +26,8 @@ typedef struct {
 } lv_pack_shard;
 void lv_pack_shard_free(lv_pack_shard *shard);
 
-/* lv_pack_append: n rows to a column. What is beyond 16 MiB goes to a file without a name beside
- * the shard's.
+/* lv_pack_append: n rows to a column. Rows beyond 16 MiB go to a file without a name beside the
+ * shard's.
  * fails  LV_ERR_MEMORY, LV_ERR_IO */
 int lv_pack_append(lv_pack_shard *shard, int field, const void *rows, int64_t n);
 int lv_pack_append_int64(lv_pack_shard *shard, int field, int64_t value);
@@ -61,6 +61,22 @@ int lv_pack_shard_read(void *rows, hid_t file, const char *path, const lv_pack_k
  * fails  LV_ERR_FORMAT */
 int lv_pack_check_offsets(const lv_pack_shard *shard, const char *path, int field, int64_t n_things,
                           int64_t n_owned);
+
+/* ---- the seal ----
+ * HDF5 leaves the first LV_PACK_SEAL_BYTES of a file to its user (the "user block"). The seal there
+ * is a line with the size and the CRC-32 of all that follows, and zero bytes, so that a change of a
+ * single byte of a shard is found without the manifest. */
+enum { LV_PACK_SEAL_BYTES = 512 };
+
+/* lv_pack_seal_write: read the closed file after the user block, write the seal; not synced.
+ * out    size and CRC-32 of the whole file
+ * fails  LV_ERR_IO, LV_ERR_MEMORY */
+int lv_pack_seal_write(const char *path, int64_t *n_bytes, int64_t *crc32);
+
+/* lv_pack_seal_check: read the whole file.
+ * out    as above
+ * fails  LV_ERR_FORMAT if it is damaged; LV_ERR_IO, LV_ERR_MEMORY */
+int lv_pack_seal_check(const char *path, int64_t *n_bytes, int64_t *crc32);
 
 static inline const int64_t *lv_pack_int64(const lv_pack_shard *shard, int field)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A run's configuration: one JSON file, checked before any work. The keys are the table in fields.c.
+ * A run's configuration: one JSON file, checked before any work. configs/README.md describes
+ * the keys; the table in fields.c is what counts.
  */
 #ifndef LV_TRAIN_CONFIG_CONFIG_H
 #define LV_TRAIN_CONFIG_CONFIG_H

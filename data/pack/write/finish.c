@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of a pack: rejects.jsonl and manifest.json, from what all ranks say of their shards.
+ * The end of a pack: rejects.jsonl and manifest.json, from the entries of all shards.
  */
 #include "data/pack/write/job.h"
 
@@ -9,7 +9,6 @@
 #include "data/base/file.h"
 #include "data/json/manifest.h"
 #include "data/pack/manifest.h"
-#include "data/pack/write/rejects.h"
 
 #include <dirent.h>
 #include <stdlib.h>

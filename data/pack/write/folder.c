@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The folder of a pack: whose it is, what is in it already, what has to go.
+ * The folder of a pack: its lock, what an earlier run left there, the tokenizer's files.
  */
 #include "data/pack/write/job.h"
 
@@ -10,14 +10,14 @@
 #include "data/base/lock.h"
 #include "data/json/manifest.h"
 #include "data/pack/manifest.h"
-#include "data/pack/seal.h"
+#include "data/pack/shard.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static int refuse(const lv_pack_job *job)
+static int refuse_folder(const lv_pack_job *job)
 {
     lv_fail_within("holds a pack made from other data or with other options; choose another --out, "
                    "or remove it");
@@ -35,7 +35,7 @@ int lv_pack_open_whole(hid_t *file, lv_pack_entry *entry, const lv_pack_job *job
         return 0;
     }
     if (lv_pack_identity_compare(&found, &job->identity) < 0) {
-        return refuse(job);
+        return refuse_folder(job);
     }
     return lv_pack_seal_check(path, &entry->n_bytes, &entry->crc32) == LV_OK;
 }
@@ -58,16 +58,16 @@ static bool is_shard_name(const char *name, const lv_pack_kind **kind, int64_t *
     return false;
 }
 
-/* A shard of an unfinished pack must be of this one; what cannot be read will be written again.
+/* A shard of an unfinished pack must be of this one; one that cannot be read will be written again.
  * returns 1 if it is, 0 if it cannot be read */
-static int check_shard(const lv_pack_job *job, const char *path, const lv_pack_kind *kind,
-                       int64_t index)
+static int check_found_shard(const lv_pack_job *job, const char *path, const lv_pack_kind *kind,
+                             int64_t index)
 {
     lv_pack_identity found;
     hid_t file = H5I_INVALID_HID;
     int rc = lv_pack_shard_open(&file, &found, path, kind, index);
     if (rc == LV_OK) {
-        rc = lv_pack_identity_compare(&found, &job->identity) < 0 ? refuse(job) : 1;
+        rc = lv_pack_identity_compare(&found, &job->identity) < 0 ? refuse_folder(job) : 1;
     } else if (rc != LV_ERR_UNSUPPORTED) {
         rc = 0;
     }
@@ -75,7 +75,7 @@ static int check_shard(const lv_pack_job *job, const char *path, const lv_pack_k
     return rc;
 }
 
-/* What a killed run leaves: something that was to become a file of the pack. */
+/* Whether a killed run left it: a temporary file of the pack. */
 static bool is_leftover(const char *name)
 {
     static const char *const ours[] = {"samples-", "images-", LV_PACK_REJECTS_NAME ".",
@@ -88,9 +88,9 @@ static bool is_leftover(const char *name)
     return false;
 }
 
-/* One whole shard of each kind tells whose they are, before anything is written; the others are
- * looked at by all ranks. */
-static int check_shards(const lv_pack_job *job)
+/* One whole shard of each kind is compared before anything is written; all ranks check the
+ * others. */
+static int check_found_shards(const lv_pack_job *job)
 {
     const char *out_dir = job->options->out_dir;
     const lv_pack_kind *seen = NULL, *kind = NULL;
@@ -101,7 +101,7 @@ static int check_shards(const lv_pack_job *job)
         int64_t index = 0;
         if (is_shard_name(entry->d_name, &kind, &index) && kind != seen) {
             char *path = lv_path("%s/%s", out_dir, entry->d_name);
-            rc = check_shard(job, path, kind, index);
+            rc = check_found_shard(job, path, kind, index);
             if (rc == 1) {
                 seen = kind;
                 n_seen++;
@@ -134,7 +134,7 @@ static int remove_leftovers(const char *out_dir)
 
 /* ---- the tokenizer's files ---- */
 
-/* That of the copy is the one that this pack is made with. */
+/* The copy must be the tokenizer that this pack is made with. */
 static int check_copy(const lv_pack_job *job, const char *dir)
 {
     lv_tokenizer *copy = NULL;
@@ -159,7 +159,7 @@ static bool is_tokenizer_file(const char *name)
     return i < sizeof names / sizeof *names;
 }
 
-/* Where a folder of that name holds something that no pack has there, it stays. */
+/* A folder of that name with files that no pack has there is not replaced. */
 static int check_replaceable(const lv_pack_job *job, const char *path)
 {
     DIR *dir = opendir(path);
@@ -184,7 +184,7 @@ static int check_replaceable(const lv_pack_job *job, const char *path)
                    job->options->out_dir, lv_error_message());
 }
 
-/* Beside its place first: --tokenizer may be that very folder. */
+/* Under a temporary name first: --tokenizer may be that very folder. */
 static int copy_tokenizer(const lv_pack_job *job)
 {
     char *dir = lv_path("%s/" LV_PACK_TOKENIZER_NAME, job->options->out_dir);
@@ -212,7 +212,7 @@ static int copy_tokenizer(const lv_pack_job *job)
     return rc;
 }
 
-/* ---- all of it ---- */
+/* ---- the folder ---- */
 
 static int check_manifest(const lv_pack_job *job, const char *path)
 {
@@ -223,14 +223,14 @@ static int check_manifest(const lv_pack_job *job, const char *path)
         lv_fail_within("%s", job->options->out_dir);
     }
     if (rc == LV_OK && lv_pack_identity_compare(&found, &job->identity) < 0) {
-        rc = refuse(job);
+        rc = refuse_folder(job);
     }
     cJSON_Delete(manifest);
     return rc;
 }
 
-/* A finished pack is only looked at, and may be where nobody can write; but the lock of a process
- * that was killed in its last moment goes, if it can, with ours. */
+/* A finished pack is only read, and may be on a read-only file system; but the lock file of a
+ * process that was killed at its very end is taken and removed, if possible. */
 static int take_lock(lv_pack_job *job, bool finished)
 {
     char *lock = lv_path("%s/" LV_LOCK_NAME, job->options->out_dir);
@@ -254,7 +254,7 @@ int lv_pack_prepare_folder(lv_pack_job *job)
         rc = check_manifest(job, manifest);
         goto done;
     }
-    if (rc == LV_OK) rc = check_shards(job);
+    if (rc == LV_OK) rc = check_found_shards(job);
     if (rc == LV_OK) rc = remove_leftovers(out_dir);
     if (rc == LV_OK && (rc = lv_fail_point("pack.begin")) < 0) {
         lv_fail_within("%s", out_dir);

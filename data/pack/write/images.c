@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The image shards. Every image is proved whole here, whatever is stored, so that a pack holds no
- * image that cannot be used; what cannot is kept with its reason and no bytes.
+ * The image shards. Every image is proved whole here, whatever is stored, so that each image of a
+ * pack can be used; one that cannot is kept with its reason and no bytes.
  */
 #include "data/pack/write/job.h"
 
@@ -43,7 +43,7 @@ static const char *within_folder(const char *name, const char *dir)
     return below ? name + n + strspn(name + n, "/") : name;
 }
 
-/* Names come from a data file: they must not lead out of the folder of images. */
+/* Names from a data file must not lead out of the folder of images. */
 static bool leaves_folder(const char *name)
 {
     size_t n = strlen(name);
@@ -51,7 +51,7 @@ static bool leaves_folder(const char *name)
            strstr(name, "/../") || (n >= 3 && strcmp(name + n - 3, "/..") == 0);
 }
 
-static int read_file(char **bytes, size_t *n, const char *path)
+static int read_image_file(char **bytes, size_t *n, const char *path)
 {
     struct stat st;
     if (stat(path, &st) < 0) {
@@ -63,8 +63,8 @@ static int read_file(char **bytes, size_t *n, const char *path)
     return lv_file_read(bytes, n, path);
 }
 
-static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options *options,
-                      const char *name)
+static int read_source_image(stored_image *out, int64_t *n_read, const lv_pack_options *options,
+                             const char *name)
 {
     lv_image image = {0}, square = {0};
     lv_image_format format;
@@ -77,7 +77,7 @@ static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options 
                        options->image_dir);
     }
     char *path = lv_path("%s/%s", options->image_dir, rest);
-    int rc = read_file(&bytes, &n, path);
+    int rc = read_image_file(&bytes, &n, path);
     *n_read = (int64_t)n;
     if (rc == LV_OK) {
         rc = lv_image_format_of(&format, (const uint8_t *)bytes, n);
@@ -116,7 +116,7 @@ static int read_image(stored_image *out, int64_t *n_read, const lv_pack_options 
 static int examine(stored_image *out, int64_t *n_read, const lv_pack_job *job, int64_t number)
 {
     const lv_pack_name *item = &job->names.items[number];
-    int rc = read_image(out, n_read, job->options, item->name);
+    int rc = read_source_image(out, n_read, job->options, item->name);
     if (rc == LV_OK || rc == LV_ERR_MEMORY) {
         return rc < 0 ? lv_fail_within("image \"%s\"", item->name) : rc;
     }
@@ -154,7 +154,7 @@ static int append_image(lv_pack_shard *shard, const char *name, const stored_ima
 
 /* ---- the reasons of bad images, from all ranks to all ---- */
 
-static int note(lv_pack_job *job, int64_t number, const char *reason)
+static int note_reason(lv_pack_job *job, int64_t number, const char *reason)
 {
     lv_pack_notes *notes = &job->notes;
     const int64_t n_text = (int64_t)strlen(reason) + 1, n = (int64_t)sizeof number + n_text;
@@ -221,7 +221,8 @@ static int share_reasons(lv_pack_job *job)
 
 /* ---- shards ---- */
 
-static int add_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entry, int64_t number)
+static int add_source_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entry,
+                            int64_t number)
 {
     stored_image image = {0};
     int64_t n_read = 0;
@@ -229,15 +230,15 @@ static int add_image(lv_pack_job *job, lv_pack_shard *shard, lv_pack_entry *entr
     if (rc == LV_OK) rc = append_image(shard, job->names.items[number].name, &image);
     if (rc == LV_OK && image.reason) {
         entry->n_bad++;
-        rc = note(job, number, image.reason);
+        rc = note_reason(job, number, image.reason);
     }
     stored_image_free(&image);
     lv_pack_tick(job, n_read);
     return rc;
 }
 
-static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
-                       int64_t first, int64_t n)
+static int write_image_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
+                             int64_t index, int64_t first, int64_t n)
 {
     static const int offsets[] = {LV_PACK_IMAGE_OFFSET, LV_PACK_NAME_OFFSET, LV_PACK_REASON_OFFSET};
     lv_pack_shard shard = {.kind = &LV_PACK_IMAGES, .path = path};
@@ -247,7 +248,7 @@ static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
         rc = lv_pack_append_int64(&shard, offsets[i], 0);
     }
     for (int64_t i = first; rc == LV_OK && i < first + n; i++) {
-        rc = add_image(job, &shard, &made, i);
+        rc = add_source_image(job, &shard, &made, i);
         if (lv_pack_too_many(job, job->n_rejects)) {
             goto done;
         }
@@ -281,7 +282,7 @@ static char *reason_of(const lv_pack_shard *shard, int64_t i)
     return n ? lv_path("%.*s", n, bytes + offset[i]) : NULL;
 }
 
-/* Is the image that was bad then bad now, for the same reason? returns 1 or 0, or an error */
+/* Whether the image is still bad, for the same reason. returns 1 or 0, or an error */
 static int is_still_bad(const lv_pack_job *job, int64_t number, const char *reason)
 {
     stored_image image = {0};
@@ -292,8 +293,8 @@ static int is_still_bad(const lv_pack_job *job, int64_t number, const char *reas
     return rc < 0 ? rc : same;
 }
 
-static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
-                       int64_t first, int64_t n)
+static int check_image_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
+                             int64_t first, int64_t n)
 {
     lv_pack_shard shard = {.kind = &LV_PACK_IMAGES};
     int rc = load_reasons(&shard, file, path, n) == LV_OK; /* one that cannot is written again */
@@ -303,7 +304,7 @@ static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const
             if (reason && pass == 0) {
                 rc = is_still_bad(job, first + i, reason);
             } else if (reason) {
-                int noted = note(job, first + i, reason);
+                int noted = note_reason(job, first + i, reason);
                 rc = noted < 0 ? noted : rc;
                 entry->n_bad++;
             }
@@ -320,7 +321,7 @@ lv_pack_phase lv_pack_image_phase(const lv_pack_job *job)
                            .what = "images",
                            .n = job->names.n,
                            .per_shard = job->identity.shard_images,
-                           .check = check_shard,
-                           .write = write_shard,
+                           .check = check_image_shard,
+                           .write = write_image_shard,
                            .finish = share_reasons};
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files that write a pack share: lv_pack_write in its phases.
+ * The job that the files of lv_pack_write share, and its phases.
  */
 #ifndef LV_DATA_PACK_WRITE_JOB_H
 #define LV_DATA_PACK_WRITE_JOB_H
@@ -11,8 +11,8 @@
 #include "data/pack/write/names.h"
 #include "data/pack/write/source.h"
 
-/* lv_pack_entry: what is known of a shard that is there, all zero of one that is not. Numbers of
- * one type, so that the ranks' tables can be added. */
+/* lv_pack_entry: facts about a shard that is there, all zero for one that is not. Numbers of one
+ * type, so that the ranks' tables can be added. */
 typedef struct {
     int64_t n_bytes, crc32; /* of the file */
     int64_t n_samples, n_tokens, n_supervised;
@@ -33,7 +33,7 @@ typedef struct {
     lv_pack_source *source;
     lv_tokenizer *tokenizer;
     lv_template *template;
-    lv_pack_names names;    /* of all images that the source names, if a folder was given */
+    lv_pack_names names;    /* all image names of the source, if a folder was given */
     int lock;               /* rank 0's, of out_dir; -1: not taken */
     lv_pack_entry *images;  /* the image shards of all ranks, once they are written */
     lv_pack_entry *samples; /* the sample shards */
@@ -53,11 +53,11 @@ typedef struct {
     const char *what;     /* its things, for the progress */
     int64_t n, per_shard; /* things */
 
-    /* Of a whole shard that an earlier run wrote, things [first, first + n): does it hold what
-     * would be written now? Fills entry but for n_bytes and crc32. returns 1 or 0, or an error */
+    /* A whole shard of an earlier run, things [first, first + n): does it hold what would be
+     * written now? Fills entry but for n_bytes and crc32. returns 1 or 0, or an error */
     int (*check)(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
                  int64_t first, int64_t n);
-    /* Writes shard index and fills entry; or leaves it as it is when there are too many rejects. */
+    /* Writes shard index and fills entry; leaves entry alone when there are too many rejects. */
     int (*write)(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
                  int64_t first, int64_t n);
 
@@ -67,8 +67,8 @@ typedef struct {
 
 /* lv_pack_run_phase: keeps what is there and deals the rest to the ranks.
  * out    *entries: of all shards, malloc'ed; *n_written: things in the shards that were not kept;
- *        *missing: the path, malloc'ed, of a shard that is not there, as ranks stop early when there
- *        are too many rejects; NULL if all are
+ *        *missing: the path, malloc'ed, of a shard that is not there, as ranks stop early
+ *        when there are too many rejects; NULL if all are
  * fails  with the error of the lowest rank that failed */
 int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entry **entries,
                       int64_t *n_written, char **missing);
@@ -85,14 +85,34 @@ int lv_pack_gather(const lv_pack_job *job, void *all, const void *own, int64_t n
 /* ---- for one rank ---- */
 
 /* lv_pack_prepare_folder: on rank 0: lock it, check that its content is of this pack, remove what
- * killed runs left, put the tokenizer's files there; for a finished pack only the check. fails  LV_ERR_CONFIG, LV_ERR_UNSUPPORTED, LV_ERR_IO */
+ * killed runs left, put the tokenizer's files there; for a finished pack only the check.
+ * fails  LV_ERR_CONFIG, LV_ERR_UNSUPPORTED, LV_ERR_IO */
 int lv_pack_prepare_folder(lv_pack_job *job);
 
 /* lv_pack_finish: rejects.jsonl, the check of its length, and the manifest; rank 0. */
 int lv_pack_finish(const lv_pack_job *job);
 
+/* ---- rejects.jsonl: a line a rejected record, in the order of the source ---- */
+
+/* lv_pack_write_rejects: from the sample shards of the job, which are all there. The file appears
+ * whole or not at all. */
+int lv_pack_write_rejects(const lv_pack_job *job);
+
+/* lv_pack_list_first_rejects: goes through the source until there are more rejects than allowed;
+ * images that no rank has read yet count as usable. The file appears whole or not at all.
+ * out    *n: of rejects listed */
+int lv_pack_list_first_rejects(const lv_pack_job *job, int64_t *n);
+
+/* lv_pack_check_rejects: too many, or nothing left. The message has the most frequent reason.
+ * in     at_least: not all records were read
+ * fails  LV_ERR_FORMAT */
+int lv_pack_check_rejects(const lv_pack_summary *summary, const lv_pack_options *options,
+                          bool at_least);
+
+/* ---- shards and records ---- */
+
 /* lv_pack_open_whole: the shard at path if it is there, of this pack and undamaged: 1, and file is
- * the caller's; 0 if it has to be written. Fills n_bytes and crc32 of entry.
+ * the caller's; 0 if it must be written. Fills n_bytes and crc32 of entry.
  * fails  LV_ERR_CONFIG if it is of another pack */
 int lv_pack_open_whole(hid_t *file, lv_pack_entry *entry, const lv_pack_job *job, const char *path,
                        const lv_pack_kind *kind, int64_t index);

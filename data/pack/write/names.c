@@ -46,7 +46,7 @@ static int64_t slot_of(const lv_pack_names *names, const char *name, uint32_t ha
     return at;
 }
 
-static int grow(lv_pack_names *names)
+static int grow_names(lv_pack_names *names)
 {
     int64_t capacity = names->capacity ? 2 * names->capacity : FIRST_CAPACITY;
     if (capacity > UINT32_MAX) {
@@ -97,7 +97,7 @@ static const char *keep(lv_pack_names *names, const char *name)
 
 int lv_pack_names_add(lv_pack_names *names, const char *name, int64_t record, bool leads)
 {
-    int rc = names->n == names->capacity ? grow(names) : LV_OK;
+    int rc = names->n == names->capacity ? grow_names(names) : LV_OK;
     if (rc < 0) {
         return rc;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Distinct image names, numbered in the order in which they are added. Up to 64 bytes an image
- * beside the name itself.
+ * Distinct image names, numbered in the order in which they are added. Memory: up to 64 bytes an
+ * image beside the name.
  */
 #ifndef LV_DATA_PACK_WRITE_NAMES_H
 #define LV_DATA_PACK_WRITE_NAMES_H
@@ -13,7 +13,7 @@ typedef struct {
     const char *name;
     int64_t first_record; /* index of the first record that names it */
     uint32_t hash;
-    uint32_t n_led; /* records whose first image it is */
+    uint32_t n_led; /* records with it as their first image */
 } lv_pack_name;
 
 /* lv_pack_names: start it with {0}. */

@@ -14,7 +14,7 @@
 
 enum {
     ENTRY_NUMBERS = sizeof(lv_pack_entry) / sizeof(int64_t),
-    ENOUGH_REJECTS = 1000, /* a shorter list of what is wrong is worth being complete */
+    ENOUGH_REJECTS = 1000, /* a shorter list of rejects is written to its end */
 };
 
 int lv_pack_barrier(const lv_pack_job *job, int rc)
@@ -136,7 +136,7 @@ static int check_shards(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_en
     return rc < 0 ? rc : LV_OK;
 }
 
-/* Of the shards that are missing the j-th goes to rank j modulo their number.
+/* The j-th missing shard goes to rank j modulo n_ranks.
  * out    things in this rank's and in all of them */
 static void deal(const lv_pack_job *job, const lv_pack_phase *phase, const lv_pack_entry *all,
                  int64_t n_shards, bool *is_own, int64_t *n_own, int64_t *n_all)
@@ -172,7 +172,7 @@ static int write_shards(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_en
 }
 
 /* Adds up the ranks' entries, if none of them has failed. */
-static int add_up(const lv_pack_job *job, int rc, lv_pack_entry *entries, int64_t n_shards)
+static int add_entries(const lv_pack_job *job, int rc, lv_pack_entry *entries, int64_t n_shards)
 {
     if (rc < 0) {
         stop_others(job);
@@ -202,7 +202,7 @@ int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entr
     job->n_rejects = 0;
     int rc = kept && made && is_own ? check_shards(job, phase, kept, n_shards)
                                     : lv_fail(LV_ERR_MEMORY, "no memory for a list of shards");
-    rc = add_up(job, rc, kept, n_shards);
+    rc = add_entries(job, rc, kept, n_shards);
     if (rc == LV_OK) {
         deal(job, phase, kept, n_shards, is_own, &n_own, n_written);
         lv_pack_begin_phase(job, phase->what, n_own, *n_written);
@@ -210,7 +210,7 @@ int lv_pack_run_phase(lv_pack_job *job, const lv_pack_phase *phase, lv_pack_entr
         if (lv_pack_too_many(job, job->n_rejects)) {
             stop_others(job);
         }
-        rc = add_up(job, rc, made, n_shards);
+        rc = add_entries(job, rc, made, n_shards);
     }
     for (int64_t k = 0; rc == LV_OK && k < n_shards; k++) {
         kept[k] = kept[k].n_bytes ? kept[k] : made[k];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/pack/write/rejects.h"
+#include "data/pack/write/job.h"
 
 #include "autograd/error.h"
 #include "data/base/fail_point.h"
@@ -22,7 +22,7 @@ static int open_list(lv_new_file *out, const lv_pack_job *job)
     return rc;
 }
 
-static int append(lv_new_file *out, const lv_pack_column *lines)
+static int append_lines(lv_new_file *out, const lv_pack_column *lines)
 {
     return lv_new_file_write(out, lines->data, (size_t)lines->n);
 }
@@ -36,7 +36,7 @@ static int append_shard(lv_new_file *out, const lv_pack_job *job, int64_t k)
     char *path = lv_path("%s/%s", job->options->out_dir, name);
     int rc = lv_pack_shard_open(&file, &identity, path, &LV_PACK_SAMPLES, k);
     if (rc == LV_OK) rc = lv_pack_shard_load(&shard, file, path, LV_PACK_REJECT_BYTES);
-    if (rc == LV_OK) rc = append(out, &shard.columns[LV_PACK_REJECT_BYTES]);
+    if (rc == LV_OK) rc = append_lines(out, &shard.columns[LV_PACK_REJECT_BYTES]);
     lv_pack_shard_close(&file);
     lv_pack_shard_free(&shard);
     free(path);
@@ -79,7 +79,7 @@ int lv_pack_list_first_rejects(const lv_pack_job *job, int64_t *n)
         }
         if (rc == LV_OK && one.columns[LV_PACK_REJECT_BYTES].n > 0) {
             (*n)++;
-            rc = append(&out, &one.columns[LV_PACK_REJECT_BYTES]);
+            rc = append_lines(&out, &one.columns[LV_PACK_REJECT_BYTES]);
         }
         lv_pack_shard_free(&one);
         free(path);
@@ -88,17 +88,17 @@ int lv_pack_list_first_rejects(const lv_pack_job *job, int64_t *n)
     return lv_new_file_close(&out, rc);
 }
 
-/* ---- what they have in common ---- */
+/* ---- the most frequent reasons ---- */
 
-enum { MAX_KINDS = 64 }; /* what is beyond is not counted */
+enum { MAX_KINDS = 64 }; /* further ones are not counted */
 
 typedef struct {
     int n;
     lv_reject_reason kinds[MAX_KINDS];
-} tally;
+} reason_counts;
 
-/* What of the reason is the same for other records: what stands behind the image's name, digits as
- * N, quoted words as "..."; a quoted key in front stays. */
+/* The part of the reason that records may share: the text after the image's name, digits as N,
+ * quoted words as "..."; a quoted key at the beginning stays. */
 static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, const char *image)
 {
     const char *name = image && *image ? strstr(reason, image) : NULL;
@@ -107,9 +107,9 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
         reason = name + strlen(image) + 2;
     }
     const char *key_end = *reason == '"' ? strchr(reason + 1, '"') : NULL;
-    const char *behind_key = key_end && key_end[1] == ':' ? key_end + 1 : reason;
+    const char *after_key = key_end && key_end[1] == ':' ? key_end + 1 : reason;
     while (*reason && n < LV_REJECT_REASON_BYTES - 6) {
-        const char *quote = *reason == '"' && reason >= behind_key ? strchr(reason + 1, '"') : NULL;
+        const char *quote = *reason == '"' && reason >= after_key ? strchr(reason + 1, '"') : NULL;
         if (quote) {
             memcpy(out + n, "\"...\"", 5);
             n += 5;
@@ -122,12 +122,12 @@ static void generalise(char out[LV_REJECT_REASON_BYTES], const char *reason, con
         }
     }
     while (*reason && n > 0 && ((unsigned char)out[n - 1] & 0x80)) {
-        n--; /* no half of a character */
+        n--; /* not in the middle of a UTF-8 sequence */
     }
     out[n] = '\0';
 }
 
-static void add_kind(tally *t, const char *text, double index, const char *reason)
+static void add_kind(reason_counts *t, const char *text, double index, const char *reason)
 {
     int i = 0;
     while (i < t->n && strcmp(t->kinds[i].text, text) != 0) {
@@ -143,7 +143,7 @@ static void add_kind(tally *t, const char *text, double index, const char *reaso
     }
 }
 
-static void add_line(tally *t, const char *line, size_t n)
+static void add_line(reason_counts *t, const char *line, size_t n)
 {
     char kind[LV_REJECT_REASON_BYTES];
     cJSON *json = NULL;
@@ -166,7 +166,7 @@ static int by_number(const void *a, const void *b)
 int lv_pack_reject_reasons(lv_reject_reason *out, int max, const char *dir)
 {
     char *path = lv_path("%s/" LV_PACK_REJECTS_NAME, dir);
-    tally *t = calloc(1, sizeof *t);
+    reason_counts *t = calloc(1, sizeof *t);
     FILE *file = fopen(path, "rb");
     char *line = NULL;
     size_t capacity = 0;
@@ -206,12 +206,12 @@ int lv_pack_check_rejects(const lv_pack_summary *summary, const lv_pack_options 
     if (summary->n_records == 0) {
         return lv_fail(LV_ERR_FORMAT, "%s: holds no samples", options->data_path);
     }
-    const char *verdict =
+    const char *failure =
         options->strict && summary->n_rejects > 0 ? "none may be in a strict run"
         : (double)summary->n_rejects > options->max_rejects * (double)summary->n_records ? limit
         : summary->n_samples == 0 ? "nothing is left to train on"
                                   : NULL;
-    if (!verdict) {
+    if (!failure) {
         return LV_OK;
     }
     if (lv_pack_reject_reasons(&most, 1, options->out_dir) == 1) {
@@ -222,6 +222,6 @@ int lv_pack_check_rejects(const lv_pack_summary *summary, const lv_pack_options 
                    "%s: %s%" PRId64 " of %" PRId64 " records were rejected%s: %s; see "
                    "%s/" LV_PACK_REJECTS_NAME "%s",
                    options->data_path, at_least ? "at least " : "", summary->n_rejects,
-                   summary->n_records, why, verdict, options->out_dir,
+                   summary->n_records, why, failure, options->out_dir,
                    at_least ? ", which lists the first of them" : "");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The sample shards: records to tokens, or to a line that says why not.
+ * The sample shards: records to tokens, or to a line of rejects.
  */
 #include "data/pack/write/job.h"
 
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The record's id for a message, also of a record that could not be read; a new item. */
+/* The record's id for a message, null for a record that could not be read; a new item. */
 static cJSON *id_of(const cJSON *json)
 {
     const cJSON *id = cJSON_IsObject(json) ? lv_json_find(json, "id") : NULL;
@@ -79,7 +79,7 @@ static int append_sample(lv_pack_shard *shard, int64_t index, const lv_record *r
 }
 
 /* The ids of the record's images. *bad is the name of one that cannot be used.
- * fails  LV_ERR_FORMAT: the record is to be rejected */
+ * fails  LV_ERR_FORMAT: the record is rejected */
 static int find_images(int64_t *ids, const char **bad, const lv_pack_job *job,
                        const lv_record *record)
 {
@@ -102,7 +102,7 @@ static int find_images(int64_t *ids, const char **bad, const lv_pack_job *job,
     return LV_OK;
 }
 
-static int encode(lv_prompt *prompt, const lv_pack_job *job, const lv_record *record)
+static int encode_record(lv_prompt *prompt, const lv_pack_job *job, const lv_record *record)
 {
     int rc = lv_template_encode(prompt, job->template, job->tokenizer, record);
     if (rc < 0) {
@@ -132,7 +132,7 @@ int lv_pack_add_record(const lv_pack_job *job, lv_pack_shard *shard, lv_prompt *
     }
     if (rc == LV_OK) {
         bad_image = record.n_images ? record.images[0] : NULL;
-        rc = encode(prompt, job, &record);
+        rc = encode_record(prompt, job, &record);
     }
     if (rc == LV_OK) {
         rc = append_sample(shard, index, &record, prompt, image_ids);
@@ -150,7 +150,7 @@ static int64_t n_rejects_of(const lv_pack_shard *shard)
 }
 
 /* Fills entry from the shard's counts, which are in memory. */
-static void count(lv_pack_entry *entry, const lv_pack_shard *shard)
+static void count_samples(lv_pack_entry *entry, const lv_pack_shard *shard)
 {
     const lv_pack_column *column = &shard->columns[LV_PACK_COUNTS];
     const lv_sample_counts *counts = column->data;
@@ -161,8 +161,8 @@ static void count(lv_pack_entry *entry, const lv_pack_shard *shard)
     }
 }
 
-static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path, int64_t index,
-                       int64_t first, int64_t n)
+static int write_sample_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
+                              int64_t index, int64_t first, int64_t n)
 {
     static const int offsets[] = {LV_PACK_SAMPLE_OFFSET, LV_PACK_SAMPLE_IMAGE_OFFSET,
                                   LV_PACK_ID_OFFSET, LV_PACK_REJECT_OFFSET};
@@ -197,7 +197,7 @@ static int write_shard(lv_pack_job *job, lv_pack_entry *entry, const char *path,
         rc = lv_pack_shard_write(&made.n_bytes, &made.crc32, &shard, index, &job->identity);
     }
     if (rc == LV_OK) {
-        count(&made, &shard);
+        count_samples(&made, &shard);
         made.n_bad = n_rejects_of(&shard);
         *entry = made;
     }
@@ -207,10 +207,10 @@ done:
     return rc;
 }
 
-/* Of a shard that an earlier run wrote. One with rejects is always written again, as what was wrong
- * may have been mended. */
-static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
-                       int64_t first, int64_t n)
+/* A shard of an earlier run. One with rejects is always written again, as their cause may be
+ * gone. */
+static int check_sample_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const char *path,
+                              int64_t first, int64_t n)
 {
     lv_pack_shard shard = {.kind = &LV_PACK_SAMPLES};
     int64_t n_offsets = 0;
@@ -225,7 +225,7 @@ static int check_shard(lv_pack_job *job, lv_pack_entry *entry, hid_t file, const
         current = id >= 0 && id < job->names.n && !lv_pack_names_reason(&job->names, id);
     }
     if (current) {
-        count(entry, &shard);
+        count_samples(entry, &shard);
     }
     lv_pack_shard_free(&shard);
     return current;
@@ -257,7 +257,7 @@ lv_pack_phase lv_pack_sample_phase(const lv_pack_job *job)
                            .what = "records",
                            .n = lv_pack_source_n_records(job->source),
                            .per_shard = job->identity.shard_records,
-                           .check = check_shard,
-                           .write = write_shard,
+                           .check = check_sample_shard,
+                           .write = write_sample_shard,
                            .finish = warn_about_keys};
 }

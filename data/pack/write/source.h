@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The records of LLaVA's data, one after another: a JSON array or JSONL, as json_stream.h tells
- * them apart. How they are read is known here alone. Takes the memory of one record, whatever the
- * file's size; reading starts over at any record.
+ * The records of LLaVA's data, one after another: a JSON array or JSONL (see data/json/stream.h).
+ * Takes the memory of one record, whatever the file's size; reading can restart at any record.
  */
 #ifndef LV_DATA_PACK_WRITE_SOURCE_H
 #define LV_DATA_PACK_WRITE_SOURCE_H
@@ -28,8 +27,8 @@ void lv_pack_source_seek(lv_pack_source *source, int64_t index);
 
 /* lv_pack_source_next: the record and its index; borrowed until the next call. A record that
  * lv_json_parse would refuse, or that is larger than LV_JSON_MAX_RECORD_BYTES, is NULL, and
- * lv_error_message() says why, line and column in front; the next call goes on behind it. returns
- * 1, or 0 behind the last record, or LV_ERR_IO (the file was changed), LV_ERR_MEMORY */
+ * lv_error_message() has the reason, after line and column; the next call continues after it.
+ * returns 1, or 0 after the last record, or LV_ERR_IO (the file was changed), LV_ERR_MEMORY */
 int lv_pack_source_next(lv_pack_source *source, int64_t *index, const cJSON **record);
 
 /* lv_pack_source_next_images: as lv_pack_source_next, but only the names of the record's images, at

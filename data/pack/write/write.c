@@ -8,7 +8,6 @@
 #include "data/base/file.h"
 #include "data/base/lock.h"
 #include "data/pack/manifest.h"
-#include "data/pack/write/rejects.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +57,7 @@ static void identify(lv_pack_job *job)
 }
 
 /* Numbers the images of all records, also of some that will be rejected. */
-static int collect_names(lv_pack_job *job)
+static int collect_image_names(lv_pack_job *job)
 {
     const char *const *names = NULL;
     size_t n = 0;
@@ -91,7 +90,7 @@ static void announce(lv_pack_job *job)
     }
 }
 
-static int prepare(lv_pack_job *job)
+static int prepare_job(lv_pack_job *job)
 {
     const lv_pack_options *o = job->options;
     int rc = check_options(o);
@@ -106,14 +105,15 @@ static int prepare(lv_pack_job *job)
     if (rc == LV_OK && lv_pack_source_n_records(job->source) == 0) {
         rc = lv_fail(LV_ERR_FORMAT, "%s: holds no samples", o->data_path);
     }
-    if (rc == LV_OK) rc = collect_names(job);
+    if (rc == LV_OK) rc = collect_image_names(job);
     if (rc == LV_OK) {
         identify(job);
     }
     return rc < 0 || job->team.rank > 0 ? rc : lv_pack_prepare_folder(job);
 }
 
-/* On rank 0, for all: on a network file system a new file may appear to ranks at different times. */
+/* On rank 0, for all: on a network file system a new file may appear to ranks at different
+ * times. */
 static int is_finished(bool *finished, const lv_pack_job *job)
 {
     char *path = lv_path("%s/" LV_PACK_MANIFEST_NAME, job->options->out_dir);
@@ -214,7 +214,7 @@ int lv_pack_write(lv_pack_summary *summary, const lv_pack_options *options,
     LV_CHECK(job.team.rank >= 0 && job.team.rank < job.team.n_ranks, "rank %d of %d", job.team.rank,
              job.team.n_ranks);
     bool finished = false;
-    int rc = lv_pack_barrier(&job, prepare(&job));
+    int rc = lv_pack_barrier(&job, prepare_job(&job));
     if (rc == LV_OK) rc = is_finished(&finished, &job);
     if (rc == LV_OK && !finished) {
         rc = write_phases(&job);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A pack in memory behind the reading half of data/pack/pack.h, for tests of what stands on it. An
+ * A pack in memory that implements the reading half of data/pack/pack.h, for tests of its users. An
  * executable that is linked with fake_pack.c has these functions instead of the real ones.
  */
 #ifndef LV_TESTS_UNITS_DATA_FAKE_PACK_H
@@ -19,13 +19,13 @@ typedef struct {
 } fake_sample;
 
 struct lv_pack {
-    const char *dir; /* "fake" unless a test says otherwise */
+    const char *dir; /* "fake" unless a test sets it */
     int64_t n_samples;
     lv_sample_counts *counts;
     fake_sample *samples;
     int stored_size;
     lv_aspect aspect;
-    int image_width, image_height; /* of what is read */
+    int image_width, image_height; /* of the images that are read */
     int64_t bad_sample, bad_image; /* cannot be read; -1: none */
     bool slow;                     /* readings take different times, some milliseconds */
     atomic_int n_image_reads;

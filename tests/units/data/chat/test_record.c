@@ -113,7 +113,7 @@ static void broken_conversations_are_refused_by_their_turn(void **state)
     refuses("{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}, {\"from\": \"gpt\"}]}",
             "conversations[1]: \"value\" is missing");
     refuses("{\"conversations\": [{\"from\": \"human\", \"value\": 3}]}", "expected a string");
-    /* LLaVA knows these two roles only */
+    /* LLaVA has these two roles only */
     refuses("{\"conversations\": [{\"from\": \"user\", \"value\": \"q\"}]}",
             "expected \"human\" or \"gpt\", found \"user\"");
     refuses("{\"conversations\": [{\"from\": \"System\", \"value\": \"Be.\"}]}",

@@ -151,7 +151,7 @@ static void marks_of_several_images_stay_each_with_a_newline(void **state)
     lv_prompt_free(&prompt);
 }
 
-/* Without legacy, text right behind EOS gets no space marker; text behind an image does. */
+/* Without legacy, text right after EOS gets no space marker; text after an image does. */
 static void only_a_chunk_at_the_beginning_of_a_call_gets_the_first_marker(void **state)
 {
     (void)state;

@@ -113,7 +113,7 @@ static void a_name_comes_with_the_crc_of_the_file(void **state)
     free(first);
 }
 
-/* ---- what is refused ---- */
+/* ---- refusals ---- */
 
 static void refuses(const char *text, const char *message)
 {

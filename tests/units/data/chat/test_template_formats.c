@@ -59,7 +59,7 @@ static void add_all(cJSON *to, const cJSON *items)
     }
 }
 
-/* A tokenizer.json with what a golden file says is changed in it. */
+/* A tokenizer.json with the changes of a golden file. */
 static lv_tokenizer *open_changed(cJSON *file, const cJSON *change)
 {
     lv_tokenizer *opened = NULL;
@@ -136,8 +136,8 @@ static void coco_samples_have_llavas_ids_and_masks(void **state)
 enum { IMAGE = LV_IMAGE_TOKEN, BOS = 1, EOS = 2, IM_START = 2048, IM_END = 2049, NO_ID = 0 };
 
 typedef struct {
-    const char *text; /* one chunk for the tokenizer; what stands in { } is learnt */
-    int32_t id;       /* behind it, or NO_ID */
+    const char *text; /* one chunk for the tokenizer; the text in { } is learnt */
+    int32_t id;       /* after it, or NO_ID */
     bool learnt;      /* of the id */
 } chunk;
 
@@ -405,7 +405,7 @@ static void templates_say_what_ends_an_answer(void **state)
     says_where_an_answer_ends("chatml", "<|im_end|>");
 }
 
-/* What a template prints about missing pieces. */
+/* The line that a template prints about missing pieces. */
 static void prints(const char *name, const lv_tokenizer *with, const char *expected)
 {
     lv_template *template = NULL;
@@ -424,7 +424,7 @@ static void prints(const char *name, const lv_tokenizer *with, const char *expec
     assert_string_equal(line, expected);
 }
 
-static void missing_pieces_are_said_on_one_line(void **state)
+static void missing_pieces_are_one_line(void **state)
 {
     (void)state;
     lv_tokenizer *with = open_with_pieces("");
@@ -473,7 +473,7 @@ int main(void)
         cmocka_unit_test(turns_must_alternate_with_answers_in_llama_2_and_chatml),
         cmocka_unit_test(questions_end_where_llavas_prompts_end),
         cmocka_unit_test(templates_say_what_ends_an_answer),
-        cmocka_unit_test(missing_pieces_are_said_on_one_line),
+        cmocka_unit_test(missing_pieces_are_one_line),
         cmocka_unit_test(a_template_needs_the_bos_that_it_writes),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

@@ -219,7 +219,7 @@ static void test_a_file_cut_short_anywhere_is_refused(void **state)
         uint8_t *bytes = read_file(path, &n);
         for (size_t cut = 0; cut < n; cut++) {
             lv_image image = {0};
-            uint8_t *part = malloc(cut + 1); /* its own memory, so that a tool sees a step over */
+            uint8_t *part = malloc(cut + 1); /* its own memory: a sanitizer finds reads past it */
             assert_non_null(part);
             memcpy(part, bytes, cut);
             int rc = lv_image_decode(&image, part, cut);
@@ -251,7 +251,7 @@ static void test_a_changed_byte_of_a_png_is_refused(void **state)
     free(path);
 }
 
-/* lv_image_check must say what lv_image_decode says, code and size. */
+/* lv_image_check must agree with lv_image_decode in code and size. */
 static int decode_and_check(lv_image *image, const uint8_t *bytes, size_t n, const char *name)
 {
     int width = 0, height = 0;
@@ -354,7 +354,7 @@ static void test_a_bomb_is_refused_before_memory_is_asked_for(void **state)
     free(path);
 }
 
-/* Each scan is a pass over the picture, so that a small file could ask for hours of work. */
+/* Each scan is a pass over the picture, so that a small file could take hours of work. */
 static void test_a_jpeg_of_more_than_100_scans_is_refused(void **state)
 {
     (void)state;

@@ -66,7 +66,7 @@ static void check_narrow_row(const lv_image_kernels *kernel, size_t n, size_t ta
         draw_weights(columns.start + 4 * i, 3);
     }
     portable->narrow_row(want, row, &columns);
-    for (int twice = 0; twice < 2; twice++) { /* what lies behind the row must not matter */
+    for (int twice = 0; twice < 2; twice++) { /* bytes after the row must have no effect */
         memset(got, POISON, skip + out_bytes + GUARD);
         memset(row + 3 * width, twice ? 0xFF : 0, LV_IMAGE_SLACK);
         kernel->narrow_row(got + skip, row, &columns);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/json/manifest.h: whatever is changed, it says so.
+ * data/json/manifest.h: every change is found.
  */
 #include "autograd/error.h"
 #include "data/base/file.h"

@@ -116,7 +116,7 @@ static void lines_are_records_and_empty_ones_are_skipped(void **state)
     assert_records(p, "\n \r\n{\"a\": 1}\r\n\r\n \t\n{\"a\": \"\\n\"} \n\n",
                    "{\"a\": 1}\r|{\"a\": \"\\n\"} |");
     assert_records(p, "\xEF\xBB\xBF{}\n[1]\n3\n{\"a\": 2}", "{}|[1]|3|{\"a\": 2}|");
-    /* what is not JSON spoils its line alone, as a parser will say */
+    /* a line that is not JSON is an error of the parser, for that line alone */
     assert_records(p, "{}\n{\"a\": \n}\n{\"b\": \"\n{}x\n{}\n", "{}|{\"a\": |}|{\"b\": \"|{}x|{}|");
     assert_records(p, "{\"a\": \"{\n{}\n", "{\"a\": \"{|{}|");
 }
@@ -313,7 +313,7 @@ static void a_random_array_split_and_parsed_is_what_cjson_makes_of_the_whole(voi
                 assert_int_equal(lv_json_stream_next(stream, &index, &record, &n_bytes), 1);
                 assert_ok(lv_json_parse_part(&item, record, n_bytes, &at));
                 assert_true(cJSON_Compare(child, item, true));
-                /* and the place is where the text stands */
+                /* and the place is that of the text */
                 lv_json_place is = lv_json_stream_place(stream, 0), from = {1, 1};
                 const char *found = text;
                 while (from.line != is.line || from.column != is.column) {
@@ -447,7 +447,7 @@ static void records_that_are_no_longer_where_they_were_are_an_error(void **state
     }
 }
 
-/* The same, and the array is still whole: one space moved from behind a mark to before it. */
+/* The same, and the array is still whole: one space moved from after a mark to before it. */
 static void a_record_that_moved_by_one_byte_is_an_error(void **state)
 {
     const place *p = *state;

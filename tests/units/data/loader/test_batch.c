@@ -126,7 +126,7 @@ static void assert_sequence(const lv_batch *batch, int s, const expansion *expec
     }
 }
 
-/* Images are numbered in the order in which their rows stand, none left out. */
+/* Images are numbered in the order of their rows, none left out. */
 static void assert_images_counted(const lv_batch *batch, int rows_per_image)
 {
     int64_t n_images = 0, n_supervised = 0;
@@ -301,7 +301,7 @@ static void a_pack_with_other_pixels_than_wanted_is_refused_naming_both(void **s
     assert_non_null(strstr(lv_error_message(), "\"square\""));
     packs[0]->aspect = LV_ASPECT_SQUARE;
     assert_int_equal(lv_batch_check_pack(packs[0], &vision), LV_OK);
-    /* and it keeps its word */
+    /* its images must have that size */
     assert_int_equal(lv_batch_read(&batch, packs, 1, (int64_t[]){0}, 1, &vision, 0), LV_ERR_FORMAT);
     assert_non_null(strstr(lv_error_message(), "9 x 6"));
     fake_pack_destroy(packs[0]);

@@ -219,7 +219,7 @@ static void ranks_without_samples_get_steps_without_micro_batches(void **state)
     assert_int_equal(n_batches, 5);
 }
 
-/* The error stands where its micro-batch would, and everything before it is delivered. */
+/* The error comes in the place of its micro-batch, and everything before it is delivered. */
 static void an_error_is_delivered_in_its_place_and_stays(void **state)
 {
     fixture *f = *state;
@@ -286,7 +286,7 @@ static void destroy_at_any_time_ends_without_deadlock(void **state)
     lv_loader_destroy(&none);
 }
 
-/* 12 samples of one image each, one a micro-batch: what is read while nothing is taken. */
+/* 12 samples of one image each, one a micro-batch: how many are read while none is taken. */
 static void read_ahead_stays_within_its_bytes(void **state)
 {
     fixture *f = *state;

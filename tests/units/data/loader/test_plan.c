@@ -152,7 +152,7 @@ static void a_rank_may_have_no_sample(void **state)
     lv_plan_free(&plan);
 }
 
-/* What is planned for all ranks at once is what each of them plans for itself. */
+/* The plan for all ranks at once equals the plan of each rank. */
 static void shares_are_the_plans_of_all_ranks_also_of_more_than_there_are_samples(void **state)
 {
     (void)state;

@@ -105,7 +105,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* 10,000 places of each: what is tried here is the arithmetic of large numbers. */
+/* 10,000 places of each: a test of the arithmetic of large numbers. */
 static void a_billion_samples_and_more_stay_in_range_without_collisions(void **state)
 {
     (void)state;
@@ -281,7 +281,7 @@ static void a_half_is_followed_by_the_other_half_and_then_by_new_halves(void **s
         read_epoch(halves[epoch], &options, epoch);
     }
     for (int pass = 0; pass < 2; pass++) {
-        assert_permutation(halves[2 * pass], N); /* the two halves stand one after the other */
+        assert_permutation(halves[2 * pass], N); /* the two halves are one after the other */
     }
     int n_again = 0;
     for (int i = 0; i < N / 2; i++) {
@@ -365,7 +365,7 @@ static void assert_sorted(const groups *g, const int64_t *ids, int64_t n)
     }
 }
 
-/* The steps of an epoch, as the header says that they are. Of packs of fractional weight the number
+/* The steps of an epoch, as in the header. Of packs of fractional weight the number
  * of samples with an image changes with the epoch: it is counted. */
 static void assert_groups(const groups *g, int64_t epoch)
 {
@@ -419,7 +419,7 @@ static void grouped_steps_are_of_one_kind_and_sorted_but_the_merged_last(void **
     }
 }
 
-/* Whatever grouping does with the order, each pack gives what its weight says, and each sample of a
+/* Whatever the order of groups, each pack gives the share of its weight, and each sample of a
  * kind comes equally often. */
 static void grouped_epochs_have_every_sample_as_often_as_its_weight_says(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data/pack/pack.h, written and read back: the same bytes whoever writes, nothing lost without a word,
- * nothing damaged read.
+ * data/pack/pack.h, written and read back: the same bytes for any number of ranks, nothing lost
+ * silently, nothing damaged read.
  */
 #include "tests/units/data/pack_fixture.h"
 

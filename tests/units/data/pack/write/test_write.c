@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing a pack: who writes what, what is kept of an earlier run, when it stops, and what it says.
+ * Writing a pack: the deal of shards, what is kept of an earlier run, when it stops, and its
+ * messages.
  */
 #include "tests/units/data/pack_fixture.h"
 
@@ -11,7 +12,7 @@
 #include "data/json/manifest.h"
 #include "data/pack/format.h"
 
-#include "data/pack/seal.h"
+#include "data/pack/shard.h"
 #include "data/pack/write/job.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -64,7 +65,7 @@ static void test_shards_are_many_but_neither_tiny_nor_huge(void **state)
     assert_int_equal(lv_pack_n_shards(400, lv_pack_shard_images(400)), 50);
 }
 
-/* Bad images are found by one rank and looked up by another. */
+/* Bad images are found by one rank and used by another. */
 static void test_any_number_of_ranks_gives_the_same_bytes_and_rejects(void **state)
 {
     fixture *f = *state;
@@ -223,7 +224,14 @@ static void test_it_stops_as_soon_as_the_rejects_are_too_many(void **state)
         fail_msg("%s", lv_error_message());
     }
     assert_non_null(strstr(lv_error_message(), "\"No such file or directory\""));
-    f->options.image_dir = f->image_dir; /* and what is there does not stand in the way */
+    f->options.image_dir = NULL; /* all images are good, no record is */
+    for (int n_ranks = 1; n_ranks <= 2; n_ranks++) {
+        assert_int_equal(lv_dir_remove(f->out_dir), LV_OK);
+        assert_int_equal(fixture_pack(&summary, &f->options, n_ranks), LV_ERR_FORMAT);
+        assert_int_equal(n_lines(f->out_dir), 1000);
+    }
+    assert_int_equal(lv_dir_remove(f->out_dir), LV_OK);
+    f->options.image_dir = f->image_dir; /* and the files there are no obstacle */
     f->options.max_rejects = 0;
     pack_well(&summary, f, 2);
     assert_int_equal(summary.n_samples, 3000);

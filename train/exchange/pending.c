@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "train/cluster/comm_internal.h"
 
 #include <mpi.h>
 #include <stdlib.h>

@@ -16,6 +16,7 @@
 #ifndef LV_AUTOGRAD_OPS_H
 #define LV_AUTOGRAD_OPS_H
 
+#include "autograd/kernels/parallel.h"
 #include "autograd/tape.h"
 
 #define LV_OP(name) extern const lv_op lv_op_##name;
@@ -99,27 +100,40 @@ void lv_rope_table_fill(lv_rope_table *table, double theta);
 lv_tensor *lv_rope(lv_tape *tape, lv_tensor *x, const int32_t *position,
                    const lv_rope_table *table);
 
-/* lv_attention: softmax(q k^T * scale) v within each sequence, in tiles; no (Tq x Tk) matrix is
- * stored. Sequence b owns the query rows [q_start[b], q_start[b+1]) and the key rows
- * [k_start[b], k_start[b+1]). Causal: with Lq queries and Lk keys, query i sees the keys
- * j <= i + Lk - Lq, so that a cache of earlier keys is simply a longer k and v.
- * Head a of A uses key/value head a / (A/G).
- * in     q (Tq, A*D); k, v (Tk, G*D); starts[B+1]; 0 < Lk, and Lq <= Lk if causal
+/* lv_attention: each row of q over the keys that it sees, in tiles; no (Tq x Tk) matrix is stored.
+ *   o[t, a] = sum_j p_j v[j, g],  p = softmax_j(c(scale q[t, a] . k[j, g])),  j in visible[t],
+ *   c(s) = softcap tanh(s / softcap), or s;  head a uses key/value head g = a / (A/G)
+ * A row that sees nothing is zero and passes no gradient on. Ranges may overlap and come in any
+ * order. In a sequence whose first key is k0, for a row that is itself key k:
+ *   causal           [k0, k + 1)
+ *   window of w keys [max(k0, k + 1 - w), k + 1)
+ *   prefix of n keys [k0, max(k0 + n, k + 1))
+ *   one image        [its first key, its last + 1)
+ * in     q (Tq, A*D); k, v (Tk, G*D); visible[Tq] within [0, Tk); softcap >= 0
  * out    o (Tq, A*D); keeps the log-sum-exp (A, Tq)
  * grad   dq, dk, dv
- * source Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245 */
+ * source Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245; softcap: Gemma
+ *        Team 2024, arXiv:2408.00118 */
 typedef struct {
-    int64_t n_sequences;
-    const int64_t *q_start;
-    const int64_t *k_start;
-    int64_t n_heads;    /* A */
-    int64_t n_kv_heads; /* G */
-    int64_t head_dim;   /* D */
-    bool causal;
-    double scale; /* usually 1/sqrt(D) */
+    const lv_range *visible; /* [Tq]: rows of k and v, [begin, end) */
+    int64_t n_heads;         /* A */
+    int64_t n_kv_heads;      /* G */
+    int64_t head_dim;        /* D */
+    double scale;            /* usually 1/sqrt(D) */
+    double softcap;          /* bound of the scores; 0: none */
 } lv_attention_layout;
 lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
                         const lv_attention_layout *layout);
+
+/* lv_visible_full, lv_visible_causal: what the rows of B sequences see, sequence b having the rows
+ * [q_start[b], q_start[b+1]) of q and the keys keys[b].
+ * full   all keys of the sequence
+ * causal its keys up to the row's own, the last row's being the sequence's last: keys that a cache
+ *        has of earlier rows come before those of the rows of q
+ * in     q_start[B+1], keys[B], of causal no fewer than the sequence's rows
+ * out    visible[q_start[B]] */
+void lv_visible_full(lv_range *visible, int64_t B, const int64_t *q_start, const lv_range *keys);
+void lv_visible_causal(lv_range *visible, int64_t B, const int64_t *q_start, const lv_range *keys);
 
 /* lv_gelu: exact, y = x/2 (1 + erf(x/sqrt 2)). lv_quick_gelu: y = x sigmoid(1.702 x).
  * in     x; out y of its shape; grad dx
@@ -142,5 +156,20 @@ lv_tensor *lv_silu_mul(lv_tape *tape, lv_tensor *gate, lv_tensor *up);
  * grad   dx, dW */
 lv_tensor *lv_cross_entropy(lv_tape *tape, lv_tensor *x, lv_tensor *w, const int32_t *labels,
                             lv_real *row_loss);
+
+/* lv_recompute: y = segment(in), keeping only in for the backward pass, which runs the segment a
+ * second time (gradient checkpointing).
+ * in     in[n_in], each another, 1 <= n_in <= LV_MAX_INPUTS: all activations that the segment
+ * reads. What it reaches by its context are parameters and what needs no gradient and is neither
+ *        changed nor given back (lv_tape_done) before the backward pass; an op that gives another
+ *        activation a gradient ends the job.
+ *        segment gives the same bits when called again, with copies of in then; context outlives
+ *        the step
+ * out    y, which is none of in
+ * grad   din, and those of the parameters that the segment reads
+ * source Chen et al. 2016, arXiv:1604.06174 */
+typedef lv_tensor *lv_segment(lv_tape *tape, const void *context, lv_tensor *const *in);
+lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context, int n_in,
+                        lv_tensor *const *in);
 
 #endif

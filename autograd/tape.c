@@ -26,6 +26,7 @@ struct lv_tape {
     lv_record *last;
     lv_free_block *blocks;
     lv_dtype dtype;
+    const lv_tape_scope *scope;
     bool recording, dry, counting;
     double flop;
     lv_tape_owner owner;
@@ -208,10 +209,41 @@ void lv_tape_grad_rows(const lv_tape *tape, const lv_tensor *x, const int32_t *i
     }
 }
 
+static bool is_after(const lv_tape *tape, const void *pointer, size_t mark)
+{
+    uintptr_t at = (uintptr_t)pointer;
+    uintptr_t base = (uintptr_t)tape->base;
+    return at >= base + mark && at < base + lv_arena_mark(tape->arena);
+}
+
+const lv_tape_scope *lv_tape_scope_set(lv_tape *tape, const lv_tape_scope *scope)
+{
+    const lv_tape_scope *before = tape->scope;
+    tape->scope = scope;
+    return before;
+}
+
+static void check_scope(const lv_tape *tape, const lv_op *op, int n_in, lv_tensor *const *in)
+{
+    const lv_tape_scope *scope = tape->scope;
+    for (int i = 0; scope && i < n_in; i++) {
+        const lv_tensor *x = in[i];
+        bool known = !x || x->is_param || !x->requires_grad || is_after(tape, x, scope->mark);
+        for (int j = 0; !known && j < scope->n_in; j++) {
+            known = x == scope->in[j];
+        }
+        LV_CHECK(known,
+                 "%s: its input %d requires a gradient and comes from outside of the segment that "
+                 "is recomputed: it has to be among the inputs of lv_recompute",
+                 op->name, i);
+    }
+}
+
 void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in,
                            lv_tensor *const *in, const void *saved)
 {
     LV_CHECK(n_in <= LV_MAX_INPUTS, "%s: %d inputs", op->name, n_in);
+    check_scope(tape, op, n_in, in);
     lv_record *record = lv_arena_alloc(tape->arena, sizeof *record);
     *record = (lv_record){.node = {.op = op, .out = out, .n_in = n_in, .saved = saved},
                           .previous = tape->last};
@@ -342,13 +374,6 @@ void lv_backward(lv_tape *tape, lv_tensor *loss)
 size_t lv_tape_mark(const lv_tape *tape)
 {
     return lv_arena_mark(tape->arena);
-}
-
-static bool is_after(const lv_tape *tape, const void *pointer, size_t mark)
-{
-    uintptr_t at = (uintptr_t)pointer;
-    uintptr_t base = (uintptr_t)tape->base;
-    return at >= base + mark && at < base + lv_arena_mark(tape->arena);
 }
 
 void lv_tape_release(lv_tape *tape, size_t mark)

@@ -139,12 +139,6 @@ void lv_backward(lv_tape *tape, lv_tensor *loss);
 size_t lv_tape_mark(const lv_tape *tape);
 lv_tensor *lv_tape_keep(lv_tape *tape, size_t mark, lv_tensor *x);
 
-/* lv_recompute: y = segment(x), keeping only x for the backward pass, which runs the segment a
- * second time (gradient checkpointing; Chen et al. 2016, arXiv:1604.06174).
- * in     segment must give the same bits when called again; context outlives the step */
-typedef lv_tensor *lv_segment(lv_tape *tape, const void *context, lv_tensor *x);
-lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context, lv_tensor *x);
-
 size_t lv_tape_peak_bytes(const lv_tape *tape);
 
 /* lv_tape_progress: activations made and backward passes of ops so far, on all tapes; from any

@@ -39,6 +39,16 @@ lv_free_block *lv_tape_blocks_set(lv_tape *tape, lv_free_block *blocks);
  */
 bool lv_tape_counting_set(lv_tape *tape, bool counting);
 
+/* lv_tape_scope: while it is set, what ops read is a parameter, needs no gradient, is one of in or
+ * was made after the mark: only these keep the gradients that they get from now on. A record of
+ * anything else ends the job. lv_tape_scope_set: NULL for none; returns the one before. */
+typedef struct {
+    size_t mark;
+    int n_in;
+    lv_tensor *const *in;
+} lv_tape_scope;
+const lv_tape_scope *lv_tape_scope_set(lv_tape *tape, const lv_tape_scope *scope);
+
 /* lv_tape_backward_to: run and drop what was recorded after last, from the newest on. */
 void lv_tape_backward_to(lv_tape *tape, lv_record *last);
 

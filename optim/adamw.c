@@ -27,3 +27,10 @@ void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, uint16_t *working, const 
                       grad + r.begin, r.end - r.begin, &factors);
     }
 }
+
+double lv_clip_factor(double norm, double max_norm)
+{
+    static const double TORCH_EPS = 1e-6;
+    const double factor = max_norm / (norm + TORCH_EPS);
+    return max_norm > 0 && factor < 1 ? factor : 1;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * AdamW over flat buffers, with torch.optim.AdamW's arithmetic.
+ * AdamW over flat buffers, with torch.optim.AdamW's arithmetic, and clipping by the global gradient
+ * norm, as torch.nn.utils.clip_grad_norm_.
  */
 #ifndef LV_OPTIM_ADAMW_H
 #define LV_OPTIM_ADAMW_H
@@ -17,11 +18,14 @@ typedef struct {
  *   g = grad_scale grad;  w -= lr weight_decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
  *   w -= lr/(1-b1^t) m / (sqrt(v/(1-b2^t)) + eps)
  * in     grad[n], not changed; t: number of this update, from 1
- * out    w, m, v [n]; working[n], if not NULL: the new w as bf16, rounded to nearest even. Every
- *        element by itself, the same bits on every CPU: threads and splits change nothing
+ * out    w, m, v [n]; working[n], if not NULL: the new w as bf16, rounded to nearest even.
+ *        Elementwise: the same bits on every CPU and for any number of threads
  * tolerance  1e-6 of torch's f32 results over 20 steps
  * source Loshchilov & Hutter 2019, arXiv:1711.05101 */
 void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, uint16_t *working, const lv_real *grad,
                    int64_t n, const lv_adamw *hyper, double grad_scale, int64_t t);
+
+/* lv_clip_factor: the grad_scale that clips: min(1, max_norm / (norm + 1e-6)); 1 if max_norm is 0. */
+double lv_clip_factor(double norm, double max_norm);
 
 #endif

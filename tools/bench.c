@@ -6,7 +6,6 @@
 #include "train/cluster/compute.h"
 #include "train/cluster/threads.h"
 #include "train/plan/comm_probe.h"
-#include "train/plan/exchange_probe.h"
 #include "train/plan/memory.h"
 #include "train/plan/probe.h"
 
@@ -14,9 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double LEAST_EXCHANGED_BYTES = 1e6;
+static const double MIN_EXCHANGED_BYTES = 1e6;
 
-/* Sums over all ranks, a host each on average. */
+/* The sum over the ranks of a host, on average. */
 static int sum_of_host(double *x, const lv_comm *comm)
 {
     double sums[] = {*x, comm->local_rank == 0};
@@ -108,12 +107,12 @@ static int measure_comm(comm_result *out, const lv_comm *comm, const comm_option
     return rc < 0 ? rc : sum_of_host(&out->memory, comm);
 }
 
-/* Bytes a second that ranks of the only host pass each other as new weights; 0 if not known, or if
- * there were so few that their latency is what was measured. */
+/* Bytes a second of new weights between the ranks of the only host; 0: several hosts, or so few
+ * bytes that latency dominates. */
 static double exchanged_locally(const comm_result *r, const lv_comm *comm, const comm_options *o)
 {
     const double bytes = (double)(comm->n_ranks - 1) * (double)o->n_params * sizeof(uint16_t);
-    return r->rates.n_hosts == 1 && r->weights_s > 0 && bytes >= LEAST_EXCHANGED_BYTES
+    return r->rates.n_hosts == 1 && r->weights_s > 0 && bytes >= MIN_EXCHANGED_BYTES
                ? bytes / r->weights_s
                : 0;
 }
@@ -215,7 +214,7 @@ int lv_tool_bench(int argc, char **argv)
         .positional = "comm|compute",
         .positional_value = &what,
         .summary =
-            "Measure what llava train --dry-run --ranks N wants to know of a machine.\n"
+            "Measure the rates of a machine that llava train --dry-run --ranks N takes.\n"
             "comm: latency and bandwidth between the ranks of a host and between hosts, and the "
             "exchange of a step;\nunder mpirun or srun, as the run is to be started: mpirun -n 4 "
             "llava bench comm\n"

@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double SHORT_S = 2; /* of what is over sooner nothing is said */
-static const double AGAIN_S = 0.1;
+static const double QUIET_S = 2; /* no progress is shown before */
+static const double REFRESH_S = 0.1;
 static const int64_t LARGE_BYTES = 1000000000;
 
-static void show(const char *what, int64_t done_bytes, int64_t all_bytes)
+static void show_rate(const char *what, int64_t done_bytes, int64_t all_bytes)
 {
     static const char *phase; /* which began at begin_s */
     static double begin_s, shown_s;
@@ -25,7 +25,7 @@ static void show(const char *what, int64_t done_bytes, int64_t all_bytes)
         begin_s = now_s;
     }
     double elapsed_s = now_s - begin_s;
-    if (elapsed_s < SHORT_S || (done_bytes < all_bytes && now_s - shown_s < AGAIN_S)) {
+    if (elapsed_s < QUIET_S || (done_bytes < all_bytes && now_s - shown_s < REFRESH_S)) {
         return;
     }
     shown_s = now_s;
@@ -37,18 +37,18 @@ static void show(const char *what, int64_t done_bytes, int64_t all_bytes)
 
 static void show_checking(int64_t done_bytes, int64_t all_bytes)
 {
-    show("checking the model's files", done_bytes, all_bytes);
+    show_rate("checking the model's files", done_bytes, all_bytes);
 }
 
 static void show_writing(int64_t done_bytes, int64_t all_bytes)
 {
-    show("converting", done_bytes, all_bytes);
+    show_rate("converting", done_bytes, all_bytes);
     if (done_bytes == all_bytes && all_bytes > LARGE_BYTES) {
         lv_progress_show(false, "reading what was written, for digests.json");
     }
 }
 
-static int convert(const char *model, const char *dtype_name, const char *out)
+static int convert_model(const char *model, const char *dtype_name, const char *out)
 {
     char from[32], to[32];
     lv_hf_conversion sum;
@@ -99,6 +99,6 @@ int lv_tool_convert(int argc, char **argv)
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
-    if (rc == LV_OK) rc = convert(model, dtype, out);
+    if (rc == LV_OK) rc = convert_model(model, dtype, out);
     return lv_cli_finish(&cli, NULL, rc);
 }

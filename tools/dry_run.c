@@ -11,67 +11,68 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Of the memory's rate: what ranks of a node pass each other is read and written twice. */
+/* Of the memory's rate: data between ranks of a node are read and written twice. */
 static const double LOCAL_SHARE = 0.25;
 
-static int64_t ranks_per_node_of(const lv_dry_run *asked, const lv_comm *comm)
+static int64_t ranks_per_node_of(const lv_dry_run *flags, const lv_comm *comm)
 {
-    return asked->ranks_per_node > 0 ? asked->ranks_per_node : comm->n_local_ranks;
+    return flags->ranks_per_node > 0 ? flags->ranks_per_node : comm->n_local_ranks;
 }
 
 /* The first flag that is of no use without --ranks; NULL if none is given. */
-static const char *machine_flag(const lv_dry_run *asked)
+static const char *machine_flag(const lv_dry_run *flags)
 {
-    return asked->gflops > 0        ? "--gflops"
-           : asked->memory_gb_s > 0 ? "--memory-gb-s"
-           : asked->gbps > 0        ? "--gbps"
-           : asked->latency_us >= 0 ? "--latency-us"
-           : asked->local_gb_s > 0  ? "--local-gb-s"
+    return flags->gflops > 0        ? "--gflops"
+           : flags->memory_gb_s > 0 ? "--memory-gb-s"
+           : flags->gbps > 0        ? "--gbps"
+           : flags->latency_us >= 0 ? "--latency-us"
+           : flags->local_gb_s > 0  ? "--local-gb-s"
                                     : NULL;
 }
 
-int lv_dry_run_check(const lv_dry_run *asked, const lv_comm *comm)
+int lv_dry_run_check(const lv_dry_run *flags, const lv_comm *comm)
 {
-    const char *flag = asked->ranks > 0            ? "--ranks"
-                       : asked->ranks_per_node > 0 ? "--ranks-per-node"
-                                                   : machine_flag(asked);
-    if (!asked->wanted) {
+    const char *flag = flags->ranks > 0            ? "--ranks"
+                       : flags->ranks_per_node > 0 ? "--ranks-per-node"
+                                                   : machine_flag(flags);
+    if (!flags->given) {
         return !flag ? LV_OK
                      : lv_fail(LV_ERR_CONFIG,
                                "%s is for --dry-run; a run has as many ranks as mpirun or srun "
                                "starts, on the machines that there are",
                                flag);
     }
-    if (asked->ranks == 0) {
-        flag = machine_flag(asked);
+    if (flags->ranks == 0) {
+        flag = machine_flag(flags);
         return !flag ? LV_OK
                      : lv_fail(LV_ERR_CONFIG,
                                "%s is of no use without --ranks: memory alone is planned", flag);
     }
-    const int64_t per_node = ranks_per_node_of(asked, comm);
+    const int64_t per_node = ranks_per_node_of(flags, comm);
     if (comm->n_ranks > 1) {
         return lv_fail(LV_ERR_CONFIG, "--ranks is planned by one process: leave mpirun or srun "
                                       "out");
     }
-    if (asked->ranks % per_node != 0) {
+    if (flags->ranks % per_node != 0) {
         return lv_fail(LV_ERR_CONFIG,
                        "--ranks: %" PRId64 " is not a multiple of --ranks-per-node, %" PRId64,
-                       asked->ranks, per_node);
+                       flags->ranks, per_node);
     }
-    if (asked->ranks > per_node && (asked->gbps == 0 || asked->latency_us < 0)) {
+    if (flags->ranks > per_node && (flags->gbps == 0 || flags->latency_us < 0)) {
         return lv_fail(LV_ERR_CONFIG,
                        "%s is missing: %" PRId64 " ranks, %" PRId64 " to a node "
                        "(--ranks-per-node), are on %" PRId64 " nodes; llava bench comm measures "
                        "the network",
-                       asked->gbps == 0 ? "--gbps" : "--latency-us", asked->ranks, per_node,
-                       asked->ranks / per_node);
+                       flags->gbps == 0 ? "--gbps" : "--latency-us", flags->ranks, per_node,
+                       flags->ranks / per_node);
     }
     return LV_OK;
 }
 
-/* What was not given. out: measured: a line for the user, "" if nothing was */
-static int measure(lv_machine *machine, char measured[160], const lv_config *config,
-                   const lv_step_work *work)
+/* Measures the rates that were not given.
+ * out    measured: a line for the user, "" if all were given */
+static int measure_machine(lv_machine *machine, char measured[160], const lv_config *config,
+                           const lv_step_work *work)
 {
     const lv_comm alone = lv_comm_single();
     lv_threads threads;
@@ -104,18 +105,18 @@ static int measure(lv_machine *machine, char measured[160], const lv_config *con
     return rc;
 }
 
-static int print_step(const lv_dry_run *asked, const lv_comm *comm, const lv_config *config,
+static int print_step(const lv_dry_run *flags, const lv_comm *comm, const lv_config *config,
                       const lv_memory_plan *plan, lv_step_work *work)
 {
     char measured[160];
-    lv_machine machine = {.n_ranks = (int)asked->ranks,
-                          .ranks_per_node = (int)ranks_per_node_of(asked, comm),
-                          .flop_per_s = 1e9 * asked->gflops,
-                          .memory_bytes_per_s = 1e9 * asked->memory_gb_s,
-                          .link_bytes_per_s = 1e9 / 8 * asked->gbps,
-                          .latency_s = asked->latency_us < 0 ? 0 : 1e-6 * asked->latency_us,
-                          .local_bytes_per_s = 1e9 * asked->local_gb_s};
-    int rc = measure(&machine, measured, config, work);
+    lv_machine machine = {.n_ranks = (int)flags->ranks,
+                          .ranks_per_node = (int)ranks_per_node_of(flags, comm),
+                          .flop_per_s = 1e9 * flags->gflops,
+                          .memory_bytes_per_s = 1e9 * flags->memory_gb_s,
+                          .link_bytes_per_s = 1e9 / 8 * flags->gbps,
+                          .latency_s = flags->latency_us < 0 ? 0 : 1e-6 * flags->latency_us,
+                          .local_bytes_per_s = 1e9 * flags->local_gb_s};
+    int rc = measure_machine(&machine, measured, config, work);
     if (rc < 0) {
         return rc;
     }
@@ -128,19 +129,19 @@ static int print_step(const lv_dry_run *asked, const lv_comm *comm, const lv_con
     if (measured[0]) {
         printf("  measured here, of a node: %s\n", measured);
     }
-    if (asked->ranks > config->train.global_batch_size) {
+    if (flags->ranks > config->train.global_batch_size) {
         printf("  %" PRId64 " of the ranks have no sample: a step has %" PRId64 "\n",
-               asked->ranks - config->train.global_batch_size, config->train.global_batch_size);
+               flags->ranks - config->train.global_batch_size, config->train.global_batch_size);
     }
     return LV_OK;
 }
 
-int lv_dry_run_print(const lv_dry_run *asked, const lv_comm *comm, const lv_config *config)
+int lv_dry_run_print(const lv_dry_run *flags, const lv_comm *comm, const lv_config *config)
 {
-    const int64_t per_node = ranks_per_node_of(asked, comm);
-    const bool timed = asked->ranks > 0;
-    const int64_t n_ranks = timed                       ? asked->ranks
-                            : asked->ranks_per_node > 0 ? per_node
+    const int64_t per_node = ranks_per_node_of(flags, comm);
+    const bool timed = flags->ranks > 0;
+    const int64_t n_ranks = timed                       ? flags->ranks
+                            : flags->ranks_per_node > 0 ? per_node
                                                         : comm->n_ranks;
     lv_memory_plan plan;
     lv_step_work work = {0};
@@ -151,7 +152,7 @@ int lv_dry_run_print(const lv_dry_run *asked, const lv_comm *comm, const lv_conf
     int rc = lv_memory_plan_make(&plan, timed ? &work : NULL, config, (int)n_ranks, (int)per_node);
     if (rc == LV_OK) {
         lv_memory_plan_print(&plan);
-        rc = timed ? print_step(asked, comm, config, &plan, &work) : LV_OK;
+        rc = timed ? print_step(flags, comm, config, &plan, &work) : LV_OK;
     }
     return rc;
 }

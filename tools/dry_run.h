@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * llava train --dry-run: what a run would take.
+ * llava train --dry-run: the plan of a run.
  */
 #ifndef LV_TOOLS_DRY_RUN_H
 #define LV_TOOLS_DRY_RUN_H
@@ -8,20 +8,19 @@
 #include "train/cluster/comm.h"
 #include "train/config/config.h"
 
-/* What the flags ask for; 0 where a number was not given, -1 for latency_us. */
+/* The flags; a number that was not given is 0, latency_us -1. */
 typedef struct {
-    bool wanted;
+    bool given;
     int64_t ranks, ranks_per_node;
     double gflops, memory_gb_s, gbps, latency_us, local_gb_s;
 } lv_dry_run;
 
-/* lv_dry_run_check: do the flags go together? comm: of how the program was started.
+/* lv_dry_run_check: are the flags consistent, among each other and with the ranks of comm?
  * fails  LV_ERR_CONFIG naming the flag */
-int lv_dry_run_check(const lv_dry_run *asked, const lv_comm *comm);
+int lv_dry_run_check(const lv_dry_run *flags, const lv_comm *comm);
 
-/* lv_dry_run_print: the plan, on stdout; what of the machine was not given is measured here. On
- * rank 0.
+/* lv_dry_run_print: the plan, on stdout of rank 0; rates that were not given are measured here.
  * fails  as lv_memory_plan_make, lv_probe_model */
-int lv_dry_run_print(const lv_dry_run *asked, const lv_comm *comm, const lv_config *config);
+int lv_dry_run_print(const lv_dry_run *flags, const lv_comm *comm, const lv_config *config);
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A run's folder is not a checkpoint, but has some. */
+/* Refuses the folder of a run, naming its newest checkpoint. */
 static int check_path(const char *path)
 {
     const lv_comm single = lv_comm_single();
@@ -32,7 +32,7 @@ static int check_path(const char *path)
     return rc;
 }
 
-static int read_config(lv_config *config, const char *checkpoint)
+static int read_run_config(lv_config *config, const char *checkpoint)
 {
     cJSON *manifest = NULL;
     int rc = lv_checkpoint_manifest(&manifest, checkpoint);
@@ -81,7 +81,7 @@ int lv_tool_export(int argc, char **argv)
         const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
         rc = check_path(checkpoint);
         if (rc == LV_OK) rc = lv_checkpoint_verify(&single, checkpoint);
-        if (rc == LV_OK) rc = read_config(&config, checkpoint);
+        if (rc == LV_OK) rc = read_run_config(&config, checkpoint);
         if (rc == LV_OK) rc = lv_output_load(&model, &config, checkpoint);
         if (rc == LV_OK) rc = lv_output_save(model, &config, dtype, out);
         lv_llava_close(&model);

@@ -17,20 +17,20 @@ typedef struct {
     lv_texts images;
     lv_generate_options options;
     int64_t seed;
-} request;
+} generate_request;
 
-/* Prints text as far as it is certain: a character may be spread over several tokens, and so may
- * the words that end an answer. */
+/* Prints the text that no further token can change: a character, or the text that ends an answer,
+ * may consist of several tokens. */
 typedef struct {
     const lv_tokenizer *tokenizer;
-    const char *stop; /* NULL: EOS alone ends an answer */
-    int32_t stop_id;  /* of the piece of that name, -1: stop is text */
+    const char *stop; /* ends an answer, besides EOS; NULL: none */
+    int32_t stop_id;  /* of the piece `stop`, -1: stop is text */
     int32_t *tokens;
     size_t n, printed_bytes;
-} printer;
+} answer_printer;
 
-/* Bytes of text that end in a whole character: the decoder shows an unfinished one as U+FFFD. */
-static size_t certain_bytes(const char *text)
+/* Bytes of text up to its last complete character: an incomplete one is decoded as U+FFFD. */
+static size_t complete_bytes(const char *text)
 {
     static const char REPLACEMENT[] = "\xEF\xBF\xBD";
     size_t n = strlen(text);
@@ -52,14 +52,14 @@ static size_t stop_begun_bytes(const char *text, size_t n, const char *stop)
 }
 
 /* returns false when the answer has ended. */
-static bool print_text(printer *p, bool is_last)
+static bool print_text(answer_printer *p, bool is_last)
 {
     char *text = NULL;
     if (lv_tokenizer_decode(p->tokenizer, p->tokens, p->n, &text) < 0) {
         return true; /* an id without a piece (padding of the vocabulary) prints as nothing */
     }
     const char *end = p->stop && p->stop_id < 0 ? strstr(text, p->stop) : NULL;
-    size_t n = end ? (size_t)(end - text) : certain_bytes(text);
+    size_t n = end ? (size_t)(end - text) : complete_bytes(text);
     if (!end && !is_last && p->stop_id < 0) {
         n -= stop_begun_bytes(text, n, p->stop);
     }
@@ -74,7 +74,7 @@ static bool print_text(printer *p, bool is_last)
 
 static bool print_token(void *context, int32_t token)
 {
-    printer *p = context;
+    answer_printer *p = context;
     if (p->stop_id >= 0 && token == p->stop_id) {
         return false;
     }
@@ -82,7 +82,7 @@ static bool print_token(void *context, int32_t token)
     return print_text(p, false);
 }
 
-static int read_image(lv_image *out, const char *path)
+static int read_image_file(lv_image *out, const char *path)
 {
     char *bytes = NULL;
     size_t n = 0;
@@ -95,14 +95,14 @@ static int read_image(lv_image *out, const char *path)
     return rc;
 }
 
-static int make_batch(lv_batch *batch, const request *r, const lv_template *template,
+static int make_batch(lv_batch *batch, const generate_request *r, const lv_template *template,
                       const lv_tokenizer *tokenizer, const lv_vision_input *vision)
 {
     lv_image images[LV_MAX_TEXTS] = {{0}};
     lv_prompt prompt = {0};
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < r->images.n; i++) {
-        rc = read_image(&images[i], r->images.items[i]);
+        rc = read_image_file(&images[i], r->images.items[i]);
     }
     if (rc == LV_OK) {
         rc = lv_template_encode_question(&prompt, template, tokenizer, r->prompt, r->images.n);
@@ -118,8 +118,8 @@ static int make_batch(lv_batch *batch, const request *r, const lv_template *temp
     return rc;
 }
 
-static int answer(lv_llava *model, const request *r, const lv_template *template,
-                  const lv_tokenizer *tokenizer)
+static int print_answer(lv_llava *model, const generate_request *r, const lv_template *template,
+                        const lv_tokenizer *tokenizer)
 {
     lv_vision_input vision;
     lv_batch batch = {0};
@@ -134,15 +134,16 @@ static int answer(lv_llava *model, const request *r, const lv_template *template
     if (rc < 0) {
         return rc;
     }
-    size_t room = (size_t)options.max_new_tokens;
-    int32_t *tokens = malloc(room * sizeof *tokens);
+    size_t capacity = (size_t)options.max_new_tokens;
+    int32_t *tokens = malloc(capacity * sizeof *tokens);
     const char *stop = lv_template_stop(template);
-    printer p = {.tokenizer = tokenizer,
-                 .stop = stop,
-                 .stop_id = stop ? lv_tokenizer_id(tokenizer, stop) : -1,
-                 .tokens = malloc(room * sizeof *tokens)};
-    rc = tokens && p.tokens ? lv_generate(model, &batch, &options, print_token, &p, tokens, &n)
-                            : lv_fail(LV_ERR_MEMORY, "no memory for %lld tokens", (long long)room);
+    answer_printer p = {.tokenizer = tokenizer,
+                        .stop = stop,
+                        .stop_id = stop ? lv_tokenizer_id(tokenizer, stop) : -1,
+                        .tokens = malloc(capacity * sizeof *tokens)};
+    rc = tokens && p.tokens
+             ? lv_generate(model, &batch, &options, print_token, &p, tokens, &n)
+             : lv_fail(LV_ERR_MEMORY, "no memory for %lld tokens", (long long)capacity);
     if (rc == LV_OK && p.n > 0) {
         print_text(&p, true);
     }
@@ -153,7 +154,7 @@ static int answer(lv_llava *model, const request *r, const lv_template *template
     return rc;
 }
 
-static int generate(const request *r)
+static int generate(const generate_request *r)
 {
     lv_llava *model = NULL;
     lv_tokenizer *tokenizer = NULL;
@@ -169,7 +170,7 @@ static int generate(const request *r)
     if (rc == LV_OK) rc = lv_tokenizer_open(&tokenizer, lv_llava_tokenizer_dir(model));
     if (rc == LV_OK) {
         lv_template_print_missing_pieces(template, tokenizer);
-        rc = answer(model, r, template, tokenizer);
+        rc = print_answer(model, r, template, tokenizer);
     }
     lv_template_close(&template);
     lv_tokenizer_close(&tokenizer);
@@ -179,8 +180,8 @@ static int generate(const request *r)
 
 int lv_tool_generate(int argc, char **argv)
 {
-    request r = {.template_name = "v1",
-                 .options = {.max_new_tokens = 256, .temperature = 0, .top_p = 1}};
+    generate_request r = {.template_name = "v1",
+                          .options = {.max_new_tokens = 256, .temperature = 0, .top_p = 1}};
     const lv_flag flags[] = {
         {.name = "--model",
          .kind = LV_FLAG_TEXT,

@@ -29,7 +29,7 @@ int lv_tool_train(int argc, char **argv)
                  "none: begin; DIR: from that checkpoint, later ones being set aside"},
         {.name = "--dry-run",
          .kind = LV_FLAG_SWITCH,
-         .value = &dry_run.wanted,
+         .value = &dry_run.given,
          .help = "print the memory that the run would take and end; nothing is written"},
         {.name = "--ranks-per-node",
          .kind = LV_FLAG_INT,
@@ -109,13 +109,13 @@ int lv_tool_train(int argc, char **argv)
             "resume and failures; configs/README.md has\nthe keys of the config."};
     lv_stop_catch_signals();
     int rc = lv_cli_start(&cli, &comm, argc, argv);
-    if (dry_run.wanted) {
+    if (dry_run.given) {
         lv_stop_release_signals();
     }
     if (rc == LV_OK) rc = lv_comm_agree(&comm, lv_dry_run_check(&dry_run, &comm));
     if (rc == LV_OK) {
         rc = lv_comm_agree(&comm, lv_config_read(&config, config_path, sets.items, sets.n));
-        if (rc == LV_OK && dry_run.wanted) {
+        if (rc == LV_OK && dry_run.given) {
             rc = lv_comm_agree(&comm, lv_dry_run_print(&dry_run, &comm, &config));
         } else if (rc == LV_OK) {
             rc = lv_train(&comm, &config, resume);

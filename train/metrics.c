@@ -21,36 +21,15 @@ enum { MAX_KEPT_BYTES = 1 << 26 }; /* some 100,000 lines */
 struct lv_metrics {
     int fd;
     char *path;
-    int64_t n_bytes; /* of whole lines in the file */
-    char *kept;      /* lines that are still to be written */
+    int64_t n_bytes; /* whole lines in the file */
+    char *kept;      /* lines not yet written */
     size_t n_kept;
-    bool goes_on, failing;
+    bool continue_on_error, failing;
     int64_t first_step, n_steps, log_every_steps;
     double started_s;
 };
 
-lv_process_memory lv_memory_now(void)
-{
-    lv_process_memory memory = {0};
-    char line[256];
-    long long kb;
-    FILE *status = fopen("/proc/self/status", "r");
-    while (status && fgets(line, sizeof line, status)) {
-        if (sscanf(line, "RssAnon: %lld", &kb) == 1) {
-            memory.anon_bytes = kb * 1024;
-        } else if (sscanf(line, "RssFile: %lld", &kb) == 1) {
-            memory.file_bytes = kb * 1024;
-        } else if (sscanf(line, "RssShmem: %lld", &kb) == 1) {
-            memory.shmem_bytes = kb * 1024;
-        }
-    }
-    if (status) {
-        fclose(status);
-    }
-    return memory;
-}
-
-/* The step of one line, -1 if it is not a whole line of ours (a crash may cut the last one). */
+/* The step of one line, -1 if it is incomplete (cut by a crash) or foreign. */
 static int64_t step_of_line(const char *line, size_t n)
 {
     int64_t step = -1;
@@ -62,7 +41,7 @@ static int64_t step_of_line(const char *line, size_t n)
     return step;
 }
 
-static int append(const char *path, const char *text, size_t n)
+static int append_text(const char *path, const char *text, size_t n)
 {
     FILE *file = fopen(path, "a");
     if (!file) {
@@ -98,13 +77,12 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
     }
     if (dropped > 0) {
         char *dropped_path = lv_path("%s/metrics.dropped.jsonl", run_dir);
-        rc = append(dropped_path, aside, dropped);
+        rc = append_text(dropped_path, aside, dropped);
         free(dropped_path);
         if (rc == LV_OK) rc = lv_file_write(path, text, kept);
         if (rc == LV_OK && steps_done == 0) {
-            fprintf(stderr,
-                    "llava: there is no checkpoint to go on from: the run begins at its first "
-                    "step; lines of an earlier %s are kept in metrics.dropped.jsonl\n",
+            lv_warn("there is no checkpoint to go on from: the run begins at its first "
+                    "step; lines of an earlier %s are kept in metrics.dropped.jsonl",
                     path);
         }
     }
@@ -114,7 +92,7 @@ static int drop_lines_after(const char *run_dir, const char *path, int64_t steps
 }
 
 int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, int64_t n_steps,
-                    int64_t log_every_steps, bool goes_on)
+                    int64_t log_every_steps, bool continue_on_error)
 {
     char *path = lv_path("%s/metrics.jsonl", run_dir);
     int rc = lv_file_exists(path) ? drop_lines_after(run_dir, path, steps_done) : LV_OK;
@@ -133,7 +111,7 @@ int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, i
     *metrics = (lv_metrics){.fd = fd,
                             .path = path,
                             .n_bytes = n_bytes,
-                            .goes_on = goes_on,
+                            .continue_on_error = continue_on_error,
                             .first_step = steps_done,
                             .n_steps = n_steps,
                             .log_every_steps = log_every_steps,
@@ -142,7 +120,7 @@ int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, i
     return LV_OK;
 }
 
-/* A part of a line is taken back, so that the file has whole lines only. */
+/* A partly written line is cut off again: the file has whole lines only. */
 static int write_kept(lv_metrics *metrics)
 {
     size_t done = 0;
@@ -203,14 +181,13 @@ static int write_line(lv_metrics *metrics, cJSON *line)
 {
     keep_line(metrics, line);
     int rc = write_kept(metrics);
-    if (rc == LV_OK || !metrics->goes_on || metrics->n_kept > MAX_KEPT_BYTES) {
+    if (rc == LV_OK || !metrics->continue_on_error || metrics->n_kept > MAX_KEPT_BYTES) {
         return rc;
     }
     if (!metrics->failing) {
         lv_progress_end();
-        fprintf(stderr,
-                "llava: WARNING: %s. The run goes on; the lines are kept in memory until they can "
-                "be written\n",
+        lv_warn("WARNING: %s. The run continues; the lines are kept in memory until they can "
+                "be written",
                 lv_error_message());
         metrics->failing = true;
     }
@@ -250,16 +227,15 @@ int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *s)
     if (!s->applied) {
         lv_progress_end();
         if (s->supervised_tokens == 0) {
-            fprintf(stderr,
-                    "llava: step %" PRId64 " not applied: data.max_length cut all its labels off\n",
+            lv_warn("step %" PRId64 " not applied: data.max_length cut all its labels off",
                     s->step);
         } else {
-            fprintf(stderr, "llava: step %" PRId64 " not applied: loss %g, gradient norm %g\n",
-                    s->step, s->loss, s->grad_norm);
+            lv_warn("step %" PRId64 " not applied: loss %g, gradient norm %g", s->step, s->loss,
+                    s->grad_norm);
         }
         return rc;
     }
-    /* what matters most stands in front: a narrow terminal cuts the rest */
+    /* the most important first: a narrow terminal cuts the rest */
     lv_progress_show(always,
                      "step %" PRId64 "/%" PRId64 "  loss %.4f  ETA %s  %.0f tokens/s  lr %.3g  "
                      "grad norm %.3g  waits: data %.0f%% ranks %.0f%%",

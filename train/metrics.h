@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a run tells: metrics.jsonl, a line a step, and one live line on a terminal. For rank 0.
+ * The metrics of a run: metrics.jsonl, a line a step, and one live line on a terminal. For rank 0.
  */
 #ifndef LV_TRAIN_METRICS_H
 #define LV_TRAIN_METRICS_H
@@ -12,7 +12,7 @@ typedef struct {
     int64_t step, epoch; /* step: 1 for the first; epoch from 0 */
     double loss, lr, grad_norm;
     int64_t tokens, supervised_tokens; /* rows of the global batch; images expanded */
-    int64_t unlabelled_samples;        /* of which the length limit left no label */
+    int64_t unlabelled_samples;        /* without a label within the length limit */
     uint64_t samples_hash;
     double mfu; /* share of the measured bf16 rate; NaN if none was measured */
     double step_s, data_wait_s, comm_wait_s;                 /* waits: the longest of any rank */
@@ -22,31 +22,22 @@ typedef struct {
 
 typedef struct lv_metrics lv_metrics;
 
-/* lv_metrics_open: append to run_dir/metrics.jsonl. Lines of steps after `steps_done` (left by a
- * run that went further than its last checkpoint) are moved to metrics.dropped.jsonl;
- * said on stderr if there is no step to go on from.
- * in     n_steps: of the whole run, for the ETA; log_every_steps: for the log when it is not a
- *        terminal; goes_on: lines that cannot be written (a full disk) are kept in memory, with a
- *        warning, and written as soon as that is possible; otherwise they are a failure
+/* lv_metrics_open: append to run_dir/metrics.jsonl. Lines of steps after `steps_done` (of a run that
+ * ended after its last checkpoint) are moved to metrics.dropped.jsonl, with a message if steps_done
+ * is 0.
+ * in     n_steps: of the whole run, for the ETA; log_every_steps: for a log that is no terminal;
+ *        continue_on_error: lines that cannot be written (a full disk) are kept in memory, with a
+ *        warning, and written later; otherwise they are a failure
  * fails  LV_ERR_IO */
 int lv_metrics_open(lv_metrics **out, const char *run_dir, int64_t steps_done, int64_t n_steps,
-                    int64_t log_every_steps, bool goes_on);
+                    int64_t log_every_steps, bool continue_on_error);
 
-/* lv_metrics_close: fails  LV_ERR_IO if lines are still to be written, and cannot be */
+/* lv_metrics_close: fails  LV_ERR_IO if lines in memory cannot be written */
 int lv_metrics_close(lv_metrics **metrics);
 
 /* Write a line and show it. fails  LV_ERR_IO */
 int lv_metrics_step(lv_metrics *metrics, const lv_step_metrics *step);
 int lv_metrics_validation(lv_metrics *metrics, int64_t step, double loss, int64_t supervised_tokens,
                           double elapsed_s);
-
-/* The memory of a process that is in use: its own; of files that it maps; shared with others
- * (copies of frozen weights, MPI's buffers). */
-typedef struct {
-    int64_t anon_bytes, file_bytes, shmem_bytes;
-} lv_process_memory;
-
-/* lv_memory_now: of this process, from the system. */
-lv_process_memory lv_memory_now(void);
 
 #endif

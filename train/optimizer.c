@@ -10,12 +10,12 @@
 typedef struct {
     int64_t begin, end;
     lv_adamw hyper;
-} stretch;
+} param_group;
 
 struct lv_optimizer {
     lv_real *exp_avg, *exp_avg_sq;
-    stretch *stretches;
-    size_t n_stretches;
+    param_group *groups;
+    size_t n_groups;
 };
 
 static bool same_hyper(const lv_adamw *a, const lv_adamw *b)
@@ -33,13 +33,13 @@ static void add_param(lv_optimizer *optimizer, const lv_param *param, lv_adamw h
         hyper.weight_decay = 0;
     }
     int64_t end = param->offset + lv_tensor_count(&param->tensor);
-    stretch *last =
-        optimizer->n_stretches > 0 ? &optimizer->stretches[optimizer->n_stretches - 1] : NULL;
+    param_group *last =
+        optimizer->n_groups > 0 ? &optimizer->groups[optimizer->n_groups - 1] : NULL;
     if (last && same_hyper(&last->hyper, &hyper)) {
         last->end = end;
     } else {
-        optimizer->stretches[optimizer->n_stretches++] =
-            (stretch){.begin = param->offset, .end = end, .hyper = hyper};
+        optimizer->groups[optimizer->n_groups++] =
+            (param_group){.begin = param->offset, .end = end, .hyper = hyper};
     }
 }
 
@@ -51,9 +51,9 @@ int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *h
     if (optimizer) {
         optimizer->exp_avg = calloc(n + 1, sizeof(lv_real));
         optimizer->exp_avg_sq = calloc(n + 1, sizeof(lv_real));
-        optimizer->stretches = calloc(lv_params_count(params) + 1, sizeof(stretch));
+        optimizer->groups = calloc(lv_params_count(params) + 1, sizeof(param_group));
     }
-    if (!optimizer || !optimizer->exp_avg || !optimizer->exp_avg_sq || !optimizer->stretches) {
+    if (!optimizer || !optimizer->exp_avg || !optimizer->exp_avg_sq || !optimizer->groups) {
         lv_optimizer_destroy(&optimizer);
         return lv_fail(LV_ERR_MEMORY, "no memory for the optimiser's %zu bytes",
                        2 * n * sizeof(lv_real));
@@ -76,7 +76,7 @@ void lv_optimizer_destroy(lv_optimizer **optimizer)
     if (*optimizer) {
         free((*optimizer)->exp_avg);
         free((*optimizer)->exp_avg_sq);
-        free((*optimizer)->stretches);
+        free((*optimizer)->groups);
         free(*optimizer);
         *optimizer = NULL;
     }
@@ -109,14 +109,14 @@ double lv_optimizer_sum_squares(lv_params *params)
     return sum;
 }
 
-/* What a piece and a stretch have in common. */
-static void update(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
-                   const stretch *s, const lv_update *how)
+/* The elements of the group in this rank's shard of the bucket. */
+static void update_group(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
+                         const param_group *g, const lv_update *how)
 {
-    const int64_t begin = s->begin > piece->begin ? s->begin : piece->begin;
-    const int64_t end = s->end < piece->end ? s->end : piece->end;
+    const int64_t begin = g->begin > piece->begin ? g->begin : piece->begin;
+    const int64_t end = g->end < piece->end ? g->end : piece->end;
     const int64_t in_piece = begin - piece->begin;
-    lv_adamw hyper = s->hyper;
+    lv_adamw hyper = g->hyper;
     lv_dtype dtype;
     if (begin >= end) {
         return;
@@ -133,7 +133,7 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucke
                        const lv_update *how)
 {
     const lv_piece *piece = &lv_params_shard(params)->pieces[bucket];
-    for (size_t i = 0; i < optimizer->n_stretches; i++) {
-        update(optimizer, params, piece, &optimizer->stretches[i], how);
+    for (size_t i = 0; i < optimizer->n_groups; i++) {
+        update_group(optimizer, params, piece, &optimizer->groups[i], how);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * AdamW over what a rank owns of a model's trainable parameters (see shard.h): its moments, and the
- * stretches of parameters that share a learning rate and a weight decay.
+ * AdamW over the trainable parameters that a rank owns (see shard.h): their moments, and parameter
+ * groups, each with its learning rate and weight decay.
  */
 #ifndef LV_TRAIN_OPTIMIZER_H
 #define LV_TRAIN_OPTIMIZER_H
@@ -11,7 +11,7 @@
 
 typedef struct lv_optimizer lv_optimizer;
 
-/* lv_optimizer_create: moments of zero for all that the rank owns.
+/* lv_optimizer_create: moments of zero.
  * in     hyper: with the peak lr; projector_lr: of the connector's parameters, -1: hyper's.
  *        Biases and the weights of norms get no weight decay.
  * fails  LV_ERR_MEMORY */
@@ -19,18 +19,18 @@ int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *h
                         double projector_lr);
 void lv_optimizer_destroy(lv_optimizer **optimizer);
 
-/* lv_optimizer_bytes: what the moments of these parameters take. */
+/* lv_optimizer_bytes: of the moments of these parameters. */
 int64_t lv_optimizer_bytes(const lv_params *params);
 
-/* The moments: [own_count] of the shard, piece after piece. */
+/* The moments: [own_count], bucket after bucket. */
 lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer);
 lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer);
 
-/* lv_optimizer_sum_squares: of the gradients of what the rank owns. */
+/* lv_optimizer_sum_squares: of the gradients that the rank owns. */
 double lv_optimizer_sum_squares(lv_params *params);
 
-/* lv_optimizer_step: one update of what the rank owns of a bucket, working copy included. A step is
- * that of all buckets, in any order. */
+/* lv_optimizer_step: one update of the rank's shard of a bucket, working copy included. A step
+ * updates all buckets, in any order. */
 typedef struct {
     double lr_factor;  /* of the peak lr */
     double grad_scale; /* multiplies the gradients */

@@ -15,7 +15,7 @@ int lv_output_load(lv_llava **model, const lv_config *config, const char *checkp
     const lv_comm single = lv_comm_single();
     lv_config exact = *config;
     lv_train_state state;
-    exact.train.precision = LV_PRECISION_F32; /* nothing is computed, nothing to be rounded */
+    exact.train.precision = LV_PRECISION_F32; /* nothing is computed: no rounding */
     int rc = lv_setup_model(model, &exact);
     if (rc < 0) {
         return lv_fail_within("the model that %s was trained from", checkpoint);

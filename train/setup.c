@@ -50,7 +50,7 @@ int lv_setup_model(lv_llava **out, const lv_config *config)
     return open_model(out, &single, config, false, false);
 }
 
-/* A projector file alone would lose whatever else was trained. */
+/* A file of the projector alone would lose other trained parameters. */
 static int check_output(const lv_config *config, lv_params *params)
 {
     for (size_t i = 0; !config->train.output_full && i < lv_params_count(params); i++) {
@@ -114,15 +114,15 @@ static int open_data(lv_setup *setup, const lv_config *config)
     return rc;
 }
 
-static int open_model_here(lv_setup *setup, const lv_comm *comm, const lv_config *config)
+static int open_own_model(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     int rc =
         open_model(&setup->model, comm, config, false, config->model.weights != LV_WEIGHTS_MAP);
     return rc < 0 ? rc : check_output(config, lv_llava_params(setup->model));
 }
 
-/* The packs, and what a step needs beside the model. */
-static int open_rest_here(lv_setup *setup, const lv_config *config)
+/* Packs, tape and optimiser. */
+static int open_own_rest(lv_setup *setup, const lv_config *config)
 {
     lv_adamw hyper = {.lr = config->optim.lr,
                       .beta1 = config->optim.beta1,
@@ -144,7 +144,7 @@ static int open_rest_here(lv_setup *setup, const lv_config *config)
 int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_thread_hook_set(lv_threads_leave_core, &setup->threads);
-    int rc = lv_comm_agree(comm, open_model_here(setup, comm, config));
+    int rc = lv_comm_agree(comm, open_own_model(setup, comm, config));
     if (rc < 0) {
         return rc;
     }
@@ -158,7 +158,7 @@ int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
         rc = lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
                                      &setup->threads.slice, params);
     }
-    if (rc == LV_OK) rc = lv_comm_agree(comm, open_rest_here(setup, config));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, open_own_rest(setup, config));
     return rc < 0
                ? rc
                : lv_ranks_compare(comm, setup->data_fingerprint, "the packs",
@@ -175,7 +175,7 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
-int lv_setup_open_dry(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
+int lv_setup_open_plan(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
     const lv_comm first = {.n_ranks = n_ranks, .n_local_ranks = 1};
@@ -231,9 +231,8 @@ int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_c
                        lv_llava_rows_per_image(lv_llava_config_of(setup->model)));
     }
     if (comm->rank == 0) {
-        fprintf(stderr,
-                "llava: data.max_length %lld leaves %.0f of %lld samples without a label: nothing "
-                "is learnt from them\n",
+        lv_warn("data.max_length %lld leaves %.0f of %lld samples without a label: nothing "
+                "is learnt from them",
                 (long long)config->data.max_length, n, n_samples);
     }
     return LV_OK;
@@ -293,7 +292,7 @@ static bool trains_for_images(const lv_params *params)
     return lv_params_trains(params, LV_PART_VISION) || lv_params_trains(params, LV_PART_CONNECTOR);
 }
 
-static bool has_images(const lv_pack_list *list)
+static bool packs_have_images(const lv_pack_list *list)
 {
     int64_t n = 0;
     for (int i = 0; i < list->n; i++) {
@@ -316,7 +315,7 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
         const char *note = lv_llava_note(setup->model, i);
         if (note) {
-            fprintf(stderr, "llava: %s\n", note);
+            lv_warn("%s", note);
         }
     }
     printf("%" PRId64 " samples, ", n_samples);
@@ -327,8 +326,9 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
            n_steps == 1 ? "" : "s", config->train.global_batch_size,
            lv_params_flat_count(lv_llava_params(setup->model)), config->run.dir);
     fflush(stdout);
-    if (!has_images(&setup->train_packs) && trains_for_images(lv_llava_params(setup->model))) {
-        fprintf(stderr, "llava: data.packs have no image: projector and vision tower learn nothing "
-                        "(train.trainable)\n");
+    if (!packs_have_images(&setup->train_packs) &&
+        trains_for_images(lv_llava_params(setup->model))) {
+        lv_warn("data.packs have no image: projector and vision tower learn nothing "
+                "(train.trainable)");
     }
 }

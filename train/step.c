@@ -3,16 +3,17 @@
 
 #include "autograd/error.h"
 #include "data/base/clock.h"
-#include "optim/clip.h"
+#include "optim/adamw.h"
 #include "train/host/activity.h"
+#include "train/host/memory.h"
 #include "train/host/stop.h"
 #include "train/validate.h"
 
 #include <math.h>
 
-/* Sums over ranks, in doubles because they travel together. */
+/* Sums over ranks, as doubles: one reduction for all. */
 enum { SUM_LOSS, SUM_SUPERVISED, SUM_TOKENS, SUM_UNLABELLED, SUM_FLOP, SUM_SQUARES, N_SUMS };
-/* Largest of any rank. */
+/* The largest of any rank. */
 enum {
     MAX_DATA_WAIT,
     MAX_COMM_WAIT,
@@ -24,7 +25,7 @@ enum {
     N_MAXIMA
 };
 
-static int64_t count_unlabelled(const lv_batch *batch)
+static int64_t count_unlabelled_samples(const lv_batch *batch)
 {
     int64_t n = 0;
     for (int i = 0; i < batch->n_samples; i++) {
@@ -65,15 +66,15 @@ static int run_micro_batches(const lv_step_parts *p, int64_t n, double sums[N_SU
         sums[SUM_LOSS] += loss_sum;
         sums[SUM_SUPERVISED] += (double)batch->n_supervised;
         sums[SUM_TOKENS] += (double)batch->seq_start[batch->n_samples];
-        sums[SUM_UNLABELLED] += (double)count_unlabelled(batch);
+        sums[SUM_UNLABELLED] += (double)count_unlabelled_samples(batch);
         sums[SUM_FLOP] += lv_tape_flop(p->setup->tape) - flop;
     }
     return LV_OK;
 }
 
-/* Waits for the other ranks and adds what all have; afterwards they agree about everything that
- * follows.
- * in     rc: how this rank's part went; gradients are sent in any case, others wait for them */
+/* Sums and maxima over ranks; afterwards all take the same decisions.
+ * in     rc: of this rank's micro-batches; gradients are sent in any case, other ranks wait for them
+ */
 static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[N_SUMS],
                   double maxima[N_MAXIMA])
 {
@@ -105,9 +106,10 @@ static void update_bucket(void *context, int64_t bucket)
     lv_optimizer_step(u->setup->optimizer, lv_llava_params(u->setup->model), bucket, &u->how);
 }
 
-/* Applies the update if it is finite. out: the step's loss, norm, lr, applied. */
-static int update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts *p,
-                  const double sums[N_SUMS])
+/* Applies the update if it is finite.
+ * out    the step's loss, norm, lr, applied */
+static int apply_update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts *p,
+                        const double sums[N_SUMS])
 {
     int rc = LV_OK;
     double n = sums[SUM_SUPERVISED];
@@ -121,14 +123,13 @@ static int update(lv_step_metrics *m, lv_train_state *state, const lv_step_parts
         bucket_update u = {p->setup, {lr_factor, clip / n, ++state->n_updates}};
         rc = lv_exchange_weights(p->exchange, update_bucket, &u);
     }
-    /* A batch that the length limit left without any label is nothing to learn from, but no sign
-     * of divergence either. */
+    /* a batch without any label, by the length limit, is no sign of divergence */
     state->n_skipped_in_a_row = m->applied || n == 0 ? 0 : state->n_skipped_in_a_row + 1;
     state->step++;
     return rc;
 }
 
-int lv_step_run(lv_train_state *state, lv_step_wishes *wishes, const lv_step_parts *p,
+int lv_step_run(lv_train_state *state, lv_step_requests *requests, const lv_step_parts *p,
                 double save_at_s)
 {
     lv_params *params = lv_llava_params(p->setup->model);
@@ -159,11 +160,11 @@ int lv_step_run(lv_train_state *state, lv_step_wishes *wishes, const lv_step_par
                          .rss_anon_bytes = (int64_t)maxima[MAX_RSS_ANON],
                          .rss_file_bytes = (int64_t)maxima[MAX_RSS_FILE],
                          .rss_shmem_bytes = (int64_t)maxima[MAX_RSS_SHMEM]};
-    rc = update(&m, state, p, sums);
+    rc = apply_update(&m, state, p, sums);
     m.step = state->step;
     m.step_s = lv_clock_s() - begin_s;
     m.mfu = p->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * p->flop_per_s) : NAN;
-    *wishes = (lv_step_wishes){.stop = maxima[MAX_STOP] > 0, .save = maxima[MAX_SAVE] > 0};
+    *requests = (lv_step_requests){.stop = maxima[MAX_STOP] > 0, .save = maxima[MAX_SAVE] > 0};
     if (rc == LV_OK && p->metrics) {
         rc = lv_metrics_step(p->metrics, &m);
     }

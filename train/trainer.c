@@ -6,6 +6,8 @@
 #include "autograd/kernels/parallel.h"
 #include "data/base/clock.h"
 #include "data/base/file.h"
+#include "data/base/lock.h"
+#include "data/json/json.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/checkpoint/dir.h"
 #include "train/checkpoint/save.h"
@@ -18,7 +20,6 @@
 #include "train/host/stop.h"
 #include "train/metrics.h"
 #include "train/output.h"
-#include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/step.h"
 #include "train/validate.h"
@@ -29,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_SKIPPED_IN_A_ROW = 3 };
 
@@ -43,18 +45,18 @@ typedef struct {
     lv_train_state state;
     lv_saver *saver;
     lv_watchdog *watchdog;
-    char *resumed_dir;    /* the checkpoint that it went on from; NULL: none */
+    char *resumed_dir;    /* the checkpoint that the run resumed from; NULL: none */
     int64_t resumed_step; /* -1: none */
     double flop_per_s;    /* of all ranks in bf16, as measured */
     double checkpoint_s;  /* when the last one was begun */
     double longest_step_s;
-    int lock;
+    int lock; /* of run.dir, on rank 0; -1: none */
 } trainer;
 
 /* ---- between steps ---- */
 
-/* What may take more than a moment is said before it is done. */
-static void say(const trainer *t, lv_activity what)
+/* Begins an activity that may take seconds, shown on the terminal. */
+static void begin_activity(const trainer *t, lv_activity what)
 {
     lv_activity_begin(what);
     if (t->comm->rank == 0) {
@@ -69,7 +71,7 @@ static lv_run_identity identity_of(const trainer *t)
                              .data_fingerprint = t->setup.data_fingerprint};
 }
 
-/* Between two steps: have all ranks the same weights, to the bit? */
+/* Between two steps: do all ranks have the same weights, to the bit? */
 static int compare_weights(const trainer *t)
 {
     if (t->comm->n_ranks == 1) {
@@ -82,11 +84,11 @@ static int compare_weights(const trainer *t)
                                      "a file was read wrongly there, or CPU or memory err");
 }
 
-/* in     last: nothing follows it, and it is waited for */
+/* in     last: wait for it, no step follows */
 static int save_checkpoint(trainer *t, bool last)
 {
     lv_run_identity identity = identity_of(t);
-    say(t, LV_ACTIVITY_SAVING);
+    begin_activity(t, LV_ACTIVITY_SAVING);
     t->checkpoint_s = lv_clock_s();
     int rc = compare_weights(t);
     if (rc == LV_OK) {
@@ -115,9 +117,9 @@ static int validate(trainer *t)
     return lv_comm_agree(t->comm, rc);
 }
 
-static int diverged(trainer *t)
+static int fail_diverged(trainer *t)
 {
-    /* one that is under way is good; if it fails, that is not the news */
+    /* Finish the save in progress; its failure must not hide the divergence. */
     lv_saver_finish(t->saver);
     int64_t step = lv_saver_last_step(t->saver);
     char *last_good =
@@ -132,10 +134,10 @@ static int diverged(trainer *t)
     return rc;
 }
 
-/* The ranks have agreed on a stop, and the checkpoint is written. returns LV_ERR_STOPPED */
-static int stopped(const trainer *t)
+/* After the agreed stop and its checkpoint. returns LV_ERR_STOPPED */
+static int fail_stopped(const trainer *t)
 {
-    double time_left_s = lv_stop_time_left_s(); /* a clock may differ: any rank's counts */
+    double time_left_s = lv_stop_time_left_s(); /* clocks may differ: the largest counts */
     char why[96] = "on request", left[32];
     int rc = lv_comm_max_double(t->comm, &time_left_s, 1);
     if (rc < 0) {
@@ -154,7 +156,7 @@ static int stopped(const trainer *t)
                    why, t->state.step, t->config->run.dir);
 }
 
-/* By the clock; INFINITY: never. */
+/* When a checkpoint is due by the clock; INFINITY: never. */
 static double save_at_s(const trainer *t)
 {
     const double minutes = t->config->checkpoint.every_minutes;
@@ -166,14 +168,13 @@ static bool is_every(int64_t every, int64_t step)
     return every > 0 && step % every == 0;
 }
 
-/* A checkpoint if it is time for one. */
-static int save_if_due(trainer *t, bool last, const lv_step_wishes *wishes)
+static int save_if_due(trainer *t, bool last, const lv_step_requests *requests)
 {
-    /* not in the middle of bad steps: what is saved is to be good */
-    bool due = wishes->save || is_every(t->config->checkpoint.every_steps, t->state.step);
+    bool due = requests->save || is_every(t->config->checkpoint.every_steps, t->state.step);
     int rc = LV_OK;
-    if (last || wishes->stop || (due && t->state.n_skipped_in_a_row == 0)) {
-        rc = save_checkpoint(t, last || wishes->stop);
+    /* none that is merely due among steps that were skipped: it would count as a good one */
+    if (last || requests->stop || (due && t->state.n_skipped_in_a_row == 0)) {
+        rc = save_checkpoint(t, last || requests->stop);
     }
     return rc < 0 ? rc : lv_saver_poll(t->saver);
 }
@@ -189,10 +190,10 @@ static int run_steps(trainer *t)
                                  .metrics = t->metrics,
                                  .schedule = t->schedule,
                                  .flop_per_s = t->flop_per_s};
-    lv_step_wishes wishes;
+    lv_step_requests requests;
     double begin_s = lv_clock_s();
     int rc;
-    while ((rc = lv_step_run(&t->state, &wishes, &parts, save_at_s(t))) > 0) {
+    while ((rc = lv_step_run(&t->state, &requests, &parts, save_at_s(t))) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
         rc = LV_OK;
         if (last) {
@@ -200,18 +201,18 @@ static int run_steps(trainer *t)
         }
         bool nothing_learnt = last && t->state.n_updates == 0 && t->state.n_skipped_in_a_row > 0;
         if (t->state.n_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW || nothing_learnt) {
-            return diverged(t);
+            return fail_diverged(t);
         }
         if (is_every(c->train.val_every_steps, t->state.step) ||
             (last && c->train.val_every_steps > 0)) {
             rc = validate(t);
         }
-        if (rc == LV_OK) rc = save_if_due(t, last, &wishes);
+        if (rc == LV_OK) rc = save_if_due(t, last, &requests);
         if (rc < 0) {
             return rc;
         }
-        if (wishes.stop && !last) {
-            return stopped(t);
+        if (requests.stop && !last) {
+            return fail_stopped(t);
         }
         t->longest_step_s = fmax(t->longest_step_s, lv_clock_s() - begin_s);
         begin_s = lv_clock_s();
@@ -222,7 +223,7 @@ static int run_steps(trainer *t)
 
 /* ---- the beginning and the end ---- */
 
-/* A run may go on for longer than it was to, or end sooner, but not in silence. */
+/* A resumed run may have another number of steps, with a message. */
 static int check_length(const trainer *t)
 {
     const int64_t before = t->state.n_steps, now = t->schedule.n_steps;
@@ -234,9 +235,8 @@ static int check_length(const trainer *t)
     }
     if (before > 0 && before != now && t->state.step < now && t->comm->rank == 0 &&
         t->schedule.kind != LV_SCHEDULE_CONSTANT) {
-        fprintf(stderr,
-                "llava: the run was of %" PRId64 " steps and is of %" PRId64
-                ": the learning rate goes on as in a run of %" PRId64 "\n",
+        lv_warn("the run was of %" PRId64 " steps and is of %" PRId64
+                ": the learning rate goes on as in a run of %" PRId64,
                 before, now, now);
     }
     return LV_OK;
@@ -293,8 +293,8 @@ static int open_exchange(trainer *t)
     int rc = lv_exchange_create(&t->exchange, t->comm, lv_llava_params(t->setup.model), &options);
     if (rc == LV_OK && t->comm->n_ranks > 1 && options.overlap &&
         !lv_exchange_overlaps(t->exchange) && t->comm->rank == 0) {
-        fprintf(stderr, "llava: comm.overlap: this MPI lets no other thread call it "
-                        "(MPI_THREAD_MULTIPLE): gradients are summed after the backward pass\n");
+        lv_warn("comm.overlap: this MPI lets no other thread call it "
+                "(MPI_THREAD_MULTIPLE): gradients are summed after the backward pass");
     }
     return rc;
 }
@@ -319,20 +319,31 @@ static int open_saver(trainer *t)
     return lv_saver_create(&t->saver, &options);
 }
 
+/* run.dir/config.json, for users. */
+static int write_config(const trainer *t)
+{
+    char *text = lv_json_print(t->config->json);
+    char *path = lv_path("%s/config.json", t->config->run.dir);
+    int rc = lv_file_write(path, text, strlen(text));
+    free(path);
+    free(text);
+    return rc;
+}
+
 static int open_metrics(trainer *t)
 {
     if (t->comm->rank != 0) {
         return LV_OK;
     }
-    int rc = lv_run_dir_write_config(t->config->run.dir, t->config->json);
+    int rc = write_config(t);
     return rc < 0 ? rc
                   : lv_metrics_open(&t->metrics, t->config->run.dir, t->state.step,
                                     t->schedule.n_steps, t->config->log.every_steps,
                                     !t->config->checkpoint.stop_on_error);
 }
 
-/* From the last checkpoint, which has what is shared out among the ranks; with the memory that
- * training took given back. */
+/* From the last checkpoint, which has the shards of all ranks, after the memory of training was
+ * freed. */
 static int write_output(const trainer *t)
 {
     char *checkpoint = t->resumed_step == t->state.step
@@ -351,23 +362,31 @@ static int start_watchdog(trainer *t)
     return lv_watchdog_start(&t->watchdog, t->comm, &options);
 }
 
-/* What needs no model: threads, what ranks must have in common, the run directory. */
+/* Makes run.dir and takes its lock, which the system releases when the process ends. */
+static int lock_run_dir(trainer *t)
+{
+    int rc = lv_dir_create(t->config->run.dir);
+    return rc < 0 ? rc : lv_lock_take(&t->lock, t->config->run.dir);
+}
+
+/* Before the model: threads, agreement of the ranks, the lock of run.dir. */
 static int begin_job(trainer *t, const char *how, const char *products)
 {
     const lv_dtype wire = t->config->comm.wire_bf16 ? LV_BF16 : LV_F32;
     int rc =
         lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
     if (rc == LV_OK) rc = lv_threads_start(&t->setup.threads, t->comm);
-    rc =
-        rc == LV_OK ? lv_job_start(t->comm, t->config, how, &t->setup.threads, products, wire) : rc;
-    if (rc == LV_OK && t->comm->rank == 0) rc = lv_run_dir_lock(&t->lock, t->config->run.dir);
+    if (rc == LV_OK) {
+        rc = lv_job_start(t->comm, t->config, how, &t->setup.threads, products, wire);
+    }
+    if (rc == LV_OK && t->comm->rank == 0) rc = lock_run_dir(t);
     rc = lv_comm_agree(t->comm, rc < 0 ? rc : lv_checkpoint_check_named(how));
     return rc < 0 ? rc : start_watchdog(t);
 }
 
 static int open_setup(trainer *t, const char *products)
 {
-    say(t, LV_ACTIVITY_LOADING);
+    begin_activity(t, LV_ACTIVITY_LOADING);
     int rc = lv_setup_open(&t->setup, t->comm, t->config);
     if (rc < 0) {
         return rc;
@@ -379,7 +398,7 @@ static int open_setup(trainer *t, const char *products)
     return lv_setup_check_length(&t->setup, t->comm, t->config);
 }
 
-static int begin(trainer *t, const char *how)
+static int begin_run(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
     int rc = begin_job(t, how, products);
@@ -407,7 +426,7 @@ static int close_parts(trainer *t, int rc)
     lv_loader_destroy(&t->loader);
     int close_rc = lv_metrics_close(&t->metrics);
     if (first.code < 0 && close_rc < 0) {
-        fprintf(stderr, "llava: %s\n", lv_error_message());
+        lv_warn("%s", lv_error_message());
     }
     rc = first.code < 0 ? lv_failure_raise(&first) : lv_comm_agree(t->comm, close_rc);
     lv_exchange_destroy(&t->exchange);
@@ -422,16 +441,18 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
                  .lock = -1,
                  .resumed_step = -1,
                  .checkpoint_s = lv_clock_s()};
-    int rc = begin(&t, how);
+    int rc = begin_run(&t, how);
     if (rc == LV_OK) rc = run_steps(&t);
     rc = close_parts(&t, rc);
     if (rc == LV_OK) {
-        say(&t, LV_ACTIVITY_WRITING);
+        begin_activity(&t, LV_ACTIVITY_WRITING);
         lv_progress_end();
         rc = write_output(&t);
     }
     free(t.resumed_dir);
     lv_watchdog_stop(&t.watchdog);
-    lv_run_dir_unlock(t.lock);
+    if (t.lock >= 0) {
+        close(t.lock);
+    }
     return rc;
 }

@@ -8,15 +8,15 @@
 #include "train/cluster/comm.h"
 #include "train/config/config.h"
 
-/* lv_train: run until the last step, or until a signal asks for a stop (lv_stop_catch_signals comes
- * first). Collective.
- * in     resume: "auto" (go on from the newest whole checkpoint of run.dir, or begin), "none"
- *        (begin; refused if run.dir has checkpoints) or the directory of a checkpoint
+/* lv_train: run until the last step, or until a signal requests a stop (after
+ * lv_stop_catch_signals). Collective.
+ * in     resume: "auto" (from the newest whole checkpoint of run.dir, or begin), "none" (begin;
+ *        refused if run.dir has checkpoints) or the directory of a checkpoint
  * out    in run.dir: checkpoints/, metrics.jsonl, config.json, and at the end
  *        projector.safetensors or model/
- * fails  LV_ERR_STOPPED after SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 and the checkpoint that follows it;
+ * fails  LV_ERR_STOPPED after SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 and the checkpoint after it;
  *        LV_ERR_DIVERGED after three steps in a row whose loss or gradient is not finite;
- *        LV_ERR_CONFIG before any work; LV_ERR_IO, LV_ERR_FORMAT, ... with what was saved before
+ *        LV_ERR_CONFIG before any work; LV_ERR_IO, LV_ERR_FORMAT, ... with older checkpoints
  *        untouched */
 int lv_train(const lv_comm *comm, const lv_config *config, const char *resume);
 

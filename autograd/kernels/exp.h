@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * e^x, sigmoid, the normal distribution and the slope of gelu without a call or a branch, so that
- * loops over them vectorise; in a header for that reason alone. NaN stays NaN, but see
+ * e^x, sigmoid, tanh, the normal distribution and the slope of gelu without a call or a branch, so
+ * that loops over them vectorise; in a header for that reason alone. NaN stays NaN, but see
  * lv_times_sigmoid.
  *
  * lv_exp: within 2 units in the last place; 0 below -86.9 (where e^x < 2^-125), infinity above
@@ -11,10 +11,12 @@
  * for a of 1.
  * lv_normal: c(x) = (1 + erf(x/sqrt 2)) / 2, within 4 2^-24, and never outside of [0, 1].
  *   c(x) = 1/2 + x p(x^2) / q(x^2) for |x| < 5.42, beyond it is 0 or 1
+ * lv_tanh: within 4 units in the last place.
+ *   tanh x = x + x^3 p(x^2) for |x| < 0.55, beyond it is 1 - 2/(e^2x + 1)
  * lv_gelu_slope: the derivative of x c(x), c(x) + x c'(x), within 5 2^-24; NaN at infinity, as is
  * its second term.
  *   1/2 + x p(x^2) / q(x^2) for |x| < 6.05, beyond it is within 2^-24 of 0 or 1
- * e^r, p and q are minimax: off by 2^-28 of e^x, by 2^-27 in the other two.
+ * e^r, p and q are minimax: off by 2^-28 of e^x, by 2^-29 of tanh, by 2^-27 in the other two.
  */
 #ifndef LV_AUTOGRAD_KERNELS_EXP_H
 #define LV_AUTOGRAD_KERNELS_EXP_H
@@ -41,6 +43,11 @@ static inline lv_real lv_times_sigmoid(lv_real a, lv_real x)
 static inline lv_real lv_normal(lv_real x)
 {
     return erfc(-x * M_SQRT1_2) / 2;
+}
+
+static inline lv_real lv_tanh(lv_real x)
+{
+    return tanh(x);
 }
 
 static inline lv_real lv_gelu_slope(lv_real x)
@@ -114,6 +121,20 @@ static inline float lv_normal(float x)
     float half = a * p / q;
     bool is_half = (a > 5.42f) | (half > 0.5f);
     return 0.5f + copysignf(is_half ? 0.5f : half, x);
+}
+
+static inline float lv_tanh(float x)
+{
+    float a = fabsf(x);
+    float u = a * a;
+    float p = -0x1.9b3044p-8f;
+    p = p * u + 0x1.593d06p-6f;
+    p = p * u - 0x1.b9287ap-5f;
+    p = p * u + 0x1.110d26p-3f;
+    p = p * u - 0x1.55554ap-2f;
+    float near = a + a * u * p;
+    float far = 1 - 2 / (lv_exp_above(2 * a) + 1);
+    return copysignf(a < 0.55f ? near : far, x);
 }
 
 static inline float lv_gelu_slope(float x)

@@ -8,6 +8,7 @@
 
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/norm.h"
+#include "autograd/kernels/parallel.h"
 #include "autograd/tensor.h"
 
 /* lv_adamw_factors: what an update of AdamW needs of its hyperparameters and of the step t, each

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * attention: per sequence and head, s = scale q k^T, p = softmax(s), o = p v, in tiles of queries
- * and keys. A row's maximum m and sum l are kept up as its key tiles come by, o being scaled by
- * exp(m_old - m_new); at the end o /= l, and lse = m + log l is kept.
- *   with p = exp(s - lse) formed again and D_i = dO_i . O_i:
- *   dv += p^T dO,  dp = dO v^T,  ds = p (dp - D) scale,  dq += ds k,  dk += ds^T q
- * This file shares the work out; attention_f32.c and attention_bf16.c do it.
+ * attention: per row of q and head, s = scale q k^T over the keys that the row sees, c = s or
+ * cap tanh(s / cap), p = softmax(c), o = p v, in tiles of queries and keys. A row's maximum m and
+ * sum l are kept up as its key tiles come by, o being scaled by exp(m_old - m_new); at the end
+ * o /= l, and lse = m + log l is kept.
+ *   with p = exp(c - lse) formed again and D_i = dO_i . O_i:
+ *   dv += p^T dO,  dp = dO v^T,  dc = p (dp - D),  ds = dc scale (1 - tanh(s / cap)^2),
+ *   dq += ds k,  dk += ds^T q
+ * attention_map.c finds what can be done apart, this file shares it out, attention_f32.c and
+ * attention_bf16.c do it.
  *
  * A heads, G key/value heads, D head size; rows of q and o are A*D long, of k and v G*D. */
 #include "autograd/ops/attention.h"
@@ -29,11 +32,6 @@ typedef struct {
     int64_t n;
 } unit_list;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t parts(int64_t count, int64_t of)
 {
     return (count + of - 1) / of;
@@ -44,62 +42,94 @@ static const lv_attention_form *form_of(lv_dtype dtype)
     return dtype == LV_BF16 ? &lv_attention_bf16 : &lv_attention_f32;
 }
 
-static int64_t queries_of(const lv_attention_layout *l, int64_t b)
+static int64_t heads_of_pair(const lv_attention_layout *l)
 {
-    return l->q_start[b + 1] - l->q_start[b];
+    return l->n_heads / l->n_kv_heads;
 }
 
-static int64_t keys_of(const lv_attention_layout *l, int64_t b)
+static int64_t keys_of(const lv_attention_group *group)
 {
-    return l->k_start[b + 1] - l->k_start[b];
+    return group->keys.end - group->keys.begin;
 }
 
-static int64_t tasks_of(const lv_attention_layout *l, int64_t b)
+static int64_t tasks_of(const lv_attention_layout *l, const lv_attention_group *group)
 {
-    return parts(queries_of(l, b), LV_ATTENTION_QUERIES) * (l->n_heads / l->n_kv_heads);
+    return parts(group->rows.end - group->rows.begin, LV_ATTENTION_QUERIES) * heads_of_pair(l);
 }
 
-/* Keys of its sequence that a query sees: up to its own place if causal. */
-static int64_t seen_by(const lv_attention_layout *l, int64_t b, int64_t query)
+static double pairs_in_all(const lv_attention_layout *l, const lv_attention_map *map)
 {
-    return l->causal ? keys_of(l, b) - (queries_of(l, b) - 1 - query) : keys_of(l, b);
+    return map->pairs * (double)l->n_heads;
 }
 
-/* Pairs of query and key that see each other, in one head of a sequence. */
-static double visible(const lv_attention_layout *l, int64_t b)
+/* The first key of the tile that a key of the group is in. */
+static int64_t tile_begin(const lv_attention_group *group, int64_t key)
 {
-    double Lq = (double)queries_of(l, b);
-    return Lq == 0 ? 0 : Lq * (double)(seen_by(l, b, 0) + keys_of(l, b)) / 2;
+    int64_t first = group->keys.begin;
+    return key < first ? first : key - (key - first) % LV_ATTENTION_KEYS;
 }
 
-static double visible_in_all(const lv_attention_layout *l)
-{
-    double sum = 0;
-    for (int64_t b = 0; b < l->n_sequences; b++) {
-        sum += visible(l, b) * (double)l->n_heads;
-    }
-    return sum;
-}
-
-lv_attention_tile lv_attention_tile_of(const lv_attention_layout *l, const lv_attention_unit *unit,
+lv_attention_tile lv_attention_tile_of(const lv_attention_args *x, const lv_attention_unit *unit,
                                        int64_t task)
 {
-    int64_t heads = l->n_heads / l->n_kv_heads;
-    int64_t query = task / heads * LV_ATTENTION_QUERIES;
-    int64_t n = least(LV_ATTENTION_QUERIES, queries_of(l, unit->b) - query);
+    const lv_attention_layout *l = x->layout;
+    int64_t heads = heads_of_pair(l);
+    const lv_attention_block *block = &x->blocks[unit->group->first_block + task / heads];
     int64_t a = unit->g * heads + task % heads;
-    int64_t row = l->q_start[unit->b] + query;
-    return (lv_attention_tile){.a = a,
-                               .n = n,
-                               .row = row,
-                               .at = (row * l->n_heads + a) * l->head_dim,
-                               .first_seen = seen_by(l, unit->b, query),
-                               .seen = seen_by(l, unit->b, query + n - 1)};
+    return (lv_attention_tile){
+        .a = a,
+        .n = block->n,
+        .row = block->row,
+        .at = (block->row * l->n_heads + a) * l->head_dim,
+        .keys = {lv_max_i64(unit->keys.begin, tile_begin(unit->group, block->some.begin)),
+                 lv_min_i64(unit->keys.end, block->some.end)},
+        .common = block->common,
+    };
+}
+
+bool lv_attention_sees(const lv_range **visible, const lv_attention_args *x,
+                       const lv_attention_tile *tile, int64_t key, int64_t n_keys)
+{
+    if (tile->common.begin <= key && key + n_keys <= tile->common.end) {
+        *visible = NULL;
+        return true;
+    }
+    const lv_range *of = *visible = x->layout->visible + tile->row;
+    for (int64_t i = 0; i < tile->n; i++) {
+        if (lv_max_i64(of[i].begin, key) < lv_min_i64(of[i].end, key + n_keys)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_empty(const lv_attention_layout *l, int64_t row)
+{
+    return l->visible[row].begin == l->visible[row].end;
+}
+
+void lv_attention_clear_empty(const lv_attention_args *x, const lv_attention_tile *tile,
+                              lv_dtype dtype)
+{
+    const lv_attention_layout *l = x->layout;
+    for (int64_t i = 0; i < tile->n; i++) {
+        if (is_empty(l, tile->row + i)) {
+            memset(lv_element(x->o, dtype, tile->at + i * l->n_heads * l->head_dim), 0,
+                   (size_t)l->head_dim * lv_dtype_bytes(dtype));
+        }
+    }
+}
+
+const lv_real lv_attention_zeros[LV_ATTENTION_QUERIES];
+
+lv_real lv_attention_scale_left(const lv_attention_layout *l)
+{
+    return l->softcap > 0 ? 1 : (lv_real)l->scale;
 }
 
 int64_t lv_attention_k_at(const lv_attention_layout *l, const lv_attention_unit *unit, int64_t key)
 {
-    return ((l->k_start[unit->b] + key) * l->n_kv_heads + unit->g) * l->head_dim;
+    return (key * l->n_kv_heads + unit->g) * l->head_dim;
 }
 
 static void check_layout(const lv_attention_layout *l, const lv_tensor *q, const lv_tensor *k,
@@ -114,90 +144,108 @@ static void check_layout(const lv_attention_layout *l, const lv_tensor *q, const
     lv_op_expect_like("attention", "v", v, k);
     LV_CHECK(q->dtype == k->dtype, "attention: q is %s, k is %s", lv_dtype_name(q->dtype),
              lv_dtype_name(k->dtype));
-    int64_t B = l->n_sequences;
-    LV_CHECK(l->q_start[0] == 0 && l->q_start[B] == q->shape[0] && l->k_start[0] >= 0 &&
-                 l->k_start[B] <= k->shape[0],
-             "attention: sequences do not cover the %lld queries, or keys are beyond %lld",
-             (long long)q->shape[0], (long long)k->shape[0]);
-    for (int64_t b = 0; b < B; b++) {
-        int64_t Lq = queries_of(l, b);
-        int64_t Lk = keys_of(l, b);
-        LV_CHECK(Lq >= 0 && Lk > 0 && (!l->causal || Lq <= Lk),
-                 "attention: sequence %lld has %lld queries and %lld keys", (long long)b,
-                 (long long)Lq, (long long)Lk);
-    }
+    LV_CHECK(l->softcap >= 0, "attention: softcap %g", l->softcap);
 }
 
 /* How many units the tasks of a pair are cut into, by its share of the work of all. */
-static int64_t units_of_pair(const lv_attention_layout *l, int64_t b)
+static int64_t units_of_pair(const lv_attention_layout *l, const lv_attention_map *map,
+                             const lv_attention_group *group)
 {
-    double heads = (double)(l->n_heads / l->n_kv_heads);
-    double unit = visible_in_all(l) / (UNITS_OF_THREAD * (double)omp_get_max_threads());
-    return least(tasks_of(l, b), (int64_t)(visible(l, b) * heads / unit) + 1);
+    double unit = pairs_in_all(l, map) / (UNITS_OF_THREAD * (double)omp_get_max_threads());
+    double work = group->pairs * (double)heads_of_pair(l);
+    return lv_min_i64(tasks_of(l, group), (int64_t)(work / unit) + 1);
 }
 
-static void append_query_units(unit_list *units, const lv_attention_layout *l, int64_t b)
+/* From the first tile to the last key that the tasks see. */
+static lv_range keys_of_tasks(const lv_attention_layout *l, const lv_attention_map *map,
+                              const lv_attention_group *group, lv_range tasks)
 {
-    int64_t n = units_of_pair(l, b);
+    const lv_attention_block *blocks = map->blocks + group->first_block;
+    lv_range keys = {group->keys.end, group->keys.begin};
+    for (int64_t i = tasks.begin / heads_of_pair(l); i < parts(tasks.end, heads_of_pair(l)); i++) {
+        if (blocks[i].some.begin < blocks[i].some.end) {
+            keys.begin = lv_min_i64(keys.begin, tile_begin(group, blocks[i].some.begin));
+            keys.end = lv_max_i64(keys.end, blocks[i].some.end);
+        }
+    }
+    return keys.begin < keys.end ? keys : (lv_range){group->keys.begin, group->keys.begin};
+}
+
+static void append_query_units(unit_list *units, const lv_attention_layout *l,
+                               const lv_attention_map *map, const lv_attention_group *group)
+{
+    int64_t n = units_of_pair(l, map, group);
     for (int64_t g = 0; g < l->n_kv_heads; g++) {
-        for (int64_t i = n; i-- > 0;) { /* the last ones see the most keys */
-            units->at[units->n++] =
-                (lv_attention_unit){.b = b,
-                                    .g = g,
-                                    .tasks = lv_range_split(tasks_of(l, b), 1, i, n),
-                                    .keys = {0, keys_of(l, b)},
-                                    .dq = true};
+        for (int64_t i = n; i-- > 0;) { /* if causal, the last ones see the most keys */
+            lv_range tasks = lv_range_split(tasks_of(l, group), 1, i, n);
+            units->at[units->n++] = (lv_attention_unit){.group = group,
+                                                        .g = g,
+                                                        .tasks = tasks,
+                                                        .keys = keys_of_tasks(l, map, group, tasks),
+                                                        .dq = true};
         }
     }
 }
 
-static void append_key_units(unit_list *units, const lv_attention_layout *l, int64_t b)
+static void append_key_units(unit_list *units, const lv_attention_layout *l,
+                             const lv_attention_group *group)
 {
     for (int64_t g = 0; g < l->n_kv_heads; g++) {
-        for (int64_t key = 0; key < keys_of(l, b); key += LV_ATTENTION_KEYS) {
-            int64_t end = least(key + LV_ATTENTION_KEYS, keys_of(l, b));
-            units->at[units->n++] = (lv_attention_unit){
-                .b = b, .g = g, .tasks = {0, tasks_of(l, b)}, .keys = {key, end}, .dkv = true};
+        for (int64_t key = group->keys.begin; key < group->keys.end; key += LV_ATTENTION_KEYS) {
+            int64_t end = lv_min_i64(key + LV_ATTENTION_KEYS, group->keys.end);
+            units->at[units->n++] = (lv_attention_unit){.group = group,
+                                                        .g = g,
+                                                        .tasks = {0, tasks_of(l, group)},
+                                                        .keys = {key, end},
+                                                        .dkv = true};
         }
     }
 }
 
-static void append_pairs(unit_list *units, const lv_attention_layout *l, int64_t b)
+static void append_pairs(unit_list *units, const lv_attention_layout *l,
+                         const lv_attention_group *group)
 {
     for (int64_t g = 0; g < l->n_kv_heads; g++) {
-        units->at[units->n++] = (lv_attention_unit){.b = b,
+        units->at[units->n++] = (lv_attention_unit){.group = group,
                                                     .g = g,
-                                                    .tasks = {0, tasks_of(l, b)},
-                                                    .keys = {0, keys_of(l, b)},
+                                                    .tasks = {0, tasks_of(l, group)},
+                                                    .keys = group->keys,
                                                     .dq = true,
                                                     .dkv = true};
     }
 }
 
 /* Room for either way of cutting. */
-static unit_list units_create(lv_tape *tape, const lv_attention_layout *l)
+static unit_list units_create(lv_tape *tape, const lv_attention_layout *l,
+                              const lv_attention_map *map)
 {
-    int64_t most = 0;
-    for (int64_t b = 0; b < l->n_sequences; b++) {
-        most += l->n_kv_heads * (units_of_pair(l, b) + parts(keys_of(l, b), LV_ATTENTION_KEYS));
+    int64_t n = 0;
+    for (int64_t i = 0; i < map->n_groups; i++) {
+        const lv_attention_group *group = &map->groups[i];
+        n += l->n_kv_heads *
+             (units_of_pair(l, map, group) + parts(keys_of(group), LV_ATTENTION_KEYS));
     }
-    return (unit_list){lv_tape_alloc(tape, (size_t)most * sizeof(lv_attention_unit)), 0};
+    return (unit_list){lv_tape_alloc(tape, (size_t)n * sizeof(lv_attention_unit)), 0};
 }
 
-static int64_t most_keys(const lv_attention_layout *l)
+/* Rows of q that are in no group. */
+static void clear_outside(void *y, lv_dtype dtype, const lv_attention_layout *l,
+                          const lv_attention_map *map, int64_t Tq)
 {
-    int64_t most = 0;
-    for (int64_t b = 0; b < l->n_sequences; b++) {
-        most = keys_of(l, b) > most ? keys_of(l, b) : most;
+    int64_t row_size = l->n_heads * l->head_dim, row = 0;
+    for (int64_t i = 0; i <= map->n_groups; i++) {
+        int64_t end = i < map->n_groups ? map->groups[i].rows.begin : Tq;
+        memset(lv_element(y, dtype, row * row_size), 0,
+               (size_t)((end - row) * row_size) * lv_dtype_bytes(dtype));
+        row = i < map->n_groups ? map->groups[i].rows.end : Tq;
     }
-    return most;
 }
 
 /* A unit's result does not depend on its thread, nor on how the others were cut. */
 static void run_units(lv_tape *tape, const lv_attention_args *x, const unit_list *units,
-                      const lv_attention_form *form, int64_t accumulated)
+                      const lv_attention_form *form, int64_t n_keys, int64_t accumulated)
 {
-    int64_t bytes = form->scratch_bytes(x->layout, most_keys(x->layout), accumulated);
+    int64_t bytes = form->scratch_bytes(x->layout, n_keys, accumulated);
     char *scratch = lv_tape_alloc(tape, (size_t)(omp_get_max_threads() * bytes));
     if (lv_tape_is_dry(tape)) {
         return;
@@ -225,20 +273,25 @@ lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
     if (lv_tape_wants(tape, 3, in)) {
         saved->lse = lv_tape_alloc(tape, (size_t)(layout->n_heads * Tq) * sizeof(lv_real));
     }
-    lv_tape_count_flop(tape, 4 * visible_in_all(layout) * (double)layout->head_dim);
     size_t mark = lv_tape_mark(tape);
-    unit_list units = units_create(tape, layout);
-    for (int64_t b = 0; b < layout->n_sequences; b++) {
-        append_query_units(&units, layout, b);
+    lv_attention_map map = lv_attention_map_of(tape, layout->visible, Tq, k->shape[0]);
+    lv_tape_count_flop(tape, 4 * pairs_in_all(layout, &map) * (double)layout->head_dim);
+    unit_list units = units_create(tape, layout, &map);
+    for (int64_t i = 0; i < map.n_groups; i++) {
+        append_query_units(&units, layout, &map, &map.groups[i]);
+    }
+    if (!lv_tape_is_dry(tape)) {
+        clear_outside(out->data, out->dtype, layout, &map, Tq);
     }
     lv_attention_args x = {.layout = layout,
+                           .blocks = map.blocks,
                            .q = q->data,
                            .k = k->data,
                            .v = v->data,
                            .o = out->data,
                            .lse = saved->lse,
                            .Tq = Tq};
-    run_units(tape, &x, &units, form_of(q->dtype), 0);
+    run_units(tape, &x, &units, form_of(q->dtype), map.most_keys, 0);
     lv_tape_release(tape, mark);
     lv_tape_record(tape, &lv_op_attention, out, 3, in, saved);
     return out;
@@ -246,40 +299,42 @@ lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
 
 /* How long the threads are busy if every pair is one unit, each taken by the first that is free;
  * in pairs of query and key. */
-static double time_of_pairs(lv_tape *tape, const lv_attention_layout *l)
+static double time_of_pairs(lv_tape *tape, const lv_attention_layout *l,
+                            const lv_attention_map *map)
 {
     int n_threads = omp_get_max_threads();
     double *busy = lv_tape_alloc(tape, (size_t)n_threads * sizeof *busy);
     memset(busy, 0, (size_t)n_threads * sizeof *busy);
     double longest = 0;
-    for (int64_t b = 0; b < l->n_sequences; b++) {
-        for (int64_t g = 0; g < l->n_kv_heads; g++) {
-            int first = 0;
-            for (int i = 1; i < n_threads; i++) {
-                first = busy[i] < busy[first] ? i : first;
-            }
-            busy[first] += visible(l, b) * (double)(l->n_heads / l->n_kv_heads);
-            longest = busy[first] > longest ? busy[first] : longest;
+    for (int64_t i = 0; i < map->n_groups * l->n_kv_heads; i++) {
+        int first = 0;
+        for (int thread = 1; thread < n_threads; thread++) {
+            first = busy[thread] < busy[first] ? thread : first;
         }
+        busy[first] += map->groups[i / l->n_kv_heads].pairs * (double)heads_of_pair(l);
+        longest = busy[first] > longest ? busy[first] : longest;
     }
     return longest;
 }
 
 /* Do too few pairs leave threads idle for longer than it takes to form p and ds twice, once for the
  * queries' gradient and once for the keys'? That is seven products where five would do. */
-static bool cut_twice(lv_tape *tape, const lv_attention_layout *l)
+static bool cut_twice(lv_tape *tape, const lv_attention_layout *l, const lv_attention_map *map)
 {
-    return time_of_pairs(tape, l) * 5 > visible_in_all(l) * 7 / (double)omp_get_max_threads();
+    return time_of_pairs(tape, l, map) * 5 >
+           pairs_in_all(l, map) * 7 / (double)omp_get_max_threads();
 }
 
-/* Rows of k and v that no sequence has. */
-static void clear_outside(lv_grad dk, const lv_attention_layout *l, int64_t Tk)
+/* A gradient of k or v of which some rows are in no group; the others are written again. */
+static void clear_keys(lv_grad dk, const lv_attention_layout *l, const lv_attention_map *map,
+                       int64_t Tk)
 {
-    size_t row_bytes = (size_t)(l->n_kv_heads * l->head_dim) * lv_dtype_bytes(dk.dtype);
-    int64_t begin = l->k_start[0], end = l->k_start[l->n_sequences];
-    if (dk.data && !dk.add) {
-        memset(dk.data, 0, (size_t)begin * row_bytes);
-        memset((char *)dk.data + (size_t)end * row_bytes, 0, (size_t)(Tk - end) * row_bytes);
+    int64_t n = 0;
+    for (int64_t i = 0; i < map->n_groups; i++) {
+        n += keys_of(&map->groups[i]);
+    }
+    if (dk.data && !dk.add && n < Tk) {
+        memset(dk.data, 0, (size_t)(Tk * l->n_kv_heads * l->head_dim) * lv_dtype_bytes(dk.dtype));
     }
 }
 
@@ -303,26 +358,33 @@ static void backward(lv_tape *tape, const lv_node *node)
                            .dv = lv_tape_grad_wanted(tape, v)};
     bool dq = x.dq.data, dk = x.dk.data, dv = x.dv.data;
     int products = dv + (dq || dk) + dq + dk;
-    lv_tape_count_flop(tape, 2 * products * visible_in_all(l) * (double)l->head_dim);
     size_t mark = lv_tape_mark(tape);
-    unit_list units = units_create(tape, l);
-    bool twice = cut_twice(tape, l);
-    for (int64_t b = 0; b < l->n_sequences; b++) {
+    lv_attention_map map = lv_attention_map_of(tape, l->visible, x.Tq, k->shape[0]);
+    x.blocks = map.blocks;
+    lv_tape_count_flop(tape, 2 * products * pairs_in_all(l, &map) * (double)l->head_dim);
+    unit_list units = units_create(tape, l, &map);
+    bool twice = cut_twice(tape, l, &map);
+    for (int64_t i = 0; i < map.n_groups; i++) {
+        const lv_attention_group *group = &map.groups[i];
         if (!twice) {
-            append_pairs(&units, l, b);
+            append_pairs(&units, l, group);
         }
         if (twice && (dk || dv)) {
-            append_key_units(&units, l, b);
+            append_key_units(&units, l, group);
         }
         if (twice && dq) {
-            append_query_units(&units, l, b);
+            append_query_units(&units, l, &map, group);
         }
     }
     if (!lv_tape_is_dry(tape)) {
-        clear_outside(x.dk, l, k->shape[0]);
-        clear_outside(x.dv, l, k->shape[0]);
+        clear_keys(x.dk, l, &map, k->shape[0]);
+        clear_keys(x.dv, l, &map, k->shape[0]);
+        if (dq && !x.dq.add) {
+            clear_outside(x.dq.data, x.dq.dtype, l, &map, x.Tq);
+        }
     }
-    run_units(tape, &x, &units, form_of(q->dtype), twice ? LV_ATTENTION_KEYS : most_keys(l));
+    run_units(tape, &x, &units, form_of(q->dtype), map.most_keys,
+              twice ? LV_ATTENTION_KEYS : map.most_keys);
     lv_tape_release(tape, mark);
 }
 

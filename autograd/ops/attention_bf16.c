@@ -15,7 +15,7 @@
 enum {
     QUERIES = LV_ATTENTION_QUERIES,
     KEYS = LV_ATTENTION_KEYS,
-    FEW_QUERIES = 4, /* of a sequence: not worth packing its keys */
+    FEW_QUERIES = 4, /* of a group: not worth packing its keys */
 };
 
 /* Of one thread. */
@@ -30,11 +30,6 @@ typedef struct {
     lv_real *o;            /* (QUERIES, D), and dq */
     lv_real *dk_t, *dv_t;  /* (D, KEYS), one after another */
 } workspace;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static int64_t round_up(int64_t n, int64_t multiple)
 {
@@ -98,7 +93,7 @@ typedef struct {
     int64_t D, depth;   /* head size, padded as a depth */
     int64_t q_ld, k_ld; /* row distances */
     int64_t tile_count; /* elements of one packed tile of w.k, w.v */
-    int64_t packed;     /* keys that were packed, from unit->keys.begin on */
+    int64_t n_keys;     /* of the unit */
     bool dq, dk, dv;    /* wanted of this unit */
 } unit_state;
 
@@ -107,22 +102,12 @@ static lv_matrix matrix(const void *x, int64_t at, int64_t ld, bool transposed)
     return (lv_matrix){lv_element_const(x, LV_BF16, at), LV_BF16, ld, transposed};
 }
 
-static int64_t last_seen(const lv_attention_layout *l, const lv_attention_unit *unit)
-{
-    if (unit->tasks.begin == unit->tasks.end) {
-        return 0;
-    }
-    int64_t seen = lv_attention_tile_of(l, unit, unit->tasks.end - 1).seen;
-    return least(seen, unit->keys.end);
-}
-
 static unit_state unit_begin(const lv_attention_args *x, const lv_attention_unit *unit,
                              bool backward, void *scratch)
 {
     const lv_attention_layout *l = x->layout;
     int64_t D = l->head_dim;
-    int64_t keys = unit->keys.end - unit->keys.begin;
-    int64_t packed = last_seen(l, unit) - unit->keys.begin;
+    int64_t n_keys = unit->keys.end - unit->keys.begin;
     unit_state u = {.x = x,
                     .unit = unit,
                     .vector = lv_vector(),
@@ -131,11 +116,11 @@ static unit_state unit_begin(const lv_attention_args *x, const lv_attention_unit
                     .q_ld = l->n_heads * D,
                     .k_ld = l->n_kv_heads * D,
                     .tile_count = lv_bf16_b_count(KEYS, D),
-                    .packed = packed < 0 ? 0 : packed,
+                    .n_keys = n_keys,
                     .dq = unit->dq && x->dq.data,
                     .dk = unit->dkv && x->dk.data,
                     .dv = unit->dkv && x->dv.data};
-    workspace_cut(&u.w, scratch, D, keys, !backward ? 0 : unit->dkv ? keys : KEYS);
+    workspace_cut(&u.w, scratch, D, n_keys, !backward ? 0 : unit->dkv ? n_keys : KEYS);
     return u;
 }
 
@@ -144,7 +129,7 @@ static void pack_by_depth(uint16_t *to, const unit_state *u, const void *x)
 {
     lv_matrix m =
         matrix(x, lv_attention_k_at(u->x->layout, u->unit, u->unit->keys.begin), u->k_ld, true);
-    lv_bf16_pack_b(to, &m, 0, u->D, 0, u->packed);
+    lv_bf16_pack_b(to, &m, 0, u->D, 0, u->n_keys);
 }
 
 /* x (keys, D), tile by tile. */
@@ -152,9 +137,9 @@ static void pack_by_keys(uint16_t *to, const unit_state *u, const void *x)
 {
     lv_matrix m =
         matrix(x, lv_attention_k_at(u->x->layout, u->unit, u->unit->keys.begin), u->k_ld, false);
-    for (int64_t key = 0; key < u->packed; key += KEYS) {
-        lv_bf16_pack_b(to + key / KEYS * u->tile_count, &m, key, least(KEYS, u->packed - key), 0,
-                       u->D);
+    for (int64_t key = 0; key < u->n_keys; key += KEYS) {
+        lv_bf16_pack_b(to + key / KEYS * u->tile_count, &m, key, lv_min_i64(KEYS, u->n_keys - key),
+                       0, u->D);
     }
 }
 
@@ -181,7 +166,7 @@ static lv_real *lse_of(const lv_attention_args *x, const lv_attention_tile *tile
 static void forward_tile(const unit_state *u, const lv_attention_tile *tile)
 {
     const workspace *w = &u->w;
-    lv_real scale = (lv_real)u->x->layout->scale;
+    const lv_attention_layout *l = u->x->layout;
     lv_real max[QUERIES], sum[QUERIES];
     for (int64_t i = 0; i < tile->n; i++) {
         max[i] = -INFINITY;
@@ -189,20 +174,30 @@ static void forward_tile(const unit_state *u, const lv_attention_tile *tile)
     }
     memset(w->o, 0, (size_t)(tile->n * u->D) * sizeof *w->o);
     pack_rows(w->q, u, tile, u->x->q);
-    for (int64_t key = 0; key < tile->seen; key += KEYS) {
-        int64_t n_keys = least(KEYS, tile->seen - key);
-        int64_t n_packed = least(KEYS, u->packed - key); /* the depth of o += p V */
-        lv_bf16_multiply(w->s, KEYS, false, w->q, u->depth, w->kt + key * u->depth, tile->n, n_keys,
+    for (int64_t key = tile->keys.begin; key < tile->keys.end; key += KEYS) {
+        int64_t n_keys = lv_min_i64(KEYS, tile->keys.end - key);
+        int64_t n_packed = lv_min_i64(KEYS, u->unit->keys.end - key); /* the depth of o += p V */
+        int64_t at = key - u->unit->keys.begin;
+        const lv_range *visible;
+        if (!lv_attention_sees(&visible, u->x, tile, key, n_keys)) {
+            continue;
+        }
+        lv_bf16_multiply(w->s, KEYS, false, w->q, u->depth, w->kt + at * u->depth, tile->n, n_keys,
                          u->D);
-        u->vector->softmax_tile_packed(w->p, w->o, max, sum, w->s, KEYS, u->D, scale, tile->n,
-                                       n_keys, lv_bf16_depth(n_packed), tile->first_seen - key,
-                                       u->D);
-        lv_bf16_multiply(w->o, u->D, true, w->p, KEYS, w->v + key / KEYS * u->tile_count, tile->n,
+        if (l->softcap > 0) {
+            u->vector->softcap_tile(w->s, NULL, KEYS, NULL, (lv_real)l->scale, (lv_real)l->softcap,
+                                    tile->n, n_keys);
+        }
+        u->vector->softmax_tile_packed(w->p, w->o, max, sum, w->s, KEYS, u->D,
+                                       lv_attention_scale_left(l), tile->n, n_keys,
+                                       lv_bf16_depth(n_packed), visible, key, u->D);
+        lv_bf16_multiply(w->o, u->D, true, w->p, KEYS, w->v + at / KEYS * u->tile_count, tile->n,
                          u->D, n_packed);
     }
     void *o = lv_element(u->x->o, LV_BF16, tile->at);
     u->vector->softmax_finish(o, u->q_ld, LV_BF16, lse_of(u->x, tile), w->o, u->D, max, sum,
                               tile->n, u->D);
+    lv_attention_clear_empty(u->x, tile, LV_BF16);
 }
 
 /* Query by query, reading keys and values where they lie. */
@@ -210,34 +205,35 @@ static void forward_few(const unit_state *u, const lv_attention_tile *tile)
 {
     const lv_attention_args *x = u->x;
     lv_real *q = u->w.s, *o = u->w.o; /* w.s is not used otherwise */
-    int64_t k_at = lv_attention_k_at(x->layout, u->unit, 0);
+    const lv_attention_layout *l = x->layout;
     for (int64_t i = 0; i < tile->n; i++) {
+        lv_range keys = l->visible[tile->row + i];
+        int64_t k_at = lv_attention_k_at(l, u->unit, keys.begin);
         lv_real max = -INFINITY, sum = 0;
-        int64_t n_keys = least(tile->first_seen + i, tile->seen);
         void *to = lv_element(x->o, LV_BF16, tile->at + i * u->q_ld);
         lv_real *lse = lse_of(x, tile);
         lv_convert_to_real(q, lv_element_const(x->q, LV_BF16, tile->at + i * u->q_ld), LV_BF16,
                            u->D);
         memset(o, 0, (size_t)u->D * sizeof *o);
         u->vector->softmax_query(o, &max, &sum, q, lv_element_const(x->k, LV_BF16, k_at),
-                                 lv_element_const(x->v, LV_BF16, k_at), u->k_ld,
-                                 (lv_real)x->layout->scale, n_keys, u->D);
+                                 lv_element_const(x->v, LV_BF16, k_at), u->k_ld, (lv_real)l->scale,
+                                 (lv_real)l->softcap, keys.end - keys.begin, u->D);
         u->vector->softmax_finish(to, u->q_ld, LV_BF16, lse ? lse + i : NULL, o, u->D, &max, &sum,
                                   1, u->D);
     }
+    lv_attention_clear_empty(x, tile, LV_BF16);
 }
 
 static void forward(const lv_attention_args *x, const lv_attention_unit *unit, void *scratch)
 {
     unit_state u = unit_begin(x, unit, false, scratch);
-    const int64_t *start = x->layout->q_start + unit->b;
-    bool few = start[1] - start[0] <= FEW_QUERIES;
+    bool few = unit->group->rows.end - unit->group->rows.begin <= FEW_QUERIES;
     if (!few) {
         pack_by_depth(u.w.kt, &u, x->k);
         pack_by_keys(u.w.v, &u, x->v);
     }
     for (int64_t t = unit->tasks.begin; t < unit->tasks.end; t++) {
-        lv_attention_tile tile = lv_attention_tile_of(x->layout, unit, t);
+        lv_attention_tile tile = lv_attention_tile_of(x, unit, t);
         if (few) {
             forward_few(&u, &tile);
         } else {
@@ -246,33 +242,38 @@ static void forward(const lv_attention_args *x, const lv_attention_unit *unit, v
     }
 }
 
-/* The query tile that was packed against the key tile at key, counted from the unit's first. */
+/* The query tile that was packed against n_keys keys from key on. */
 static void backward_tile(const unit_state *u, const lv_attention_tile *tile, int64_t key,
-                          const lv_real *delta)
+                          int64_t n_keys, const lv_range *visible, const lv_real *delta)
 {
     const workspace *w = &u->w;
+    const lv_attention_layout *l = u->x->layout;
     int64_t n = tile->n, D = u->D, row_depth = lv_bf16_depth(n);
-    int64_t begin = u->unit->keys.begin + key;
-    int64_t n_packed = least(KEYS, u->packed - key);
-    int64_t n_keys = least(n_packed, tile->seen - begin);
-    lv_bf16_multiply(w->s, KEYS, false, w->q, u->depth, w->kt + key * u->depth, n, n_keys, D);
+    int64_t at = key - u->unit->keys.begin;
+    int64_t n_packed = lv_min_i64(KEYS, u->unit->keys.end - key);
+    lv_bf16_multiply(w->s, KEYS, false, w->q, u->depth, w->kt + at * u->depth, n, n_keys, D);
     if (u->dq || u->dk) {
-        lv_bf16_multiply(w->dp, KEYS, false, w->dout, u->depth, w->vt + key * u->depth, n, n_keys,
+        lv_bf16_multiply(w->dp, KEYS, false, w->dout, u->depth, w->vt + at * u->depth, n, n_keys,
                          D);
     }
-    bool keys = u->dk || u->dv;
-    u->vector->softmax_tile_backward_packed(
-        keys ? w->p_b : NULL, keys ? w->ds_b : NULL, u->dq ? w->ds : NULL, w->s,
-        u->dq || u->dk ? w->dp : w->s, KEYS, lse_of(u->x, tile), delta,
-        (lv_real)u->x->layout->scale, n, n_keys, lv_bf16_depth(n_packed), tile->first_seen - begin);
+    bool keys = u->dk || u->dv, scores = u->dq || u->dk;
+    if (l->softcap > 0) {
+        u->vector->softcap_tile(w->s, scores ? w->dp : NULL, KEYS, delta, (lv_real)l->scale,
+                                (lv_real)l->softcap, n, n_keys);
+        delta = lv_attention_zeros;
+    }
+    u->vector->softmax_tile_backward_packed(keys ? w->p_b : NULL, keys ? w->ds_b : NULL,
+                                            u->dq ? w->ds : NULL, w->s, scores ? w->dp : w->s, KEYS,
+                                            lse_of(u->x, tile), delta, lv_attention_scale_left(l),
+                                            n, n_keys, lv_bf16_depth(n_packed), visible, key);
     if (u->dv) { /* o = p v */
-        lv_bf16_multiply(w->dv_t + key * D, KEYS, true, w->dout_t, row_depth, w->p_b, D, n_keys, n);
+        lv_bf16_multiply(w->dv_t + at * D, KEYS, true, w->dout_t, row_depth, w->p_b, D, n_keys, n);
     }
     if (u->dk) { /* s = scale q k^T */
-        lv_bf16_multiply(w->dk_t + key * D, KEYS, true, w->qt, row_depth, w->ds_b, D, n_keys, n);
+        lv_bf16_multiply(w->dk_t + at * D, KEYS, true, w->qt, row_depth, w->ds_b, D, n_keys, n);
     }
     if (u->dq) { /* s = scale q k^T */
-        lv_bf16_multiply(w->o, D, true, w->ds, KEYS, w->k + key / KEYS * u->tile_count, n, D,
+        lv_bf16_multiply(w->o, D, true, w->ds, KEYS, w->k + at / KEYS * u->tile_count, n, D,
                          n_packed);
     }
 }
@@ -295,8 +296,12 @@ static void backward_task(const unit_state *u, const lv_attention_tile *tile)
     if (u->dq) {
         memset(w->o, 0, (size_t)(tile->n * u->D) * sizeof *w->o);
     }
-    for (int64_t key = 0; key < least(u->packed, tile->seen - u->unit->keys.begin); key += KEYS) {
-        backward_tile(u, tile, key, delta);
+    for (int64_t key = tile->keys.begin; key < tile->keys.end; key += KEYS) {
+        int64_t n_keys = lv_min_i64(KEYS, tile->keys.end - key);
+        const lv_range *visible;
+        if (lv_attention_sees(&visible, x, tile, key, n_keys)) {
+            backward_tile(u, tile, key, n_keys, visible, delta);
+        }
     }
     if (u->dq) {
         u->vector->add_rows(lv_grad_at(x->dq, tile->at), u->q_ld, w->o, u->D, tile->n, u->D);
@@ -306,19 +311,17 @@ static void backward_task(const unit_state *u, const lv_attention_tile *tile)
 /* The sums of a unit, rounded once. */
 static void finish_keys(const unit_state *u, lv_grad grad, const lv_real *sums)
 {
-    int64_t n_keys = u->unit->keys.end - u->unit->keys.begin;
-    for (int64_t key = 0; key < n_keys; key += KEYS) {
+    for (int64_t key = 0; key < u->n_keys; key += KEYS) {
         int64_t at = lv_attention_k_at(u->x->layout, u->unit, u->unit->keys.begin + key);
         u->vector->add_transposed(lv_grad_at(grad, at), u->k_ld, sums + key * u->D, KEYS,
-                                  least(KEYS, n_keys - key), u->D);
+                                  lv_min_i64(KEYS, u->n_keys - key), u->D);
     }
 }
 
 static void backward(const lv_attention_args *x, const lv_attention_unit *unit, void *scratch)
 {
     unit_state u = unit_begin(x, unit, true, scratch);
-    size_t sum_bytes =
-        (size_t)(round_up(unit->keys.end - unit->keys.begin, KEYS) * u.D) * sizeof(lv_real);
+    size_t sum_bytes = (size_t)(round_up(u.n_keys, KEYS) * u.D) * sizeof(lv_real);
     pack_by_depth(u.w.kt, &u, x->k);
     pack_by_depth(u.w.vt, &u, x->v);
     if (u.dq) {
@@ -331,8 +334,8 @@ static void backward(const lv_attention_args *x, const lv_attention_unit *unit, 
         memset(u.w.dv_t, 0, sum_bytes);
     }
     for (int64_t t = unit->tasks.begin; t < unit->tasks.end; t++) {
-        lv_attention_tile tile = lv_attention_tile_of(x->layout, unit, t);
-        if (tile.seen > unit->keys.begin) {
+        lv_attention_tile tile = lv_attention_tile_of(x, unit, t);
+        if (unit->dq || tile.keys.begin < tile.keys.end) {
             backward_task(&u, &tile);
         }
     }

@@ -14,11 +14,6 @@ enum {
     SCORES = QUERIES * KEYS, /* fewer queries (decoding: one) leave room for more keys */
 };
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t scratch_bytes(const lv_attention_layout *l, int64_t keys, int64_t accumulated)
 {
     (void)l, (void)keys, (void)accumulated;
@@ -46,24 +41,33 @@ static void forward_tile(const lv_attention_args *x, const lv_attention_unit *un
     }
     clear_rows(o, q_ld, tile->n, D);
     int64_t step = tile->n >= QUERIES ? KEYS : SCORES / tile->n;
-    for (int64_t key = 0; key < tile->seen; key += step) {
-        int64_t n_keys = least(step, tile->seen - key);
+    for (int64_t key = tile->keys.begin; key < tile->keys.end; key += step) {
+        int64_t n_keys = lv_min_i64(step, tile->keys.end - key);
         int64_t k_at = lv_attention_k_at(l, unit, key);
+        const lv_range *visible;
+        if (!lv_attention_sees(&visible, x, tile, key, n_keys)) {
+            continue;
+        }
         lv_gemm_serial(false, true, tile->n, n_keys, D, 1, (const lv_real *)x->q + tile->at, q_ld,
                        (const lv_real *)x->k + k_at, k_ld, 0, s, n_keys);
-        vector->softmax_tile(s, o, max, sum, n_keys, q_ld, (lv_real)l->scale, tile->n, n_keys,
-                             tile->first_seen - key, D);
+        if (l->softcap > 0) {
+            vector->softcap_tile(s, NULL, n_keys, NULL, (lv_real)l->scale, (lv_real)l->softcap,
+                                 tile->n, n_keys);
+        }
+        vector->softmax_tile(s, o, max, sum, n_keys, q_ld, lv_attention_scale_left(l), tile->n,
+                             n_keys, visible, key, D);
         lv_gemm_serial(false, false, tile->n, D, n_keys, 1, s, n_keys, (const lv_real *)x->v + k_at,
                        k_ld, 1, o, q_ld);
     }
     vector->softmax_finish(o, q_ld, LV_F32, x->lse ? x->lse + tile->a * x->Tq + tile->row : NULL, o,
                            q_ld, max, sum, tile->n, D);
+    lv_attention_clear_empty(x, tile, LV_F32);
 }
 
 static void forward(const lv_attention_args *x, const lv_attention_unit *unit, void *scratch)
 {
     for (int64_t t = unit->tasks.begin; t < unit->tasks.end; t++) {
-        lv_attention_tile tile = lv_attention_tile_of(x->layout, unit, t);
+        lv_attention_tile tile = lv_attention_tile_of(x, unit, t);
         forward_tile(x, unit, &tile, scratch);
     }
 }
@@ -71,10 +75,11 @@ static void forward(const lv_attention_args *x, const lv_attention_unit *unit, v
 /* Query tile against key tile; p and dp are scratch of SCORES each. */
 static void backward_tile(const lv_attention_args *x, const lv_attention_unit *unit,
                           const lv_attention_tile *tile, int64_t key, int64_t n_keys,
-                          const lv_real *delta, lv_real *p, lv_real *dp)
+                          const lv_range *visible, const lv_real *delta, lv_real *p, lv_real *dp)
 {
     const lv_attention_layout *l = x->layout;
     int64_t D = l->head_dim, q_ld = l->n_heads * D, k_ld = l->n_kv_heads * D;
+    const lv_vector_kernels *vector = lv_vector();
     int64_t n = tile->n;
     int64_t k_at = lv_attention_k_at(l, unit, key);
     const lv_real *q = (const lv_real *)x->q + tile->at, *k = (const lv_real *)x->k + k_at;
@@ -87,9 +92,14 @@ static void backward_tile(const lv_attention_args *x, const lv_attention_unit *u
         lv_gemm_serial(false, true, n, n_keys, D, 1, dout, q_ld, (const lv_real *)x->v + k_at, k_ld,
                        0, dp, n_keys);
     }
-    lv_vector()->softmax_tile_backward(p, dq || dk ? dp : NULL, n_keys,
-                                       x->lse + tile->a * x->Tq + tile->row, delta,
-                                       (lv_real)l->scale, n, n_keys, tile->first_seen - key);
+    dp = dq || dk ? dp : NULL;
+    if (l->softcap > 0) {
+        vector->softcap_tile(p, dp, n_keys, delta, (lv_real)l->scale, (lv_real)l->softcap, n,
+                             n_keys);
+        delta = lv_attention_zeros;
+    }
+    vector->softmax_tile_backward(p, dp, n_keys, x->lse + tile->a * x->Tq + tile->row, delta,
+                                  lv_attention_scale_left(l), n, n_keys, visible, key);
     if (dv) { /* o = p v */
         lv_gemm_serial(true, false, n_keys, D, n, 1, p, n_keys, dout, q_ld, 1, dv, k_ld);
     }
@@ -120,15 +130,18 @@ static void backward(const lv_attention_args *x, const lv_attention_unit *unit, 
         begin(x->dv, at, k_ld, unit->keys.end - unit->keys.begin, D);
     }
     for (int64_t t = unit->tasks.begin; t < unit->tasks.end; t++) {
-        lv_attention_tile tile = lv_attention_tile_of(l, unit, t);
+        lv_attention_tile tile = lv_attention_tile_of(x, unit, t);
         if (unit->dq) {
             begin(x->dq, tile.at, q_ld, tile.n, D);
         }
         lv_vector()->row_dots(delta, (const lv_real *)x->dout + tile.at,
                               (const lv_real *)x->o + tile.at, LV_F32, q_ld, tile.n, D);
-        int64_t end = least(unit->keys.end, tile.seen);
-        for (int64_t key = unit->keys.begin; key < end; key += KEYS) {
-            backward_tile(x, unit, &tile, key, least(KEYS, end - key), delta, p, dp);
+        for (int64_t key = tile.keys.begin; key < tile.keys.end; key += KEYS) {
+            int64_t n_keys = lv_min_i64(KEYS, tile.keys.end - key);
+            const lv_range *visible;
+            if (lv_attention_sees(&visible, x, &tile, key, n_keys)) {
+                backward_tile(x, unit, &tile, key, n_keys, visible, delta, p, dp);
+            }
         }
     }
 }

@@ -1,79 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/gradients/grad_check.h"
+#include "tests/support/visible.h"
 
 static lv_tensor *attention(lv_tape *tape, lv_tensor *const *in, const void *context)
 {
     return lv_attention(tape, in[0], in[1], in[2], context);
 }
 
-static void check(const lv_attention_layout *l)
+static void check(const lv_attention_layout *l, int64_t Tq, int64_t Tk)
 {
-    int64_t Tq = l->q_start[l->n_sequences];
-    int64_t Tk = l->k_start[l->n_sequences];
     lv_tensor *in[] = {grad_param(SHAPE(Tq, l->n_heads * l->head_dim)),
                        grad_param(SHAPE(Tk, l->n_kv_heads * l->head_dim)),
                        grad_param(SHAPE(Tk, l->n_kv_heads * l->head_dim))};
     grad_check(attention, l, 3, in);
 }
 
+static void each_way_to_fill_what_rows_see(double softcap)
+{
+    for (int kind = 0; kind < N_VISIBLE; kind++) {
+        visible_rows rows = visible_fill((visible_kind)kind, 9);
+        lv_attention_layout l = {.visible = rows.at,
+                                 .n_heads = 2,
+                                 .n_kv_heads = 2,
+                                 .head_dim = 3,
+                                 .scale = 0.577,
+                                 .softcap = softcap};
+        check(&l, rows.Tq, rows.Tk);
+        l.n_heads = 4; /* two heads share one */
+        l.head_dim = 2;
+        check(&l, rows.Tq, rows.Tk);
+    }
+}
+
 void grad_case_attention(void)
 {
-    const int64_t three[] = {0, 5, 6, 13};
-    lv_attention_layout l = {.n_sequences = 3,
-                             .q_start = three,
-                             .k_start = three,
-                             .n_heads = 2,
-                             .n_kv_heads = 2,
-                             .head_dim = 3,
-                             .causal = true,
-                             .scale = 0.577};
-    check(&l);
-    l.causal = false;
-    check(&l);
-    l.n_heads = 4; /* two heads share one */
-    l.causal = true;
-    check(&l);
+    each_way_to_fill_what_rows_see(0);
+    each_way_to_fill_what_rows_see(1.3);
 
-    const int64_t longer[] = {0, 9, 10, 18}; /* a cache of earlier keys */
-    l.k_start = longer;
-    check(&l);
-    l.causal = false;
-    check(&l);
+    visible_rows rows = {.Tq = 66,
+                         .Tk = 300}; /* more than one block of rows, than a tile of keys */
+    lv_visible_causal(rows.at, 1, (const int64_t[]){0, 66}, &(const lv_range){0, 300});
+    lv_attention_layout l = {
+        .visible = rows.at, .n_heads = 1, .n_kv_heads = 1, .head_dim = 1, .scale = 0.7};
+    check(&l, rows.Tq, rows.Tk);
+    for (int64_t t = 0; t < rows.Tq; t++) { /* rows that see nothing of the first tile */
+        rows.at[t].begin = rows.at[t].end - (t < 50 ? 7 : 40);
+    }
+    check(&l, rows.Tq, rows.Tk);
 
-    const int64_t fewer[] = {0, 2, 3, 5}; /* cross-attention */
-    l.k_start = fewer;
-    check(&l);
-
-    const int64_t wide[] = {0, 70, 137}; /* more than one tile of queries */
-    l = (lv_attention_layout){.n_sequences = 2,
-                              .q_start = wide,
-                              .k_start = wide,
-                              .n_heads = 1,
-                              .n_kv_heads = 1,
-                              .head_dim = 2,
-                              .causal = true,
-                              .scale = 0.7};
-    check(&l);
-
-    const int64_t queries[] = {0, 66}; /* and of keys */
-    const int64_t keys[] = {0, 300};
-    l.n_sequences = 1;
-    l.q_start = queries;
-    l.k_start = keys;
-    l.head_dim = 1;
-    check(&l);
-
+    const int64_t wide[] = {0, 70, 137};
+    lv_visible_causal(rows.at, 2, wide, (const lv_range[]){{0, 70}, {70, 137}});
     l.head_dim = 2;
-    l.n_sequences = 2;
-    l.q_start = wide;
-    l.k_start = wide;
     lv_tensor *only_v[] = {grad_frozen(SHAPE(137, 2)), grad_frozen(SHAPE(137, 2)),
                            grad_param(SHAPE(137, 2))};
-    grad_check(attention, &l, 3, only_v);
     lv_tensor *only_k[] = {grad_frozen(SHAPE(137, 2)), grad_param(SHAPE(137, 2)),
                            grad_frozen(SHAPE(137, 2))};
-    grad_check(attention, &l, 3, only_k);
     lv_tensor *only_q[] = {grad_param(SHAPE(137, 2)), grad_frozen(SHAPE(137, 2)),
                            grad_frozen(SHAPE(137, 2))};
-    grad_check(attention, &l, 3, only_q);
+    for (int capped = 0; capped < 2; capped++) {
+        l.softcap = capped ? 0.9 : 0;
+        grad_check(attention, &l, 3, only_v);
+        grad_check(attention, &l, 3, only_k);
+        grad_check(attention, &l, 3, only_q);
+    }
 }

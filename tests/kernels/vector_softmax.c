@@ -28,13 +28,18 @@ static void unchanged(const vector_array *x, const vector_array *before, int64_t
 
 /* ---- tiles of scores ---- */
 
+/* Row i sees the keys [from + i, to + i), as far as the tile has them. */
 typedef struct {
-    int64_t n_rows, n_keys, seen;
+    int64_t n_rows, n_keys, from, to;
 } tile_shape;
 
-static const tile_shape tiles[] = {{1, 1, 1},    {2, 15, 15},  {3, 16, 20},   {5, 17, 3},
-                                   {16, 33, -4}, {17, 64, 0},  {18, 31, -40}, {33, 100, 90},
-                                   {64, 64, 1},  {64, 200, 77}};
+enum { ALL = -10000, MOST_ROWS = 64, FIRST_KEY = 37 };
+static const tile_shape tiles[] = {{1, 1, -9, 1},      {2, 15, -9, 15},    {3, 16, ALL, 0},
+                                   {5, 17, -9, 3},     {16, 33, -99, -4},  {17, 64, -99, 0},
+                                   {18, 31, -99, -40}, {33, 100, -99, 90}, {64, 64, -99, 1},
+                                   {64, 200, -99, 77}, {64, 33, ALL, 0},   {17, 100, 16, 200},
+                                   {18, 100, 3, 9},    {33, 64, 20, 20},   {5, 200, 190, 300},
+                                   {64, 200, -20, 35}, {16, 31, 25, 27},   {9, 48, 15, 33}};
 enum { N_TILES = sizeof tiles / sizeof *tiles };
 
 /* Row i is of kind i % N_KINDS: one that has seen nothing yet, one that sees NaN, ones that see
@@ -46,12 +51,17 @@ typedef struct {
     int64_t ld;
     double scale;
     vector_array s, dp, max, sum, lse, delta;
+    lv_range visible[MOST_ROWS];
 } tile;
 
-static int64_t seen_by(const tile *t, int64_t i)
+static bool sees(const tile *t, int64_t i, int64_t j)
 {
-    int64_t n = t->of.seen + i;
-    return n < 0 ? 0 : n < t->of.n_keys ? n : t->of.n_keys;
+    return t->of.from == ALL || (j >= t->of.from + i && j < t->of.to + i);
+}
+
+static const lv_range *visible_of(const tile *t)
+{
+    return t->of.from == ALL ? NULL : t->visible;
 }
 
 /* What is no score is NaN: nobody may take it for one. */
@@ -66,8 +76,10 @@ static tile new_tile(tile_shape of, int offset)
               vector_new(LV_F32, of.n_rows, offset, 3),
               vector_new(LV_F32, of.n_rows, 0, 4),
               vector_new(LV_F32, of.n_rows, 1, 5),
-              vector_new(LV_F32, of.n_rows, 0, 6)};
+              vector_new(LV_F32, of.n_rows, 0, 6),
+              {{0, 0}}};
     for (int64_t i = 0; i < of.n_rows; i++) {
+        t.visible[i] = (lv_range){FIRST_KEY + of.from + i, FIRST_KEY + of.to + i};
         const int kind = (int)(i % N_KINDS);
         bool first = kind == FIRST || kind == STILL_NOTHING;
         bool nothing = kind == NOTHING || kind == STILL_NOTHING;
@@ -104,20 +116,20 @@ static softmax_row row_of(const tile *t, int64_t i)
 {
     double before = vector_get(&t->max, i);
     softmax_row r = {before, 0, 0};
-    for (int64_t j = 0; j < seen_by(t, i); j++) {
-        r.max = fmax(r.max, score(t, i, j));
+    for (int64_t j = 0; j < t->of.n_keys; j++) {
+        r.max = sees(t, i, j) ? fmax(r.max, score(t, i, j)) : r.max;
     }
     r.keep = isinf(before) ? 0 : exp(before - r.max);
     r.sum = vector_get(&t->sum, i) * r.keep;
-    for (int64_t j = 0; j < seen_by(t, i); j++) {
-        r.sum += exp(score(t, i, j) - shift_of(r.max));
+    for (int64_t j = 0; j < t->of.n_keys; j++) {
+        r.sum += sees(t, i, j) ? exp(score(t, i, j) - shift_of(r.max)) : 0;
     }
     return r;
 }
 
 static double probability(const tile *t, const softmax_row *r, int64_t i, int64_t j)
 {
-    return j < seen_by(t, i) ? exp(score(t, i, j) - shift_of(r->max)) : 0;
+    return j < t->of.n_keys && sees(t, i, j) ? exp(score(t, i, j) - shift_of(r->max)) : 0;
 }
 
 /* before: the tile; found: max and sum after it; o (n_rows, D), o_ld apart. */
@@ -151,10 +163,10 @@ static void check_softmax_tile(const lv_vector_kernels *k, tile_shape of, int of
     lv_real scale = (lv_real)t.scale;
     if (packed) {
         k->softmax_tile_packed(p.data, o.data, t.max.data, t.sum.data, t.s.data, t.ld, o_ld, scale,
-                               of.n_rows, of.n_keys, depth, of.seen, D);
+                               of.n_rows, of.n_keys, depth, visible_of(&t), FIRST_KEY, D);
     } else {
         k->softmax_tile(t.s.data, o.data, t.max.data, t.sum.data, t.ld, o_ld, scale, of.n_rows,
-                        of.n_keys, of.seen, D);
+                        of.n_keys, visible_of(&t), FIRST_KEY, D);
     }
     check_state(&before, &t.max, &t.sum, &o, &o_before, o_ld, D);
     for (int64_t i = 0; i < of.n_rows; i++) {
@@ -199,7 +211,7 @@ typedef struct {
 
 static gradient gradient_of(const tile *t, int64_t i, int64_t j)
 {
-    if (i >= t->of.n_rows || j >= seen_by(t, i)) {
+    if (i >= t->of.n_rows || j >= t->of.n_keys || !sees(t, i, j)) {
         return (gradient){0, 0, 0};
     }
     double lse = vector_get(&t->lse, i);
@@ -229,7 +241,7 @@ static void check_softmax_tile_backward(const lv_vector_kernels *k, tile_shape o
     before.s = vector_copy(&t.s, 0);
     before.dp = vector_copy(&t.dp, 0);
     k->softmax_tile_backward(t.s.data, with_dp ? t.dp.data : NULL, t.ld, t.lse.data, t.delta.data,
-                             (lv_real)t.scale, of.n_rows, of.n_keys, of.seen);
+                             (lv_real)t.scale, of.n_rows, of.n_keys, visible_of(&t), FIRST_KEY);
     for (int64_t at = 0; at < of.n_rows * t.ld; at++) {
         int64_t i = at / t.ld, j = at % t.ld;
         gradient g = gradient_of(&before, i, j);
@@ -287,7 +299,8 @@ static void check_softmax_tile_backward_packed(const lv_vector_kernels *k, tile_
     bool b = wanted & 1, a = wanted & 2;
     k->softmax_tile_backward_packed(b ? p.data : NULL, b ? ds_b.data : NULL, a ? ds_a.data : NULL,
                                     t.s.data, t.dp.data, t.ld, t.lse.data, t.delta.data,
-                                    (lv_real)t.scale, of.n_rows, of.n_keys, a_depth, of.seen);
+                                    (lv_real)t.scale, of.n_rows, of.n_keys, a_depth, visible_of(&t),
+                                    FIRST_KEY);
     check_packed_gradients(&t, b ? &p : NULL, &ds_b, a ? &ds_a : NULL, a_depth);
     for (int64_t at = 0; at < of.n_rows * t.ld; at++) {
         if (!a || at % t.ld >= a_depth) {
@@ -303,6 +316,45 @@ void vector_case_softmax_tile_backward_packed(const lv_vector_kernels *k)
         for (int wanted = 1; wanted <= 3; wanted++) {
             check_softmax_tile_backward_packed(k, tiles[i], vector_offsets[i % VECTOR_N_OFFSETS],
                                                wanted);
+        }
+    }
+}
+
+/* tanh is within some units of its own last place, not of the score's before the cap. */
+static void check_softcap_tile(const lv_vector_kernels *k, tile_shape of, int offset, double cap,
+                               bool with_dp)
+{
+    tile t = new_tile(of, offset), before = t;
+    before.s = vector_copy(&t.s, 0);
+    before.dp = vector_copy(&t.dp, 0);
+    k->softcap_tile(t.s.data, with_dp ? t.dp.data : NULL, t.ld, with_dp ? t.delta.data : NULL,
+                    (lv_real)t.scale, (lv_real)cap, of.n_rows, of.n_keys);
+    for (int64_t at = 0; at < of.n_rows * t.ld; at++) {
+        int64_t i = at / t.ld, j = at % t.ld;
+        double y = tanh(score(&before, i, j) / cap), scale = (double)(float)t.scale;
+        double dp = vector_get(&before.dp, at), delta = vector_get(&t.delta, i);
+        if (j >= of.n_keys) {
+            unchanged(&t.s, &before.s, at);
+            unchanged(&t.dp, &before.dp, at);
+            continue;
+        }
+        vector_near(&t.s, at, cap * y, 0, 8);
+        if (with_dp) {
+            vector_near(&t.dp, at, (dp - delta) * scale * (1 - y * y),
+                        (fabs(dp) + fabs(delta)) * scale, 16);
+        } else {
+            unchanged(&t.dp, &before.dp, at);
+        }
+    }
+    vector_free_all();
+}
+
+void vector_case_softcap_tile(const lv_vector_kernels *k)
+{
+    const double caps[] = {0.3, 3, 50};
+    for (int i = 0; i < N_TILES; i++) {
+        for (int at = 0; at < VECTOR_N_OFFSETS; at++) {
+            check_softcap_tile(k, tiles[i], vector_offsets[at], caps[(i + at) % 3], at % 2 == 0);
         }
     }
 }
@@ -348,6 +400,7 @@ static void check_softmax_query(const lv_vector_kernels *k, lv_dtype dtype, int6
     if (dtype != LV_BF16) {
         return;
     }
+    const double cap = n_keys % 2 == 0 ? 1.5 : 0;
     int64_t D = 1 + (n_keys * 7 + offset) % 40 + (n_keys == 17 ? 600 : 0), ld = D + 5;
     vector_array q = vector_new(LV_F32, D, offset, 1);
     vector_array keys = vector_new(dtype, n_keys * ld, offset, 2);
@@ -367,12 +420,13 @@ static void check_softmax_query(const lv_vector_kernels *k, lv_dtype dtype, int6
         for (int64_t d = 0; d < D; d++) {
             s[j] += scale * vector_get(&q, d) * vector_get(&keys, j * ld + d);
         }
+        s[j] = cap > 0 ? cap * tanh(s[j] / cap) : s[j];
         new_max = fmax(new_max, s[j]);
     }
     double keep = n_keys == 0 ? 1 : isinf(old_max) ? 0 : exp(old_max - new_max);
     total = (double)sum * keep;
-    k->softmax_query(o.data, &max, &sum, q.data, keys.data, values.data, ld, (lv_real)scale, n_keys,
-                     D);
+    k->softmax_query(o.data, &max, &sum, q.data, keys.data, values.data, ld, (lv_real)scale,
+                     (lv_real)cap, n_keys, D);
     for (int64_t j = 0; j < n_keys; j++) {
         s[j] = exp(s[j] - new_max);
         total += s[j];

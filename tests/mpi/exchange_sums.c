@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * exchange_sums f32|bf16 OVERLAP [FAILING]: to be run by mpirun. Steps of an exchange with
- * gradients of which every rank knows all: the sums, what was sent for them, and the new weights
- * are as they must be. Each step touches other rows of an embedding, some of them on one rank
- * alone, the last rank none. Rank 0 has a step without a gradient of what lies behind the
- * embedding, and one whose last micro-batch does not read it. It ends while weights are under way.
- * On the rank that is FAILING, MPI fails in the middle of a step.
+ * gradients that every rank can compute: the sums, the number of elements sent, and the new weights
+ * are as expected. Each step has gradients in other rows of an embedding, some of them on one rank
+ * alone, the last rank none. Rank 0 has a step without a gradient of "c", after the embedding, and
+ * one whose last micro-batch does not read it. The program ends while weights are being sent. On the
+ * rank that is FAILING, MPI fails in the middle of a step.
  */
 #include "train/exchange/exchange.h"
 
@@ -20,13 +20,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { BEFORE = 700, ROWS = 150, WIDTH = 37, BEHIND = 900, NORM = 41, BUCKET = 512, STEPS = 6 };
+enum { BEFORE = 700, ROWS = 150, WIDTH = 37, AFTER = 900, NORM = 41, BUCKET = 512, STEPS = 6 };
 enum { WITHOUT_GRAD = 4, NOT_IN_LAST = 5 }; /* steps of rank 0, its "c" */
-enum { EMBED_END = BEFORE + ROWS * WIDTH, COUNT = EMBED_END + BEHIND + NORM };
+enum { EMBED_END = BEFORE + ROWS * WIDTH, COUNT = EMBED_END + AFTER + NORM };
 
 static int64_t n_sent;
 
-/* What the exchange calls; only gradients and weights travel so. */
+/* Called by the exchange for gradients and weights alone. */
 int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_Comm comm,
               MPI_Request *request)
 {
@@ -34,7 +34,7 @@ int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_C
     return PMPI_Isend(data, n, type, to, tag, comm, request);
 }
 
-static int failing_in = -1; /* tests of what is on its way; -1: never */
+static int failing_in = -1; /* calls of MPI_Testall; -1: never */
 
 int MPI_Testall(int n, MPI_Request requests[], int *all, MPI_Status statuses[])
 {
@@ -69,7 +69,7 @@ static bool has_grad(int rank, int n_ranks, int step, int64_t i)
     if (in_embedding(i)) {
         return touches(rank, n_ranks, step, (i - BEFORE) / WIDTH);
     }
-    return rank != 0 || step != WITHOUT_GRAD || i < EMBED_END || i >= EMBED_END + BEHIND;
+    return rank != 0 || step != WITHOUT_GRAD || i < EMBED_END || i >= EMBED_END + AFTER;
 }
 
 /* A rank's gradient; exact in bf16. */
@@ -88,8 +88,7 @@ static lv_real weight_of(int step, int64_t i)
 static int open_params(lv_params **out, const lv_comm *comm)
 {
     static const char *const all[] = {"a", "b", "c", "norm"};
-    const int64_t shapes[][2] = {
-        {BEFORE / 100, 100}, {ROWS, WIDTH}, {BEHIND / 100, 100}, {NORM, 0}};
+    const int64_t shapes[][2] = {{BEFORE / 100, 100}, {ROWS, WIDTH}, {AFTER / 100, 100}, {NORM, 0}};
     int rc = lv_params_create(out);
     if (rc < 0) {
         return rc;
@@ -147,7 +146,7 @@ static void compute_grads(lv_params *params, const lv_comm *comm, const lv_tape_
         }
         if (owner->grad_done && in_last) {
             owner->grad_done(owner->context, &param->tensor);
-            nap(4); /* what is said to be done now travels */
+            nap(4); /* a gradient that is done is sent now */
         }
     }
 }
@@ -225,7 +224,7 @@ static int run_step(lv_exchange *exchange, lv_params *params, const lv_comm *com
     const int weights_rc = lv_exchange_weights(exchange, set_own_weights, &to_be);
     rc = rc < 0 ? rc : weights_rc;
     if (step == STEPS - 1) {
-        return rc; /* on their way at the end */
+        return rc; /* being sent at the end */
     }
     const int finish_rc = lv_exchange_finish(exchange);
     rc = rc < 0 ? rc : finish_rc;

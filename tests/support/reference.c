@@ -15,25 +15,48 @@ static double *zeros(int64_t n)
     return x;
 }
 
+attention_shape attention_shape_of(const attention_case *of, lv_range *visible)
+{
+    for (int64_t b = 0; b < of->B; b++) {
+        const int64_t rows[] = {0, of->q_start[b + 1] - of->q_start[b]};
+        const lv_range keys = {of->k_start[b], of->k_start[b + 1]};
+        (of->causal ? lv_visible_causal : lv_visible_full)(visible + of->q_start[b], 1, rows,
+                                                           &keys);
+    }
+    return (attention_shape){.layout = {.visible = visible,
+                                        .n_heads = of->n_heads,
+                                        .n_kv_heads = of->n_kv_heads,
+                                        .head_dim = of->head_dim,
+                                        .scale = of->scale},
+                             .Tq = of->q_start[of->B],
+                             .Tk = of->k_start[of->B]};
+}
+
+/* A score and its slope, by what it was before the cap. */
+static double capped(const lv_attention_layout *l, double s, double *slope)
+{
+    double t = l->softcap > 0 ? tanh(s / l->softcap) : 0;
+    *slope = 1 - t * t;
+    return l->softcap > 0 ? l->softcap * t : s;
+}
+
 /* One query: its row of o and dq, its part of dk and dv. */
 static void attention_row(attention_reference *r, const lv_attention_layout *l, const double *q,
-                          const double *k, const double *v, const double *dout, int64_t b,
-                          int64_t a, int64_t i)
+                          const double *k, const double *v, const double *dout, int64_t a,
+                          int64_t t)
 {
-    int64_t D = l->head_dim, k0 = l->k_start[b];
-    int64_t Lq = l->q_start[b + 1] - l->q_start[b];
-    int64_t Lk = l->k_start[b + 1] - k0;
-    int64_t seen = l->causal ? i + Lk - Lq + 1 : Lk;
-    int64_t q_at = ((l->q_start[b] + i) * l->n_heads + a) * D;
+    int64_t D = l->head_dim, seen = l->visible[t].end - l->visible[t].begin;
+    int64_t q_at = (t * l->n_heads + a) * D;
     int64_t k_ld = l->n_kv_heads * D;
-    int64_t k_at = k0 * k_ld + a / (l->n_heads / l->n_kv_heads) * D;
-    double *p = zeros(seen), *dp = zeros(seen);
+    int64_t k_at = l->visible[t].begin * k_ld + a / (l->n_heads / l->n_kv_heads) * D;
+    double *p = zeros(seen), *dp = zeros(seen), *slope = zeros(seen);
     double max = -INFINITY, sum = 0, mean_dp = 0;
     for (int64_t j = 0; j < seen; j++) {
         for (int64_t d = 0; d < D; d++) {
             p[j] += l->scale * q[q_at + d] * k[k_at + j * k_ld + d];
             dp[j] += dout[q_at + d] * v[k_at + j * k_ld + d];
         }
+        p[j] = capped(l, p[j], &slope[j]);
         max = fmax(max, p[j]);
     }
     for (int64_t j = 0; j < seen; j++) {
@@ -45,7 +68,7 @@ static void attention_row(attention_reference *r, const lv_attention_layout *l, 
         mean_dp += p[j] * dp[j];
     }
     for (int64_t j = 0; j < seen; j++) {
-        double ds = p[j] * (dp[j] - mean_dp) * l->scale;
+        double ds = p[j] * (dp[j] - mean_dp) * slope[j] * l->scale;
         for (int64_t d = 0; d < D; d++) {
             r->o[q_at + d] += p[j] * v[k_at + j * k_ld + d];
             r->dv[k_at + j * k_ld + d] += p[j] * dout[q_at + d];
@@ -55,19 +78,19 @@ static void attention_row(attention_reference *r, const lv_attention_layout *l, 
     }
     free(p);
     free(dp);
+    free(slope);
 }
 
-attention_reference reference_attention(const lv_attention_layout *l, const double *q,
+attention_reference reference_attention(const attention_shape *shape, const double *q,
                                         const double *k, const double *v, const double *dout)
 {
-    int64_t n_q = l->q_start[l->n_sequences] * l->n_heads * l->head_dim;
-    int64_t n_k = l->k_start[l->n_sequences] * l->n_kv_heads * l->head_dim;
+    const lv_attention_layout *l = &shape->layout;
+    int64_t n_q = shape->Tq * l->n_heads * l->head_dim;
+    int64_t n_k = shape->Tk * l->n_kv_heads * l->head_dim;
     attention_reference r = {zeros(n_q), zeros(n_q), zeros(n_k), zeros(n_k)};
-    for (int64_t b = 0; b < l->n_sequences; b++) {
-        for (int64_t a = 0; a < l->n_heads; a++) {
-            for (int64_t i = 0; i < l->q_start[b + 1] - l->q_start[b]; i++) {
-                attention_row(&r, l, q, k, v, dout, b, a, i);
-            }
+    for (int64_t a = 0; a < l->n_heads; a++) {
+        for (int64_t t = 0; t < shape->Tq; t++) {
+            attention_row(&r, l, q, k, v, dout, a, t);
         }
     }
     return r;

@@ -7,13 +7,32 @@
 
 #include "autograd/ops.h"
 
+/* attention_case: B sequences end to end, of which every row sees all keys of its own, or those up
+ * to itself. */
+typedef struct {
+    int64_t B;
+    const int64_t *q_start, *k_start;
+    int64_t n_heads, n_kv_heads, head_dim;
+    bool causal;
+    double scale;
+} attention_case;
+
+/* attention_shape: a layout and the rows that it is for. */
+typedef struct {
+    lv_attention_layout layout;
+    int64_t Tq, Tk;
+} attention_shape;
+
+/* in     visible[q_start[B]], filled and part of the layout */
+attention_shape attention_shape_of(const attention_case *of, lv_range *visible);
+
 /* Results of reference_attention, allocated by it. */
 typedef struct {
     double *o, *dq, *dk, *dv;
 } attention_reference;
 
-/* in     q, dout (Tq, A*D); k, v (Tk, G*D), Tk of the last sequence's end */
-attention_reference reference_attention(const lv_attention_layout *layout, const double *q,
+/* in     q, dout (Tq, A*D); k, v (Tk, G*D) */
+attention_reference reference_attention(const attention_shape *shape, const double *q,
                                         const double *k, const double *v, const double *dout);
 void attention_reference_free(attention_reference *x);
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { WANTED_BINS = 10, WIDE = 16, LABEL_BYTES = 64, MIN_BAR = 10 };
+enum { TYPICAL_BINS = 10, WIDE = 16, LABEL_BYTES = 64, MIN_BAR = 10 };
 
 /* The smallest of 1, 2, 5, 10, 20, 50, ... that is not below n. */
 static int64_t nice_width(int64_t n)
@@ -40,7 +40,7 @@ static void make_bins(lv_histogram *h, int64_t min, int64_t max)
         }
         return;
     }
-    int64_t width = nice_width((max - min) / WANTED_BINS + 1);
+    int64_t width = nice_width((max - min) / TYPICAL_BINS + 1);
     for (int64_t from = min / width * width; from <= max; from += width) {
         add_bin(h, from, from + width - 1);
     }

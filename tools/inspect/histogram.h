@@ -12,7 +12,7 @@
 enum { LV_MAX_BINS = 64 };
 
 typedef struct {
-    int64_t from, to; /* both included; to INT64_MAX: and more */
+    int64_t from, to; /* inclusive; to INT64_MAX: no upper end */
     int64_t count;
 } lv_bin;
 
@@ -35,8 +35,8 @@ void lv_histogram_add(lv_histogram *histogram, int64_t value);
 /* lv_histogram_print: title, then a line a bin; the longest bar ends at the last column. */
 void lv_histogram_print(FILE *out, const lv_histogram *histogram, const char *title, int columns);
 
-/* lv_histogram_json: [{"from", "to", "count"}]; "to" is null if there is no end. The caller's;
- * NULL if memory is out. */
+/* lv_histogram_json: [{"from", "to", "count"}]; "to" is null without an upper end. The caller's;
+ * NULL: out of memory. */
 cJSON *lv_histogram_json(const lv_histogram *histogram);
 
 #endif

@@ -19,10 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { PACK, CHECKPOINT, RUN, MODEL, A_FILE } kind;
+typedef enum { PACK, CHECKPOINT, RUN, MODEL, A_FILE } path_kind;
 
-/* Of a folder with a manifest.json. */
-static int kind_by_manifest(kind *out, const char *dir)
+/* A folder with a manifest.json. */
+static int kind_by_manifest(path_kind *out, const char *dir)
 {
     cJSON *manifest = NULL;
     const char *format = "";
@@ -81,7 +81,7 @@ static int fail_unknown(const char *dir)
                    dir);
 }
 
-static int kind_of(kind *out, const char *path)
+static int path_kind_of(path_kind *out, const char *path)
 {
     if (!lv_file_exists(path)) {
         return lv_fail(LV_ERR_IO, "%s: there is no such file or directory", path);
@@ -130,8 +130,8 @@ static int inspect_file(const char *path)
 
 /* ---- flags ---- */
 
-/* The first flag that is given for a pack, NULL if there is none. */
-static const char *given(const lv_inspect_options *o)
+/* The first flag that is given, NULL: none. */
+static const char *first_flag(const lv_inspect_options *o)
 {
     return o->sample != LV_NOT_GIVEN           ? "--sample"
            : o->id                             ? "--id"
@@ -168,14 +168,14 @@ static int check_flags(const lv_inspect_options *o)
 
 static int inspect(const char *path, const lv_inspect_options *options)
 {
-    kind what = A_FILE;
+    path_kind what = A_FILE;
     int rc = check_flags(options);
-    if (rc == LV_OK) rc = kind_of(&what, path);
+    if (rc == LV_OK) rc = path_kind_of(&what, path);
     if (rc < 0) {
         return rc;
     }
-    if (what != PACK && given(options)) {
-        return lv_fail(LV_ERR_CONFIG, "%s is for packs, and %s is none", given(options), path);
+    if (what != PACK && first_flag(options)) {
+        return lv_fail(LV_ERR_CONFIG, "%s is for packs, and %s is none", first_flag(options), path);
     }
     switch (what) {
     case PACK:

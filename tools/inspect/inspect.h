@@ -26,7 +26,7 @@ typedef struct {
     bool quick, json;
 } lv_inspect_options;
 
-/* All of these print on stdout and fail with the reason of what is not whole. */
+/* All of these print on stdout, and fail with what is damaged or missing. */
 int lv_inspect_pack(const char *dir, const lv_inspect_options *options);
 int lv_inspect_checkpoint(const char *dir);
 int lv_inspect_run(const char *dir);
@@ -36,16 +36,16 @@ int lv_inspect_weights_file(const char *path);
 /* lv_inspect_sample: one sample of a pack, as text or JSON, and its image as PNG. */
 int lv_inspect_sample(const char *dir, lv_pack *pack, const lv_inspect_options *options);
 
-/* lv_inspect_png: the sample's image as the model sees it. */
+/* lv_inspect_png: the sample's image at the resolution of the model. */
 int lv_inspect_png(lv_pack *pack, const int64_t *image_ids, int n_images,
                    const lv_inspect_options *options);
 
-/* lv_inspect_digests: compare with the digests beside it, if this program wrote it. name: one file,
- * NULL: all. */
+/* lv_inspect_digests: compare the files of dir, or the one called name, with its digests.json; a
+ * message if there is none. */
 int lv_inspect_digests(const char *dir, const char *name);
 
-/* lv_inspect_rows_per_image: as given, or those of a ViT with patches of 14 pixels at the size that
- * lv_inspect_image_size says. */
+/* lv_inspect_rows_per_image: as given, or of a ViT with patches of 14 pixels at the size of
+ * lv_inspect_image_size. */
 int lv_inspect_rows_per_image(const lv_pack *pack, const lv_inspect_options *options);
 
 /* lv_inspect_max_length: as given, or the default of data.max_length. */
@@ -62,8 +62,8 @@ void lv_inspect_count(const char *label, int64_t n);
 void lv_inspect_share(const char *label, int64_t n, int64_t all); /* with per cent */
 void lv_inspect_bytes(const char *label, int64_t bytes);
 
-/* lv_inspect_verdict: says that it is whole if rc is LV_OK. returns rc */
-int lv_inspect_verdict(int rc);
+/* lv_inspect_result: prints that all bytes are as written if rc is LV_OK. returns rc */
+int lv_inspect_result(int rc);
 
 bool lv_inspect_has(const char *dir, const char *name);
 

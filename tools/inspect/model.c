@@ -11,6 +11,8 @@
 #include "tools/terminal.h"
 #include "train/model/connector/connector.h"
 #include "train/model/hf/hf.h"
+#include "train/model/language/families.h"
+#include "train/model/vision/vision.h"
 #include "train/model/weights/weights.h"
 
 #include <inttypes.h>
@@ -35,7 +37,7 @@ int lv_inspect_digests(const char *dir, const char *name)
         printf("  %s does not list it, so it can not be told whether it is whole\n",
                lv_hf_digests_name);
     } else if (rc == LV_OK) {
-        rc = lv_inspect_verdict(lv_manifest_check_files(digests, dir, NULL));
+        rc = lv_inspect_result(lv_manifest_check_files(digests, dir, NULL));
     }
     cJSON_Delete(digests);
     return rc;
@@ -71,7 +73,7 @@ static void print_text_shape(const lv_llama_config *c)
            c->intermediate_size, c->vocab_size, c->tied ? ", tied" : "");
 }
 
-static void print_vision_shape(const lv_clip_config *c)
+static void print_vision_shape(const lv_vision_config *c)
 {
     printf("  %-20s %" PRId64 " layers, hidden %" PRId64 ", %" PRId64 " heads, image %" PRId64
            ", patch %" PRId64 "\n",
@@ -80,28 +82,23 @@ static void print_vision_shape(const lv_clip_config *c)
 
 static int print_shapes(const char *dir)
 {
-    static const char *const kinds[] = {"a CLIP vision tower", "a LLaMA",
-                                        "a LLaVA in Hugging Face's form",
-                                        "a LLaVA in its own form"};
     lv_hf_kind kind;
-    lv_llava_config c = {0};
-    bool needs_tower = false;
-    char type[32];
-    int rc = lv_hf_kind_of(&kind, dir);
-    if (rc == LV_OK) {
-        printf("%s: %s\n", dir, kinds[kind]);
-        rc = kind == LV_HF_CLIP    ? lv_hf_clip_config(&c.vision, dir)
-             : kind == LV_HF_LLAMA ? lv_hf_llama_config(&c.text, dir)
-                                   : lv_hf_llava_config(&c, &needs_tower, dir);
-    }
+    lv_llava_config c;
+    char type[64];
+    int rc = lv_hf_any_config(&c, &kind, dir);
     if (rc < 0) {
         return rc;
     }
+    printf("%s: %s\n", dir,
+           kind == LV_HF_VISION     ? c.vision.tower->description
+           : kind == LV_HF_LANGUAGE ? c.text.family->description
+           : kind == LV_HF_LLAVA    ? "a LLaVA in Hugging Face's form"
+                                    : "a LLaVA in its own form");
     if (c.vision.n_layers > 0) {
         print_vision_shape(&c.vision);
     }
     if (kind == LV_HF_LLAVA || kind == LV_HF_LLAVA_ORIGINAL) {
-        printf("  %-20s %s\n", "projector", lv_projector_type(type, sizeof type, &c.projector));
+        printf("  %-20s %s\n", "projector", lv_connector_type(type, sizeof type, &c.connector));
     }
     if (c.text.n_layers > 0) {
         print_text_shape(&c.text);

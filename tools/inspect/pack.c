@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 enum { SHOWN_REASONS = 8 };
-static const double QUIET_S = 2; /* what takes no longer shows no progress */
+static const double QUIET_S = 2; /* no progress is shown before */
 
-/* ---- progress: on a terminal, when it takes a while ---- */
+/* ---- progress, on a terminal ---- */
 
 static double begin_s;
 
@@ -49,7 +49,7 @@ static void begin_progress(void)
     begin_s = lv_clock_s();
 }
 
-static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_options *options)
+static int read_stats(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_options *options)
 {
     void (*watch)(const char *, int64_t, int64_t) = options->json ? NULL : show_progress;
     int rc = LV_OK;
@@ -68,7 +68,7 @@ static int read_all(lv_pack_stats *stats, lv_pack *pack, const lv_inspect_option
 
 /* ---- as text ---- */
 
-static void print_images(const lv_pack *pack, const lv_pack_stats *s)
+static void print_pack_images(const lv_pack *pack, const lv_pack_stats *s)
 {
     lv_aspect aspect = LV_ASPECT_SQUARE;
     int size = lv_pack_stored_size(pack, &aspect);
@@ -152,7 +152,7 @@ static int print_pack(const char *dir, const lv_pack *pack, const lv_pack_stats 
     lv_inspect_count("samples", s->n_samples);
     lv_inspect_count("of them text only", s->n_text_only);
     lv_inspect_count("images in samples", s->n_sample_images);
-    print_images(pack, s);
+    print_pack_images(pack, s);
     lv_inspect_count("tokens", s->n_tokens);
     lv_inspect_share("supervised tokens", s->n_supervised, s->n_tokens);
     lv_inspect_count("longest, tokens", s->longest);
@@ -169,7 +169,7 @@ static int print_pack(const char *dir, const lv_pack *pack, const lv_pack_stats 
         printf("  its bytes were not compared with the checksums (--quick)\n");
         return LV_OK;
     }
-    return lv_inspect_verdict(LV_OK);
+    return lv_inspect_result(LV_OK);
 }
 
 /* ---- as JSON ---- */
@@ -213,8 +213,8 @@ static bool add_formats(cJSON *root, const lv_pack_stats *s)
     return good;
 }
 
-static int print_json(const char *dir, const lv_pack *pack, const lv_pack_stats *s,
-                      const lv_pack_summary *totals, const lv_inspect_options *options)
+static int print_pack_json(const char *dir, const lv_pack *pack, const lv_pack_stats *s,
+                           const lv_pack_summary *totals, const lv_inspect_options *options)
 {
     cJSON *root = cJSON_CreateObject();
     char *text = NULL;
@@ -247,10 +247,10 @@ static int inspect_whole(const char *dir, lv_pack *pack, const lv_inspect_option
 {
     lv_pack_summary totals = {0};
     lv_pack_stats *stats = malloc(sizeof *stats);
-    int rc = stats ? read_all(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
+    int rc = stats ? read_stats(stats, pack, options) : lv_fail(LV_ERR_MEMORY, "out of memory");
     if (rc == LV_OK) rc = lv_pack_manifest_totals(&totals, lv_pack_manifest(pack));
     if (rc == LV_OK) {
-        rc = options->json ? print_json(dir, pack, stats, &totals, options)
+        rc = options->json ? print_pack_json(dir, pack, stats, &totals, options)
                            : print_pack(dir, pack, stats, &totals, options);
     }
     free(stats);

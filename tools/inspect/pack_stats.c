@@ -6,33 +6,33 @@
 
 #include <stdlib.h>
 
-enum { STRIDE = 4096 }; /* things between two calls of progress */
+enum { STRIDE = 4096 }; /* samples or images between two calls of progress */
 
 typedef void (*progress_fn)(const char *what, int64_t done, int64_t all);
 
 typedef struct {
     const lv_sample_counts *counts;
     int rows_per_image;
-} sample_view;
+} sample_counts;
 
 static int64_t tokens_of(const void *view, int64_t i)
 {
-    return ((const sample_view *)view)->counts[i].n_tokens;
+    return ((const sample_counts *)view)->counts[i].n_tokens;
 }
 
 static int64_t supervised_of(const void *view, int64_t i)
 {
-    return ((const sample_view *)view)->counts[i].n_supervised;
+    return ((const sample_counts *)view)->counts[i].n_supervised;
 }
 
 static int64_t images_of(const void *view, int64_t i)
 {
-    return ((const sample_view *)view)->counts[i].n_images;
+    return ((const sample_counts *)view)->counts[i].n_images;
 }
 
 static int64_t rows_of(const void *view, int64_t i)
 {
-    const sample_view *v = view;
+    const sample_counts *v = view;
     return lv_batch_length(&v->counts[i], v->rows_per_image, 0);
 }
 
@@ -43,7 +43,7 @@ static int64_t edge_of(const void *edges, int64_t i)
 
 static void count_samples(lv_pack_stats *s, const lv_pack *pack, int rows_per_image)
 {
-    const sample_view view = {lv_pack_counts(pack), rows_per_image};
+    const sample_counts view = {lv_pack_counts(pack), rows_per_image};
     s->n_samples = lv_pack_n_samples(pack);
     for (int64_t i = 0; i < s->n_samples; i++) {
         const lv_sample_counts *c = &view.counts[i];

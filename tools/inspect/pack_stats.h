@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is in a pack, in numbers.
+ * Counts and histograms of a pack.
  */
 #ifndef LV_TOOLS_INSPECT_PACK_STATS_H
 #define LV_TOOLS_INSPECT_PACK_STATS_H
@@ -20,9 +20,9 @@ typedef struct {
     int64_t n_lost;            /* supervised tokens that are cut off */
 } lv_pack_stats;
 
-/* lv_pack_stats_read: go through the pack once. What a limit of max_length rows cuts is counted as
- * the loader cuts it, an image being rows_per_image rows. Memory: 4 bytes an image beside what
- * lv_pack_open takes. progress is called now and then; may be NULL.
+/* lv_pack_stats_read: reads the pack once. Cuts at max_length rows are those of the loader, an image
+ * being rows_per_image rows. Memory: 4 bytes an image besides that of lv_pack_open. progress, which
+ * may be NULL, is called every few thousand samples.
  * fails  LV_ERR_IO, LV_ERR_FORMAT naming shard and sample, LV_ERR_MEMORY */
 int lv_pack_stats_read(lv_pack_stats *out, lv_pack *pack, int rows_per_image, int64_t max_length,
                        void (*progress)(const char *what, int64_t done, int64_t all));

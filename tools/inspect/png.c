@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * llava inspect PACK --sample K --png FILE: an image as the vision tower sees it, but for the
+ * llava inspect PACK --sample K --png FILE: an image as the input of the vision tower, without the
  * normalisation.
  */
 #include "tools/inspect/inspect.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all of llava inspect prints and assumes.
+ * Output and defaults that all of llava inspect shares.
  */
 #include "tools/inspect/inspect.h"
 
@@ -70,7 +70,7 @@ void lv_inspect_bytes(const char *label, int64_t bytes)
     printf("  %-20s %s\n", label, lv_bytes_text(text, bytes));
 }
 
-int lv_inspect_verdict(int rc)
+int lv_inspect_result(int rc)
 {
     if (rc == LV_OK) {
         printf("  whole: every byte is as it was written\n");

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A special piece is what decoding leaves out and raw decoding shows by its name. (Decoding leaves
- * out a space in front, too.) */
-static int kind_of(lv_run_kind *kind, const lv_tokenizer *tokenizer, int32_t id)
+/* A special piece: decoding omits it, raw decoding prints its name. (Decoding omits a leading space,
+ * too.) */
+static int run_kind_of(lv_run_kind *kind, const lv_tokenizer *tokenizer, int32_t id)
 {
     char *text = NULL, *raw = NULL;
     *kind = LV_RUN_IMAGE;
@@ -63,7 +63,7 @@ int lv_prompt_runs_create(lv_prompt_runs *out, const lv_tokenizer *tokenizer, co
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
         lv_run_kind kind;
-        rc = kind_of(&kind, tokenizer, tokens[i]);
+        rc = run_kind_of(&kind, tokenizer, tokens[i]);
         if (rc == LV_OK) rc = add_token(&runs, i, kind, supervised[i]);
     }
     for (size_t r = 0; rc == LV_OK && r < runs.n; r++) {

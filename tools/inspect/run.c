@@ -41,7 +41,7 @@ int lv_inspect_checkpoint(const char *dir)
     print_member(manifest, "n_elements", "trained elements");
     lv_inspect_count("trained tensors", cJSON_GetArraySize(lv_json_find(manifest, "parameters")));
     cJSON_Delete(manifest);
-    return lv_inspect_verdict(lv_checkpoint_verify(&single, dir));
+    return lv_inspect_result(lv_checkpoint_verify(&single, dir));
 }
 
 static int is_step(const struct dirent *entry)

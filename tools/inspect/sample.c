@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * llava inspect PACK --sample K: what training sees of one sample.
+ * llava inspect PACK --sample K: one sample as in training.
  */
 #include "tools/inspect/inspect.h"
 
@@ -30,9 +30,9 @@ typedef struct {
     int64_t *image_ids;
     lv_prompt_runs runs;
     bool has_text; /* runs are there */
-} sample_view;
+} shown_sample;
 
-static void view_free(sample_view *v)
+static void sample_free(shown_sample *v)
 {
     free(v->id);
     free(v->tokens);
@@ -43,7 +43,7 @@ static void view_free(sample_view *v)
 
 /* ---- reading ---- */
 
-static int find(int64_t *number, lv_pack *pack, const lv_inspect_options *options)
+static int find_sample(int64_t *number, lv_pack *pack, const lv_inspect_options *options)
 {
     const int64_t n = lv_pack_n_samples(pack);
     int64_t n_found = 0;
@@ -65,7 +65,7 @@ static int find(int64_t *number, lv_pack *pack, const lv_inspect_options *option
     return rc;
 }
 
-static int read_view(sample_view *v, lv_pack *pack)
+static int read_sample(shown_sample *v, lv_pack *pack)
 {
     v->counts = lv_pack_counts(pack)[v->number];
     v->tokens = calloc((size_t)v->counts.n_tokens + 1, sizeof *v->tokens);
@@ -78,8 +78,9 @@ static int read_view(sample_view *v, lv_pack *pack)
     return rc < 0 ? rc : lv_pack_source_index(pack, v->number, &v->source_index);
 }
 
-/* The text, by the tokenizer that is given or the pack's own copy; without any there is none. */
-static int read_text(sample_view *v, const char *dir, const lv_pack *pack, const char *given)
+/* The text, by the given tokenizer or the pack's own copy; none without either. */
+static int read_sample_text(shown_sample *v, const char *dir, const lv_pack *pack,
+                            const char *given)
 {
     char *path = given ? lv_path("%s", given) : lv_path("%s/" LV_PACK_TOKENIZER_NAME, dir);
     lv_tokenizer *tokenizer = NULL;
@@ -108,7 +109,7 @@ static int read_text(sample_view *v, const char *dir, const lv_pack *pack, const
 
 /* ---- as text ---- */
 
-static int print_images(const sample_view *v, lv_pack *pack)
+static int print_sample_images(const shown_sample *v, lv_pack *pack)
 {
     for (int32_t k = 0; k < v->counts.n_images && k < SHOWN_IMAGES; k++) {
         lv_image_facts f;
@@ -129,7 +130,7 @@ static int print_images(const sample_view *v, lv_pack *pack)
     return LV_OK;
 }
 
-static void print_counts(const sample_view *v, int64_t rows, int64_t n_labels, int rows_per_image,
+static void print_counts(const shown_sample *v, int64_t rows, int64_t n_labels, int rows_per_image,
                          int64_t max_length)
 {
     printf("  %-20s %d, %d of them supervised\n", "tokens", v->counts.n_tokens,
@@ -145,7 +146,7 @@ static void print_counts(const sample_view *v, int64_t rows, int64_t n_labels, i
     printf("\n");
 }
 
-static int print_head(const sample_view *v, const char *dir, lv_pack *pack,
+static int print_head(const shown_sample *v, const char *dir, lv_pack *pack,
                       const lv_inspect_options *options)
 {
     const int rows_per_image = lv_inspect_rows_per_image(pack, options);
@@ -166,7 +167,7 @@ static int print_head(const sample_view *v, const char *dir, lv_pack *pack,
     lv_print_shown(stdout, source, strlen(source));
     printf(", from 0\n");
     lv_inspect_text("template", lv_pack_template(pack));
-    rc = print_images(v, pack);
+    rc = print_sample_images(v, pack);
     if (rc == LV_OK) {
         print_counts(v, lv_batch_length(&v->counts, rows_per_image, 0), n_labels, rows_per_image,
                      lv_inspect_max_length(options));
@@ -174,7 +175,7 @@ static int print_head(const sample_view *v, const char *dir, lv_pack *pack,
     return rc;
 }
 
-static void print_prompt(lv_painter *p, const sample_view *v, const char *dir)
+static void print_prompt(lv_painter *p, const shown_sample *v, const char *dir)
 {
     if (!v->has_text) {
         printf("\n  no text: %s/tokenizer is not there, the pack has no copy of its tokenizer; "
@@ -194,7 +195,7 @@ static void print_prompt(lv_painter *p, const sample_view *v, const char *dir)
 }
 
 /* Wrapped at the width of the terminal; without colours a mark takes a column. */
-static void print_ids(lv_painter *p, const sample_view *v)
+static void print_ids(lv_painter *p, const shown_sample *v)
 {
     int column = 0;
     printf("\n");
@@ -222,7 +223,7 @@ static void print_ids(lv_painter *p, const sample_view *v)
     printf("\n");
 }
 
-static int print_sample(const sample_view *v, const char *dir, lv_pack *pack,
+static int print_sample(const shown_sample *v, const char *dir, lv_pack *pack,
                         const lv_inspect_options *options)
 {
     lv_painter painter;
@@ -256,7 +257,7 @@ static bool add_image(cJSON *images, const lv_image_facts *f)
     return good;
 }
 
-static bool add_number(cJSON *array, double value)
+static bool append_number(cJSON *array, double value)
 {
     return cJSON_AddItemToArray(array, cJSON_CreateNumber(value));
 }
@@ -273,14 +274,14 @@ static bool add_run(cJSON *runs, const lv_prompt_run *run)
            cJSON_AddStringToObject(item, "text", run->text);
 }
 
-static bool add_tokens(cJSON *root, const sample_view *v)
+static bool add_tokens(cJSON *root, const shown_sample *v)
 {
     cJSON *tokens = cJSON_AddArrayToObject(root, "tokens");
     cJSON *supervised = cJSON_AddArrayToObject(root, "supervised");
     cJSON *runs = v->has_text ? cJSON_AddArrayToObject(root, "runs") : NULL;
     bool good = tokens && supervised && (runs || !v->has_text);
     for (int32_t i = 0; good && i < v->counts.n_tokens; i++) {
-        good = add_number(tokens, v->tokens[i]) && add_number(supervised, v->supervised[i]);
+        good = append_number(tokens, v->tokens[i]) && append_number(supervised, v->supervised[i]);
     }
     for (size_t r = 0; good && r < v->runs.n; r++) {
         good = add_run(runs, &v->runs.items[r]);
@@ -288,7 +289,8 @@ static bool add_tokens(cJSON *root, const sample_view *v)
     return good;
 }
 
-static int print_json(const sample_view *v, lv_pack *pack, const lv_inspect_options *options)
+static int print_sample_json(const shown_sample *v, lv_pack *pack,
+                             const lv_inspect_options *options)
 {
     const int rows_per_image = lv_inspect_rows_per_image(pack, options);
     cJSON *root = cJSON_CreateObject();
@@ -319,17 +321,17 @@ static int print_json(const sample_view *v, lv_pack *pack, const lv_inspect_opti
 
 int lv_inspect_sample(const char *dir, lv_pack *pack, const lv_inspect_options *options)
 {
-    sample_view view = {0};
-    int rc = find(&view.number, pack, options);
-    if (rc == LV_OK) rc = read_view(&view, pack);
-    if (rc == LV_OK) rc = read_text(&view, dir, pack, options->tokenizer);
+    shown_sample view = {0};
+    int rc = find_sample(&view.number, pack, options);
+    if (rc == LV_OK) rc = read_sample(&view, pack);
+    if (rc == LV_OK) rc = read_sample_text(&view, dir, pack, options->tokenizer);
     if (rc == LV_OK && options->png) {
         rc = lv_inspect_png(pack, view.image_ids, view.counts.n_images, options);
     }
     if (rc == LV_OK) {
-        rc = options->json ? print_json(&view, pack, options)
+        rc = options->json ? print_sample_json(&view, pack, options)
                            : print_sample(&view, dir, pack, options);
     }
-    view_free(&view);
+    sample_free(&view);
     return rc;
 }

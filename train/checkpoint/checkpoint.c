@@ -84,7 +84,7 @@ int lv_checkpoint_find(const lv_comm *comm, const char *run_dir, char **dir)
         if (whole == LV_ERR_COMM) {
             rc = whole;
         } else if (comm->rank == 0) {
-            fprintf(stderr, "llava: passing over a checkpoint: %s\n", lv_error_message());
+            lv_warn("passing over a checkpoint: %s", lv_error_message());
         }
         free(candidate);
     }
@@ -258,8 +258,8 @@ static int check_tiling(const range_table *table, int64_t count)
     return rc;
 }
 
-static int read_own(const char *dir, const range_table *table, const lv_layout *layout,
-                    const lv_rank_values *values)
+static int read_own_values(const char *dir, const range_table *table, const lv_layout *layout,
+                           const lv_rank_values *values)
 {
     int rc = check_tiling(table, lv_params_flat_count(values->params));
     rc = rc < 0 ? lv_fail_within("%s", dir) : LV_OK;
@@ -308,7 +308,7 @@ int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identi
     int rc = lv_comm_agree(comm, read_manifest(dir, identity, params, &found));
     table.n_files = found.n_files;
     if (rc == LV_OK) rc = make_table(comm, dir, lv_params_flat_count(params), &table);
-    if (rc == LV_OK) rc = lv_comm_agree(comm, read_own(dir, &table, &found.layout, &values));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, read_own_values(dir, &table, &found.layout, &values));
     free(found.layout.params);
     free(table.n_ranges);
     free(table.ranges);

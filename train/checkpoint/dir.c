@@ -34,7 +34,7 @@ static void insert_descending(int64_t *steps, size_t n, int64_t step)
 
 /* out    *dir: NULL if the folder is not there yet
  * fails  LV_ERR_IO, also for a dangling link, which may lead to checkpoints */
-static int open_folder(DIR **dir, const char *folder)
+static int open_checkpoints(DIR **dir, const char *folder)
 {
     *dir = opendir(folder);
     if (*dir) {
@@ -55,7 +55,7 @@ int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)
 {
     char *folder = lv_path("%s/checkpoints", run_dir);
     DIR *dir = NULL;
-    int rc = open_folder(&dir, folder);
+    int rc = open_checkpoints(&dir, folder);
     *steps = NULL;
     *n = 0;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
@@ -78,7 +78,7 @@ int lv_checkpoint_clean(const char *run_dir)
 {
     char *folder = lv_path("%s/checkpoints", run_dir);
     DIR *dir = NULL;
-    int rc = open_folder(&dir, folder);
+    int rc = open_checkpoints(&dir, folder);
     for (struct dirent *entry; dir && rc == LV_OK && (entry = readdir(dir));) {
         int64_t step;
         const char *rest = parse_name(entry->d_name, &step);
@@ -132,7 +132,7 @@ static int set_aside(const char *dir)
 {
     int rc = add_suffix(dir, ".aside");
     if (rc == LV_OK) {
-        fprintf(stderr, "llava: %s is of a later step: kept as %s.aside\n", dir, dir);
+        lv_warn("%s is of a later step: kept as %s.aside", dir, dir);
     }
     return rc;
 }

@@ -239,7 +239,8 @@ static int check_values(int buffer, const lv_real *data, int64_t n)
                          NAMES[buffer], n_bad, buffer == LV_RANK_EXP_AVG_SQ ? ", or below 0" : "");
 }
 
-static int read_own(void *context, int64_t first, int64_t begin, int64_t end, const lv_piece *owned)
+static int read_own_range(void *context, int64_t first, int64_t begin, int64_t end,
+                          const lv_piece *owned)
 {
     const buffer_reader *r = context;
     lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);
@@ -260,7 +261,8 @@ static int read_buffer(hid_t file, const lv_range *ranges, int64_t n, const lv_l
                      NAMES[r->buffer], n_rows, n_elements);
     }
     if (rc == LV_OK) {
-        rc = visit_all_owned(lv_params_shard(r->values->params), layout, ranges, n, read_own, r);
+        rc = visit_all_owned(lv_params_shard(r->values->params), layout, ranges, n, read_own_range,
+                             r);
     }
     if (r->set >= 0) {
         H5Dclose(r->set);

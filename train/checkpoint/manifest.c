@@ -200,7 +200,7 @@ static int by_saved_begin(const void *a, const void *b)
     return (x->saved_begin > y->saved_begin) - (x->saved_begin < y->saved_begin);
 }
 
-static int check_layout(const lv_layout *layout, int64_t count)
+static int check_contiguous(const lv_layout *layout, int64_t count)
 {
     int64_t end = 0;
     size_t i = 0;
@@ -231,7 +231,7 @@ int lv_checkpoint_manifest_layout(lv_layout *out, const cJSON *manifest, lv_para
         }
     }
     qsort(layout.params, layout.n, sizeof *layout.params, by_saved_begin);
-    if (rc == LV_OK) rc = check_layout(&layout, lv_params_flat_count(params));
+    if (rc == LV_OK) rc = check_contiguous(&layout, lv_params_flat_count(params));
     if (rc < 0) {
         free(layout.params);
         return rc;

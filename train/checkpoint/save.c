@@ -45,8 +45,7 @@ int lv_saver_create(lv_saver **out, const lv_saver_options *options)
     saver->options = *options;
     saver->last_step = options->last;
     if (options->comm->rank == 0 && lv_checkpoint_clean(options->run_dir) < 0) {
-        fprintf(stderr, "llava: a checkpoint that was not finished stays: %s\n",
-                lv_error_message());
+        lv_warn("a checkpoint that was not finished stays: %s", lv_error_message());
     }
     *out = saver;
     return LV_OK;
@@ -113,7 +112,7 @@ static void record_success(lv_saver *saver, double took_s)
     }
     if (rc < 0) {
         lv_progress_end();
-        fprintf(stderr, "llava: an old checkpoint could not be removed: %s\n", lv_error_message());
+        lv_warn("an old checkpoint could not be removed: %s", lv_error_message());
     }
 }
 
@@ -133,12 +132,12 @@ static void record_failure(lv_saver *saver, int rc)
     saver->n_failed++;
     if (saver->options.comm->rank == 0 && lv_dir_remove(saver->tmp_dir) < 0) {
         lv_progress_end();
-        fprintf(stderr, "llava: what was written of a checkpoint stays: %s\n", lv_error_message());
+        lv_warn("what was written of a checkpoint stays: %s", lv_error_message());
     }
 }
 
 /* Frees the checkpoint in progress. */
-static void release(lv_saver *saver)
+static void release_save(lv_saver *saver)
 {
     lv_rank_writer_end(&saver->writer);
     free(saver->tmp_dir);
@@ -160,7 +159,7 @@ static void finish_save(lv_saver *saver)
     } else {
         record_failure(saver, rc);
     }
-    release(saver);
+    release_save(saver);
 }
 
 /* The result, or LV_OK and a warning if the run continues on error. */
@@ -172,8 +171,7 @@ static int report_result(const lv_saver *saver)
     }
     if (saver->options.comm->rank == 0) {
         lv_progress_end();
-        fprintf(stderr, "llava: WARNING: %s. The run continues (checkpoint.on_error: continue)\n",
-                result->message);
+        lv_warn("WARNING: %s. The run continues (checkpoint.on_error: continue)", result->message);
     }
     return LV_OK;
 }
@@ -181,7 +179,7 @@ static int report_result(const lv_saver *saver)
 /* ---- the beginning of a save ---- */
 
 /* On rank 0. */
-static int prepare(const lv_saver *saver)
+static int prepare_tmp_dir(const lv_saver *saver)
 {
     char *folder = lv_path_dir(saver->tmp_dir);
     int rc = lv_dir_create(folder);
@@ -202,8 +200,8 @@ static int start_file(lv_saver *saver, const lv_rank_values *values)
     int rc = lv_rank_writer_start(&saver->writer, comm, path, values, &copied);
     if (!copied && comm->rank == 0 && !saver->said_waiting) {
         lv_progress_end();
-        fprintf(stderr, "llava: the steps wait while a checkpoint is written: there is no memory "
-                        "for a copy (12 bytes a trained element, shared out among the ranks)\n");
+        lv_warn("the steps wait while a checkpoint is written: there is no memory "
+                "for a copy (12 bytes a trained element, shared out among the ranks)");
         saver->said_waiting = true;
     }
     free(path);
@@ -234,7 +232,7 @@ int lv_saver_begin(lv_saver *saver, const lv_train_state *state, const lv_run_id
     if (comm->rank == 0) {
         saver->manifest = lv_checkpoint_manifest_make(comm->n_ranks, state, identity, params);
     }
-    rc = lv_comm_agree(comm, comm->rank == 0 ? prepare(saver) : LV_OK);
+    rc = lv_comm_agree(comm, comm->rank == 0 ? prepare_tmp_dir(saver) : LV_OK);
     if (rc < 0 && rc != LV_ERR_COMM) {
         lv_rank_writer_fail(&saver->writer, rc); /* on all ranks: returned by poll or finish */
         return LV_OK;
@@ -269,12 +267,11 @@ void lv_saver_destroy(lv_saver **saver)
     if (!*saver) {
         return;
     }
-    release(*saver);
+    release_save(*saver);
     if ((*saver)->n_failed > 0 && (*saver)->options.continue_on_error &&
         (*saver)->options.comm->rank == 0) {
         lv_progress_end();
-        fprintf(stderr,
-                "llava: WARNING: %" PRId64 " checkpoint%s of this run could not be written\n",
+        lv_warn("WARNING: %" PRId64 " checkpoint%s of this run could not be written",
                 (*saver)->n_failed, (*saver)->n_failed == 1 ? "" : "s");
     }
     free(*saver);

@@ -13,7 +13,7 @@
 
 /* ---- the file ---- */
 
-static int write_file(lv_rank_writer *writer)
+static int write_rank_file(lv_rank_writer *writer)
 {
     int rc = lv_rank_file_write(writer->path, &writer->values);
     if (rc == LV_OK) rc = lv_fail_point("checkpoint.file.written");
@@ -24,7 +24,7 @@ static int write_file(lv_rank_writer *writer)
 
 static void write_now(lv_rank_writer *writer)
 {
-    lv_failure_take(&writer->result, write_file(writer));
+    lv_failure_take(&writer->result, write_rank_file(writer));
     writer->took_s = lv_clock_s() - writer->begin_s;
     atomic_store(&writer->done, true);
 }

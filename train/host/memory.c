@@ -96,3 +96,24 @@ int64_t lv_memory_available(const char *proc, const char *mount)
     free(list);
     return available;
 }
+
+lv_process_memory lv_memory_now(void)
+{
+    lv_process_memory memory = {0};
+    char line[256];
+    long long kb;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status)) {
+        if (sscanf(line, "RssAnon: %lld", &kb) == 1) {
+            memory.anon_bytes = kb * 1024;
+        } else if (sscanf(line, "RssFile: %lld", &kb) == 1) {
+            memory.file_bytes = kb * 1024;
+        } else if (sscanf(line, "RssShmem: %lld", &kb) == 1) {
+            memory.shmem_bytes = kb * 1024;
+        }
+    }
+    if (status) {
+        fclose(status);
+    }
+    return memory;
+}

@@ -20,4 +20,12 @@ int64_t lv_memory_left(const char *meminfo, const char *list, const char *mount)
  * unit   bytes */
 int64_t lv_memory_available(const char *proc, const char *mount);
 
+/* Resident memory: anonymous; of mapped files; shared (copies of frozen weights, MPI's buffers). */
+typedef struct {
+    int64_t anon_bytes, file_bytes, shmem_bytes;
+} lv_process_memory;
+
+/* lv_memory_now: of this process. */
+lv_process_memory lv_memory_now(void);
+
 #endif

@@ -84,18 +84,6 @@ int lv_key_object(const cJSON **out, const cJSON *root, const char *key)
                          lv_json_kind(*out));
 }
 
-int lv_key_model_type(const cJSON *object, const char *expected)
-{
-    const char *type = expected;
-    int rc = lv_json_string(object, "model_type", false, &type);
-    return rc < 0 || strcmp(type, expected) == 0
-               ? rc
-               : lv_fail(LV_ERR_UNSUPPORTED,
-                         "\"model_type\": \"%s\" is not supported here (only "
-                         "%s)",
-                         type, expected);
-}
-
 static void check_added(const cJSON *item)
 {
     LV_CHECK(item, "out of memory for a JSON value");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The keys of a Hugging Face config.json: reading them within their limits, and writing them.
- * Every failure names the key; those of lv_key_refuse, lv_keys_check_neutral and
- * lv_key_model_type are LV_ERR_UNSUPPORTED, the others LV_ERR_FORMAT.
+ * Every failure names the key; those of lv_key_refuse and
+ * lv_keys_check_neutral are LV_ERR_UNSUPPORTED, the others LV_ERR_FORMAT.
  */
 #ifndef LV_TRAIN_MODEL_KEYS_H
 #define LV_TRAIN_MODEL_KEYS_H
@@ -51,9 +51,6 @@ int lv_key_token(const cJSON *object, const char *key, int64_t *value);
 
 /* lv_key_object: an object member; *out is NULL if there is none. */
 int lv_key_object(const cJSON **out, const cJSON *root, const char *key);
-
-/* lv_key_model_type: "model_type" is the expected one, or absent. */
-int lv_key_model_type(const cJSON *object, const char *expected);
 
 /* Members of an object that is written; all end the job if memory is out. */
 void lv_key_set_number(cJSON *object, const char *key, double value);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The shapes of the models, as read from a Hugging Face config.json.
+ * The shapes of the models, as read from a Hugging Face config.json. A vision tower, a connector
+ * and a language family are each a row of a table: vision/vision.h, connector/connector.h,
+ * language/families.h.
  */
 #ifndef LV_TRAIN_MODEL_SHAPES_H
 #define LV_TRAIN_MODEL_SHAPES_H
@@ -8,39 +10,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Settings that only one row of a table has: its file says which is which. */
+enum { LV_N_OWN_SETTINGS = 8 };
+
 typedef struct {
+    const struct lv_tower *tower;
     int64_t hidden_size, intermediate_size, n_layers, n_heads;
     int64_t image_size, patch_size, n_channels;
     int64_t projection_dim; /* written back as found, not used */
     double layer_norm_eps;
     bool quick_gelu; /* hidden_act: quick_gelu or gelu */
-} lv_clip_config;
+    int64_t own[LV_N_OWN_SETTINGS];
+} lv_vision_config;
 
 typedef struct {
+    const struct lv_family *family;
     int64_t hidden_size, intermediate_size, n_layers, n_heads, n_kv_heads, head_dim;
     int64_t vocab_size, max_positions;
     double rms_norm_eps, rope_theta;
-    bool tied;           /* tie_word_embeddings */
-    bool attention_bias; /* on q, k, v and o */
-    bool mlp_bias;
+    bool tied; /* tie_word_embeddings */
+    bool qkv_bias, o_bias, mlp_bias;
     int64_t bos_token_id, eos_token_id, pad_token_id; /* -1 if not given */
 } lv_llama_config;
 
-typedef enum {
-    LV_PROJECTOR_LINEAR,
-    LV_PROJECTOR_MLP_GELU,
-    LV_PROJECTOR_IDENTITY
-} lv_projector_kind;
-
 typedef struct {
-    lv_projector_kind kind;
-    int depth; /* of MLP_GELU: N of mlpNx_gelu */
+    const struct lv_connector_kind *kind;
     int64_t in_size, out_size;
-} lv_projector_config;
+    int64_t own[LV_N_OWN_SETTINGS];
+} lv_connector_config;
 
 typedef struct {
-    lv_clip_config vision;
-    lv_projector_config projector;
+    lv_vision_config vision;
+    lv_connector_config connector;
     lv_llama_config text;
     int vision_select_layer;  /* index into the hidden states, as Python's: -2 */
     bool vision_select_patch; /* true "patch": class row dropped; false "cls_patch" */
@@ -48,5 +49,12 @@ typedef struct {
     float image_mean[3], image_std[3];
     bool aspect_pad; /* images are padded to a square, not cropped */
 } lv_llava_config;
+
+/* lv_name_rule: a tensor whose name in a file has this beginning is the parameter whose name has
+ * the other, each after the prefix of its part. Lists of rules end with {NULL, NULL}; the first
+ * that fits is taken. */
+typedef struct {
+    const char *file, *canonical;
+} lv_name_rule;
 
 #endif

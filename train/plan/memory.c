@@ -6,9 +6,9 @@
 #include "data/base/clock.h"
 #include "train/exchange/exchange.h"
 #include "train/exchange/sparse_rows.h"
-#include "train/metrics.h"
+#include "train/host/memory.h"
 #include "train/model/hf/hf.h"
-#include "train/plan/dry_batch.h"
+#include "train/plan/batch.h"
 #include "train/setup.h"
 
 #include <inttypes.h>
@@ -19,23 +19,23 @@
 
 enum { MAX_TRIED = 256, MAX_ROWS = 1 << 24 };
 
-/* Micro-batches that were run dry: another that is larger in nothing takes no more. */
+/* A micro-batch that was run dry; one that is nowhere larger takes no more memory. */
 typedef struct {
     int64_t n_rows, n_images, n_supervised;
-} extent;
+} tried_batch;
 
 typedef struct {
     lv_memory_plan *plan;
-    lv_step_work *work; /* NULL if that is not asked for */
+    lv_step_work *work; /* NULL: not counted */
     lv_setup *setup;
     lv_vision_input vision;
-    extent tried[MAX_TRIED];
-    int n_tried, next; /* when all places are taken the oldest is overwritten */
-} search;
+    tried_batch tried[MAX_TRIED];
+    int n_tried, next; /* a ring */
+} peak_search;
 
-static void note(lv_memory_plan *plan, const char *format, ...)
+static void add_note(lv_memory_plan *plan, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-static void note(lv_memory_plan *plan, const char *format, ...)
+static void add_note(lv_memory_plan *plan, const char *format, ...)
 {
     const size_t at = strlen(plan->notes);
     va_list arguments;
@@ -46,10 +46,10 @@ static void note(lv_memory_plan *plan, const char *format, ...)
 
 /* ---- activations ---- */
 
-static bool is_covered(const search *s, const extent *e)
+static bool is_covered(const peak_search *s, const tried_batch *e)
 {
     for (int i = 0; i < s->n_tried; i++) {
-        const extent *t = &s->tried[i];
+        const tried_batch *t = &s->tried[i];
         if (e->n_rows <= t->n_rows && e->n_images <= t->n_images &&
             e->n_supervised <= t->n_supervised) {
             return true;
@@ -58,10 +58,10 @@ static bool is_covered(const search *s, const extent *e)
     return false;
 }
 
-static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
+static int run_dry(peak_search *s, const lv_plan_sample *samples, int64_t n)
 {
     lv_tape *tape = s->setup->tape;
-    extent e = {0};
+    tried_batch e = {0};
     for (int64_t i = 0; i < n; i++) {
         e.n_rows += samples[i].n_rows;
         e.n_images += samples[i].n_images;
@@ -71,7 +71,7 @@ static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
         return LV_OK;
     }
     lv_batch batch = {0};
-    int rc = lv_dry_batch(&batch, samples, n, &s->vision);
+    int rc = lv_plan_batch(&batch, samples, n, &s->vision);
     if (rc < 0) {
         return rc;
     }
@@ -95,36 +95,37 @@ static int run_dry(search *s, const lv_dry_sample *samples, int64_t n)
     return LV_OK;
 }
 
-/* A lv_dry_visit. */
-static int visit(void *context, const lv_dry_place *place, const lv_dry_sample *samples, int64_t n)
+/* A lv_plan_visit. */
+static int visit_batch(void *context, const lv_plan_position *position,
+                       const lv_plan_sample *samples, int64_t n)
 {
-    search *s = context;
+    peak_search *s = context;
     if (s->work) {
-        lv_step_work_add(s->work, place, samples, n);
+        lv_step_work_add(s->work, position, samples, n);
     }
     return run_dry(s, samples, n);
 }
 
-/* n samples that share n_rows, each with an image or none, all of their text supervised. */
-static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
+/* n samples with n_rows in all, each with an image or none, all of their text supervised. */
+static int run_alike(peak_search *s, int64_t n, int64_t n_rows, bool image,
                      const lv_loader_options *options)
 {
     const int64_t image_rows = image ? s->vision.rows_per_image : 0;
-    lv_dry_sample *samples = calloc((size_t)n, sizeof *samples);
+    lv_plan_sample *samples = calloc((size_t)n, sizeof *samples);
     if (!samples) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", n);
     }
     for (int64_t i = 0; i < n; i++) {
         int64_t rows = n_rows / n + (i < n_rows % n);
-        samples[i] = (lv_dry_sample){.n_rows = rows,
-                                     .n_image_rows = image_rows,
-                                     .n_images = image,
-                                     .n_supervised = rows - image_rows - 1};
+        samples[i] = (lv_plan_sample){.n_rows = rows,
+                                      .n_image_rows = image_rows,
+                                      .n_images = image,
+                                      .n_supervised = rows - image_rows - 1};
     }
     const int64_t batch_size = options->sampler.global_batch_size;
     const int64_t n_batches = (batch_size - 1) / n / s->plan->n_ranks + 1;
-    const int64_t bytes = lv_dry_bytes(samples, n, &s->vision);
-    const int64_t ahead = lv_dry_read_ahead(options, n_batches * bytes, bytes);
+    const int64_t bytes = lv_plan_batch_bytes(samples, n, &s->vision);
+    const int64_t ahead = lv_plan_read_ahead(options, n_batches * bytes, bytes);
     s->plan->read_ahead_bytes =
         ahead > s->plan->read_ahead_bytes ? ahead : s->plan->read_ahead_bytes;
     int rc = run_dry(s, samples, n);
@@ -132,9 +133,9 @@ static int run_alike(search *s, int64_t n, int64_t n_rows, bool image,
     return rc;
 }
 
-/* What the budgets and a global batch allow at most: as many images as find room, or nothing but
- * text. */
-static int run_worst_case(search *s, const lv_config *config, const lv_loader_options *options)
+/* The largest micro-batches that the budgets and a global batch allow: with as many images as
+ * possible, and of text alone. */
+static int run_worst_case(peak_search *s, const lv_config *config, const lv_loader_options *options)
 {
     const int64_t max_length = config->data.max_length, budget = config->train.micro_batch_tokens;
     const int64_t batch_size = config->train.global_batch_size;
@@ -152,28 +153,28 @@ static int run_worst_case(search *s, const lv_config *config, const lv_loader_op
     return rc < 0 ? rc : run_alike(s, (n_rows - 1) / max_length + 1, n_rows, false, options);
 }
 
-/* A step of samples that are as long as they may be, each with an image if that has room. */
-static int count_worst_case(search *s, const lv_config *config)
+/* A step of samples of the greatest length, each with an image if one fits. */
+static int count_worst_case(peak_search *s, const lv_config *config)
 {
     const int64_t size = config->train.global_batch_size, N = s->plan->n_ranks;
     const int64_t rows = s->vision.rows_per_image, length = config->data.max_length;
     const bool image = rows + 2 <= length;
     const int64_t fit = config->train.micro_batch_tokens / length, most = lv_min_i64(size, 256);
     const int64_t in_batch = fit < 1 ? 1 : lv_min_i64(fit, most);
-    lv_dry_sample *samples = calloc((size_t)in_batch, sizeof *samples);
+    lv_plan_sample *samples = calloc((size_t)in_batch, sizeof *samples);
     if (!samples) {
         return lv_fail(LV_ERR_MEMORY, "no memory for %" PRId64 " samples", in_batch);
     }
     for (int64_t i = 0; i < in_batch; i++) {
-        samples[i] = (lv_dry_sample){.n_rows = length,
-                                     .n_image_rows = image ? rows : 0,
-                                     .n_images = image,
-                                     .n_supervised = length - (image ? rows : 0) - 1};
+        samples[i] = (lv_plan_sample){.n_rows = length,
+                                      .n_image_rows = image ? rows : 0,
+                                      .n_images = image,
+                                      .n_supervised = length - (image ? rows : 0) - 1};
     }
     for (int64_t rank = 0; rank < N && rank < size; rank++) {
         int64_t left = size / N + (rank < size % N);
         for (; left > 0; left -= in_batch) {
-            lv_step_work_add(s->work, &(lv_dry_place){.rank = (int)rank}, samples,
+            lv_step_work_add(s->work, &(lv_plan_position){.rank = (int)rank}, samples,
                              lv_min_i64(left, in_batch));
         }
     }
@@ -183,7 +184,7 @@ static int count_worst_case(search *s, const lv_config *config)
 
 /* ---- the rest ---- */
 
-/* Matrix products keep blocks of memory for each thread, which the first one takes. */
+/* The first matrix product allocates a block of memory for each thread. */
 static int warm_up(const lv_llava_config *config, lv_dtype dtype)
 {
     enum { M = 64, MAX_K = 512 };
@@ -211,14 +212,14 @@ static void note_weights(lv_memory_plan *plan, const lv_config *config, const lv
                                 config->model.language_model, config->model.projector_weights};
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         if (dirs[i] && !lv_weights_exist(dirs[i])) {
-            note(plan, "  %s holds no weights yet: taken to be %s\n", dirs[i],
-                 lv_dtype_name(lv_hf_dtype_of(dirs[i])));
+            add_note(plan, "  %s holds no weights yet: taken to be %s\n", dirs[i],
+                     lv_dtype_name(lv_hf_dtype_of(dirs[i])));
         }
     }
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {
         const char *of_weights = lv_llava_note(model, i);
         if (of_weights) {
-            note(plan, "  %s\n", of_weights);
+            add_note(plan, "  %s\n", of_weights);
         }
     }
 }
@@ -242,7 +243,7 @@ static lv_step_traffic traffic_of(const lv_setup *setup, const lv_config *config
                                        lv_params_trains(params, LV_PART_LANGUAGE)};
 }
 
-static int plan_batches(search *s, const lv_config *config, const char *no_pack)
+static int plan_batches(peak_search *s, const lv_config *config, const char *no_pack)
 {
     const lv_comm comm = lv_comm_single();
     const lv_loader_options options =
@@ -250,14 +251,15 @@ static int plan_batches(search *s, const lv_config *config, const char *no_pack)
     s->vision = options.vision;
     int rc = s->work ? lv_flop_costs_find(&s->work->costs, s->setup->model, &s->vision) : LV_OK;
     if (rc == LV_OK && !no_pack) {
-        return lv_dry_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
-                           lv_setup_n_steps(config, &options.sampler), visit, s);
+        return lv_plan_walk(&s->plan->read_ahead_bytes, &options, s->plan->n_ranks,
+                            lv_setup_n_steps(config, &options.sampler), visit_batch, s);
     }
-    note(s->plan, "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
-         no_pack);
+    add_note(s->plan,
+             "  %s is not there: the largest micro-batch that the budgets allow is assumed\n",
+             no_pack);
     if (s->work) {
-        note(s->plan, "  and for the time of a step that all samples are of %" PRId64 " rows\n",
-             config->data.max_length);
+        add_note(s->plan, "  and for the time of a step that all samples are of %" PRId64 " rows\n",
+                 config->data.max_length);
         if (rc == LV_OK) rc = count_worst_case(s, config);
     }
     return rc < 0 ? rc : run_worst_case(s, config, &options);
@@ -269,9 +271,9 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     lv_memory_plan plan = {
         .n_ranks = n_ranks, .ranks_per_node = ranks_per_node, .place = config->model.weights};
     lv_setup setup = {0};
-    search s = {.plan = &plan, .work = work, .setup = &setup};
+    peak_search s = {.plan = &plan, .work = work, .setup = &setup};
     const char *no_pack;
-    int rc = lv_setup_open_dry(&setup, config, n_ranks, &no_pack);
+    int rc = lv_setup_open_plan(&setup, config, n_ranks, &no_pack);
     if (rc == LV_OK) rc = warm_up(lv_llava_config_of(setup.model), lv_llava_dtype(setup.model));
     plan.process_bytes = lv_memory_now().anon_bytes;
     if (rc == LV_OK) rc = plan_batches(&s, config, no_pack);
@@ -293,9 +295,9 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     return rc;
 }
 
-static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+static void print_memory(const char *what, int64_t bytes, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static void print_bytes(const char *what, int64_t bytes, const char *format, ...)
+static void print_memory(const char *what, int64_t bytes, const char *format, ...)
 {
     char text[32], about[160];
     va_list arguments;
@@ -313,29 +315,29 @@ void lv_memory_plan_print(const lv_memory_plan *p)
         snprintf(share, sizeof share, ", of its share: 1/%d", p->n_ranks);
     }
     printf("memory of a rank, at its peak\n");
-    print_bytes("trained weights", params->trained_bytes, "f32%s",
-                params->working_bytes > 0 ? share : "");
-    print_bytes("their gradients", params->grad_bytes, "f32");
-    print_bytes("their working copies", params->working_bytes, "bf16");
-    print_bytes("their moments", p->moments_bytes, "f32%s", share);
-    print_bytes("frozen weights, converted", params->frozen_bytes, "%s", "");
-    print_bytes("activations", p->activation_bytes,
-                "for %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised",
-                p->n_rows, p->n_images, p->n_images == 1 ? "" : "s", p->n_supervised);
-    print_bytes("batches read ahead", p->read_ahead_bytes, "%s", "");
-    print_bytes("between ranks", p->comm_bytes, "gradients that arrive");
-    print_bytes("the process itself", p->process_bytes, "libraries, threads, packs: as here");
-    print_bytes("together", p->anon_bytes, "anonymous memory (RssAnon)");
-    print_bytes("a copy for checkpoints", p->copy_bytes, "beside it, if the node has the room");
+    print_memory("trained weights", params->trained_bytes, "f32%s",
+                 params->working_bytes > 0 ? share : "");
+    print_memory("their gradients", params->grad_bytes, "f32");
+    print_memory("their working copies", params->working_bytes, "bf16");
+    print_memory("their moments", p->moments_bytes, "f32%s", share);
+    print_memory("frozen weights, converted", params->frozen_bytes, "%s", "");
+    print_memory("activations", p->activation_bytes,
+                 "for %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised",
+                 p->n_rows, p->n_images, p->n_images == 1 ? "" : "s", p->n_supervised);
+    print_memory("batches read ahead", p->read_ahead_bytes, "%s", "");
+    print_memory("between ranks", p->comm_bytes, "gradients that arrive");
+    print_memory("the process itself", p->process_bytes, "libraries, threads, packs: as here");
+    print_memory("together", p->anon_bytes, "anonymous memory (RssAnon)");
+    print_memory("a copy for checkpoints", p->copy_bytes, "beside it, if the node has the room");
     printf("memory of a node\n");
-    print_bytes("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
-                lv_bytes_text(of_rank, p->anon_bytes));
-    print_bytes("frozen weights, mapped", params->mapped_bytes,
-                "page cache: one copy for all ranks");
+    print_memory("anonymous", p->ranks_per_node * p->anon_bytes, "%d x %s", p->ranks_per_node,
+                 lv_bytes_text(of_rank, p->anon_bytes));
+    print_memory("frozen weights, mapped", params->mapped_bytes,
+                 "page cache: one copy for all ranks");
     if (p->place != LV_WEIGHTS_MAP) {
-        print_bytes("frozen weights, copied", params->copied_bytes,
-                    "one copy for the ranks of a %s",
-                    p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
+        print_memory("frozen weights, copied", params->copied_bytes,
+                     "one copy for the ranks of a %s",
+                     p->place == LV_WEIGHTS_COPY_PER_NODE ? "node" : "socket");
     }
     printf("work of that micro-batch\n  %-26s %10.3g TFLOP  of matrix products\n",
            "forward and backward", 1e-12 * p->flop);

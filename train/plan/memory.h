@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a run will take, from its configuration alone: its largest micro-batch is run on a dry tape,
+ * The memory of a run, planned from its configuration: its largest micro-batch is run on a dry tape,
  * through a model without values. Nothing is written, and no weight is read.
  */
 #ifndef LV_TRAIN_PLAN_MEMORY_H
@@ -12,20 +12,19 @@
 
 enum { LV_PLAN_NOTE_BYTES = 4096 };
 
-/* lv_memory_plan: of the rank that takes most, when it takes most. Anonymous memory is each rank's
- * own; mapped bytes lie in the page cache, once a node; copied ones are shared. */
+/* lv_memory_plan: the peak of the rank with the highest. Anonymous memory is each rank's own; mapped bytes lie in the page cache, once a node; copied ones are shared. */
 typedef struct {
     int n_ranks, ranks_per_node;
     lv_params_memory params;
-    lv_weights_place place;   /* of copied_bytes: once a node, or once a socket */
+    lv_weights_place place;   /* copied_bytes: once a node, or once a socket */
     int64_t moments_bytes;    /* of Adam */
     int64_t activation_bytes; /* the step arena: activations, their gradients, scratch */
-    int64_t read_ahead_bytes; /* micro-batches that wait to be used */
-    int64_t comm_bytes;       /* gradients of other ranks, as they arrive */
-    int64_t process_bytes;    /* before all that: libraries, threads, packs; measured here */
-    int64_t anon_bytes;       /* the sum of what is not mapped */
-    int64_t copy_bytes;       /* beside it, of what a checkpoint writes, if the node has that too */
-    int64_t n_rows, n_images, n_supervised; /* of the micro-batch that takes most */
+    int64_t read_ahead_bytes; /* micro-batches in the loader */
+    int64_t comm_bytes;       /* buffers for gradients of other ranks */
+    int64_t process_bytes;    /* libraries, threads, packs; measured here */
+    int64_t anon_bytes;       /* the sum of all that is not mapped */
+    int64_t copy_bytes;       /* besides, for a checkpoint, if the node has it */
+    int64_t n_rows, n_images, n_supervised; /* of the largest micro-batch */
     double flop;                            /* of its matrix products, forward and backward */
     lv_step_traffic traffic;
     char notes[LV_PLAN_NOTE_BYTES]; /* lines: assumptions, possible savings; "" if there are none */
@@ -33,11 +32,11 @@ typedef struct {
 
 /* lv_memory_plan_make: plan a run of n_ranks, ranks_per_node of them on each node. With the packs
  * there the micro-batches are those of the run; without, the largest that the budgets allow.
- * Weights that are not there are taken to be what config.json says, or bf16. On one rank.
+ * Missing weights are taken to have the dtype of config.json, or bf16. On one rank.
  * in     *work: {0}
- * out    work: what its steps ask for, see step_work.h; NULL if that is not wanted
+ * out    work: of its steps (work.h); NULL: not counted
  * tolerance  10% of the peak of RssAnon
- * fails  as lv_setup_open_dry */
+ * fails  as lv_setup_open_plan */
 int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config *config,
                         int n_ranks, int ranks_per_node);
 

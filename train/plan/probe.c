@@ -22,7 +22,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *x, int n)
+double lv_median(double *x, int n)
 {
     qsort(x, (size_t)n, sizeof *x, ascending);
     return (x[(n - 1) / 2] + x[n / 2]) / 2;
@@ -45,15 +45,15 @@ int lv_probe_memory(double *bytes_per_s)
         lv_adamw_step(w, w + N, w + (size_t)2 * N, NULL, w + (size_t)3 * N, N, &hyper, 1, i + 1);
         seconds[i] = lv_clock_s() - begin_s;
     }
-    *bytes_per_s = (double)N * BYTES / median(seconds, PASSES);
+    *bytes_per_s = (double)N * BYTES / lv_median(seconds, PASSES);
     free(w);
     return LV_OK;
 }
 
 /* ---- the model ---- */
 
-/* So many samples of the typical micro-batch that one layer of each kind takes no longer than a
- * pass should; at least one. */
+/* How many samples of the typical micro-batch to use: one layer of each kind takes no longer than
+ * PASS_S; at least one. */
 static int64_t samples_for(const lv_step_work *work, double layer_share, double flop)
 {
     int64_t n = work->n_typical;
@@ -74,7 +74,7 @@ static double pass_s(lv_llava *model, lv_tape *tape, const lv_batch *batch)
     return lv_clock_s() - begin_s;
 }
 
-static int measure(lv_probe *out, lv_llava *model, const lv_batch *batch)
+static int measure_passes(lv_probe *out, lv_llava *model, const lv_batch *batch)
 {
     lv_tape *tape = NULL;
     double seconds[MAX_PASSES];
@@ -89,11 +89,12 @@ static int measure(lv_probe *out, lv_llava *model, const lv_batch *batch)
         seconds[n] = pass_s(model, tape, batch);
     }
     lv_tape_destroy(&tape);
-    out->flop_per_s = flop / median(seconds, n);
+    out->flop_per_s = flop / lv_median(seconds, n);
     return LV_OK;
 }
 
-static int probe(lv_probe *out, lv_llava *like, const lv_config *config, const lv_step_work *work)
+static int probe_slice(lv_probe *out, lv_llava *like, const lv_config *config,
+                       const lv_step_work *work)
 {
     const lv_llava_config *c = lv_llava_config_of(like);
     const double flop = PASS_S * lv_gemm_rate();
@@ -110,13 +111,13 @@ static int probe(lv_probe *out, lv_llava *like, const lv_config *config, const l
     const double share = flop / whole_flop;
     lv_llava_vision_input(like, config->data.image_aspect, &vision);
     int rc = lv_llava_probe(&model, like, config->train.precision, share < 1 ? share : 1);
-    if (rc == LV_OK) rc = lv_dry_batch(&batch, work->typical, n, &vision);
+    if (rc == LV_OK) rc = lv_plan_batch(&batch, work->typical, n, &vision);
     if (rc == LV_OK) {
         const lv_llava_config *thin = lv_llava_config_of(model);
         *out = (lv_probe){.n_rows = batch.seq_start[n],
                           .n_layers = thin->text.n_layers,
                           .n_vision_layers = thin->vision.n_layers};
-        rc = measure(out, model, &batch);
+        rc = measure_passes(out, model, &batch);
     }
     lv_batch_free(&batch);
     lv_llava_close(&model);
@@ -127,8 +128,8 @@ int lv_probe_model(lv_probe *out, const lv_config *config, const lv_step_work *w
 {
     lv_setup setup = {0};
     const char *no_pack;
-    int rc = lv_setup_open_dry(&setup, config, 1, &no_pack);
-    if (rc == LV_OK) rc = probe(out, setup.model, config, work);
+    int rc = lv_setup_open_plan(&setup, config, 1, &no_pack);
+    if (rc == LV_OK) rc = probe_slice(out, setup.model, config, work);
     lv_setup_close(&setup);
     return rc;
 }

@@ -8,12 +8,12 @@
 
 static const double BACKWARD_SHARE = 2.0 / 3;
 static const double UPDATE_BYTES = 34; /* w, m, v read and written; gradient read twice; bf16 */
-static const double ADD_BYTES = 8;     /* beside what came: a float read and written */
+static const double ADD_BYTES = 8;     /* besides the received bytes: a float read and written */
 static const double FIXED_S = 0.002;
 static const double N_AGREEMENTS = 3;
 
-/* What of some communication goes on while `share` of that work is computed. One bucket is never
- * hidden: the one that is whole last, or wanted first. */
+/* The part of a communication that is hidden behind `share` of a computation. One bucket never is:
+ * the last to be complete, or the first to be read. */
 static double hidden_s(double communication_s, double flop, double share,
                        const lv_step_traffic *traffic, double flop_per_s)
 {
@@ -23,8 +23,8 @@ static double hidden_s(double communication_s, double flop, double share,
                : 0;
 }
 
-/* Elements of an embedding that no token of a step reaches, if all of them differ. */
-static double untouched(const lv_step_mean *work, const lv_step_traffic *traffic)
+/* Elements of an embedding without a gradient, if all text tokens of a step differ. */
+static double elements_not_sent(const lv_step_mean *work, const lv_step_traffic *traffic)
 {
     return fmax(0, (double)traffic->n_rows - work->text_rows) * (double)traffic->row_params;
 }
@@ -33,7 +33,7 @@ lv_step_plan lv_step_plan_of(const lv_step_mean *work, const lv_step_traffic *tr
                              const lv_machine *machine)
 {
     const double N = machine->n_ranks, L = machine->ranks_per_node;
-    const double P = (double)traffic->n_params, G = P - untouched(work, traffic),
+    const double P = (double)traffic->n_params, G = P - elements_not_sent(work, traffic),
                  K = (double)traffic->n_buckets;
     const double rank_flop_per_s = machine->flop_per_s / L;
     const double rank_memory_bytes_per_s = machine->memory_bytes_per_s / L;

@@ -7,11 +7,11 @@ static const size_t ADDRESS_BYTES = (size_t)1 << 42; /* of a dry tape: no memory
 
 /* FLOP of a micro-batch of one sample. */
 static int flop_of_one(double *out, lv_llava *model, lv_tape *tape, const lv_vision_input *vision,
-                       const lv_dry_sample *sample)
+                       const lv_plan_sample *sample)
 {
     lv_batch batch = {0};
     double loss_sum;
-    int rc = lv_dry_batch(&batch, sample, 1, vision);
+    int rc = lv_plan_batch(&batch, sample, 1, vision);
     if (rc < 0) {
         return rc;
     }
@@ -30,13 +30,13 @@ static int find_cost(lv_flop_cost *out, lv_llava *model, lv_tape *tape,
 {
     enum { BASE, LONGER, LABELLED, PICTURED, N };
     const int64_t rows = vision->rows_per_image, R = 2 * n_images * rows + 64, S = 8;
-    lv_dry_sample samples[N];
+    lv_plan_sample samples[N];
     double flop[N] = {0};
     int rc = LV_OK;
     for (int i = 0; i < N; i++) {
-        samples[i] = (lv_dry_sample){.n_rows = i == LONGER ? 2 * R : R,
-                                     .n_images = i == PICTURED ? 2 * n_images : n_images,
-                                     .n_supervised = i == LABELLED ? 2 * S : S};
+        samples[i] = (lv_plan_sample){.n_rows = i == LONGER ? 2 * R : R,
+                                      .n_images = i == PICTURED ? 2 * n_images : n_images,
+                                      .n_supervised = i == LABELLED ? 2 * S : S};
         samples[i].n_image_rows = samples[i].n_images * rows;
     }
     for (int i = 0; rc == LV_OK && i < N; i++) {
@@ -73,7 +73,7 @@ int lv_flop_costs_find(lv_flop_costs *out, lv_llava *model, const lv_vision_inpu
     return rc;
 }
 
-double lv_flop_of(const lv_flop_costs *costs, const lv_dry_sample *samples, int64_t n)
+double lv_flop_of(const lv_flop_costs *costs, const lv_plan_sample *samples, int64_t n)
 {
     double rows = 0, pairs = 0, images = 0, supervised = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -110,13 +110,13 @@ static void end_step(lv_step_work *w)
     w->now.most_last_flop = 0;
 }
 
-void lv_step_work_add(lv_step_work *work, const lv_dry_place *place, const lv_dry_sample *samples,
-                      int64_t n)
+void lv_step_work_add(lv_step_work *work, const lv_plan_position *position,
+                      const lv_plan_sample *samples, int64_t n)
 {
-    const bool new_step = work->n_steps == 0 || place->step != work->now.place.step;
+    const bool new_step = work->n_steps == 0 || position->step != work->now.position.step;
     if (new_step && work->n_steps > 0) {
         end_step(work);
-    } else if (place->rank != work->now.place.rank) {
+    } else if (position->rank != work->now.position.rank) {
         end_rank(work);
     }
     if (work->n_steps == 0) {
@@ -126,7 +126,7 @@ void lv_step_work_add(lv_step_work *work, const lv_dry_place *place, const lv_dr
     }
     const double flop = lv_flop_of(&work->costs, samples, n);
     work->n_steps += new_step;
-    work->now.place = *place;
+    work->now.position = *position;
     work->now.first_flop = work->now.flop == 0 ? flop : work->now.first_flop;
     work->now.flop += flop;
     work->now.last_flop = flop;

@@ -65,25 +65,50 @@ static inline void tail_fill(lv_real tail[LANES], const lv_real *x, lv_real scal
     }
 }
 
-/* The largest of scale x, at least -infinity; NaN are passed over. */
-static lv_real row_max(const lv_real *x, lv_real scale, int64_t n)
+/* scale x in lanes [from, to), which may go beyond the block; -infinity in the others. */
+static inline void head_fill(lv_real head[LANES], const lv_real *x, lv_real scale, int64_t from,
+                             int64_t to)
 {
-    lv_real lanes[LANES], tail[LANES];
+#pragma omp simd
+    for (int64_t l = 0; l < LANES; l++) {
+        head[l] = l >= from && l < to ? x[l] * scale : -INFINITY;
+    }
+}
+
+/* The first of the block that i is in. */
+static inline int64_t block_of(int64_t i)
+{
+    return i / LANES * LANES;
+}
+
+static inline void raise_lanes(lv_real lanes[LANES], const lv_real *x, lv_real scale)
+{
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+        lanes[l] = larger(lanes[l], x[l] * scale);
+    }
+}
+
+/* The largest of scale x in range, at least -infinity; NaN are passed over. */
+static lv_real row_max(const lv_real *x, lv_real scale, lv_range range)
+{
+    lv_real lanes[LANES], edge[LANES];
 #pragma omp simd
     for (int l = 0; l < LANES; l++) {
         lanes[l] = -INFINITY;
     }
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-#pragma omp simd
-        for (int l = 0; l < LANES; l++) {
-            lanes[l] = larger(lanes[l], x[i + l] * scale);
-        }
+    int64_t i = block_of(range.begin);
+    if (i < range.begin) {
+        head_fill(edge, x + i, scale, range.begin - i, range.end - i);
+        raise_lanes(lanes, edge, 1);
+        i += LANES;
     }
-    tail_fill(tail, x + i, scale, n - i);
-#pragma omp simd
-    for (int l = 0; l < LANES; l++) {
-        lanes[l] = larger(lanes[l], tail[l]);
+    for (; i + LANES <= range.end; i += LANES) {
+        raise_lanes(lanes, x + i, scale);
+    }
+    if (i < range.end) {
+        tail_fill(edge, x + i, scale, range.end - i);
+        raise_lanes(lanes, edge, 1);
     }
     return lanes_max(lanes);
 }
@@ -126,36 +151,50 @@ static inline void narrow_block(uint16_t *to, const lv_real from[LANES])
     }
 }
 
-/* p = exp(scale s - shift), rounded, up to the end of the last block. returns the sum */
-static lv_real probabilities(uint16_t *p, const lv_real *s, lv_real scale, lv_real shift, int64_t n)
+/* p = exp(scale s - shift) in range, rounded; 0 in the rest of its first and last block. returns
+ * the sum */
+static lv_real probabilities(uint16_t *p, const lv_real *s, lv_real scale, lv_real shift,
+                             lv_range range)
 {
-    lv_real sum[LANES] = {0}, e[LANES], tail[LANES];
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
+    lv_real sum[LANES] = {0}, e[LANES], edge[LANES];
+    int64_t i = block_of(range.begin);
+    if (i < range.begin) {
+        head_fill(edge, s + i, scale, range.begin - i, range.end - i);
+        exp_block(e, sum, edge, 1, shift);
+        narrow_block(p + i, e);
+        i += LANES;
+    }
+    for (; i + LANES <= range.end; i += LANES) {
         exp_block(e, sum, s + i, scale, shift);
         narrow_block(p + i, e);
     }
-    if (i < n) {
-        tail_fill(tail, s + i, scale, n - i);
-        exp_block(e, sum, tail, 1, shift);
+    if (i < range.end) {
+        tail_fill(edge, s + i, scale, range.end - i);
+        exp_block(e, sum, edge, 1, shift);
         narrow_block(p + i, e);
     }
     return lanes_sum(sum);
 }
 
-/* x = exp(scale x - shift). returns the sum */
-static lv_real exponentials(lv_real *x, lv_real scale, lv_real shift, int64_t n)
+/* x = exp(scale x - shift) in range, 0 before it in its first block. returns the sum */
+static lv_real exponentials(lv_real *x, lv_real scale, lv_real shift, lv_range range)
 {
-    lv_real sum[LANES] = {0}, e[LANES], tail[LANES];
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
+    lv_real sum[LANES] = {0}, e[LANES], edge[LANES];
+    int64_t i = block_of(range.begin);
+    if (i < range.begin) {
+        head_fill(edge, x + i, scale, range.begin - i, range.end - i);
+        exp_block(e, sum, edge, 1, shift);
+        memcpy(x + i, e, (size_t)lv_min_i64(LANES, range.end - i) * sizeof *e);
+        i += LANES;
+    }
+    for (; i + LANES <= range.end; i += LANES) {
         exp_block(e, sum, x + i, scale, shift);
         memcpy(x + i, e, sizeof e);
     }
-    if (i < n) {
-        tail_fill(tail, x + i, scale, n - i);
-        exp_block(e, sum, tail, 1, shift);
-        memcpy(x + i, e, (size_t)(n - i) * sizeof *e);
+    if (i < range.end) {
+        tail_fill(edge, x + i, scale, range.end - i);
+        exp_block(e, sum, edge, 1, shift);
+        memcpy(x + i, e, (size_t)(range.end - i) * sizeof *e);
     }
     return lanes_sum(sum);
 }
@@ -167,22 +206,32 @@ static void scale_row(lv_real *x, lv_real factor, int64_t n)
     }
 }
 
-/* Keys of a tile that row i sees, if row 0 sees the first seen. */
-static inline int64_t seen_by(int64_t i, int64_t seen, int64_t n_keys)
+/* Keys of a tile that row i sees; {0, 0} if none. */
+static inline lv_range seen_by(const lv_range *visible, int64_t first, int64_t i, int64_t n_keys)
 {
-    int64_t n = lv_min_i64(n_keys, seen + i);
-    return n < 0 ? 0 : n;
+    if (!visible) {
+        return (lv_range){0, n_keys};
+    }
+    int64_t begin = visible[i].begin - first, end = lv_min_i64(n_keys, visible[i].end - first);
+    begin = begin < 0 ? 0 : begin;
+    return begin < end ? (lv_range){begin, end} : (lv_range){0, 0};
+}
+
+static inline const lv_range *rows_from(const lv_range *visible, int64_t i)
+{
+    return visible ? visible + i : NULL;
 }
 
 /* Rows [first, first + LANES) of a tile take in its scores' maxima; keep: the factors of what they
  * have summed before. */
 static void raise_rows(lv_real keep[LANES], lv_real max[LANES], const lv_real *s, int64_t ld,
-                       lv_real scale, int64_t n_rows, int64_t n_keys, int64_t seen)
+                       lv_real scale, int64_t n_rows, int64_t n_keys, const lv_range *visible,
+                       int64_t first)
 {
     lv_real before[LANES] = {0}, after[LANES] = {0};
     for (int64_t i = 0; i < n_rows; i++) {
         before[i] = max[i];
-        max[i] = larger(max[i], row_max(s + i * ld, scale, seen_by(i, seen, n_keys)));
+        max[i] = larger(max[i], row_max(s + i * ld, scale, seen_by(visible, first, i, n_keys)));
         after[i] = shift_of(max[i]);
     }
 #pragma omp simd
@@ -193,18 +242,20 @@ static void raise_rows(lv_real keep[LANES], lv_real max[LANES], const lv_real *s
 
 void LV_LEVEL(softmax_tile)(lv_real *s, lv_real *o, lv_real *max, lv_real *sum, int64_t ld,
                             int64_t o_ld, lv_real scale, int64_t n_rows, int64_t n_keys,
-                            int64_t seen, int64_t D)
+                            const lv_range *visible, int64_t first, int64_t D)
 {
     lv_real keep[LANES];
     for (int64_t i = 0; i < n_rows; i++) {
         lv_real *row = s + i * ld;
-        int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
+        lv_range seen = seen_by(visible, first, i, n_keys);
+        int64_t l = i % LANES;
         if (l == 0) {
             raise_rows(keep, max + i, row, ld, scale, lv_min_i64(LANES, n_rows - i), n_keys,
-                       seen + i);
+                       rows_from(visible, i), first);
         }
-        sum[i] = sum[i] * keep[l] + exponentials(row, scale, shift_of(max[i]), n);
-        memset(row + n, 0, (size_t)(n_keys - n) * sizeof *row);
+        sum[i] = sum[i] * keep[l] + exponentials(row, scale, shift_of(max[i]), seen);
+        memset(row, 0, (size_t)block_of(seen.begin) * sizeof *row);
+        memset(row + seen.end, 0, (size_t)(n_keys - seen.end) * sizeof *row);
         if (keep[l] != 1) {
             scale_row(o + i * o_ld, keep[l], D);
         }
@@ -213,21 +264,23 @@ void LV_LEVEL(softmax_tile)(lv_real *s, lv_real *o, lv_real *max, lv_real *sum, 
 
 void LV_LEVEL(softmax_tile_packed)(uint16_t *p, lv_real *o, lv_real *max, lv_real *sum,
                                    const lv_real *s, int64_t ld, int64_t o_ld, lv_real scale,
-                                   int64_t n_rows, int64_t n_keys, int64_t depth, int64_t seen,
-                                   int64_t D)
+                                   int64_t n_rows, int64_t n_keys, int64_t depth,
+                                   const lv_range *visible, int64_t first, int64_t D)
 {
     lv_real keep[LANES];
     for (int64_t i = 0; i < n_rows; i++) {
         const lv_real *row = s + i * ld;
-        int64_t n = seen_by(i, seen, n_keys), l = i % LANES;
-        int64_t written = (n + LANES - 1) / LANES * LANES;
+        uint16_t *p_row = p + i * ld;
+        lv_range seen = seen_by(visible, first, i, n_keys);
+        int64_t l = i % LANES, written = block_of(seen.end + LANES - 1);
         if (l == 0) {
             raise_rows(keep, max + i, row, ld, scale, lv_min_i64(LANES, n_rows - i), n_keys,
-                       seen + i);
+                       rows_from(visible, i), first);
         }
-        sum[i] = sum[i] * keep[l] + probabilities(p + i * ld, row, scale, shift_of(max[i]), n);
+        sum[i] = sum[i] * keep[l] + probabilities(p_row, row, scale, shift_of(max[i]), seen);
+        memset(p_row, 0, (size_t)block_of(seen.begin) * sizeof *p);
         if (written < depth) {
-            memset(p + i * ld + written, 0, (size_t)(depth - written) * sizeof *p);
+            memset(p_row + written, 0, (size_t)(depth - written) * sizeof *p);
         }
         if (keep[l] != 1) {
             scale_row(o + i * o_ld, keep[l], D);
@@ -235,25 +288,46 @@ void LV_LEVEL(softmax_tile_packed)(uint16_t *p, lv_real *o, lv_real *max, lv_rea
     }
 }
 
+void LV_LEVEL(softcap_tile)(lv_real *s, lv_real *dp, int64_t ld, const lv_real *delta,
+                            lv_real scale, lv_real softcap, int64_t n_rows, int64_t n_keys)
+{
+    lv_real inward = scale / softcap;
+    for (int64_t i = 0; i < n_rows; i++) {
+        lv_real *row = s + i * ld, *dp_row = dp ? dp + i * ld : NULL;
+        lv_real D_i = dp ? delta[i] : 0;
+        for (int64_t j = 0; j < n_keys; j++) {
+            row[j] = lv_tanh(row[j] * inward);
+        }
+        for (int64_t j = 0; dp_row && j < n_keys; j++) {
+            dp_row[j] = (dp_row[j] - D_i) * scale * (1 - row[j] * row[j]);
+        }
+        scale_row(row, softcap, n_keys);
+    }
+}
+
 void LV_LEVEL(softmax_tile_backward)(lv_real *s, lv_real *dp, int64_t ld, const lv_real *lse,
                                      const lv_real *delta, lv_real scale, int64_t n_rows,
-                                     int64_t n_keys, int64_t seen)
+                                     int64_t n_keys, const lv_range *visible, int64_t first)
 {
     for (int64_t i = 0; i < n_rows; i++) {
         lv_real *p = s + i * ld, *ds = dp ? dp + i * ld : NULL;
         lv_real shift = shift_of(lse[i]), D_i = delta[i];
-        int64_t n = seen_by(i, seen, n_keys);
-        for (int64_t j = 0; j < n; j++) {
+        lv_range seen = seen_by(visible, first, i, n_keys);
+        size_t before = (size_t)seen.begin * sizeof *p;
+        size_t behind = (size_t)(n_keys - seen.end) * sizeof *p;
+        memset(p, 0, before);
+        for (int64_t j = seen.begin; j < seen.end; j++) {
             p[j] = exp_below(p[j] * scale - shift);
         }
-        memset(p + n, 0, (size_t)(n_keys - n) * sizeof *p);
+        memset(p + seen.end, 0, behind);
         if (!ds) {
             continue;
         }
-        for (int64_t j = 0; j < n; j++) {
+        memset(ds, 0, before);
+        for (int64_t j = seen.begin; j < seen.end; j++) {
             ds[j] = p[j] * (ds[j] - D_i) * scale;
         }
-        memset(ds + n, 0, (size_t)(n_keys - n) * sizeof *ds);
+        memset(ds + seen.end, 0, behind);
     }
 }
 
@@ -261,22 +335,24 @@ void LV_LEVEL(softmax_tile_backward)(lv_real *s, lv_real *dp, int64_t ld, const 
 typedef struct {
     const lv_real *s, *dp;
     lv_real shift, delta;
-    int64_t seen;
+    lv_range seen;
 } gradient_row;
 
-/* Lanes of a row from key j on, rounded; 0 from the first key on that is not seen. */
+/* Lanes of a row from key j on, rounded; 0 for keys that are not seen. */
 static inline void gradient_block(uint32_t p[LANES], uint32_t ds[LANES], const gradient_row *row,
                                   int64_t j, lv_real scale)
 {
-    int32_t n = (int32_t)lv_min_i64(row->seen - j, LANES);
+    int32_t begin = (int32_t)(row->seen.begin - j);
+    uint32_t n = (uint32_t)(row->seen.end - row->seen.begin);
     const lv_real *s = row->s + j, *dp = row->dp + j;
     lv_real shift = row->shift, delta = row->delta;
 #pragma omp simd
     for (int32_t l = 0; l < LANES; l++) {
         lv_real e = exp_below(s[l] * scale - shift);
         lv_real d = e * (dp[l] - delta) * scale;
-        p[l] = l < n ? chunk_narrow((float)e) : 0;
-        ds[l] = l < n ? chunk_narrow((float)d) : 0;
+        bool sees = (uint32_t)(l - begin) < n;
+        p[l] = sees ? chunk_narrow((float)e) : 0;
+        ds[l] = sees ? chunk_narrow((float)d) : 0;
     }
 }
 
@@ -299,17 +375,23 @@ static inline void store_row(uint16_t *to, const uint32_t row[LANES])
     }
 }
 
-/* Two rows of a tile, from the key tile's first key to its last; at row r the tile's packed B have
- * p and ds_b, its packed A ds_a. */
+/* Zeros in panels [begin, end) of a packed B. */
+static void clear_pairs(uint16_t *to, int64_t depth, lv_range panels)
+{
+    for (int64_t j = panels.begin; to && j < panels.end; j += LANES) {
+        memset(to + j * depth, 0, 2 * LANES * sizeof *to);
+    }
+}
+
+/* Two rows of a tile; at row r the tile's packed B have p and ds_b, its packed A ds_a. */
 static inline void gradient_rows(uint16_t *p, uint16_t *ds_b, uint16_t *ds_a[2],
                                  const gradient_row rows[2], lv_real scale, int64_t n_keys,
-                                 int64_t depth)
+                                 int64_t depth, int64_t a_depth)
 {
-    static const uint32_t zero[LANES];
-    int64_t seen = rows[0].seen > rows[1].seen ? rows[0].seen : rows[1].seen;
+    int64_t begin = block_of(lv_min_i64(rows[0].seen.begin, rows[1].seen.begin)), j = begin;
+    int64_t end = rows[0].seen.end > rows[1].seen.end ? rows[0].seen.end : rows[1].seen.end;
     uint32_t p_of[2][LANES], ds_of[2][LANES];
-    int64_t j = 0;
-    for (; j < seen; j += LANES) {
+    for (; j < end; j += LANES) {
         gradient_block(p_of[0], ds_of[0], &rows[0], j, scale);
         gradient_block(p_of[1], ds_of[1], &rows[1], j, scale);
         if (p) {
@@ -322,9 +404,15 @@ static inline void gradient_rows(uint16_t *p, uint16_t *ds_b, uint16_t *ds_a[2],
             }
         }
     }
-    for (; p && j < n_keys; j += LANES) {
-        store_pairs(p + j * depth, zero, zero);
-        store_pairs(ds_b + j * depth, zero, zero);
+    clear_pairs(p, depth, (lv_range){0, begin});
+    clear_pairs(ds_b, depth, (lv_range){0, begin});
+    clear_pairs(p, depth, (lv_range){j, n_keys});
+    clear_pairs(ds_b, depth, (lv_range){j, n_keys});
+    for (int r = 0; r < 2; r++) {
+        if (ds_a[r]) {
+            memset(ds_a[r], 0, (size_t)begin * sizeof *ds_a[r]);
+            memset(ds_a[r] + j, 0, (size_t)(a_depth - j) * sizeof *ds_a[r]);
+        }
     }
 }
 
@@ -332,7 +420,7 @@ void LV_LEVEL(softmax_tile_backward_packed)(uint16_t *p, uint16_t *ds_b, uint16_
                                             const lv_real *s, const lv_real *dp, int64_t ld,
                                             const lv_real *lse, const lv_real *delta, lv_real scale,
                                             int64_t n_rows, int64_t n_keys, int64_t a_depth,
-                                            int64_t seen)
+                                            const lv_range *visible, int64_t first)
 {
     int64_t depth = lv_bf16_depth(n_rows);
     for (int64_t i = 0; i < depth; i += 2) {
@@ -341,16 +429,13 @@ void LV_LEVEL(softmax_tile_backward_packed)(uint16_t *p, uint16_t *ds_b, uint16_
         for (int64_t r = 0; r < 2; r++) {
             bool there = i + r < n_rows;
             int64_t at = there ? i + r : 0; /* the padding sees nothing of any row */
-            int64_t n = there ? seen_by(at, seen, n_keys) : 0;
-            int64_t written = (n + LANES - 1) / LANES * LANES;
-            rows[r] = (gradient_row){s + at * ld, dp + at * ld, shift_of(lse[at]), delta[at], n};
+            rows[r] =
+                (gradient_row){s + at * ld, dp + at * ld, shift_of(lse[at]), delta[at],
+                               there ? seen_by(visible, first, at, n_keys) : (lv_range){0, 0}};
             a[r] = there && ds_a ? ds_a + at * ld : NULL;
-            if (a[r]) {
-                memset(a[r] + written, 0, (size_t)(a_depth - written) * sizeof *ds_a);
-            }
         }
         gradient_rows(p ? p + i * LANES : NULL, p ? ds_b + i * LANES : NULL, a, rows, scale, n_keys,
-                      depth);
+                      depth, a_depth);
     }
 }
 
@@ -513,9 +598,10 @@ static inline void add_values(lv_real *o, const lv_real *p, const uint16_t *v, i
 
 void LV_LEVEL(softmax_query)(lv_real *o, lv_real *max, lv_real *sum, const lv_real *q,
                              const uint16_t *k, const uint16_t *v, int64_t ld, lv_real scale,
-                             int64_t n_keys, int64_t D)
+                             lv_real softcap, int64_t n_keys, int64_t D)
 {
     lv_real s[ROW_KEYS];
+    lv_real left = softcap == 0 ? scale : 1; /* of the scale, once s is capped */
     for (int64_t j = 0; j < n_keys; j += ROW_KEYS) {
         int64_t n = lv_min_i64(ROW_KEYS, n_keys - j), whole = n / AT_ONCE * AT_ONCE;
         const uint16_t *keys = k + j * ld, *values = v + j * ld;
@@ -523,8 +609,11 @@ void LV_LEVEL(softmax_query)(lv_real *o, lv_real *max, lv_real *sum, const lv_re
             dot_keys(s + i, q, keys + i * ld, ld, AT_ONCE, D);
         }
         dot_keys(s + whole, q, keys + whole * ld, ld, n - whole, D);
-        lv_real keep = raise_max(max, row_max(s, scale, n));
-        *sum = *sum * keep + exponentials(s, scale, shift_of(*max), n);
+        if (softcap != 0) {
+            LV_LEVEL(softcap_tile)(s, NULL, 0, NULL, scale, softcap, 1, n);
+        }
+        lv_real keep = raise_max(max, row_max(s, left, (lv_range){0, n}));
+        *sum = *sum * keep + exponentials(s, left, shift_of(*max), (lv_range){0, n});
         scale_row(o, keep, D);
         for (int64_t i = 0; i < whole; i += AT_ONCE) {
             add_values(o, s + i, values + i * ld, ld, AT_ONCE, D);
@@ -538,7 +627,7 @@ void LV_LEVEL(softmax_sums)(lv_real *max, lv_real *sum, const lv_real *z, int64_
     lv_real e[LANES];
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t m = lv_min_i64(CHUNK, n - at);
-        lv_real keep = raise_max(max, row_max(z + at, 1, m));
+        lv_real keep = raise_max(max, row_max(z + at, 1, (lv_range){0, m}));
         lv_real lanes[LANES] = {0}, tail[LANES];
         int64_t i = 0;
         for (; i + LANES <= m; i += LANES) {

@@ -80,7 +80,9 @@ static void gemm(lv_tensor *c, const lv_tensor *a, const lv_tensor *b)
 static bool is_right(lv_dtype dtype)
 {
     const int64_t start[] = {0, 70, 200};
-    lv_attention_layout l = {2, start, start, 4, 2, 64, true, 0.125};
+    lv_range visible[200];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){2, start, start, 4, 2, 64, true, 0.125}, visible);
     lv_tensor *x[3] = {reference_random(tape, dtype, 200, 256, true, 1),
                        reference_random(tape, dtype, 200, 128, true, 2),
                        reference_random(tape, dtype, 200, 128, true, 3)};
@@ -89,8 +91,8 @@ static bool is_right(lv_dtype dtype)
         values[i] = reference_values(x[i]->data, dtype, lv_tensor_count(x[i]));
     }
     double *zero = calloc(200 * 256, sizeof *zero);
-    attention_reference r = reference_attention(&l, values[0], values[1], values[2], zero);
-    lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &l);
+    attention_reference r = reference_attention(&of, values[0], values[1], values[2], zero);
+    lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &of.layout);
     double distance = reference_distance(o->data, dtype, r.o, 200 * 256);
     attention_reference_free(&r);
     free(zero);
@@ -139,15 +141,11 @@ static void bench(const bench_case *at, lv_dtype dtype)
     for (int64_t b = 0; b <= at->n_sequences; b++) {
         start[b] = b * at->length;
     }
-    lv_attention_layout l = {.n_sequences = at->n_sequences,
-                             .q_start = start,
-                             .k_start = start,
-                             .n_heads = at->n_heads,
-                             .n_kv_heads = at->n_kv_heads,
-                             .head_dim = at->head_dim,
-                             .causal = at->causal,
-                             .scale = 0.1};
     int64_t T = start[at->n_sequences];
+    const attention_case of = {at->n_sequences, start,        start,      at->n_heads,
+                               at->n_kv_heads,  at->head_dim, at->causal, 0.1};
+    lv_attention_layout l =
+        attention_shape_of(&of, lv_tape_alloc(tape, (size_t)T * sizeof(lv_range))).layout;
     lv_tensor *x[3] = {reference_random(tape, dtype, T, at->n_heads * at->head_dim, true, 1),
                        reference_random(tape, dtype, T, at->n_kv_heads * at->head_dim, true, 2),
                        reference_random(tape, dtype, T, at->n_kv_heads * at->head_dim, true, 3)};

@@ -8,7 +8,6 @@
 #include "data/json/json.h"
 #include "golden.h"
 #include "optim/adamw.h"
-#include "optim/clip.h"
 #include "optim/schedule.h"
 
 #include <math.h>

@@ -10,6 +10,7 @@
 #include "autograd/kernels/pointwise.h"
 #include "autograd/ops.h"
 #include "tests/support/reference.h"
+#include "tests/support/visible.h"
 
 #include <math.h>
 #include <omp.h>
@@ -57,9 +58,10 @@ typedef struct {
 } run;
 
 /* Forward and backward of uses outputs of the same inputs; wants: a bit each for q, k, v. */
-static run run_attention(const lv_attention_layout *l, lv_dtype dtype, int uses, int wants)
+static run run_attention(const attention_shape *of, lv_dtype dtype, int uses, int wants)
 {
-    int64_t Tq = l->q_start[l->n_sequences], Tk = l->k_start[l->n_sequences];
+    const lv_attention_layout *l = &of->layout;
+    int64_t Tq = of->Tq, Tk = of->Tk;
     poison((size_t)64 << 20);
     run r = {reference_random(tape, dtype, Tq, l->n_heads * l->head_dim, wants & 1, 1),
              reference_random(tape, dtype, Tk, l->n_kv_heads * l->head_dim, wants & 2, 2),
@@ -84,15 +86,15 @@ static void assert_near(const char *what, const void *found, const double *expec
     }
 }
 
-static attention_reference expected_of(const lv_attention_layout *l)
+static attention_reference expected_of(const attention_shape *of)
 {
-    const run r = run_attention(l, LV_BF16, 1, 7);
+    const run r = run_attention(of, LV_BF16, 1, 7);
     const lv_tensor *const in[] = {r.q, r.k, r.v, r.dy};
     double *x[4];
     for (int i = 0; i < 4; i++) {
         x[i] = reference_values(in[i]->data, LV_BF16, lv_tensor_count(in[i]));
     }
-    attention_reference expected = reference_attention(l, x[0], x[1], x[2], x[3]);
+    attention_reference expected = reference_attention(of, x[0], x[1], x[2], x[3]);
     for (int i = 0; i < 4; i++) {
         free(x[i]);
     }
@@ -100,12 +102,12 @@ static attention_reference expected_of(const lv_attention_layout *l)
 }
 
 /* The outcome of one number of threads is that of any other, bit by bit. */
-static void check_same_bits(const lv_attention_layout *l, lv_dtype dtype)
+static void check_same_bits(const attention_shape *of, lv_dtype dtype)
 {
     char *first[4] = {NULL};
     for (int threads = 1; threads <= MOST_THREADS; threads++) {
         omp_set_num_threads(threads);
-        run r = run_attention(l, dtype, 1, 7);
+        run r = run_attention(of, dtype, 1, 7);
         size_t one = lv_dtype_bytes(dtype);
         size_t q_bytes = (size_t)lv_tensor_count(r.q) * one;
         size_t k_bytes = (size_t)lv_tensor_count(r.k) * one;
@@ -126,12 +128,12 @@ static void check_same_bits(const lv_attention_layout *l, lv_dtype dtype)
     omp_set_num_threads(2);
 }
 
-static void check_attention(const lv_attention_layout *l)
+static void check_shape(const attention_shape *of)
 {
-    attention_reference expected = expected_of(l);
+    attention_reference expected = expected_of(of);
     for (int level = 0; level <= (int)lv_cpu_found(); level++) {
         lv_cpu_limit((lv_cpu_level)level);
-        run r = run_attention(l, LV_BF16, 1, 7);
+        run r = run_attention(of, LV_BF16, 1, 7);
         int64_t n_q = lv_tensor_count(r.q), n_k = lv_tensor_count(r.k);
         assert_near("o", r.o->data, expected.o, n_q, ROUNDED_ONCE * 1.5);
         assert_near("dq", r.q->grad, expected.dq, n_q, ROUNDED_TWICE);
@@ -139,9 +141,16 @@ static void check_attention(const lv_attention_layout *l)
         assert_near("dv", r.v->grad, expected.dv, n_k, ROUNDED_TWICE);
     }
     lv_cpu_limit(LV_CPU_AMX);
-    check_same_bits(l, LV_BF16);
-    check_same_bits(l, LV_F32);
+    check_same_bits(of, LV_BF16);
+    check_same_bits(of, LV_F32);
     attention_reference_free(&expected);
+}
+
+static void check_attention(const attention_case *of)
+{
+    lv_range visible[1024];
+    const attention_shape shape = attention_shape_of(of, visible);
+    check_shape(&shape);
 }
 
 static const int64_t LENGTHS[] = {0, 1, 64, 193, 393}; /* 1, 63, 129, 200 */
@@ -149,7 +158,7 @@ static const int64_t LENGTHS[] = {0, 1, 64, 193, 393}; /* 1, 63, 129, 200 */
 static void attention_agrees_with_plain_loops_at_every_cpu_level(void **state)
 {
     (void)state;
-    lv_attention_layout l = {4, LENGTHS, LENGTHS, 4, 4, 64, true, 0.125};
+    attention_case l = {4, LENGTHS, LENGTHS, 4, 4, 64, true, 0.125};
     check_attention(&l);
     l.causal = false;
     check_attention(&l);
@@ -162,7 +171,7 @@ static void attention_agrees_with_plain_loops_at_every_cpu_level(void **state)
     l.scale = 0.37;
     check_attention(&l);
     const int64_t one[] = {0, 600}; /* one sequence: cut for four threads */
-    l = (lv_attention_layout){1, one, one, 2, 2, 16, true, 0.25};
+    l = (attention_case){1, one, one, 2, 2, 16, true, 0.25};
     check_attention(&l);
     l.causal = false;
     l.n_kv_heads = 1;
@@ -174,7 +183,7 @@ static void attention_over_a_cache_agrees_with_plain_loops(void **state)
     (void)state;
     const int64_t queries[] = {0, 1, 4, 71, 71};
     const int64_t keys[] = {0, 2100, 2107, 2290, 2293}; /* the last one has no query */
-    lv_attention_layout l = {4, queries, keys, 4, 2, 128, true, 0.09};
+    attention_case l = {4, queries, keys, 4, 2, 128, true, 0.09};
     check_attention(&l);
     l.causal = false;
     l.head_dim = 33;
@@ -184,12 +193,71 @@ static void attention_over_a_cache_agrees_with_plain_loops(void **state)
     check_attention(&l);
 }
 
+static void attention_over_any_keys_and_with_a_softcap_agrees_with_plain_loops(void **state)
+{
+    (void)state;
+    for (int kind = VISIBLE_WINDOW; kind < N_VISIBLE; kind++) {
+        visible_rows rows = visible_fill((visible_kind)kind, kind == VISIBLE_ANY ? 70 : 100);
+        const double softcap = kind == VISIBLE_CACHE || kind == VISIBLE_ANY ? 1.5 : 0;
+        const attention_shape of = {{rows.at, 4, 2, 40, 0.2, softcap}, rows.Tq, rows.Tk};
+        check_shape(&of);
+    }
+    visible_rows rows = visible_fill(VISIBLE_CACHE, 8); /* too few rows to pack keys for */
+    const attention_shape few = {{rows.at, 4, 2, 40, 0.2, 1.5}, 1, rows.Tk};
+    check_shape(&few);
+}
+
+static bool is_seen(const visible_rows *rows, int64_t key)
+{
+    for (int64_t t = 0; t < rows->Tq; t++) {
+        if (rows->at[t].begin <= key && key < rows->at[t].end) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_zero(const void *x, lv_dtype dtype, int64_t row, int64_t columns)
+{
+    double *values = reference_values(lv_element_const(x, dtype, row * columns), dtype, columns);
+    bool zero = true;
+    for (int64_t i = 0; i < columns; i++) {
+        zero = zero && values[i] == 0;
+    }
+    free(values);
+    return zero;
+}
+
+static void rows_that_see_nothing_and_keys_that_no_row_sees_are_zero(void **state)
+{
+    (void)state;
+    const visible_kind kinds[] = {VISIBLE_IMAGES, VISIBLE_ANY, VISIBLE_CACHE, VISIBLE_REVERSED};
+    for (int i = 0; i < 8; i++) {
+        const lv_dtype dtype = i % 2 == 0 ? LV_BF16 : LV_F32;
+        const visible_rows rows = visible_fill(kinds[i / 2], 20);
+        const attention_shape of = {{rows.at, 2, 1, 16, 0.25, 0}, rows.Tq, rows.Tk};
+        const run r = run_attention(&of, dtype, 1, 7);
+        for (int64_t t = 0; t < of.Tq; t++) {
+            bool empty = rows.at[t].begin == rows.at[t].end;
+            assert_int_equal(is_zero(r.o->data, dtype, t, 32), empty);
+            bool one = rows.at[t].end - rows.at[t].begin == 1; /* p is 1 whatever q is */
+            assert_true(one || is_zero(r.q->grad, dtype, t, 32) == empty);
+        }
+        for (int64_t key = 0; key < of.Tk; key++) {
+            assert_int_equal(is_zero(r.v->grad, dtype, key, 16), !is_seen(&rows, key));
+            assert_true(is_seen(&rows, key) || is_zero(r.k->grad, dtype, key, 16));
+        }
+    }
+}
+
 static void gradients_of_attention_are_added_to_what_is_there(void **state)
 {
     (void)state;
-    lv_attention_layout l = {4, LENGTHS, LENGTHS, 4, 2, 32, true, 0.18};
-    attention_reference expected = expected_of(&l);
-    run r = run_attention(&l, LV_BF16, 2, 7);
+    lv_range visible[393];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){4, LENGTHS, LENGTHS, 4, 2, 32, true, 0.18}, visible);
+    attention_reference expected = expected_of(&of);
+    run r = run_attention(&of, LV_BF16, 2, 7);
     int64_t n_q = lv_tensor_count(r.q), n_k = lv_tensor_count(r.k);
     double *const sums[N_GRADS] = {expected.dq, expected.dk, expected.dv};
     const lv_tensor *const in[N_GRADS] = {r.q, r.k, r.v};
@@ -206,8 +274,10 @@ static void each_gradient_of_attention_is_the_same_without_the_others(void **sta
 {
     (void)state;
     const int64_t one[] = {0, 300};
-    lv_attention_layout l = {1, one, one, 2, 1, 24, true, 0.2};
-    run r = run_attention(&l, LV_BF16, 1, 7);
+    lv_range visible[300];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){1, one, one, 2, 1, 24, true, 0.2}, visible);
+    run r = run_attention(&of, LV_BF16, 1, 7);
     size_t bytes[N_GRADS] = {300 * 48 * 2, 300 * 24 * 2, 300 * 24 * 2};
     char *all[N_GRADS];
     for (int i = 0; i < N_GRADS; i++) {
@@ -216,7 +286,7 @@ static void each_gradient_of_attention_is_the_same_without_the_others(void **sta
         memcpy(all[i], (i == 0 ? r.q : i == 1 ? r.k : r.v)->grad, bytes[i]);
     }
     for (int wants = 1; wants < 7; wants++) {
-        r = run_attention(&l, LV_BF16, 1, wants);
+        r = run_attention(&of, LV_BF16, 1, wants);
         const lv_tensor *const in[N_GRADS] = {r.q, r.k, r.v};
         for (int i = 0; i < N_GRADS; i++) {
             if (wants & 1 << i) {
@@ -236,11 +306,13 @@ static void keys_that_no_sequence_has_get_zeros(void **state)
     (void)state;
     poison((size_t)16 << 20);
     const int64_t queries[] = {0, 10}, keys[] = {3, 23};
-    lv_attention_layout l = {1, queries, keys, 1, 1, 16, true, 0.25};
+    lv_range visible[10];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){1, queries, keys, 1, 1, 16, true, 0.25}, visible);
     lv_tensor *x[3] = {reference_random(tape, LV_BF16, 10, 16, true, 1),
                        reference_random(tape, LV_BF16, 30, 16, true, 2),
                        reference_random(tape, LV_BF16, 30, 16, true, 3)};
-    lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &l);
+    lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &of.layout);
     backward_from(1, &o, x[0]);
     for (int i = 1; i < 3; i++) {
         const uint16_t *grad = x[i]->grad;
@@ -255,7 +327,9 @@ static void nan_reaches_the_rows_that_see_it_alone(void **state)
 {
     (void)state;
     const int64_t start[] = {0, 100, 150};
-    lv_attention_layout l = {2, start, start, 1, 1, 16, true, 0.5};
+    lv_range visible[150];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){2, start, start, 1, 1, 16, true, 0.5}, visible);
     for (int level = 0; level <= (int)lv_cpu_found(); level++) {
         lv_cpu_limit((lv_cpu_level)level);
         for (int what = 0; what < 2; what++) { /* infinity is NaN in a softmax */
@@ -268,7 +342,7 @@ static void nan_reaches_the_rows_that_see_it_alone(void **state)
             for (int t = 0; t < 150; t++) { /* so that infinity has one sign */
                 ((uint16_t *)x[0]->data)[t * 16 + 1] = 0x3f80;
             }
-            lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &l);
+            lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &of.layout);
             backward_from(1, &o, x[2]);
             for (int t = 0; t < 150; t++) {
                 bool sees = t >= 70 && t < 100;
@@ -284,8 +358,10 @@ static void scores_far_beyond_the_range_of_exp_give_finite_rows(void **state)
 {
     (void)state;
     const int64_t start[] = {0, 130};
-    lv_attention_layout l = {1, start, start, 1, 1, 4, false, 1000};
-    run r = run_attention(&l, LV_BF16, 1, 7);
+    lv_range visible[130];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){1, start, start, 1, 1, 4, false, 1000}, visible);
+    run r = run_attention(&of, LV_BF16, 1, 7);
     for (int t = 0; t < 130 * 4; t++) {
         assert_true(isfinite(lv_bf16_to_float(((uint16_t *)r.o->data)[t])));
         assert_true(isfinite(lv_bf16_to_float(((uint16_t *)r.q->grad)[t])));
@@ -302,14 +378,16 @@ static void a_dry_tape_takes_the_same_memory_and_counts_the_same_work(void **sta
         assert_int_equal(lv_tape_create(&own, (size_t)1 << 30), 0);
         lv_tape *before = tape;
         tape = own;
-        lv_attention_layout l = {4, LENGTHS, LENGTHS, 4, 2, 64, true, 0.125};
+        lv_range visible[393];
+        const attention_shape of = attention_shape_of(
+            &(attention_case){4, LENGTHS, LENGTHS, 4, 2, 64, true, 0.125}, visible);
         lv_tensor *x[] = {reference_random(tape, LV_BF16, 393, 256, true, 1),
                           reference_random(tape, LV_BF16, 393, 128, true, 2),
                           reference_random(tape, LV_BF16, 393, 128, true, 3),
                           reference_random(tape, LV_BF16, 1000, 256, false, 4)};
         int32_t labels[393] = {0};
         lv_tape_dry_set(tape, dry);
-        lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &l);
+        lv_tensor *o = lv_attention(tape, x[0], x[1], x[2], &of.layout);
         lv_backward(tape, lv_cross_entropy(tape, o, x[3], labels, NULL));
         peak[dry] = lv_tape_peak_bytes(tape);
         flop[dry] = lv_tape_flop(tape);
@@ -401,6 +479,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_agrees_with_plain_loops_at_every_cpu_level),
         cmocka_unit_test(attention_over_a_cache_agrees_with_plain_loops),
+        cmocka_unit_test(attention_over_any_keys_and_with_a_softcap_agrees_with_plain_loops),
+        cmocka_unit_test(rows_that_see_nothing_and_keys_that_no_row_sees_are_zero),
         cmocka_unit_test(gradients_of_attention_are_added_to_what_is_there),
         cmocka_unit_test(each_gradient_of_attention_is_the_same_without_the_others),
         cmocka_unit_test(keys_that_no_sequence_has_get_zeros),

@@ -7,6 +7,7 @@
 #include "autograd/ops.h"
 #include "autograd/rng.h"
 #include "tests/support/reference.h"
+#include "tests/support/visible.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -69,21 +70,21 @@ static void backward_from(lv_tensor *y, lv_tensor *dy)
     lv_backward(tape, loss);
 }
 
-static void check_attention(const lv_attention_layout *l)
+static void check_shape(const attention_shape *of)
 {
-    int64_t B = l->n_sequences;
+    const lv_attention_layout *l = &of->layout;
     int64_t q_columns = l->n_heads * l->head_dim;
     int64_t k_columns = l->n_kv_heads * l->head_dim;
-    lv_tensor *q = random_tensor(l->q_start[B], q_columns, true, 1);
-    lv_tensor *k = random_tensor(l->k_start[B], k_columns, true, 2);
-    lv_tensor *v = random_tensor(l->k_start[B], k_columns, true, 3);
-    lv_tensor *dy = random_tensor(l->q_start[B], q_columns, false, 4);
+    lv_tensor *q = random_tensor(of->Tq, q_columns, true, 1);
+    lv_tensor *k = random_tensor(of->Tk, k_columns, true, 2);
+    lv_tensor *v = random_tensor(of->Tk, k_columns, true, 3);
+    lv_tensor *dy = random_tensor(of->Tq, q_columns, false, 4);
     const lv_tensor *const in[] = {q, k, v, dy};
     double *x[4];
     for (int i = 0; i < 4; i++) {
         x[i] = reference_values(in[i]->data, LV_F32, lv_tensor_count(in[i]));
     }
-    attention_reference r = reference_attention(l, x[0], x[1], x[2], x[3]);
+    attention_reference r = reference_attention(of, x[0], x[1], x[2], x[3]);
     lv_tensor *o = lv_attention(tape, q, k, v, l);
     assert_near(lv_tensor_real(o), r.o, lv_tensor_count(q), 1e-6);
     backward_from(o, dy);
@@ -97,11 +98,18 @@ static void check_attention(const lv_attention_layout *l)
     }
 }
 
+static void check_attention(const attention_case *of)
+{
+    lv_range visible[512];
+    attention_shape shape = attention_shape_of(of, visible);
+    check_shape(&shape);
+}
+
 static void attention_agrees_with_plain_loops(void **state)
 {
     (void)state;
     const int64_t lengths[] = {0, 1, 64, 193, 393}; /* 1, 63, 129, 200 */
-    lv_attention_layout l = {4, lengths, lengths, 4, 4, 24, true, 0.2};
+    attention_case l = {4, lengths, lengths, 4, 4, 24, true, 0.2};
     check_attention(&l);
     l.causal = false;
     check_attention(&l);
@@ -110,7 +118,7 @@ static void attention_agrees_with_plain_loops(void **state)
     check_attention(&l);
     const int64_t queries[] = {0, 1, 2, 67};
     const int64_t keys[] = {0, 5000, 5001, 5167}; /* decoding over a cache of 4999 */
-    l = (lv_attention_layout){3, queries, keys, 2, 1, 16, true, 0.25};
+    l = (attention_case){3, queries, keys, 2, 1, 16, true, 0.25};
     check_attention(&l);
     l.causal = false;
     check_attention(&l);
@@ -119,20 +127,34 @@ static void attention_agrees_with_plain_loops(void **state)
     check_attention(&l);
     const int64_t nothing[] = {0, 0, 5}; /* a sequence without queries */
     const int64_t some[] = {0, 3, 8};
-    l = (lv_attention_layout){2, nothing, some, 2, 1, 8, true, 0.3};
+    l = (attention_case){2, nothing, some, 2, 1, 8, true, 0.3};
     check_attention(&l);
+}
+
+static void attention_over_any_keys_and_with_a_softcap_agrees_with_plain_loops(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < N_VISIBLE; kind++) {
+        visible_rows rows = visible_fill((visible_kind)kind, kind == VISIBLE_ANY ? 100 : 130);
+        attention_shape of = {{rows.at, 4, 2, 24, 0.2, 0}, rows.Tq, rows.Tk};
+        check_shape(&of);
+        of.layout.softcap = 1.5;
+        check_shape(&of);
+    }
 }
 
 static void attention_passes_nan_to_the_rows_that_see_it_alone(void **state)
 {
     (void)state;
     const int64_t start[] = {0, 100, 150};
-    lv_attention_layout l = {2, start, start, 1, 1, 4, true, 0.5};
+    lv_range visible[150];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){2, start, start, 1, 1, 4, true, 0.5}, visible);
     lv_tensor *q = random_tensor(150, 4, false, 1);
     lv_tensor *k = random_tensor(150, 4, false, 2);
     lv_tensor *v = random_tensor(150, 4, false, 3);
     lv_tensor_real(k)[70 * 4 + 1] = NAN;
-    lv_tensor *o = lv_attention(tape, q, k, v, &l);
+    lv_tensor *o = lv_attention(tape, q, k, v, &of.layout);
     for (int t = 0; t < 150; t++) {
         bool sees = t >= 70 && t < 100;
         assert_true(isnan(lv_tensor_real(o)[t * 4]) == sees);
@@ -143,11 +165,13 @@ static void attention_takes_scores_far_beyond_the_range_of_exp(void **state)
 {
     (void)state;
     const int64_t start[] = {0, 130};
-    lv_attention_layout l = {1, start, start, 1, 1, 4, false, 1000};
+    lv_range visible[130];
+    const attention_shape of =
+        attention_shape_of(&(attention_case){1, start, start, 1, 1, 4, false, 1000}, visible);
     lv_tensor *q = random_tensor(130, 4, false, 1);
     lv_tensor *k = random_tensor(130, 4, false, 2);
     lv_tensor *v = random_tensor(130, 4, false, 3);
-    lv_tensor *o = lv_attention(tape, q, k, v, &l);
+    lv_tensor *o = lv_attention(tape, q, k, v, &of.layout);
     for (int t = 0; t < 130 * 4; t++) {
         assert_true(isfinite(lv_tensor_real(o)[t]));
     }
@@ -371,6 +395,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(attention_agrees_with_plain_loops, reset),
+        cmocka_unit_test_setup(attention_over_any_keys_and_with_a_softcap_agrees_with_plain_loops,
+                               reset),
         cmocka_unit_test_setup(attention_passes_nan_to_the_rows_that_see_it_alone, reset),
         cmocka_unit_test_setup(attention_takes_scores_far_beyond_the_range_of_exp, reset),
         cmocka_unit_test_setup(cross_entropy_agrees_with_plain_loops_over_all_tiles, reset),

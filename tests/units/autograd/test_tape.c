@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "autograd/error.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/ops.h"
 #include "autograd/rng.h"
@@ -8,6 +9,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -47,10 +50,10 @@ typedef struct {
     lv_tensor *w;
 } layer_context;
 
-static lv_tensor *layer(lv_tape *on, const void *context, lv_tensor *x)
+static lv_tensor *layer(lv_tape *on, const void *context, lv_tensor *const *in)
 {
     const layer_context *of = context;
-    return lv_linear(on, lv_gelu(on, lv_quick_gelu(on, x)), of->w, NULL, x);
+    return lv_linear(on, lv_gelu(on, lv_quick_gelu(on, in[0])), of->w, NULL, in[0]);
 }
 
 static size_t mark_after_frozen_layers(int n_layers, const layer_context *of, lv_tensor *input)
@@ -58,7 +61,7 @@ static size_t mark_after_frozen_layers(int n_layers, const layer_context *of, lv
     lv_tensor *x = lv_tape_view(tape, input->data, LV_F32, 2, input->shape);
     for (int i = 0; i < n_layers; i++) {
         size_t mark = lv_tape_mark(tape);
-        x = lv_tape_keep(tape, mark, layer(tape, of, x));
+        x = lv_tape_keep(tape, mark, layer(tape, of, &x));
     }
     size_t used = lv_tape_mark(tape);
     lv_tape_reset(tape);
@@ -81,7 +84,7 @@ static void a_frozen_part_keeps_the_arena_flat(void **state)
     size_t mark = lv_tape_mark(tape);
     lv_tensor *x = &input;
     for (int i = 0; i < N_LAYERS; i++) {
-        x = layer(tape, &(layer_context){&w}, x);
+        x = layer(tape, &(layer_context){&w}, &x);
     }
     lv_real *expected = malloc(activation);
     assert_non_null(expected);
@@ -120,7 +123,7 @@ static void what_requires_a_gradient_is_not_moved(void **state)
     lv_tensor w = param(H, H, true, 1);
     lv_tensor input = param(T, H, false, 2);
     size_t mark = lv_tape_mark(tape);
-    lv_tensor *y = layer(tape, &(layer_context){&w}, &input);
+    lv_tensor *y = layer(tape, &(layer_context){&w}, (lv_tensor *[]){&input});
     size_t used = lv_tape_mark(tape);
     assert_ptr_equal(lv_tape_keep(tape, mark, y), y);
     assert_int_equal(lv_tape_mark(tape), used);
@@ -135,13 +138,61 @@ static void without_recording_nothing_requires_a_gradient(void **state)
     lv_tensor input = param(T, H, false, 2);
     assert_true(lv_tape_recording_set(tape, false));
     size_t mark = lv_tape_mark(tape);
-    lv_tensor *y = lv_recompute(tape, layer, &(layer_context){&w}, &input);
+    lv_tensor *y = lv_recompute(tape, layer, &(layer_context){&w}, 1, (lv_tensor *[]){&input});
     assert_false(y->requires_grad);
     y = lv_tape_keep(tape, mark, y);
     assert_true(lv_tape_mark(tape) < mark + T * H * sizeof(lv_real) + 256);
     assert_false(lv_tape_recording_set(tape, true));
     param_free(&w);
     param_free(&input);
+}
+
+typedef struct {
+    lv_tensor *w, *features;
+} capture_context;
+
+static lv_tensor *capturing_layer(lv_tape *on, const void *context, lv_tensor *const *in)
+{
+    const capture_context *of = context;
+    return lv_linear(on, lv_silu_mul(on, in[0], of->features), of->w, NULL, NULL);
+}
+
+static void leave(void)
+{
+    _exit(42);
+}
+
+static void a_segment_that_gives_a_gradient_to_what_is_none_of_its_inputs_ends_the_job(void **state)
+{
+    (void)state;
+    lv_tensor w = param(H, H, true, 1), input = param(T, H, false, 2), other = param(T, H, true, 3);
+    lv_tensor *x = &input;
+    lv_tensor *frozen = lv_gelu(tape, &input);
+    assert_non_null(lv_recompute(tape, capturing_layer, &(capture_context){&w, frozen}, 1, &x));
+    lv_tensor *features = lv_gelu(tape, &other);
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        lv_abort_hook_set(leave);
+        lv_recompute(tape, capturing_layer, &(capture_context){&w, features}, 1, &x);
+        _exit(0);
+    }
+    close(ends[1]);
+    char message[500];
+    ssize_t n = read(ends[0], message, sizeof message - 1);
+    close(ends[0]);
+    assert_true(n > 0);
+    message[n] = '\0';
+    assert_non_null(strstr(message, "silu_mul: its input 1 requires a gradient"));
+    assert_non_null(strstr(message, "has to be among the inputs of lv_recompute"));
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    param_free(&w);
+    param_free(&input);
+    param_free(&other);
 }
 
 typedef struct {
@@ -191,7 +242,7 @@ static size_t network_step(network *net, bool recompute)
     layer_context of[N_LAYERS];
     for (int i = 0; i < N_LAYERS; i++) {
         of[i] = (layer_context){&net->layers[i]};
-        x = recompute ? lv_recompute(on, layer, &of[i], x) : layer(on, &of[i], x);
+        x = recompute ? lv_recompute(on, layer, &of[i], 1, &x) : layer(on, &of[i], &x);
     }
     lv_tensor *loss = lv_cross_entropy(on, x, &net->head, net->labels, NULL);
     lv_backward(on, loss);
@@ -275,7 +326,7 @@ static void activation_gradients_are_used_again(void **state)
         int32_t labels[T] = {0};
         lv_tensor *x = &input;
         for (int n = 0; n < 10 * (i + 1); n++) {
-            x = layer(tape, &(layer_context){&w}, x);
+            x = layer(tape, &(layer_context){&w}, &x);
         }
         lv_tensor *loss = lv_cross_entropy(tape, x, &head, labels, NULL);
         size_t mark = lv_tape_mark(tape);
@@ -292,13 +343,13 @@ static void activation_gradients_are_used_again(void **state)
 
 /* The same layer, which gives back what it is done with: with frozen weights the second linear's
  * input is read by no backward pass. */
-static lv_tensor *sparing_layer(lv_tape *on, const void *context, lv_tensor *x)
+static lv_tensor *sparing_layer(lv_tape *on, const void *context, lv_tensor *const *in)
 {
     const layer_context *of = context;
-    lv_tensor *a = lv_quick_gelu(on, x);
+    lv_tensor *a = lv_quick_gelu(on, in[0]);
     lv_tensor *b = lv_gelu(on, a);
     lv_tape_done(on, a);
-    lv_tensor *y = lv_linear(on, b, of->w, NULL, x);
+    lv_tensor *y = lv_linear(on, b, of->w, NULL, in[0]);
     lv_tape_done(on, b);
     return y;
 }
@@ -315,7 +366,7 @@ static size_t through_layers(lv_segment *segment, bool recompute, int n, const l
     memset(x->grad, 0, T * H * sizeof(lv_real));
     lv_tensor *y = lv_linear(on, x, of->w, NULL, NULL);
     for (int i = 0; i < n; i++) {
-        lv_tensor *next = recompute ? lv_recompute(on, segment, of, y) : segment(on, of, y);
+        lv_tensor *next = recompute ? lv_recompute(on, segment, of, 1, &y) : segment(on, of, &y);
         lv_tape_done(on, y);
         y = next;
     }
@@ -505,7 +556,7 @@ static lv_real owned_step(owned *o, const lv_tape_owner *owner, bool recompute)
     lv_tensor *x = lv_embedding(on, &o->w[3], ids, T);
     for (int i = 0; i < 4; i++) {
         of[i] = (layer_context){&o->w[uses[i]]};
-        x = recompute ? lv_recompute(on, layer, &of[i], x) : layer(on, &of[i], x);
+        x = recompute ? lv_recompute(on, layer, &of[i], 1, &x) : layer(on, &of[i], &x);
     }
     x = lv_rmsnorm(on, x, &o->w[4], 1e-6);
     lv_tensor *loss = lv_cross_entropy(on, x, &o->w[3], labels, NULL);
@@ -569,6 +620,8 @@ int main(void)
         cmocka_unit_test_setup(keeping_moves_data_over_where_it_was, reset),
         cmocka_unit_test_setup(what_requires_a_gradient_is_not_moved, reset),
         cmocka_unit_test_setup(without_recording_nothing_requires_a_gradient, reset),
+        cmocka_unit_test_setup(
+            a_segment_that_gives_a_gradient_to_what_is_none_of_its_inputs_ends_the_job, reset),
         cmocka_unit_test_setup(recomputing_gives_the_same_bits_in_less_memory, reset),
         cmocka_unit_test_setup(four_threads_give_the_same_bits_twice, reset),
         cmocka_unit_test_setup(gradients_of_parameters_add_up_over_tapes, reset),

@@ -4,6 +4,8 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "train/model/connector/connector.h"
+#include "train/model/language/families.h"
+#include "train/model/vision/vision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +69,8 @@ void fixture_safetensors(void **state, const char *name, const char *header, con
 lv_llava_config fixture_llava_config(const char *projector)
 {
     lv_llava_config c = {
-        .vision = {.hidden_size = 8,
+        .vision = {.tower = lv_tower_find("clip_vision_model"),
+                   .hidden_size = 8,
                    .intermediate_size = 12,
                    .n_layers = 2,
                    .n_heads = 2,
@@ -77,7 +80,8 @@ lv_llava_config fixture_llava_config(const char *projector)
                    .projection_dim = 5,
                    .layer_norm_eps = 1e-5,
                    .quick_gelu = true},
-        .text = {.hidden_size = 8,
+        .text = {.family = lv_family_find("llama"),
+                 .hidden_size = 8,
                  .intermediate_size = 16,
                  .n_layers = 2,
                  .n_heads = 4,
@@ -96,9 +100,9 @@ lv_llava_config fixture_llava_config(const char *projector)
         .image_mean = {0.48145466f, 0.4578275f, 0.40821073f},
         .image_std = {0.26862954f, 0.26130258f, 0.27577711f},
     };
-    assert_int_equal(lv_projector_config_parse(&c.projector, projector), LV_OK);
-    c.projector.in_size = c.vision.hidden_size;
-    c.projector.out_size = c.text.hidden_size;
+    assert_int_equal(lv_connector_config_parse(&c.connector, projector), LV_OK);
+    c.connector.in_size = c.vision.hidden_size;
+    c.connector.out_size = c.text.hidden_size;
     return c;
 }
 
@@ -120,7 +124,7 @@ static void declare_layer_of(lv_params *params, const char *prefix, int64_t rows
     }
 }
 
-static void declare_vision(lv_params *params, const lv_clip_config *c)
+static void declare_vision(lv_params *params, const lv_vision_config *c)
 {
     static const char BASE[] = "vision_tower.vision_model";
     int64_t H = c->hidden_size, F = c->intermediate_size, side = c->image_size / c->patch_size;
@@ -148,12 +152,15 @@ static void declare_vision(lv_params *params, const lv_clip_config *c)
     declare_layer_of(params, "vision_tower.vision_model.post_layernorm", H, 0, true);
 }
 
-static void declare_projector(lv_params *params, const lv_projector_config *c)
+static void declare_projector(lv_params *params, const lv_connector_config *c)
 {
     char name[64];
-    int depth = c->kind == LV_PROJECTOR_LINEAR     ? 1
-                : c->kind == LV_PROJECTOR_IDENTITY ? 0
-                                                   : c->depth;
+    char type[64];
+    int depth = 1;
+    lv_connector_type(type, sizeof type, c);
+    if (strcmp(type, "linear") != 0 && sscanf(type, "mlp%dx_gelu", &depth) != 1) {
+        depth = 0;
+    }
     for (int i = 0; i < depth; i++) {
         snprintf(name, sizeof name, "projector.%d", 2 * i);
         declare_layer_of(params, name, c->out_size, i ? c->out_size : c->in_size, true);
@@ -171,15 +178,12 @@ static void declare_text(lv_params *params, const lv_llama_config *c)
             const char *name;
             int64_t rows, columns;
             bool bias;
-        } parts[] = {{"self_attn.q_proj", A, H, c->attention_bias},
-                     {"self_attn.k_proj", G, H, c->attention_bias},
-                     {"self_attn.v_proj", G, H, c->attention_bias},
-                     {"self_attn.o_proj", H, A, c->attention_bias},
-                     {"mlp.gate_proj", F, H, c->mlp_bias},
-                     {"mlp.up_proj", F, H, c->mlp_bias},
-                     {"mlp.down_proj", H, F, c->mlp_bias},
-                     {"input_layernorm", H, 0, false},
-                     {"post_attention_layernorm", H, 0, false}};
+        } parts[] = {
+            {"self_attn.q_proj", A, H, c->qkv_bias},  {"self_attn.k_proj", G, H, c->qkv_bias},
+            {"self_attn.v_proj", G, H, c->qkv_bias},  {"self_attn.o_proj", H, A, c->o_bias},
+            {"mlp.gate_proj", F, H, c->mlp_bias},     {"mlp.up_proj", F, H, c->mlp_bias},
+            {"mlp.down_proj", H, F, c->mlp_bias},     {"input_layernorm", H, 0, false},
+            {"post_attention_layernorm", H, 0, false}};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             snprintf(name, sizeof name, "language_model.model.layers.%d.%s", (int)l, parts[i].name);
             declare_layer_of(params, name, parts[i].rows, parts[i].columns, parts[i].bias);
@@ -198,7 +202,7 @@ lv_params *fixture_declare(const lv_llava_config *config)
     lv_params_part_begin(params, LV_PART_VISION);
     declare_vision(params, &config->vision);
     lv_params_part_begin(params, LV_PART_CONNECTOR);
-    declare_projector(params, &config->projector);
+    declare_projector(params, &config->connector);
     lv_params_part_begin(params, LV_PART_LANGUAGE);
     declare_text(params, &config->text);
     assert_int_equal(lv_params_allocate(params), LV_OK);

@@ -3,6 +3,7 @@
  * train/metrics.h: the memory of a process, how long it takes, and lines where the disk is full,
  * for which a limit on the size of files stands.
  */
+#include "train/host/memory.h"
 #include "train/metrics.h"
 
 #include "autograd/error.h"

@@ -7,89 +7,122 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const lv_projector_ops *const kinds[] = {
-    [LV_PROJECTOR_LINEAR] = &lv_projector_mlp,
-    [LV_PROJECTOR_MLP_GELU] = &lv_projector_mlp,
-    [LV_PROJECTOR_IDENTITY] = &lv_projector_identity,
+enum { TYPE_BYTES = 64, LIST_BYTES = 512 };
+
+#define LV_CONNECTOR(name) extern const lv_connector_kind lv_connector_kind_##name;
+#include "train/model/connector/connectors.def"
+#undef LV_CONNECTOR
+
+static const lv_connector_kind *const kinds[] = {
+#define LV_CONNECTOR(name) &lv_connector_kind_##name,
+#include "train/model/connector/connectors.def"
+#undef LV_CONNECTOR
+};
+enum { N_KINDS = sizeof kinds / sizeof *kinds };
+
+struct lv_connector {
+    lv_connector_config config;
+    void *state; /* of the kind */
 };
 
-/* ---- names ---- */
+/* ---- configuration ---- */
 
-int lv_projector_config_parse(lv_projector_config *out, const char *type)
+static int fail_type(const char *type)
 {
-    if (strcmp(type, "linear") == 0) {
-        *out = (lv_projector_config){.kind = LV_PROJECTOR_LINEAR};
-        return LV_OK;
+    char list[LIST_BYTES] = "";
+    size_t at = 0;
+    for (int k = 0; k < N_KINDS && at < sizeof list; k++) {
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", k ? ", " : "", kinds[k]->name);
     }
-    if (strcmp(type, "identity") == 0) {
-        *out = (lv_projector_config){.kind = LV_PROJECTOR_IDENTITY};
-        return LV_OK;
-    }
-    char again[32];
-    const char *digits = strncmp(type, "mlp", 3) == 0 ? type + 3 : "";
-    long depth = strtol(digits, NULL, 10);
-    if (depth >= 1 && depth <= LV_PROJECTOR_MAX_DEPTH) {
-        lv_projector_config mlp = {.kind = LV_PROJECTOR_MLP_GELU, .depth = (int)depth};
-        if (strcmp(lv_projector_type(again, sizeof again, &mlp), type) == 0) {
-            *out = mlp;
+    return lv_fail(LV_ERR_CONFIG, "the projector type \"%s\" is not known; there are %s", type,
+                   list);
+}
+
+int lv_connector_config_parse(lv_connector_config *out, const char *type)
+{
+    for (int k = 0; k < N_KINDS; k++) {
+        lv_connector_config config = {.kind = kinds[k]};
+        if (kinds[k]->parse ? kinds[k]->parse(&config, type) : strcmp(type, kinds[k]->name) == 0) {
+            *out = config;
             return LV_OK;
         }
     }
-    return lv_fail(LV_ERR_CONFIG,
-                   "the projector type \"%s\" is not known; there are linear, mlpNx_gelu (N from 1 "
-                   "to %d) and identity",
-                   type, LV_PROJECTOR_MAX_DEPTH);
+    return fail_type(type);
 }
 
-const char *lv_projector_type(char *buf, size_t bytes, const lv_projector_config *config)
+const char *lv_connector_type(char *buf, size_t bytes, const lv_connector_config *config)
 {
-    switch (config->kind) {
-    case LV_PROJECTOR_LINEAR:
-        snprintf(buf, bytes, "linear");
-        break;
-    case LV_PROJECTOR_MLP_GELU:
-        snprintf(buf, bytes, "mlp%dx_gelu", config->depth);
-        break;
-    case LV_PROJECTOR_IDENTITY:
-        snprintf(buf, bytes, "identity");
-        break;
+    if (config->kind->print) {
+        config->kind->print(buf, bytes, config);
+    } else {
+        snprintf(buf, bytes, "%s", config->kind->name);
     }
     return buf;
 }
 
+bool lv_connector_config_of_hf(lv_connector_config *out, const char *act)
+{
+    for (int k = 0; k < N_KINDS; k++) {
+        if (kinds[k]->hf_type && strcmp(kinds[k]->hf_act, act) == 0) {
+            return lv_connector_config_parse(out, kinds[k]->hf_type) == LV_OK;
+        }
+    }
+    return false;
+}
+
+bool lv_connector_has_hf_form(const lv_connector_config *config)
+{
+    char type[TYPE_BYTES];
+    return config->kind->hf_type &&
+           strcmp(lv_connector_type(type, sizeof type, config), config->kind->hf_type) == 0;
+}
+
+int lv_connector_check(const lv_connector_config *config)
+{
+    return config->kind->check ? config->kind->check(config) : LV_OK;
+}
+
+int64_t lv_connector_rows_out(const lv_connector_config *config, int64_t rows_in)
+{
+    return config->kind->rows_out ? config->kind->rows_out(config, rows_in) : rows_in;
+}
+
 /* ---- the connector ---- */
 
-int lv_projector_create(lv_projector **out, const lv_projector_config *config, lv_params *params)
+int lv_connector_create(lv_connector **out, const lv_connector_config *config, lv_params *params)
 {
-    lv_projector *projector = calloc(1, sizeof *projector);
-    if (!projector) {
-        return lv_fail(LV_ERR_MEMORY, "no memory for a projector");
-    }
-    projector->config = *config;
-    projector->ops = kinds[config->kind];
-    lv_params_part_begin(params, LV_PART_CONNECTOR);
-    int rc = projector->ops->declare(projector, params);
-    if (rc) {
-        free(projector);
+    int rc = lv_connector_check(config);
+    if (rc < 0) {
         return rc;
     }
-    *out = projector;
+    lv_connector *connector = calloc(1, sizeof *connector);
+    if (!connector) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for a connector");
+    }
+    connector->config = *config;
+    lv_params_part_begin(params, LV_PART_CONNECTOR);
+    if (config->kind->declare) {
+        rc = config->kind->declare(&connector->state, config, params);
+    }
+    if (rc < 0) {
+        lv_connector_destroy(&connector);
+        return rc;
+    }
+    *out = connector;
     return LV_OK;
 }
 
-void lv_projector_destroy(lv_projector **projector)
+void lv_connector_destroy(lv_connector **connector)
 {
-    free(*projector);
-    *projector = NULL;
+    if (*connector) {
+        free((*connector)->state);
+        free(*connector);
+        *connector = NULL;
+    }
 }
 
-int64_t lv_projector_rows_out(const lv_projector_config *config, int64_t rows_in)
-{
-    return kinds[config->kind]->rows_out(config, rows_in);
-}
-
-lv_tensor *lv_projector_forward(const lv_projector *projector, lv_tape *tape, lv_tensor *x,
+lv_tensor *lv_connector_forward(const lv_connector *connector, lv_tape *tape, lv_tensor *x,
                                 int64_t I)
 {
-    return projector->ops->forward(projector, tape, x, I);
+    return connector->config.kind->forward(connector->state, tape, x, I);
 }

@@ -8,31 +8,23 @@
 
 #include <inttypes.h>
 
-static int64_t rows_out(const lv_projector_config *config, int64_t rows_in)
+static int check_sizes(const lv_connector_config *c)
 {
-    (void)config;
-    return rows_in;
+    return c->in_size == c->out_size
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG,
+                         "projector identity needs equal sizes: the vision tower's hidden_size is "
+                         "%" PRId64 ", the language model's %" PRId64,
+                         c->in_size, c->out_size);
 }
 
-static int declare(lv_projector *projector, lv_params *params)
+static lv_tensor *forward(const void *state, lv_tape *tape, lv_tensor *x, int64_t I)
 {
-    (void)params;
-    const lv_projector_config *c = &projector->config;
-    if (c->in_size != c->out_size) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "projector identity needs equal sizes: the vision tower's hidden_size is "
-                       "%" PRId64 ", the language model's %" PRId64,
-                       c->in_size, c->out_size);
-    }
-    return LV_OK;
-}
-
-static lv_tensor *forward(const lv_projector *projector, lv_tape *tape, lv_tensor *x, int64_t I)
-{
-    (void)projector;
+    (void)state;
     (void)tape;
     (void)I;
     return x;
 }
 
-const lv_projector_ops lv_projector_identity = {rows_out, declare, forward};
+const lv_connector_kind lv_connector_kind_identity = {
+    .name = "identity", .check = check_sizes, .forward = forward};

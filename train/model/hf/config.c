@@ -7,18 +7,17 @@
  */
 #include "autograd/error.h"
 #include "data/base/file.h"
-#include "data/image/image.h"
 #include "data/json/json.h"
-#include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
 #include "train/model/keys.h"
-#include "train/model/language/llama.h"
-#include "train/model/vision/clip.h"
+#include "train/model/language/families.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { LIST_BYTES = 512 };
 
 /* ---- which kind, and bare models ---- */
 
@@ -33,6 +32,27 @@ static bool names_architecture(const cJSON *root, const char *name)
     return false;
 }
 
+/* The family of a LLaVA in its own form, by its model_type or else its architecture; NULL: neither
+ * says. */
+static const lv_family *llava_family(const cJSON *root)
+{
+    const cJSON *item;
+    const char *type = cJSON_GetStringValue(lv_json_find(root, "model_type"));
+    const lv_family *family = type ? lv_family_find_llava(type) : NULL;
+    cJSON_ArrayForEach (item, lv_json_find(root, "architectures")) {
+        family = family || !cJSON_IsString(item) ? family : lv_family_find_llava(item->valuestring);
+    }
+    return family;
+}
+
+static int fail_type(const char *type)
+{
+    char vision[LIST_BYTES], language[LIST_BYTES];
+    return lv_fail(
+        LV_ERR_UNSUPPORTED, "\"model_type\": \"%s\" is not supported; there are %s, %s, llava",
+        type, lv_towers_list(vision, sizeof vision), lv_families_list(language, sizeof language));
+}
+
 static int kind_of_config(lv_hf_kind *out, const cJSON *root)
 {
     const char *type = NULL;
@@ -40,26 +60,21 @@ static int kind_of_config(lv_hf_kind *out, const cJSON *root)
     if (rc < 0) {
         return rc;
     }
-    if (strcmp(type, "clip_vision_model") == 0 || strcmp(type, "clip") == 0) {
-        *out = LV_HF_CLIP;
-    } else if (strcmp(type, "llama") == 0) {
-        *out = LV_HF_LLAMA;
-    } else if (strcmp(type, "llava_llama") == 0) {
-        *out = LV_HF_LLAVA_ORIGINAL;
-    } else if (strcmp(type, "llava") != 0) {
-        return lv_fail(LV_ERR_UNSUPPORTED,
-                       "\"model_type\": \"%s\" is not supported; there are "
-                       "clip, clip_vision_model, llama, llava, llava_llama",
-                       type);
-    } else if (lv_json_find(root, "text_config") ||
-               names_architecture(root, "LlavaForConditionalGeneration")) {
+    const bool llava = strcmp(type, "llava") == 0;
+    if (lv_tower_find(type) || lv_tower_find_whole(type)) {
+        *out = LV_HF_VISION;
+    } else if (lv_family_find(type)) {
+        *out = LV_HF_LANGUAGE;
+    } else if (llava && (lv_json_find(root, "text_config") ||
+                         names_architecture(root, "LlavaForConditionalGeneration"))) {
         *out = LV_HF_LLAVA;
-    } else if (lv_json_find(root, "mm_hidden_size") ||
-               names_architecture(root, "LlavaLlamaForCausalLM")) {
+    } else if (llava_family(root) || (llava && lv_json_find(root, "mm_hidden_size"))) {
         *out = LV_HF_LLAVA_ORIGINAL;
-    } else {
+    } else if (llava) {
         return lv_fail(LV_ERR_FORMAT, "\"model_type\" is llava, but neither \"text_config\" nor "
                                       "\"mm_hidden_size\" nor \"architectures\" says which kind");
+    } else {
+        return fail_type(type);
     }
     return LV_OK;
 }
@@ -81,34 +96,35 @@ static int read_kind(cJSON **root, lv_hf_kind *kind, const char *dir)
     return rc;
 }
 
-int lv_hf_kind_of(lv_hf_kind *out, const char *dir)
-{
-    cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
-    int rc = read_kind(&root, &kind, dir);
-    if (rc == LV_OK) {
-        cJSON_Delete(root);
-        *out = kind;
-    }
-    return rc;
-}
-
-/* The vision_config of a CLIPModel or LLaVA; CLIP's old vision_config_dict takes its place. */
-static int parse_vision(lv_clip_config *out, const cJSON *root, const lv_clip_config *absent)
+/* The vision_config of a model; CLIP's old vision_config_dict takes its place.
+ * in     usual: the tower of one without a model_type; absent: the config without a vision_config */
+static int parse_vision(lv_vision_config *out, const cJSON *root, const lv_tower *usual,
+                        const lv_vision_config *absent)
 {
     const cJSON *part, *old;
+    const char *type = usual->model_type;
     int rc = lv_key_object(&part, root, "vision_config");
     if (rc == LV_OK) rc = lv_key_object(&old, root, "vision_config_dict");
     if (rc < 0) {
         return rc;
     }
     part = old ? old : part;
-    *out = part ? lv_clip_defaults : *absent;
     if (!part) {
+        *out = *absent;
+        out->tower = usual;
         return LV_OK;
     }
-    rc = lv_key_model_type(part, "clip_vision_model");
-    if (rc == LV_OK) rc = lv_clip_config_parse(out, part, false);
+    rc = lv_json_string(part, "model_type", false, &type);
+    const lv_tower *tower = rc == LV_OK ? lv_tower_find(type) : NULL;
+    if (rc == LV_OK && !tower) {
+        rc = fail_type(type);
+    }
+    if (rc == LV_OK) {
+        lv_vision_config config = *tower->defaults;
+        config.tower = tower;
+        rc = tower->parse(&config, part, false);
+        *out = config;
+    }
     return rc < 0 ? lv_fail_within("\"%s\"", part->string) : rc;
 }
 
@@ -118,56 +134,72 @@ static int fail_kind(const char *dir, const char *expected)
                    expected);
 }
 
-int lv_hf_clip_config(lv_clip_config *out, const char *dir)
+/* A tower's own directory, or that of a whole model around it. */
+static int parse_tower(lv_vision_config *out, const cJSON *root)
+{
+    const char *type = lv_json_find(root, "model_type")->valuestring;
+    const lv_tower *whole = lv_tower_find_whole(type), *tower = lv_tower_find(type);
+    if (whole) {
+        return parse_vision(out, root, whole, whole->defaults);
+    }
+    *out = *tower->defaults;
+    out->tower = tower;
+    return tower->parse(out, root, true);
+}
+
+int lv_hf_vision_config(lv_vision_config *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
-    lv_clip_config config = lv_clip_defaults;
+    lv_hf_kind kind = LV_HF_VISION;
+    lv_vision_config config = {0};
+    const lv_tower *first = lv_tower_find(NULL);
     int rc = read_kind(&root, &kind, dir);
     if (rc < 0) {
         return rc;
     }
-    const char *type = lv_json_find(root, "model_type")->valuestring;
-    if (kind == LV_HF_LLAVA) {
-        rc = parse_vision(&config, root, &lv_clip_llava_defaults);
-    } else if (kind != LV_HF_CLIP) {
-        rc = fail_kind(dir, "a CLIP vision tower");
-        goto done;
-    } else if (strcmp(type, "clip") == 0) {
-        rc = parse_vision(&config, root, &lv_clip_defaults);
+    if (kind != LV_HF_VISION && kind != LV_HF_LLAVA) {
+        rc = fail_kind(dir, "a vision tower");
     } else {
-        rc = lv_clip_config_parse(&config, root, true);
+        rc = kind == LV_HF_VISION ? parse_tower(&config, root)
+                                  : parse_vision(&config, root, first, first->llava_defaults);
+        if (rc < 0) {
+            lv_fail_within("%s/config.json", dir);
+        } else {
+            *out = config;
+        }
     }
-    if (rc < 0) {
-        lv_fail_within("%s/config.json", dir);
-        goto done;
-    }
-    *out = config;
-done:
     cJSON_Delete(root);
     return rc;
 }
 
-int lv_hf_llama_config(lv_llama_config *out, const char *dir)
+static int parse_family(lv_llama_config *out, const lv_family *family, const cJSON *object,
+                        bool whole)
+{
+    *out = *family->defaults;
+    out->family = family;
+    return lv_family_parse(out, object, whole);
+}
+
+int lv_hf_language_config(lv_llama_config *out, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
-    lv_llama_config config = lv_llama_defaults;
+    lv_hf_kind kind = LV_HF_VISION;
+    lv_llama_config config;
     int rc = read_kind(&root, &kind, dir);
     if (rc < 0) {
         return rc;
     }
-    if (kind != LV_HF_LLAMA) {
-        rc = fail_kind(dir, "a LLaMA");
-        goto done;
+    if (kind != LV_HF_LANGUAGE) {
+        rc = fail_kind(dir, "a language model");
+    } else {
+        const char *type = lv_json_find(root, "model_type")->valuestring;
+        rc = parse_family(&config, lv_family_find(type), root, true);
+        if (rc < 0) {
+            lv_fail_within("%s/config.json", dir);
+        } else {
+            *out = config;
+        }
     }
-    rc = lv_llama_config_parse(&config, root, true);
-    if (rc < 0) {
-        lv_fail_within("%s/config.json", dir);
-        goto done;
-    }
-    *out = config;
-done:
     cJSON_Delete(root);
     return rc;
 }
@@ -234,19 +266,14 @@ static int read_image_processor(cJSON **root, const cJSON **object, char **path,
     return rc;
 }
 
-void lv_hf_clip_norm(float mean[3], float std[3])
-{
-    memcpy(mean, LV_CLIP_MEAN, 3 * sizeof *mean);
-    memcpy(std, LV_CLIP_STD, 3 * sizeof *std);
-}
-
-int lv_hf_image_norm(float mean[3], float std[3], const char *dir)
+int lv_hf_image_norm(float mean[3], float std[3], const lv_tower *tower, const char *dir)
 {
     float m[3], s[3];
     cJSON *root = NULL;
     const cJSON *object = NULL;
     char *path = NULL;
-    lv_hf_clip_norm(m, s);
+    memcpy(m, tower->image_mean, sizeof m);
+    memcpy(s, tower->image_std, sizeof s);
     int rc = read_image_processor(&root, &object, &path, dir);
     if (rc == LV_OK && object && (rc = parse_image_norm(m, s, object)) < 0) {
         lv_fail_within("%s", path);
@@ -319,7 +346,7 @@ static int parse_select_feature(lv_llava_config *c, const cJSON *root, const cha
                : lv_key_refuse(lv_json_find(root, key));
 }
 
-static int parse_hf_projector(lv_projector_config *projector, const cJSON *root)
+static int parse_hf_connector(lv_connector_config *connector, const cJSON *root)
 {
     const char *act = "gelu";
     bool bias = true;
@@ -331,15 +358,9 @@ static int parse_hf_projector(lv_projector_config *projector, const cJSON *root)
     if (!bias) {
         return lv_key_refuse(lv_json_find(root, "multimodal_projector_bias"));
     }
-    if (strcmp(act, "gelu") == 0) {
-        *projector = (lv_projector_config){.kind = LV_PROJECTOR_MLP_GELU, .depth = 2};
-    } else if (strcmp(act, "linear") == 0) {
-        /* How this program writes a linear one: linear_2 is the identity, lv_hf_load checks it. */
-        *projector = (lv_projector_config){.kind = LV_PROJECTOR_LINEAR};
-    } else {
-        return lv_key_refuse(lv_json_find(root, "projector_hidden_act"));
-    }
-    return LV_OK;
+    return lv_connector_config_of_hf(connector, act)
+               ? LV_OK
+               : lv_key_refuse(lv_json_find(root, "projector_hidden_act"));
 }
 
 static int parse_image_token(lv_llava_config *c, const cJSON *root)
@@ -356,27 +377,35 @@ static int parse_image_token(lv_llava_config *c, const cJSON *root)
     return rc;
 }
 
-static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
+static int parse_text(lv_llama_config *out, const cJSON *root)
 {
     const cJSON *text;
-    int rc = lv_keys_check_neutral(root, llava_neutral);
-    if (rc == LV_OK) rc = lv_key_object(&text, root, "text_config");
+    const char *type = lv_family_find(NULL)->model_type;
+    int rc = lv_key_object(&text, root, "text_config");
     if (rc < 0) {
         return rc;
     }
-    c->text = lv_llama_defaults;
-    /* also without one: it fills in sizes that follow from others */
-    if ((rc = lv_key_model_type(text, "llama")) < 0 ||
-        (rc = lv_llama_config_parse(&c->text, text, false)) < 0) {
-        return lv_fail_within("\"text_config\"");
+    rc = lv_json_string(text, "model_type", false, &type);
+    const lv_family *family = rc == LV_OK ? lv_family_find(type) : NULL;
+    if (rc == LV_OK) {
+        /* also without one: it fills in sizes that follow from others */
+        rc = family ? parse_family(out, family, text, false) : fail_type(type);
     }
-    if ((rc = parse_vision(&c->vision, root, &lv_clip_llava_defaults)) < 0 ||
-        (rc = parse_hf_projector(&c->projector, root)) < 0 ||
+    return rc < 0 ? lv_fail_within("\"text_config\"") : rc;
+}
+
+static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
+{
+    const lv_tower *first = lv_tower_find(NULL);
+    int rc = lv_keys_check_neutral(root, llava_neutral);
+    if (rc < 0 || (rc = parse_text(&c->text, root)) < 0 ||
+        (rc = parse_vision(&c->vision, root, first, first->llava_defaults)) < 0 ||
+        (rc = parse_hf_connector(&c->connector, root)) < 0 ||
         (rc = parse_select_layer(c, root, "vision_feature_layer", false)) < 0 ||
         (rc = parse_image_token(c, root)) < 0) {
         return rc;
     }
-    c->projector.in_size = c->vision.hidden_size;
+    c->connector.in_size = c->vision.hidden_size;
     return parse_select_feature(c, root, "vision_feature_select_strategy", "default", "full");
 }
 
@@ -397,14 +426,14 @@ static int parse_original_image(lv_llava_config *c, const cJSON *root)
                                       : lv_key_refuse(lv_json_find(root, "mm_patch_merge_type"));
 }
 
-static int parse_original_projector(lv_projector_config *projector, const cJSON *root)
+static int parse_original_connector(lv_connector_config *connector, const cJSON *root)
 {
     const char *type = "linear"; /* before LLaVA 1.5 there was no other */
     int rc = lv_json_string(root, "mm_projector_type", false, &type);
     if (rc < 0) {
         return rc;
     }
-    return lv_projector_config_parse(projector, type) < 0
+    return lv_connector_config_parse(connector, type) < 0
                ? lv_fail(LV_ERR_UNSUPPORTED, "\"mm_projector_type\": %s", lv_error_message())
                : LV_OK;
 }
@@ -413,10 +442,10 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
 {
     bool tower_trained = false;
     int rc = lv_keys_check_neutral(root, original_neutral);
-    c->text = lv_llama_defaults;
+    const lv_family *family = llava_family(root);
     if (rc < 0 || (rc = parse_original_image(c, root)) < 0 ||
-        (rc = lv_llama_config_parse(&c->text, root, true)) < 0 ||
-        (rc = parse_original_projector(&c->projector, root)) < 0 ||
+        (rc = parse_family(&c->text, family ? family : lv_family_find(NULL), root, true)) < 0 ||
+        (rc = parse_original_connector(&c->connector, root)) < 0 ||
         (rc = lv_json_bool(root, "unfreeze_mm_vision_tower", false, &tower_trained)) < 0) {
         return rc;
     }
@@ -427,19 +456,20 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
                        "shape is not given; add the tower's config as \"vision_config\"");
     }
     if (!*needs_tower) {
-        rc = parse_vision(&c->vision, root, &lv_clip_defaults);
-        c->projector.in_size = c->vision.hidden_size;
+        const lv_tower *first = lv_tower_find(NULL);
+        rc = parse_vision(&c->vision, root, first, first->defaults);
+        c->connector.in_size = c->vision.hidden_size;
     }
-    const lv_size_key sizes[] = {{"mm_hidden_size", &c->projector.in_size, LV_KEY_MAX_SIZE, true},
+    const lv_size_key sizes[] = {{"mm_hidden_size", &c->connector.in_size, LV_KEY_MAX_SIZE, true},
                                  {NULL, NULL, 0, false}};
     if (rc < 0 || (rc = lv_keys_read_sizes(root, sizes, *needs_tower)) < 0 ||
         (rc = parse_select_layer(c, root, "mm_vision_select_layer", true)) < 0) {
         return rc;
     }
-    if (!*needs_tower && c->projector.in_size != c->vision.hidden_size) {
+    if (!*needs_tower && c->connector.in_size != c->vision.hidden_size) {
         return lv_fail(LV_ERR_FORMAT,
                        "\"mm_hidden_size\": %" PRId64 ", but the tower's hidden_size is %" PRId64,
-                       c->projector.in_size, c->vision.hidden_size);
+                       c->connector.in_size, c->vision.hidden_size);
     }
     c->image_token_id = -1;
     return parse_select_feature(c, root, "mm_vision_select_feature", "patch", "cls_patch");
@@ -448,7 +478,7 @@ static int parse_llava_original(lv_llava_config *c, bool *needs_tower, const cJS
 int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
 {
     cJSON *root = NULL;
-    lv_hf_kind kind = LV_HF_CLIP;
+    lv_hf_kind kind = LV_HF_VISION;
     lv_llava_config config = {0};
     bool without_tower = false;
     int rc = read_kind(&root, &kind, dir);
@@ -461,17 +491,16 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
     }
     rc = kind == LV_HF_LLAVA ? parse_llava_hf(&config, root)
                              : parse_llava_original(&config, &without_tower, root);
-    config.projector.out_size = config.text.hidden_size;
-    if (rc == LV_OK && config.projector.kind == LV_PROJECTOR_IDENTITY &&
-        config.projector.in_size != config.projector.out_size) {
-        rc = lv_fail(LV_ERR_FORMAT, "an identity projector from %" PRId64 " to %" PRId64,
-                     config.projector.in_size, config.projector.out_size);
+    config.connector.out_size = config.text.hidden_size;
+    if (rc == LV_OK && lv_connector_check(&config.connector) < 0) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s", lv_error_message());
     }
     if (rc < 0) {
         lv_fail_within("%s/config.json", dir);
         goto done;
     }
-    rc = lv_hf_image_norm(config.image_mean, config.image_std, dir);
+    const lv_tower *tower = without_tower ? lv_tower_find(NULL) : config.vision.tower;
+    rc = lv_hf_image_norm(config.image_mean, config.image_std, tower, dir);
     if (rc == LV_OK && kind == LV_HF_LLAVA) {
         rc = image_pads(&config.aspect_pad, dir);
     }
@@ -485,8 +514,26 @@ done:
     return rc;
 }
 
+int lv_hf_any_config(lv_llava_config *out, lv_hf_kind *kind, const char *dir)
+{
+    cJSON *root = NULL;
+    lv_llava_config config = {0};
+    bool needs_tower = false;
+    int rc = read_kind(&root, kind, dir);
+    cJSON_Delete(root);
+    if (rc == LV_OK) {
+        rc = *kind == LV_HF_VISION     ? lv_hf_vision_config(&config.vision, dir)
+             : *kind == LV_HF_LANGUAGE ? lv_hf_language_config(&config.text, dir)
+                                       : lv_hf_llava_config(&config, &needs_tower, dir);
+    }
+    if (rc == LV_OK) {
+        *out = config;
+    }
+    return rc;
+}
+
 int lv_llava_rows_per_image(const lv_llava_config *config)
 {
-    return (int)lv_projector_rows_out(
-        &config->projector, lv_clip_rows_per_image(&config->vision, config->vision_select_patch));
+    return (int)lv_connector_rows_out(
+        &config->connector, lv_vision_rows_per_image(&config->vision, config->vision_select_patch));
 }

@@ -31,6 +31,7 @@ static const char *const weight_globs[] = {"*.safetensors", "*.safetensors.index
 /* ---- tensors ---- */
 
 typedef struct {
+    lv_llava_config config; /* of the parts that the directory has */
     lv_weights *weights;
     lv_tensor *tensors;
     lv_weight_source *sources;
@@ -74,7 +75,7 @@ static int add_other(conversion *c, size_t i)
     char canonical[LV_HF_NAME_BYTES];
     lv_part part;
     const char *dtype, *name = lv_weights_other_at(c->weights, i, &dtype);
-    if (lv_hf_name_canonical(canonical, &part, name) == LV_HF_NAME_PARAM) {
+    if (lv_hf_name_canonical(canonical, &part, name, &c->config) == LV_HF_NAME_PARAM) {
         return lv_fail(LV_ERR_UNSUPPORTED, "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read",
                        name, dtype);
     }
@@ -148,21 +149,6 @@ static int check_target(const char *to, const char *from)
     free(parent);
     free(real_parent);
     free(real_from);
-    return rc;
-}
-
-/* The directory is a model that can be read: checked before hours of conversion. */
-static int check_model(const char *from)
-{
-    lv_hf_kind kind;
-    lv_llava_config c = {0};
-    bool needs_tower = false;
-    int rc = lv_hf_kind_of(&kind, from);
-    if (rc == LV_OK) {
-        rc = kind == LV_HF_CLIP    ? lv_hf_clip_config(&c.vision, from)
-             : kind == LV_HF_LLAMA ? lv_hf_llama_config(&c.text, from)
-                                   : lv_hf_llava_config(&c, &needs_tower, from);
-    }
     return rc;
 }
 
@@ -320,7 +306,8 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
     lv_hf_conversion sum = {0};
     lv_hf_staging staging;
     LV_CHECK(dtype == LV_BF16 || dtype == LV_F32, "a model in %s", lv_dtype_name(dtype));
-    int rc = check_model(from);
+    lv_hf_kind kind;
+    int rc = lv_hf_any_config(&c.config, &kind, from); /* before hours of conversion */
     if (rc == LV_OK) rc = check_target(to, from);
     if (rc == LV_OK) rc = check_digests(from, &progress);
     if (rc == LV_OK) rc = collect_weights(&c, &sum, from, dtype);

@@ -9,35 +9,35 @@
 #include "train/model/shapes.h"
 
 typedef enum {
-    LV_HF_CLIP,           /* CLIPVisionModel, or the vision half of a CLIPModel */
-    LV_HF_LLAMA,          /* LlamaForCausalLM */
+    LV_HF_VISION,         /* a tower: CLIPVisionModel, or the vision half of a CLIPModel, ... */
+    LV_HF_LANGUAGE,       /* LlamaForCausalLM, ... */
     LV_HF_LLAVA,          /* LlavaForConditionalGeneration */
-    LV_HF_LLAVA_ORIGINAL, /* LlavaLlamaForCausalLM: LLaVA's own names */
+    LV_HF_LLAVA_ORIGINAL, /* LlavaLlamaForCausalLM, ...: LLaVA's own names */
 } lv_hf_kind;
-
-/* lv_hf_kind_of: from config.json.
- * fails  LV_ERR_UNSUPPORTED naming another model_type, LV_ERR_FORMAT, LV_ERR_IO */
-int lv_hf_kind_of(lv_hf_kind *out, const char *dir);
 
 /* lv_hf_dtype_of: what config.json says that the weights are, LV_BF16 if it does not. */
 lv_dtype lv_hf_dtype_of(const char *dir);
 
 /* Shapes from config.json. Keys that change the mathematics and are not implemented
  * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
-int lv_hf_clip_config(lv_clip_config *out, const char *dir);
-int lv_hf_llama_config(lv_llama_config *out, const char *dir);
+int lv_hf_vision_config(lv_vision_config *out, const char *dir);
+int lv_hf_language_config(lv_llama_config *out, const char *dir);
 
 /* lv_hf_llava_config: everything, of a directory of either LLaVA kind. An original one without a
  * tower of its own leaves out->vision zero and sets *needs_tower. image_mean and image_std come
- * from preprocessor_config.json, or are CLIP's. */
+ * from preprocessor_config.json, or are the tower's. */
 int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir);
 
 /* lv_llava_rows_per_image: feature rows of one image, after the connector. */
 int lv_llava_rows_per_image(const lv_llava_config *config);
 
-/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; CLIP's if there is no
+/* lv_hf_any_config: the kind of a directory and the shapes of the parts that it has; the others are
+ * zero. The kind is also set if the shapes are refused. fails  as the functions above; LV_ERR_UNSUPPORTED naming another model_type */
+int lv_hf_any_config(lv_llava_config *out, lv_hf_kind *kind, const char *dir);
+
+/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; the tower's if there is no
  * such file. */
-int lv_hf_image_norm(float mean[3], float std[3], const char *dir);
+int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, const char *dir);
 
 /* lv_hf_load: fill the parameters of one part from a directory (or a single file, of a projector),
  * whatever the names that its kind gives them. Every tensor there must be known: an unknown one is
@@ -52,8 +52,8 @@ extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that
  * digests.json beside it. */
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
 
-/* lv_hf_save_llava: a whole directory. mlpNx_gelu with N=2 and linear in the HF form, with the
- * <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
+/* lv_hf_save_llava: a whole directory. in the HF form if the connector has it (mlp2x_gelu,
+ * linear), with the <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
  * is -1; another connector in LLaVA's naming: *original is set then.
  * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
  *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
@@ -91,9 +91,9 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
  * returns a text to free(); NULL if it is too little to mention (256 MB) */
 char *lv_hf_convert_note(const char *dir, int64_t n_bytes);
 
-/* lv_hf_save_clip, lv_hf_save_llama: the bare models, for llava init. */
-int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir);
-int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
-                     const char *dir);
+/* lv_hf_save_vision, lv_hf_save_language: the bare models, for llava init. */
+int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const char *dir);
+int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
+                        const char *dir);
 
 #endif

@@ -5,26 +5,30 @@
 #ifndef LV_TRAIN_MODEL_HF_INTERNAL_H
 #define LV_TRAIN_MODEL_HF_INTERNAL_H
 
+#include "train/model/connector/connector.h"
 #include "train/model/hf/hf.h"
+#include "train/model/vision/vision.h"
 
 #include <cjson/cJSON.h>
 #include <stddef.h>
 
 enum { LV_HF_NAME_BYTES = 512 };
 
-/* names.c: a tensor's canonical name and its part, whatever the family that named it. */
+/* names.c: a tensor's canonical name and its part, in files of any kind of a model of these parts;
+ * a part of config that is zero has no rules. */
 typedef enum {
     LV_HF_NAME_PARAM,
-    LV_HF_NAME_IGNORED, /* a buffer without weights, or a part that is not ours */
+    LV_HF_NAME_IDENTITY, /* of a connector's layer that has to be an identity: see hf_identity */
+    LV_HF_NAME_IGNORED,  /* a buffer without weights, or no part of the tower */
     LV_HF_NAME_UNKNOWN
 } lv_hf_name_class;
-lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], lv_part *part, const char *name);
+lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], lv_part *part, const char *name,
+                                      const lv_llava_config *config);
 
-/* The other way: how a directory of that kind calls a canonical name. */
-void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const char *canonical);
-
-/* config.c: CLIP's image_mean and image_std. */
-void lv_hf_clip_norm(float mean[3], float std[3]);
+/* The other way: the name in a directory of that kind; connector: whose names transformers
+ * has (LV_HF_LLAVA); NULL: none. */
+void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const lv_connector_kind *connector,
+                    const char *canonical);
 
 /* tokenizer.c: the tokenizer files of a directory.
  * next_id is what the tokenizers library gives to a token that is added, whatever id the files

@@ -27,7 +27,7 @@ static const lv_weight **slot_of(const part_load *l, const char *canonical)
     return NULL;
 }
 
-/* The second layer of a linear projector in the HF form: the identity with a bias of zero. */
+/* A layer that the connector does not have: an identity with a bias of zero. */
 static int check_identity(const lv_weight *weight)
 {
     int64_t rows = weight->shape[0], columns = weight->n_dims == 2 ? weight->shape[1] : 1;
@@ -48,21 +48,15 @@ static int check_identity(const lv_weight *weight)
                           weight->name);
 }
 
-static bool is_second_linear(const part_load *l, const char *canonical)
-{
-    return l->config->projector.kind == LV_PROJECTOR_LINEAR &&
-           strncmp(canonical, "projector.2.", strlen("projector.2.")) == 0;
-}
-
 static int assign(part_load *l, const lv_weight *weight)
 {
     char canonical[LV_HF_NAME_BYTES];
     lv_part part;
-    lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, weight->name);
-    if (class == LV_HF_NAME_IGNORED || (class == LV_HF_NAME_PARAM && part != l->part)) {
+    lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, weight->name, l->config);
+    if (class == LV_HF_NAME_IGNORED || (class != LV_HF_NAME_UNKNOWN && part != l->part)) {
         return LV_OK;
     }
-    if (class == LV_HF_NAME_PARAM && is_second_linear(l, canonical)) {
+    if (class == LV_HF_NAME_IDENTITY) {
         return check_identity(weight);
     }
     bool head_of_tied = l->config->text.tied && strcmp(canonical, HEAD) == 0;
@@ -93,14 +87,14 @@ static int assign(part_load *l, const lv_weight *weight)
 }
 
 /* Why a parameter has no tensor: a dtype that is not read, or no such name. */
-static int fail_missing(const lv_weights *weights, const char *name)
+static int fail_missing(const part_load *l, const lv_weights *weights, const char *name)
 {
     char canonical[LV_HF_NAME_BYTES];
     for (size_t i = 0; i < lv_weights_other_count(weights); i++) {
         lv_part part;
         const char *dtype;
         const char *other = lv_weights_other_at(weights, i, &dtype);
-        if (lv_hf_name_canonical(canonical, &part, other) == LV_HF_NAME_PARAM &&
+        if (lv_hf_name_canonical(canonical, &part, other, l->config) == LV_HF_NAME_PARAM &&
             strcmp(canonical, name) == 0) {
             return lv_fail(LV_ERR_UNSUPPORTED,
                            "tensor \"%s\" has dtype %s; F32, BF16 and F16 are read", other, dtype);
@@ -118,7 +112,7 @@ static int find_sources(part_load *l, const lv_weights *weights)
     for (size_t i = 0; i < lv_params_count(l->params) && rc == LV_OK; i++) {
         const lv_param *param = lv_params_at(l->params, i);
         if (param->part == l->part && !l->sources[i]) {
-            rc = fail_missing(weights, param->name);
+            rc = fail_missing(l, weights, param->name);
         }
     }
     return rc;

@@ -8,11 +8,9 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "data/json/manifest.h"
-#include "train/model/connector/connector.h"
 #include "train/model/hf/internal.h"
 #include "train/model/keys.h"
-#include "train/model/language/llama.h"
-#include "train/model/vision/clip.h"
+#include "train/model/language/families.h"
 #include "train/model/weights/weights.h"
 
 #include <stdio.h>
@@ -86,12 +84,12 @@ static int write_generation_config(const lv_llama_config *c, const char *dir)
 }
 
 /* LlavaImageProcessor pads to a square as LLaVA does; CLIPImageProcessor only crops. */
-static int write_preprocessor(const lv_clip_config *c, const float mean[3], const float std[3],
+static int write_preprocessor(const lv_vision_config *c, const float mean[3], const float std[3],
                               bool llava, bool aspect_pad, const char *dir)
 {
     cJSON *root = new_object();
     lv_key_set_string(root, "image_processor_type",
-                      aspect_pad ? "LlavaImageProcessor" : "CLIPImageProcessor");
+                      aspect_pad ? "LlavaImageProcessor" : c->tower->image_processor);
     if (llava) {
         lv_key_set_string(root, "processor_class", "LlavaProcessor");
     }
@@ -126,7 +124,9 @@ static int write_processor(const lv_llava_config *c, const char *dir)
     lv_key_set_string(root, "image_token", "<image>");
     lv_key_set_number(root, "patch_size", (double)c->vision.patch_size);
     lv_key_set_string(root, "vision_feature_select_strategy", feature_strategy(c));
-    lv_key_set_number(root, "num_additional_image_tokens", 1);
+    const int64_t n_others =
+        lv_vision_rows_per_image(&c->vision, false) - lv_vision_rows_per_image(&c->vision, true);
+    lv_key_set_number(root, "num_additional_image_tokens", (double)n_others);
     return write_config_json(root, dir, "processor_config.json");
 }
 
@@ -136,18 +136,17 @@ static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
     set_architecture(root, "LlavaForConditionalGeneration", "llava", dtype);
     lv_key_set_number(root, "image_token_index", (double)c->image_token_id);
     lv_key_set_number(root, "image_seq_length", lv_llava_rows_per_image(c));
-    lv_key_set_string(root, "projector_hidden_act",
-                      c->projector.kind == LV_PROJECTOR_LINEAR ? "linear" : "gelu");
+    lv_key_set_string(root, "projector_hidden_act", c->connector.kind->hf_act);
     lv_key_set_bool(root, "multimodal_projector_bias", true);
     lv_key_set_number(root, "vision_feature_layer", c->vision_select_layer);
     lv_key_set_string(root, "vision_feature_select_strategy", feature_strategy(c));
     lv_key_set_bool(root, "tie_word_embeddings", c->text.tied);
     cJSON *text = lv_key_set_object(root, "text_config");
-    lv_key_set_string(text, "model_type", "llama");
-    lv_llama_config_write(text, &c->text);
+    lv_key_set_string(text, "model_type", c->text.family->model_type);
+    lv_family_write(text, &c->text);
     cJSON *vision = lv_key_set_object(root, "vision_config");
-    lv_key_set_string(vision, "model_type", "clip_vision_model");
-    lv_clip_config_write(vision, &c->vision);
+    lv_key_set_string(vision, "model_type", c->vision.tower->model_type);
+    c->vision.tower->write(vision, &c->vision);
     return root;
 }
 
@@ -157,10 +156,10 @@ static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype
 {
     char type[32];
     cJSON *root = new_object();
-    set_architecture(root, "LlavaLlamaForCausalLM", "llava_llama", dtype);
-    lv_llama_config_write(root, &c->text);
+    set_architecture(root, c->text.family->llava_architecture, c->text.family->llava_type, dtype);
+    lv_family_write(root, &c->text);
     lv_key_set_string(root, "mm_projector_type",
-                      lv_projector_type(type, sizeof type, &c->projector));
+                      lv_connector_type(type, sizeof type, &c->connector));
     lv_key_set_number(root, "mm_hidden_size", (double)c->vision.hidden_size);
     lv_key_set_number(root, "mm_vision_select_layer", c->vision_select_layer);
     lv_key_set_string(root, "mm_vision_select_feature",
@@ -170,27 +169,28 @@ static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype
     lv_key_set_bool(root, "use_mm_proj", true);
     lv_key_set_string(root, "image_aspect_ratio", aspect_pad ? "pad" : "square");
     cJSON *vision = lv_key_set_object(root, "vision_config");
-    lv_key_set_string(vision, "model_type", "clip_vision_model");
-    lv_clip_config_write(vision, &c->vision);
+    lv_key_set_string(vision, "model_type", c->vision.tower->model_type);
+    c->vision.tower->write(vision, &c->vision);
     return root;
 }
 
-static int write_clip_json(const lv_clip_config *config, const char *dir)
+static int write_vision_json(const lv_vision_config *config, const char *dir)
 {
-    float mean[3], std[3];
+    const lv_tower *tower = config->tower;
     cJSON *root = new_object();
-    set_architecture(root, "CLIPVisionModel", "clip_vision_model", LV_F32);
-    lv_clip_config_write(root, config);
-    lv_hf_clip_norm(mean, std);
+    set_architecture(root, tower->architecture, tower->model_type, LV_F32);
+    tower->write(root, config);
     int rc = write_config_json(root, dir, "config.json");
-    return rc < 0 ? rc : write_preprocessor(config, mean, std, false, false, dir);
+    return rc < 0
+               ? rc
+               : write_preprocessor(config, tower->image_mean, tower->image_std, false, false, dir);
 }
 
-static int write_llama_json(const lv_llama_config *config, const char *dir)
+static int write_language_json(const lv_llama_config *config, const char *dir)
 {
     cJSON *root = new_object();
-    set_architecture(root, "LlamaForCausalLM", "llama", LV_F32);
-    lv_llama_config_write(root, config);
+    set_architecture(root, config->family->architecture, config->family->model_type, LV_F32);
+    lv_family_write(root, config);
     int rc = write_config_json(root, dir, "config.json");
     return rc < 0 ? rc : write_generation_config(config, dir);
 }
@@ -199,6 +199,11 @@ static int write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool
                             lv_dtype dtype, const char *dir)
 {
     bool hf = kind == LV_HF_LLAVA;
+    if (!hf && !config->text.family->llava_type) {
+        return lv_fail(LV_ERR_UNSUPPORTED,
+                       "a LLaVA of %s can only be written with a connector that transformers has",
+                       config->text.family->description);
+    }
     cJSON *root = hf ? hf_llava(config, dtype) : original_llava(config, aspect_pad, dtype);
     int rc = write_config_json(root, dir, "config.json");
     if (rc < 0 || (rc = write_generation_config(&config->text, dir)) < 0 ||
@@ -218,7 +223,7 @@ typedef struct {
     lv_tensor *tensors; /* of the parameters, in their order */
     size_t n;
     lv_real *mean_rows[2];         /* of new vocabulary rows */
-    lv_tensor identity, zero_bias; /* the second layer of a linear projector */
+    lv_tensor identity, zero_bias; /* see hf_identity */
 } hf_export;
 
 static void hf_export_free(hf_export *e)
@@ -242,11 +247,12 @@ static void add_source(hf_export *e, const char *name, const lv_tensor *tensor)
 }
 
 /* The parameters of a part, or all for LV_N_PARTS, in their order. */
-static int collect_params(hf_export *e, lv_params *params, lv_part part, lv_hf_kind kind)
+static int collect_params(hf_export *e, lv_params *params, lv_part part, lv_hf_kind kind,
+                          const lv_connector_kind *connector)
 {
     char name[LV_HF_NAME_BYTES];
     size_t n = lv_params_count(params);
-    e->sources = calloc(n + 2, sizeof *e->sources); /* 2: a linear projector's second layer */
+    e->sources = calloc(n + 2, sizeof *e->sources); /* 2: an identity */
     e->tensors = calloc(n + 1, sizeof *e->tensors);
     if (!e->sources || !e->tensors) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for %zu names", n);
@@ -255,7 +261,7 @@ static int collect_params(hf_export *e, lv_params *params, lv_part part, lv_hf_k
         const lv_param *param = lv_params_at(params, i);
         if (part == LV_N_PARTS || param->part == part) {
             LV_CHECK(param->tensor.data, "%s was never loaded", param->name);
-            lv_hf_name_for(name, kind, param->name);
+            lv_hf_name_for(name, kind, connector, param->name);
             e->tensors[i] = lv_params_exact(params, param);
             add_source(e, name, &e->tensors[i]);
         }
@@ -310,21 +316,24 @@ static int grow_vocabulary(hf_export *e, lv_params *params, int64_t extra_rows)
     return LV_OK;
 }
 
-/* The HF form has two layers and an activation: with none and an identity it is linear. */
-static int add_identity(hf_export *e, int64_t size)
+/* A layer of the HF form that the connector does not have. */
+static int add_identity(hf_export *e, const char *layer, int64_t size)
 {
     lv_real *w = calloc((size_t)(size * size), sizeof *w);
     lv_real *b = calloc((size_t)size, sizeof *b);
     e->identity = (lv_tensor){.dtype = LV_F32, .n_dims = 2, .shape = {size, size, 1, 1}, .data = w};
     e->zero_bias = (lv_tensor){.dtype = LV_F32, .n_dims = 1, .shape = {size, 1, 1, 1}, .data = b};
     if (!w || !b) {
-        return lv_fail(LV_ERR_MEMORY, "out of memory for the projector's second layer");
+        return lv_fail(LV_ERR_MEMORY, "out of memory for the projector's identity");
     }
     for (int64_t i = 0; i < size; i++) {
         w[i * size + i] = 1;
     }
-    add_source(e, "multi_modal_projector.linear_2.weight", &e->identity);
-    add_source(e, "multi_modal_projector.linear_2.bias", &e->zero_bias);
+    char name[LV_HF_NAME_BYTES];
+    snprintf(name, sizeof name, "multi_modal_projector.%s.weight", layer);
+    add_source(e, name, &e->identity);
+    snprintf(name, sizeof name, "multi_modal_projector.%s.bias", layer);
+    add_source(e, name, &e->zero_bias);
     return LV_OK;
 }
 
@@ -355,29 +364,24 @@ static int place_image_token(lv_llava_config *config, bool *added, const char *t
     return LV_OK;
 }
 
-static bool has_hf_form(const lv_projector_config *projector)
-{
-    return projector->kind == LV_PROJECTOR_LINEAR ||
-           (projector->kind == LV_PROJECTOR_MLP_GELU && projector->depth == 2);
-}
-
 /* The HF form's weights and files into dir. */
 static int write_hf(lv_params *params, lv_llava_config config, const char *tokenizer_dir,
                     bool aspect_pad, lv_dtype dtype, const char *dir)
 {
+    const lv_connector_kind *connector = config.connector.kind;
     hf_export e = {.dtype = dtype};
     bool added = false;
     int64_t old_rows = config.text.vocab_size;
     int rc = place_image_token(&config, &added, tokenizer_dir);
-    if (rc < 0 || (rc = collect_params(&e, params, LV_N_PARTS, LV_HF_LLAVA)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, LV_N_PARTS, LV_HF_LLAVA, connector)) < 0) {
         goto done;
     }
     if (config.text.vocab_size > old_rows &&
         (rc = grow_vocabulary(&e, params, config.text.vocab_size - old_rows)) < 0) {
         goto done;
     }
-    if (config.projector.kind == LV_PROJECTOR_LINEAR &&
-        (rc = add_identity(&e, config.projector.out_size)) < 0) {
+    if (connector->hf_identity &&
+        (rc = add_identity(&e, connector->hf_identity, config.connector.out_size)) < 0) {
         goto done;
     }
     rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
@@ -398,7 +402,7 @@ static int write_plain(lv_params *params, lv_part part, lv_hf_kind kind, const c
                        lv_dtype dtype, const char *dir)
 {
     hf_export e = {.dtype = dtype};
-    int rc = collect_params(&e, params, part, kind);
+    int rc = collect_params(&e, params, part, kind, NULL);
     if (rc == LV_OK) rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc == LV_OK && tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
@@ -411,7 +415,7 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
                      bool aspect_pad, lv_dtype dtype, const char *dir, bool *original)
 {
     lv_hf_staging staging;
-    bool hf = has_hf_form(&config->projector);
+    bool hf = lv_connector_has_hf_form(&config->connector);
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
@@ -432,28 +436,28 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
     return rc;
 }
 
-int lv_hf_save_clip(lv_params *params, const lv_clip_config *config, const char *dir)
+int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const char *dir)
 {
     lv_hf_staging staging;
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, LV_PART_VISION, LV_HF_CLIP, NULL, LV_F32, staging.path);
-    if (rc == LV_OK) rc = write_clip_json(config, staging.path);
+    rc = write_plain(params, LV_PART_VISION, LV_HF_VISION, NULL, LV_F32, staging.path);
+    if (rc == LV_OK) rc = write_vision_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
-int lv_hf_save_llama(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
-                     const char *dir)
+int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
+                        const char *dir)
 {
     lv_hf_staging staging;
     int rc = lv_hf_staging_begin(&staging, dir);
     if (rc < 0) {
         return rc;
     }
-    rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LLAMA, tokenizer_dir, LV_F32, staging.path);
-    if (rc == LV_OK) rc = write_llama_json(config, staging.path);
+    rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LANGUAGE, tokenizer_dir, LV_F32, staging.path);
+    if (rc == LV_OK) rc = write_language_json(config, staging.path);
     return lv_hf_staging_end(rc, &staging, dir);
 }
 
@@ -476,7 +480,7 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
     char *path = lv_path("%s/%s", dir, name);
     char *digests = lv_path("%s/digests.json", dir);
     int rc = lv_dir_create(dir);
-    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_CLIP)) < 0) {
+    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_LLAVA, NULL)) < 0) {
         goto done;
     }
     rc = lv_weights_write_file(path, e.sources, e.n);

@@ -60,14 +60,10 @@ static void declare_layer(llama_layer *y, const lv_llama_config *c, lv_params *p
     const lv_init init = {LV_INIT_NORMAL, INIT_STD};
     char name[128];
 #define NAME(part) layer_name(name, sizeof name, l, part)
-    y->q_proj =
-        lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->attention_bias, true, init);
-    y->k_proj =
-        lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->attention_bias, true, init);
-    y->v_proj =
-        lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->attention_bias, true, init);
-    y->o_proj =
-        lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->attention_bias, true, init);
+    y->q_proj = lv_dense_declare(params, NAME("self_attn.q_proj"), AD, H, c->qkv_bias, true, init);
+    y->k_proj = lv_dense_declare(params, NAME("self_attn.k_proj"), GD, H, c->qkv_bias, true, init);
+    y->v_proj = lv_dense_declare(params, NAME("self_attn.v_proj"), GD, H, c->qkv_bias, true, init);
+    y->o_proj = lv_dense_declare(params, NAME("self_attn.o_proj"), H, AD, c->o_bias, true, init);
     y->gate_proj = lv_dense_declare(params, NAME("mlp.gate_proj"), F, H, c->mlp_bias, true, init);
     y->up_proj = lv_dense_declare(params, NAME("mlp.up_proj"), F, H, c->mlp_bias, true, init);
     y->down_proj = lv_dense_declare(params, NAME("mlp.down_proj"), H, F, c->mlp_bias, true, init);
@@ -214,9 +210,9 @@ static lv_tensor *mlp_block(lv_tape *tape, const llama_layer_run *run, lv_tensor
     return y;
 }
 
-static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *const *in)
 {
-    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *middle = attention_block(tape, context, in[0]);
     lv_tensor *y = mlp_block(tape, context, middle);
     lv_tape_done(tape, middle);
     return y;
@@ -226,22 +222,20 @@ static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x
 static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *tape,
                                              const lv_llama_rows *rows)
 {
+    const int64_t B = rows->n_sequences, *start = rows->seq_start;
     lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
-    const int64_t *k_start = rows->seq_start;
-    if (rows->cache) {
-        int64_t *starts = lv_tape_alloc(tape, 2 * sizeof *starts);
-        starts[0] = 0;
-        starts[1] = lv_llama_cache_rows(rows->cache) + rows->seq_start[1];
-        k_start = starts;
+    lv_range *visible = lv_tape_alloc(tape, (size_t)start[B] * sizeof *visible);
+    lv_range *keys = lv_tape_alloc(tape, (size_t)B * sizeof *keys);
+    const int64_t n_cached = rows->cache ? lv_llama_cache_rows(rows->cache) : 0;
+    for (int64_t b = 0; b < B; b++) {
+        keys[b] = (lv_range){start[b], n_cached + start[b + 1]};
     }
+    lv_visible_causal(visible, B, start, keys);
     *layout = (lv_attention_layout){
-        .n_sequences = rows->n_sequences,
-        .q_start = rows->seq_start,
-        .k_start = k_start,
+        .visible = visible,
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_kv_heads,
         .head_dim = c->head_dim,
-        .causal = true,
         .scale = 1 / sqrt((double)c->head_dim),
     };
     return layout;
@@ -276,8 +270,8 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
         runs[l].layer = &llama->layers[l];
         runs[l].index = l;
         runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
-        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                                       : layer_forward(tape, &runs[l], x);
+        lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
+                                       : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_llama: a LLaMA decoder, any shape that Hugging Face's LlamaForCausalLM has. T rows of
+ * lv_llama: a decoder as LLaMA's, of any family in families.def and any shape. T rows of
  * sequences laid end to end, H hidden size, R chosen rows, V vocabulary.
  *
  *   x += o_proj(attention(rope(q_proj(n)), rope(k_proj(n)), v_proj(n))),  n = rmsnorm(x)
@@ -16,23 +16,12 @@
 #include "train/model/params/params.h"
 #include "train/model/shapes.h"
 
-#include <cjson/cJSON.h>
-
 typedef struct lv_llama lv_llama;
-
-/* lv_llama_config_parse: *config, which has the defaults, changed by the members of a config.json
- * (or of its "text_config", whole false), and checked.
- * fails  LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, each naming the key; *config is unchanged then */
-extern const lv_llama_config lv_llama_defaults; /* transformers' */
-int lv_llama_config_parse(lv_llama_config *config, const cJSON *object, bool whole);
-
-/* lv_llama_config_write: all keys of the shape, with what transformers needs beside them. */
-void lv_llama_config_write(cJSON *object, const lv_llama_config *config);
 
 /* lv_llama_create: declare the parameters, "language_model.<HF Llama names>". A tied lm_head is
  * the embedding itself and has no name of its own.
  * in     params outlives the model
- *        config: sizes as lv_llama_config_parse leaves them
+ *        config: sizes as lv_family_parse leaves them
  * fails  LV_ERR_MEMORY */
 int lv_llama_create(lv_llama **out, const lv_llama_config *config, lv_params *params);
 void lv_llama_destroy(lv_llama **llama);

@@ -7,7 +7,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "train/model/hf/hf.h"
 #include "train/model/language/llama.h"
-#include "train/model/vision/clip.h"
+#include "train/model/vision/vision.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,18 +15,18 @@
 
 static const char VISION[] = "vision_tower", TEXT[] = "language_model";
 
-static int init_clip(const char *dir, uint64_t seed)
+static int init_vision(const char *dir, uint64_t seed)
 {
-    lv_clip_config config;
+    lv_vision_config config;
     lv_params *params = NULL;
-    lv_clip *clip = NULL;
-    int rc = lv_hf_clip_config(&config, dir);
+    lv_vision *vision = NULL;
+    int rc = lv_hf_vision_config(&config, dir);
     if (rc == LV_OK) rc = lv_params_create(&params);
-    if (rc == LV_OK) rc = lv_clip_create(&clip, &config, -1, true, params);
+    if (rc == LV_OK) rc = lv_vision_create(&vision, &config, -1, true, params);
     if (rc == LV_OK) rc = lv_params_allocate(params);
     if (rc == LV_OK) rc = lv_params_init_part(params, LV_PART_VISION, seed);
-    if (rc == LV_OK) rc = lv_hf_save_clip(params, &config, dir);
-    lv_clip_destroy(&clip);
+    if (rc == LV_OK) rc = lv_hf_save_vision(params, &config, dir);
+    lv_vision_destroy(&vision);
     lv_params_destroy(&params);
     return rc;
 }
@@ -48,12 +48,12 @@ static int check_tokenizer(const lv_llama_config *config, const char *tokenizer_
                          tokenizer_dir, (int)n_ids, (long long)config->vocab_size);
 }
 
-static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
+static int init_language(const char *dir, uint64_t seed, const char *tokenizer_dir)
 {
     lv_llama_config config;
     lv_params *params = NULL;
     lv_llama *llama = NULL;
-    int rc = lv_hf_llama_config(&config, dir);
+    int rc = lv_hf_language_config(&config, dir);
     if (rc == LV_OK && tokenizer_dir) {
         rc = check_tokenizer(&config, tokenizer_dir);
     }
@@ -61,7 +61,7 @@ static int init_llama(const char *dir, uint64_t seed, const char *tokenizer_dir)
     if (rc == LV_OK) rc = lv_llama_create(&llama, &config, params);
     if (rc == LV_OK) rc = lv_params_allocate(params);
     if (rc == LV_OK) rc = lv_params_init_part(params, LV_PART_LANGUAGE, seed);
-    if (rc == LV_OK) rc = lv_hf_save_llama(params, &config, tokenizer_dir, dir);
+    if (rc == LV_OK) rc = lv_hf_save_language(params, &config, tokenizer_dir, dir);
     lv_llama_destroy(&llama);
     lv_params_destroy(&params);
     return rc;
@@ -91,11 +91,11 @@ static int init_parts(const cJSON *shapes, uint64_t seed, const char *tokenizer_
     int rc = LV_OK;
     if (vision) {
         rc = write_config(vision, vision_dir);
-        if (rc == LV_OK) rc = init_clip(vision_dir, seed);
+        if (rc == LV_OK) rc = init_vision(vision_dir, seed);
     }
     if (rc == LV_OK && text) {
         rc = write_config(text, text_dir);
-        if (rc == LV_OK) rc = init_llama(text_dir, seed, tokenizer_dir);
+        if (rc == LV_OK) rc = init_language(text_dir, seed, tokenizer_dir);
     }
     return rc;
 }

@@ -8,13 +8,13 @@
 #include "train/model/connector/connector.h"
 #include "train/model/language/llama.h"
 #include "train/model/llava/llava.h"
-#include "train/model/vision/clip.h"
+#include "train/model/vision/vision.h"
 
 struct lv_llava {
     lv_llava_config config;
     lv_params *params;
-    lv_clip *clip;
-    lv_projector *projector;
+    lv_vision *vision;
+    lv_connector *connector;
     lv_llama *llama;
     lv_dtype dtype; /* of activations */
     bool recompute, dry;
@@ -22,6 +22,10 @@ struct lv_llava {
     uint64_t fingerprint;
     char *notes[LV_LLAVA_N_NOTES];
 };
+
+/* lv_llava_declare: create the three parts of model->config, in model->params.
+ * fails  LV_ERR_CONFIG, LV_ERR_MEMORY */
+int lv_llava_declare(lv_llava *model);
 
 /* lv_llava_embed: what enters the language model: embedded text and the images' features.
  * out    (T, hidden_size), in the step arena */

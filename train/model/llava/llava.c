@@ -16,7 +16,7 @@ static bool is_text(const lv_batch *batch, int64_t t)
 /* The connector's output for a batch's images, (I * rows_per_image, H); NULL if there are none. */
 static lv_tensor *features_of(lv_llava *model, lv_tape *tape, const lv_batch *batch)
 {
-    const lv_clip_config *c = &model->config.vision;
+    const lv_vision_config *c = &model->config.vision;
     if (batch->n_images == 0) {
         return NULL;
     }
@@ -24,9 +24,9 @@ static lv_tensor *features_of(lv_llava *model, lv_tape *tape, const lv_batch *ba
     lv_tensor *pixels =
         lv_tape_view(tape, batch->pixels, LV_F32, 4,
                      (int64_t[]){batch->n_images, c->n_channels, c->image_size, c->image_size});
-    lv_tensor *x = lv_clip_features(model->clip, tape, pixels, model->recompute);
+    lv_tensor *x = lv_vision_features(model->vision, tape, pixels, model->recompute);
     x = lv_tape_keep(tape, mark, x);
-    x = lv_projector_forward(model->projector, tape, x, batch->n_images);
+    x = lv_connector_forward(model->connector, tape, x, batch->n_images);
     return lv_tape_keep(tape, mark, x);
 }
 

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TYPE_BYTES = 64 };
+
 /* The paths of each part's weights; NULL: initial values, from the seed. */
 typedef struct {
     const char *path[LV_N_PARTS];
@@ -44,11 +46,12 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
                        o->vision_tower, o->llava);
     }
     if (needs_tower) {
-        rc = lv_hf_clip_config(&config->vision, o->vision_tower);
+        rc = lv_hf_vision_config(&config->vision, o->vision_tower);
         if (rc == LV_OK) {
-            rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+            rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
+                                  o->vision_tower);
         }
-        config->projector.in_size = config->vision.hidden_size;
+        config->connector.in_size = config->vision.hidden_size;
     }
     from->path[LV_PART_VISION] = needs_tower ? o->vision_tower : o->llava;
     from->path[LV_PART_CONNECTOR] = o->projector_weights ? o->projector_weights : o->llava;
@@ -57,24 +60,25 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
 }
 
 /* The type of a LLaVA directory's own connector may only be repeated. */
-static int check_projector_type(const lv_llava_config *config, const lv_llava_options *o)
+static int check_connector_type(const lv_llava_config *config, const lv_llava_options *o)
 {
-    lv_projector_config asked = {0};
-    char own_name[64];
+    lv_connector_config given = {0};
+    char own_type[TYPE_BYTES], given_type[TYPE_BYTES];
     if (!o->projector_type) {
         return LV_OK;
     }
-    int rc = lv_projector_config_parse(&asked, o->projector_type);
-    if (rc == LV_OK &&
-        (asked.kind != config->projector.kind ||
-         (asked.kind == LV_PROJECTOR_MLP_GELU && asked.depth != config->projector.depth))) {
-        lv_projector_type(own_name, sizeof own_name, &config->projector);
-        rc = lv_fail(LV_ERR_CONFIG,
-                     "model.projector.type is %s, but the projector of %s is %s; leave the key "
-                     "out",
-                     o->projector_type, o->llava, own_name);
+    int rc = lv_connector_config_parse(&given, o->projector_type);
+    if (rc < 0) {
+        return rc;
     }
-    return rc;
+    lv_connector_type(own_type, sizeof own_type, &config->connector);
+    lv_connector_type(given_type, sizeof given_type, &given);
+    return strcmp(own_type, given_type) == 0
+               ? LV_OK
+               : lv_fail(LV_ERR_CONFIG,
+                         "model.projector.type is %s, but the projector of %s is %s; leave the key "
+                         "out",
+                         o->projector_type, o->llava, own_type);
 }
 
 static int config_from_parts(lv_llava_config *config, part_paths *from, const lv_llava_options *o)
@@ -91,15 +95,17 @@ static int config_from_parts(lv_llava_config *config, part_paths *from, const lv
                        "and %s?",
                        o->vision_tower, o->language_model);
     }
-    int rc = lv_projector_config_parse(&config->projector, o->projector_type);
-    if (rc == LV_OK) rc = lv_hf_clip_config(&config->vision, o->vision_tower);
-    if (rc == LV_OK) rc = lv_hf_llama_config(&config->text, o->language_model);
-    if (rc == LV_OK) rc = lv_hf_image_norm(config->image_mean, config->image_std, o->vision_tower);
+    int rc = lv_connector_config_parse(&config->connector, o->projector_type);
+    if (rc == LV_OK) rc = lv_hf_vision_config(&config->vision, o->vision_tower);
+    if (rc == LV_OK) rc = lv_hf_language_config(&config->text, o->language_model);
+    if (rc == LV_OK)
+        rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
+                              o->vision_tower);
     if (rc) {
         return rc;
     }
-    config->projector.in_size = config->vision.hidden_size;
-    config->projector.out_size = config->text.hidden_size;
+    config->connector.in_size = config->vision.hidden_size;
+    config->connector.out_size = config->text.hidden_size;
     config->vision_select_layer = -2;
     config->vision_select_patch = true;
     config->image_token_id = -1;
@@ -113,7 +119,7 @@ static int read_model_config(lv_llava_config *config, part_paths *from, const lv
 {
     int rc = o->llava ? config_from_llava(config, from, o) : config_from_parts(config, from, o);
     if (rc == LV_OK && o->llava) {
-        rc = check_projector_type(config, o);
+        rc = check_connector_type(config, o);
     }
     if (rc) {
         return rc;
@@ -145,8 +151,8 @@ static int assume_part(lv_llava *model, const char *path, lv_part part)
 
 static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t seed)
 {
-    const lv_projector_config *c = &model->config.projector;
-    char type[64];
+    const lv_connector_config *c = &model->config.connector;
+    char type[TYPE_BYTES];
     if (lv_params_count_of(model->params, part) == 0) {
         return LV_OK;
     }
@@ -159,7 +165,7 @@ static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t s
     if (rc < 0 && part == LV_PART_CONNECTOR) {
         lv_fail_within("projector weights from %s, where the model has %s from %" PRId64
                        " to %" PRId64,
-                       path, lv_projector_type(type, sizeof type, c), c->in_size, c->out_size);
+                       path, lv_connector_type(type, sizeof type, c), c->in_size, c->out_size);
     }
     return rc;
 }
@@ -249,12 +255,12 @@ static int fingerprint(lv_llava *model, const part_paths *from, uint64_t seed)
 
 /* ---- open and close ---- */
 
-static int declare_parts(lv_llava *model)
+int lv_llava_declare(lv_llava *model)
 {
     const lv_llava_config *c = &model->config;
-    int rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
-                            c->vision_select_patch, model->params);
-    if (rc == LV_OK) rc = lv_projector_create(&model->projector, &c->projector, model->params);
+    int rc = lv_vision_create(&model->vision, &c->vision, c->vision_select_layer,
+                              c->vision_select_patch, model->params);
+    if (rc == LV_OK) rc = lv_connector_create(&model->connector, &c->connector, model->params);
     if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
     return rc;
 }
@@ -285,7 +291,7 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     if (rc == LV_OK && options->copies) {
         lv_params_copy_set(model->params);
     }
-    if (rc == LV_OK) rc = declare_parts(model);
+    if (rc == LV_OK) rc = lv_llava_declare(model);
     if (rc == LV_OK && options->precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);
     }
@@ -321,8 +327,8 @@ void lv_llava_close(lv_llava **model)
     if (!m) {
         return;
     }
-    lv_clip_destroy(&m->clip);
-    lv_projector_destroy(&m->projector);
+    lv_vision_destroy(&m->vision);
+    lv_connector_destroy(&m->connector);
     lv_llama_destroy(&m->llama);
     lv_params_destroy(&m->params);
     for (int i = 0; i < LV_LLAVA_N_NOTES; i++) {

@@ -19,9 +19,9 @@ static int64_t at_least_one(double n)
 static lv_llava_config thin(const lv_llava_config *whole, double share)
 {
     lv_llava_config config = *whole;
-    const int64_t n_vision = whole->vision.n_layers;
-    const int64_t selected = whole->vision_select_layer;
-    const int64_t n_run = selected < 0 ? n_vision + 1 + selected : selected;
+    int64_t n_run = 0;
+    int rc = lv_vision_n_run(&n_run, &whole->vision, whole->vision_select_layer);
+    LV_CHECK(rc == LV_OK, "a model that was not opened");
     const int64_t most_rows = MAX_VOCAB_ELEMENTS / whole->text.hidden_size + 1;
     config.text.n_layers = at_least_one(share * (double)whole->text.n_layers);
     if (config.text.vocab_size > most_rows) {
@@ -71,14 +71,8 @@ int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, doubl
     model->config = thin(&like->config, share);
     model->recompute = like->recompute;
     model->dtype = like->dtype;
-    const lv_llava_config *c = &model->config;
     int rc = lv_params_create(&model->params);
-    if (rc == LV_OK) {
-        rc = lv_clip_create(&model->clip, &c->vision, c->vision_select_layer,
-                            c->vision_select_patch, model->params);
-    }
-    if (rc == LV_OK) rc = lv_projector_create(&model->projector, &c->projector, model->params);
-    if (rc == LV_OK) rc = lv_llama_create(&model->llama, &c->text, model->params);
+    if (rc == LV_OK) rc = lv_llava_declare(model);
     if (rc == LV_OK && precision == LV_PRECISION_BF16) {
         lv_params_dtype_set(model->params, LV_BF16);
     }

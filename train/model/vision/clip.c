@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * I images, N patches of an image, H hidden size, F inner size, C channels, P patch size.
+ * The vision tower of a CLIP, any shape that Hugging Face's CLIPVisionModel has. I images,
+ * N = (image_size/patch_size)^2 patches of an image, H hidden size, F inner size, C channels, P
+ * patch size.
+ *
+ *   x  = pre_layrnorm(patch_embed(pixels))
+ *   x += out_proj(attention(q_proj(n), k_proj(n), v_proj(n))),  n = layer_norm1(x)
+ *   x += fc2(gelu(fc1(n))),                                     n = layer_norm2(x)
+ *
+ * Layers above the selected hidden state, and post_layernorm, are declared as unused.
+ * source Radford et al. 2021, arXiv:2103.00020; transformers 4.57 and 5: configuration_clip.py
  */
-#include "train/model/vision/clip.h"
+#include "train/model/vision/vision.h"
 
 #include "autograd/error.h"
 #include "autograd/ops.h"
+#include "data/image/image.h"
 #include "data/json/json.h"
 #include "train/model/keys.h"
 #include "train/model/params/dense.h"
@@ -18,31 +28,33 @@
 
 /* ---- configuration ---- */
 
-const lv_clip_config lv_clip_defaults = {.hidden_size = 768,
-                                         .intermediate_size = 3072,
-                                         .n_layers = 12,
-                                         .n_heads = 12,
-                                         .image_size = 224,
-                                         .patch_size = 32,
-                                         .n_channels = 3,
-                                         .projection_dim = 512,
-                                         .layer_norm_eps = 1e-5,
-                                         .quick_gelu = true};
+static const lv_vision_config defaults = {.hidden_size = 768,
+                                          .intermediate_size = 3072,
+                                          .n_layers = 12,
+                                          .n_heads = 12,
+                                          .image_size = 224,
+                                          .patch_size = 32,
+                                          .n_channels = 3,
+                                          .projection_dim = 512,
+                                          .layer_norm_eps = 1e-5,
+                                          .quick_gelu = true};
 
-const lv_clip_config lv_clip_llava_defaults = {.hidden_size = 1024,
-                                               .intermediate_size = 4096,
-                                               .n_layers = 24,
-                                               .n_heads = 16,
-                                               .image_size = 336,
-                                               .patch_size = 14,
-                                               .n_channels = 3,
-                                               .projection_dim = 768,
-                                               .layer_norm_eps = 1e-5,
-                                               .quick_gelu = true};
+/* LlavaConfig: ViT-L/14 at 336 */
+static const lv_vision_config llava_defaults = {.hidden_size = 1024,
+                                                .intermediate_size = 4096,
+                                                .n_layers = 24,
+                                                .n_heads = 16,
+                                                .image_size = 336,
+                                                .patch_size = 14,
+                                                .n_channels = 3,
+                                                .projection_dim = 768,
+                                                .layer_norm_eps = 1e-5,
+                                                .quick_gelu = true};
+
 static const lv_neutral_key neutral_keys[] = {
     {"attention_dropout", 0}, {"dropout", 0}, {"quantization_config", NAN}, {NULL, 0}};
 
-static int check_sizes(const lv_clip_config *c)
+static int check_sizes(const lv_vision_config *c)
 {
     if (c->hidden_size % c->n_heads != 0) {
         return lv_fail(LV_ERR_FORMAT,
@@ -62,9 +74,9 @@ static int check_sizes(const lv_clip_config *c)
     return LV_OK;
 }
 
-int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole)
+static int parse_config(lv_vision_config *config, const cJSON *object, bool whole)
 {
-    lv_clip_config c = *config;
+    lv_vision_config c = *config;
     const char *act = c.quick_gelu ? "quick_gelu" : "gelu";
     const lv_size_key sizes[] = {
         {"hidden_size", &c.hidden_size, LV_KEY_MAX_SIZE, true},
@@ -99,7 +111,7 @@ int lv_clip_config_parse(lv_clip_config *config, const cJSON *object, bool whole
     return rc;
 }
 
-void lv_clip_config_write(cJSON *o, const lv_clip_config *c)
+static void write_config(cJSON *o, const lv_vision_config *c)
 {
     lv_key_set_number(o, "hidden_size", (double)c->hidden_size);
     lv_key_set_number(o, "intermediate_size", (double)c->intermediate_size);
@@ -121,29 +133,29 @@ typedef struct {
     lv_dense layer_norm2, fc1, fc2;
 } clip_layer;
 
-struct lv_clip {
-    lv_clip_config config;
+typedef struct {
+    lv_vision_config config;
     bool select_patch;
     int64_t n_run; /* layers below the selected hidden state */
     lv_tensor *class_embedding, *patch_embedding, *position_embedding;
     lv_dense pre_layrnorm;
-    clip_layer *layers; /* [n_run] */
-};
+    clip_layer layers[]; /* [n_run] */
+} clip_tower;
 
 /* What one layer's forward needs beside its input; in the step arena, for recomputation. */
 typedef struct {
-    const lv_clip_config *config;
+    const lv_vision_config *config;
     const clip_layer *layer;
     const lv_attention_layout *layout;
 } clip_layer_run;
 
-static int64_t patches_per_image(const lv_clip_config *c)
+static int64_t patches_per_image(const lv_vision_config *c)
 {
     int64_t side = c->image_size / c->patch_size;
     return side * side;
 }
 
-int64_t lv_clip_rows_per_image(const lv_clip_config *config, bool select_patch)
+static int64_t rows_per_image(const lv_vision_config *config, bool select_patch)
 {
     return patches_per_image(config) + (select_patch ? 0 : 1);
 }
@@ -160,7 +172,7 @@ static lv_init normal_init(double std)
 }
 
 /* Initial values: transformers' CLIPPreTrainedModel. */
-static clip_layer declare_layer(const lv_clip_config *c, lv_params *params, int64_t l, bool used)
+static clip_layer declare_layer(const lv_vision_config *c, lv_params *params, int64_t l, bool used)
 {
     const int64_t H = c->hidden_size, F = c->intermediate_size;
     const lv_init in = normal_init(1 / sqrt((double)H * 2 * (double)c->n_layers));
@@ -188,11 +200,10 @@ static lv_tensor *declare_embedding(lv_params *params, const char *name, int n_d
     return tensor;
 }
 
-static void declare_tower(lv_clip *clip, lv_params *params)
+static void declare_params(clip_tower *clip, lv_params *params)
 {
-    const lv_clip_config *c = &clip->config;
+    const lv_vision_config *c = &clip->config;
     const int64_t H = c->hidden_size, P = c->patch_size;
-    lv_params_part_begin(params, LV_PART_VISION);
     clip->class_embedding = declare_embedding(
         params, "vision_tower.vision_model.embeddings.class_embedding", 1, &H, 1 / sqrt((double)H));
     clip->patch_embedding =
@@ -213,39 +224,20 @@ static void declare_tower(lv_clip *clip, lv_params *params)
     lv_norm_declare(params, "vision_tower.vision_model.post_layernorm", H, true, false);
 }
 
-int lv_clip_create(lv_clip **out, const lv_clip_config *config, int select_layer, bool select_patch,
+static int declare(void **state, const lv_vision_config *config, lv_vision_select select,
                    lv_params *params)
 {
-    const int64_t n_run = select_layer < 0 ? config->n_layers + 1 + select_layer : select_layer;
-    if (n_run < 0 || n_run > config->n_layers) {
-        return lv_fail(LV_ERR_CONFIG,
-                       "vision_select_layer is %d, but a vision tower of %" PRId64
-                       " layers has the hidden states %" PRId64 " to %" PRId64,
-                       select_layer, config->n_layers, -config->n_layers - 1, config->n_layers);
-    }
-    lv_clip *clip = calloc(1, sizeof *clip);
-    clip_layer *layers = calloc((size_t)n_run + 1, sizeof *layers); /* never of size 0 */
-    if (!clip || !layers) {
-        free(clip);
-        free(layers);
-        return lv_fail(LV_ERR_MEMORY, "vision tower: no memory for %" PRId64 " layers", n_run);
+    clip_tower *clip = calloc(1, sizeof *clip + (size_t)select.n_run * sizeof *clip->layers);
+    if (!clip) {
+        return lv_fail(LV_ERR_MEMORY, "vision tower: no memory for %" PRId64 " layers",
+                       select.n_run);
     }
     clip->config = *config;
-    clip->select_patch = select_patch;
-    clip->n_run = n_run;
-    clip->layers = layers;
-    declare_tower(clip, params);
-    *out = clip;
+    clip->select_patch = select.select_patch;
+    clip->n_run = select.n_run;
+    declare_params(clip, params);
+    *state = clip;
     return LV_OK;
-}
-
-void lv_clip_destroy(lv_clip **clip)
-{
-    if (*clip) {
-        free((*clip)->layers);
-        free(*clip);
-        *clip = NULL;
-    }
 }
 
 /* ---- forward ---- */
@@ -285,38 +277,40 @@ static lv_tensor *mlp_block(lv_tape *tape, const clip_layer_run *run, lv_tensor 
     return y;
 }
 
-static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *x)
+static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *const *in)
 {
-    lv_tensor *middle = attention_block(tape, context, x);
+    lv_tensor *middle = attention_block(tape, context, in[0]);
     lv_tensor *y = mlp_block(tape, context, middle);
     lv_tape_done(tape, middle);
     return y;
 }
 
 /* Each image is one sequence in which every row sees every row. */
-static const lv_attention_layout *layout_for(const lv_clip_config *c, lv_tape *tape, int64_t I)
+static const lv_attention_layout *layout_for(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
+    const int64_t L = patches_per_image(c) + 1, D = c->hidden_size / c->n_heads;
     lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
+    lv_range *visible = lv_tape_alloc(tape, (size_t)(I * L) * sizeof *visible);
     int64_t *start = lv_tape_alloc(tape, (size_t)(I + 1) * sizeof *start);
-    for (int64_t i = 0; i <= I; i++) {
-        start[i] = i * (patches_per_image(c) + 1);
+    lv_range *keys = lv_tape_alloc(tape, (size_t)I * sizeof *keys);
+    start[0] = 0;
+    for (int64_t i = 0; i < I; i++) {
+        start[i + 1] = start[i] + L;
+        keys[i] = (lv_range){start[i], start[i + 1]};
     }
-    const int64_t D = c->hidden_size / c->n_heads;
+    lv_visible_full(visible, I, start, keys);
     *layout = (lv_attention_layout){
-        .n_sequences = I,
-        .q_start = start,
-        .k_start = start,
+        .visible = visible,
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_heads,
         .head_dim = D,
-        .causal = false,
         .scale = 1 / sqrt((double)D),
     };
     return layout;
 }
 
 /* The rows of the patches: all but the first of each image. */
-static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t I)
+static const int32_t *patch_rows(const lv_vision_config *c, lv_tape *tape, int64_t I)
 {
     const int64_t N = patches_per_image(c);
     int32_t *rows = lv_tape_alloc(tape, (size_t)(I * N) * sizeof *rows);
@@ -328,13 +322,11 @@ static const int32_t *patch_rows(const lv_clip_config *c, lv_tape *tape, int64_t
     return rows;
 }
 
-lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixels, bool recompute)
+static lv_tensor *features(const void *state, lv_tape *tape, lv_tensor *pixels, bool recompute)
 {
-    const lv_clip_config *c = &clip->config;
+    const clip_tower *clip = state;
+    const lv_vision_config *c = &clip->config;
     const int64_t I = pixels->shape[0];
-    LV_CHECK(pixels->shape[2] == c->image_size && pixels->shape[3] == c->image_size,
-             "images of %" PRId64 " x %" PRId64 " for a vision tower of %" PRId64, pixels->shape[2],
-             pixels->shape[3], c->image_size);
     const lv_attention_layout *layout = layout_for(c, tape, I);
     const int32_t *rows = clip->select_patch ? patch_rows(c, tape, I) : NULL;
     clip_layer_run *runs = lv_tape_alloc(tape, (size_t)(clip->n_run + 1) * sizeof *runs);
@@ -346,8 +338,8 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     x = lv_tape_keep(tape, mark, x);
     for (int64_t l = 0; l < clip->n_run; l++) {
         runs[l] = (clip_layer_run){.config = c, .layer = &clip->layers[l], .layout = layout};
-        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], x)
-                                 : layer_forward(tape, &runs[l], x);
+        lv_tensor *y = recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
+                                 : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }
@@ -357,3 +349,37 @@ lv_tensor *lv_clip_features(const lv_clip *clip, lv_tape *tape, lv_tensor *pixel
     }
     return x;
 }
+
+/* ---- the row ---- */
+
+static const lv_name_rule names[] = {
+    {"vision_model.", "vision_model."}, /* transformers 5 leaves it out */
+    {"embeddings.", "vision_model.embeddings."},
+    {"pre_layrnorm.", "vision_model.pre_layrnorm."},
+    {"encoder.", "vision_model.encoder."},
+    {"post_layernorm.", "vision_model.post_layernorm."},
+    {NULL, NULL},
+};
+
+/* the other half of a CLIPModel */
+static const char *const ignored[] = {"text_model.", "text_projection.", "visual_projection.",
+                                      "logit_scale", NULL};
+
+const lv_tower lv_tower_clip = {
+    .model_type = "clip_vision_model",
+    .whole_type = "clip",
+    .architecture = "CLIPVisionModel",
+    .description = "a CLIP vision tower",
+    .defaults = &defaults,
+    .llava_defaults = &llava_defaults,
+    .image_mean = LV_CLIP_MEAN,
+    .image_std = LV_CLIP_STD,
+    .image_processor = "CLIPImageProcessor",
+    .parse = parse_config,
+    .write = write_config,
+    .rows_per_image = rows_per_image,
+    .declare = declare,
+    .features = features,
+    .names = names,
+    .ignored = ignored,
+};

@@ -1,5 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "train/model/weights/safetensors.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The header of a safetensors file:
+ *   8 bytes n, little endian; n bytes of JSON {"name": {"dtype", "shape", "data_offsets"}, ...};
+ *   the tensors' bytes, without holes.
+ * source github.com/huggingface/safetensors, README: Format
+ */
+#include "train/model/weights/formats.h"
 
 #include "autograd/error.h"
 #include "data/json/json.h"
@@ -210,8 +216,8 @@ fail:
     return rc;
 }
 
-int lv_header_parse(lv_header_entry **entries, size_t *n, size_t *header_bytes,
-                    const lv_file_map *map)
+static int parse_file(lv_header_entry **entries, size_t *n, size_t *header_bytes,
+                      const lv_file_map *map)
 {
     uint64_t length = 0;
     cJSON *root = NULL;
@@ -243,10 +249,13 @@ int lv_header_parse(lv_header_entry **entries, size_t *n, size_t *header_bytes,
     return rc;
 }
 
-void lv_header_free(lv_header_entry *entries, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        free(entries[i].name);
-    }
-    free(entries);
-}
+static const char *const suffixes[] = {".safetensors", NULL};
+static const char *const files[] = {"model.safetensors", "projector.safetensors", NULL};
+
+const lv_weights_format lv_weights_format_safetensors = {
+    .name = "safetensors",
+    .suffixes = suffixes,
+    .files = files,
+    .index = "model.safetensors.index.json",
+    .parse = parse_file,
+};

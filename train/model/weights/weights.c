@@ -5,7 +5,7 @@
 #include "data/base/file.h"
 #include "data/base/hash.h"
 #include "data/json/json.h"
-#include "train/model/weights/safetensors.h"
+#include "train/model/weights/formats.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,23 +25,16 @@ struct lv_weights {
     size_t n_entries, n_readable;
 };
 
-/* The weights of a directory without an index, in order of preference. */
-static const char *const single_files[] = {"model.safetensors", "projector.safetensors"};
-static const char INDEX_FILE[] = "model.safetensors.index.json";
-/* Pickled weights. */
-static const char *const pickled_files[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
-                                            "mm_projector.bin"};
+#define LV_WEIGHTS_FORMAT(name) extern const lv_weights_format lv_weights_format_##name;
+#include "train/model/weights/formats.def"
+#undef LV_WEIGHTS_FORMAT
 
-static int fail_pickled(const char *path, const char *glob, const char *to)
-{
-    return lv_fail(LV_ERR_UNSUPPORTED,
-                   "%s: PyTorch's pickled weights are not read. Convert them once, in that "
-                   "directory:\n  python3 -c \"import glob, torch; from safetensors.torch import "
-                   "save_file; t = {}; [t.update(torch.load(f, map_location='cpu', "
-                   "weights_only=True)) for f in sorted(glob.glob('%s'))]; save_file({k: "
-                   "v.contiguous().clone() for k, v in t.items()}, '%s', {'format': 'pt'})\"",
-                   path, glob, to);
-}
+static const lv_weights_format *const formats[] = {
+#define LV_WEIGHTS_FORMAT(name) &lv_weights_format_##name,
+#include "train/model/weights/formats.def"
+#undef LV_WEIGHTS_FORMAT
+};
+enum { N_FORMATS = sizeof formats / sizeof *formats };
 
 static bool has_suffix(const char *text, const char *suffix)
 {
@@ -49,17 +42,34 @@ static bool has_suffix(const char *text, const char *suffix)
     return n >= m && strcmp(text + n - m, suffix) == 0;
 }
 
-static int refuse_pickled(const char *path)
+static const lv_weights_format *format_by_name(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    if (!has_suffix(name, ".bin") && !has_suffix(name, ".pt") && !has_suffix(name, ".pth")) {
-        return LV_OK;
+    for (int i = 0; i < N_FORMATS; i++) {
+        for (const char *const *suffix = formats[i]->suffixes; *suffix; suffix++) {
+            if (has_suffix(path, *suffix)) {
+                return formats[i];
+            }
+        }
     }
-    char *to = lv_path("%.*s.safetensors", (int)(strrchr(name, '.') - name), name);
-    int rc = fail_pickled(path, name, to);
-    free(to);
-    return rc;
+    return NULL;
+}
+
+static const lv_weights_format *format_by_content(const lv_file_map *map)
+{
+    for (int i = 0; i < N_FORMATS; i++) {
+        if (formats[i]->is && formats[i]->is(map)) {
+            return formats[i];
+        }
+    }
+    return formats[0];
+}
+
+void lv_header_free(lv_header_entry *entries, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(entries[i].name);
+    }
+    free(entries);
 }
 
 /* Maps one more file and appends its tensors. */
@@ -67,18 +77,23 @@ static int add_file(lv_weights *weights, const char *path)
 {
     lv_header_entry *entries = NULL;
     size_t n = 0;
-    int rc = refuse_pickled(path);
-    if (rc < 0) {
-        return rc;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const lv_weights_format *format = format_by_name(name);
+    if (format && format->refuse) {
+        return format->refuse(path, name);
     }
     weights_file *file = &weights->files[weights->n_files];
-    rc = lv_file_map_open(&file->map, path);
+    int rc = lv_file_map_open(&file->map, path);
     if (rc < 0) {
         return rc;
     }
     file->path = lv_path("%s", path);
     weights->n_files++;
-    rc = lv_header_parse(&entries, &n, &file->header_bytes, &file->map);
+    format = format ? format : format_by_content(&file->map);
+    if (format->refuse) {
+        return format->refuse(path, name);
+    }
+    rc = format->parse(&entries, &n, &file->header_bytes, &file->map);
     if (rc < 0) {
         return lv_fail_within("%s", path);
     }
@@ -230,36 +245,40 @@ static int open_single(lv_weights *weights, const char *path)
     return rc < 0 ? rc : sort_entries(weights);
 }
 
+/* The file or index with a directory's weights; NULL if it has none. path: free() it. */
+static const lv_weights_format *find_in_dir(const char *dir, char **path, const char **name)
+{
+    for (int i = 0; i < N_FORMATS; i++) {
+        for (int k = 0; formats[i]->files[k]; k++) {
+            const char *const names[] = {formats[i]->files[k], k == 0 ? formats[i]->index : NULL};
+            for (int c = 0; c < 2 && names[c]; c++) {
+                *name = names[c];
+                *path = lv_path("%s/%s", dir, *name);
+                if (lv_file_exists(*path)) {
+                    return formats[i];
+                }
+                free(*path);
+            }
+        }
+    }
+    *path = NULL;
+    return NULL;
+}
+
 static int open_dir(lv_weights *weights, const char *dir)
 {
     char *path = NULL;
-    for (size_t i = 0; i < sizeof single_files / sizeof *single_files; i++) {
-        path = lv_path("%s/%s", dir, single_files[i]);
-        if (lv_file_exists(path)) {
-            int rc = open_single(weights, path);
-            free(path);
-            return rc;
-        }
-        free(path);
-        path = lv_path("%s/%s", dir, INDEX_FILE);
-        if (lv_file_exists(path)) {
-            int rc = open_index(weights, dir, path);
-            free(path);
-            return rc;
-        }
-        free(path);
+    const char *name;
+    const lv_weights_format *format = find_in_dir(dir, &path, &name);
+    if (!format) {
+        return lv_fail(LV_ERR_IO, "%s: there is neither %s nor %s", dir, formats[0]->files[0],
+                       formats[0]->index);
     }
-    for (size_t i = 0; i < sizeof pickled_files / sizeof *pickled_files; i++) {
-        path = lv_path("%s/%s", dir, pickled_files[i]);
-        bool pickled = lv_file_exists(path);
-        free(path);
-        if (pickled) {
-            return i + 1 < sizeof pickled_files / sizeof *pickled_files
-                       ? fail_pickled(dir, "pytorch_model*.bin", single_files[0])
-                       : fail_pickled(dir, pickled_files[i], single_files[1]);
-        }
-    }
-    return lv_fail(LV_ERR_IO, "%s: there is neither %s nor %s", dir, single_files[0], INDEX_FILE);
+    int rc = format->refuse          ? format->refuse(dir, name)
+             : name == format->index ? open_index(weights, dir, path)
+                                     : open_single(weights, path);
+    free(path);
+    return rc;
 }
 
 int lv_weights_open(lv_weights **out, const char *path)
@@ -293,26 +312,15 @@ void lv_weights_close(lv_weights **weights)
     *weights = NULL;
 }
 
-static bool has_file(const char *dir, const char *name)
-{
-    char *path = lv_path("%s/%s", dir, name);
-    bool found = lv_file_exists(path);
-    free(path);
-    return found;
-}
-
 bool lv_weights_exist(const char *path)
 {
+    char *file = NULL;
+    const char *name;
     if (!lv_dir_exists(path)) {
         return lv_file_exists(path);
     }
-    bool found = has_file(path, INDEX_FILE);
-    for (size_t i = 0; i < sizeof single_files / sizeof *single_files; i++) {
-        found = found || has_file(path, single_files[i]);
-    }
-    for (size_t i = 0; i < sizeof pickled_files / sizeof *pickled_files; i++) {
-        found = found || has_file(path, pickled_files[i]);
-    }
+    const bool found = find_in_dir(path, &file, &name) != NULL;
+    free(file);
     return found;
 }
 

@@ -3,8 +3,7 @@
 #include "autograd/kernels/convert.h"
 #include "data/base/fail_point.h"
 #include "data/base/file.h"
-#include "train/model/weights/safetensors.h"
-#include "train/model/weights/weights.h"
+#include "train/model/weights/formats.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -142,6 +142,25 @@ static void invalid_utf8_and_control_characters_are_refused(void **state)
     accepts_string("\"\xE2\x96\x81\xF0\x9F\x98\x80\"", "\xE2\x96\x81\xF0\x9F\x98\x80");
 }
 
+/* The check reads eight bytes of a string at a time. */
+static void a_byte_that_no_string_may_hold_is_found_anywhere(void **state)
+{
+    (void)state;
+    enum { N = 24 };
+    for (int byte = 1; byte < 256; byte++) {
+        for (int at = 1; at < N - 1; at++) {
+            char text[] = "\"plain text of 22 bytes\"";
+            cJSON *root = NULL;
+            text[at] = (char)byte;
+            if (byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\') {
+                cJSON_Delete(accepts(text));
+            } else if (byte != '\\') {
+                assert_int_equal(lv_json_parse(&root, text, N), LV_ERR_FORMAT);
+            }
+        }
+    }
+}
+
 static void every_truncation_is_refused(void **state)
 {
     (void)state;
@@ -272,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_key_given_twice_is_refused_at_any_depth),
         cmocka_unit_test(what_follows_the_value_is_refused),
         cmocka_unit_test(invalid_utf8_and_control_characters_are_refused),
+        cmocka_unit_test(a_byte_that_no_string_may_hold_is_found_anywhere),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(nesting_without_end_is_refused),
         cmocka_unit_test(what_was_expected_and_found_is_said_with_its_place),

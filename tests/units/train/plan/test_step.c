@@ -23,10 +23,10 @@ static void assert_near(double found, double expected)
 
 /* ---- FLOP ---- */
 
-static int64_t sizes_of(lv_dry_sample *samples, const lv_batch *batch, int64_t rows_per_image)
+static int64_t sizes_of(lv_plan_sample *samples, const lv_batch *batch, int64_t rows_per_image)
 {
     for (int i = 0; i < batch->n_samples; i++) {
-        samples[i] = (lv_dry_sample){.n_rows = batch->seq_start[i + 1] - batch->seq_start[i]};
+        samples[i] = (lv_plan_sample){.n_rows = batch->seq_start[i + 1] - batch->seq_start[i]};
         for (int64_t t = batch->seq_start[i]; t < batch->seq_start[i + 1]; t++) {
             samples[i].n_image_rows += batch->source[t] < 0;
             samples[i].n_supervised += batch->label[t] != LV_NO_LABEL;
@@ -70,7 +70,7 @@ static void costs_add_up_to_what(const char *const *trainable, size_t n_trainabl
     lv_flop_costs costs;
     lv_batch batch;
     lv_vision_input vision;
-    lv_dry_sample samples[MAX_SAMPLES];
+    lv_plan_sample samples[MAX_SAMPLES];
     golden_open(&g, "gqa");
     assert_in_range(g.n_samples, 2, MAX_SAMPLES);
     lv_llava *model = golden_model(&g, trainable, n_trainable, false, LV_PRECISION_F32);
@@ -112,7 +112,7 @@ static void a_micro_batch_without_a_label_costs_nothing(void **state)
 {
     (void)state;
     const lv_flop_costs costs = {.with_image = {.row = 1}, .text = {.row = 1}};
-    const lv_dry_sample sample = {.n_rows = 10};
+    const lv_plan_sample sample = {.n_rows = 10};
     assert_near(lv_flop_of(&costs, &sample, 1), 0);
 }
 
@@ -127,9 +127,9 @@ static void the_slowest_rank_of_each_step_counts_with_its_last_micro_batch(void 
     } walked[] = {{0, 0, 10}, {0, 0, 4}, {0, 1, 12}, {3, 0, 5}, {3, 1, 7}, {3, 1, 6}};
     lv_step_work work = {.costs = {.with_image = {.row = 1}, .text = {.row = 1}}};
     for (size_t i = 0; i < sizeof walked / sizeof *walked; i++) {
-        const lv_dry_place place = {walked[i].step, walked[i].rank};
+        const lv_plan_position place = {walked[i].step, walked[i].rank};
         lv_step_work_add(&work, &place,
-                         &(lv_dry_sample){.n_rows = walked[i].rows, .n_supervised = 1}, 1);
+                         &(lv_plan_sample){.n_rows = walked[i].rows, .n_supervised = 1}, 1);
     }
     assert_int_equal(work.n_typical, 1);
     assert_int_equal(work.typical[0].n_rows, 10);

@@ -224,6 +224,13 @@ static void test_it_stops_as_soon_as_the_rejects_are_too_many(void **state)
         fail_msg("%s", lv_error_message());
     }
     assert_non_null(strstr(lv_error_message(), "\"No such file or directory\""));
+    f->options.image_dir = NULL; /* all images are good, no record is */
+    for (int n_ranks = 1; n_ranks <= 2; n_ranks++) {
+        assert_int_equal(lv_dir_remove(f->out_dir), LV_OK);
+        assert_int_equal(fixture_pack(&summary, &f->options, n_ranks), LV_ERR_FORMAT);
+        assert_int_equal(n_lines(f->out_dir), 1000);
+    }
+    assert_int_equal(lv_dir_remove(f->out_dir), LV_OK);
     f->options.image_dir = f->image_dir; /* and the files there are no obstacle */
     f->options.max_rejects = 0;
     pack_well(&summary, f, 2);

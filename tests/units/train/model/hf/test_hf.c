@@ -29,16 +29,22 @@
     "{\"model_type\":\"llava\",\"architectures\":[\"LlavaLlamaForCausalLM\"]," LLAMA_BODY          \
     ",\"mm_vision_select_layer\":-2" more "}"
 
-static int clip_config(void **state, const char *json, lv_clip_config *out)
+static int clip_config(void **state, const char *json, lv_vision_config *out)
 {
     fixture_write(state, "config.json", json);
-    return lv_hf_clip_config(out, *state);
+    return lv_hf_vision_config(out, *state);
 }
 
 static int llama_config(void **state, const char *json, lv_llama_config *out)
 {
     fixture_write(state, "config.json", json);
-    return lv_hf_llama_config(out, *state);
+    return lv_hf_language_config(out, *state);
+}
+
+static void assert_type(const lv_connector_config *config, const char *type)
+{
+    char found[64];
+    assert_string_equal(lv_connector_type(found, sizeof found, config), type);
 }
 
 /* All parts from one directory. */
@@ -63,9 +69,9 @@ static void each_family_is_recognised(void **state)
         const char *json;
         lv_hf_kind kind;
     } cases[] = {
-        {CLIP(""), LV_HF_CLIP},
-        {"{\"model_type\":\"clip\"}", LV_HF_CLIP},
-        {LLAMA(""), LV_HF_LLAMA},
+        {CLIP(""), LV_HF_VISION},
+        {"{\"model_type\":\"clip\"}", LV_HF_VISION},
+        {LLAMA(""), LV_HF_LANGUAGE},
         {HF("", "", ""), LV_HF_LLAVA},
         {"{\"model_type\":\"llava\",\"architectures\":[\"LlavaForConditionalGeneration\"]}",
          LV_HF_LLAVA},
@@ -73,21 +79,23 @@ static void each_family_is_recognised(void **state)
         {"{\"model_type\":\"llava\",\"mm_hidden_size\":4}", LV_HF_LLAVA_ORIGINAL},
         {"{\"model_type\":\"llava_llama\"}", LV_HF_LLAVA_ORIGINAL},
     };
+    lv_llava_config any;
     lv_hf_kind kind;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(state, "config.json", cases[i].json);
-        assert_int_equal(lv_hf_kind_of(&kind, *state), LV_OK);
+        kind = cases[i].kind + 1;
+        lv_hf_any_config(&any, &kind, *state); /* some lack sizes */
         assert_int_equal(kind, cases[i].kind);
     }
     fixture_write(state, "config.json", "{\"model_type\":\"mistral\"}");
-    assert_fails(lv_hf_kind_of(&kind, *state), LV_ERR_UNSUPPORTED, "mistral");
+    assert_fails(lv_hf_any_config(&any, &kind, *state), LV_ERR_UNSUPPORTED, "mistral");
     fixture_write(state, "config.json", "{\"model_type\":\"llava\"}");
-    assert_fails(lv_hf_kind_of(&kind, *state), LV_ERR_FORMAT, "which kind");
+    assert_fails(lv_hf_any_config(&any, &kind, *state), LV_ERR_FORMAT, "which kind");
     fixture_write(state, "config.json", "{}");
-    assert_fails(lv_hf_kind_of(&kind, *state), LV_ERR_FORMAT, "model_type");
+    assert_fails(lv_hf_any_config(&any, &kind, *state), LV_ERR_FORMAT, "model_type");
     fixture_write(state, "config.json", "[");
-    assert_int_equal(lv_hf_kind_of(&kind, *state), LV_ERR_FORMAT);
-    assert_int_equal(lv_hf_kind_of(&kind, fixture_path(state, "nowhere")), LV_ERR_IO);
+    assert_int_equal(lv_hf_any_config(&any, &kind, *state), LV_ERR_FORMAT);
+    assert_int_equal(lv_hf_any_config(&any, &kind, fixture_path(state, "nowhere")), LV_ERR_IO);
 }
 
 static void llama_keys_that_are_left_out_have_their_defaults(void **state)
@@ -98,7 +106,7 @@ static void llama_keys_that_are_left_out_have_their_defaults(void **state)
     assert_int_equal(c.head_dim, 2);
     assert_int_equal(c.max_positions, 2048);
     assert_true(c.rms_norm_eps == 1e-6 && c.rope_theta == 10000);
-    assert_false(c.tied || c.attention_bias || c.mlp_bias);
+    assert_false(c.tied || c.qkv_bias || c.o_bias || c.mlp_bias);
     assert_int_equal(c.bos_token_id, 1);
     assert_int_equal(c.eos_token_id, 2);
     assert_int_equal(c.pad_token_id, -1);
@@ -111,7 +119,7 @@ static void llama_keys_that_are_left_out_have_their_defaults(void **state)
                      LV_OK);
     assert_int_equal(c.n_kv_heads, 2);
     assert_int_equal(c.head_dim, 6);
-    assert_true(c.tied && c.attention_bias && c.mlp_bias && c.rope_theta == 5e5);
+    assert_true(c.tied && c.qkv_bias && c.o_bias && c.mlp_bias && c.rope_theta == 5e5);
     assert_int_equal(c.bos_token_id, -1);
     assert_int_equal(c.eos_token_id, 7);
     assert_int_equal(c.pad_token_id, 0);
@@ -152,7 +160,7 @@ static void llama_keys_that_change_the_mathematics_stop_by_name(void **state)
         {"{\"model_type\":\"llama\",\"vocab_size\":1e15,\"hidden_size\":8}", "vocab_size",
          LV_ERR_FORMAT},
         {"{\"model_type\":\"llama\",\"vocab_size\":-5}", "vocab_size", LV_ERR_FORMAT},
-        {CLIP(""), "expected a LLaMA", LV_ERR_CONFIG},
+        {CLIP(""), "expected a language model", LV_ERR_CONFIG},
     };
     lv_llama_config c = {.hidden_size = 77};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -164,7 +172,7 @@ static void llama_keys_that_change_the_mathematics_stop_by_name(void **state)
 
 static void clip_is_read_bare_and_as_half_of_a_clip_model(void **state)
 {
-    lv_clip_config c;
+    lv_vision_config c;
     assert_int_equal(
         clip_config(state, CLIP(",\"hidden_act\":\"gelu\",\"layer_norm_eps\":1e-6"), &c), LV_OK);
     assert_false(c.quick_gelu);
@@ -216,10 +224,9 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.text.vocab_size, 32000);
     assert_int_equal(c.vision.hidden_size, 768);
     assert_int_equal(c.vision.image_size, 224);
-    assert_int_equal(c.projector.kind, LV_PROJECTOR_MLP_GELU);
-    assert_int_equal(c.projector.depth, 2);
-    assert_int_equal(c.projector.in_size, 768);
-    assert_int_equal(c.projector.out_size, 4096);
+    assert_type(&c.connector, "mlp2x_gelu");
+    assert_int_equal(c.connector.in_size, 768);
+    assert_int_equal(c.connector.out_size, 4096);
     assert_int_equal(c.vision_select_layer, -2);
     assert_true(c.vision_select_patch);
     assert_int_equal(c.image_token_id, 31999);
@@ -281,8 +288,8 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
                      LV_OK);
     assert_true(needs_tower);
     assert_int_equal(c.vision.hidden_size, 0);
-    assert_int_equal(c.projector.kind, LV_PROJECTOR_LINEAR);
-    assert_int_equal(c.projector.in_size, 24);
+    assert_type(&c.connector, "linear");
+    assert_int_equal(c.connector.in_size, 24);
     assert_int_equal(c.image_token_id, -1);
     assert_int_equal(llava_config(state,
                                   ORIGINAL(",\"vision_config\":{" CLIP_BODY "},"
@@ -291,8 +298,8 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
                                   &c, &needs_tower),
                      LV_OK);
     assert_false(needs_tower);
-    assert_int_equal(c.projector.depth, 3);
-    assert_int_equal(c.projector.in_size, 8);
+    assert_type(&c.connector, "mlp3x_gelu");
+    assert_int_equal(c.connector.in_size, 8);
     assert_false(c.vision_select_patch);
     const struct {
         const char *json, *part;
@@ -325,14 +332,14 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
 static void image_norms_come_from_either_processor_file(void **state)
 {
     float mean[3], std[3];
-    assert_int_equal(lv_hf_image_norm(mean, std, *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
     assert_true(mean[0] == 0.48145466f && std[2] == 0.27577711f);
     fixture_write(state, "processor_config.json",
                   "{\"image_processor\":{\"image_mean\":[0.5,0.25,0],\"image_std\":[1,2,3]}}");
-    assert_int_equal(lv_hf_image_norm(mean, std, *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
     assert_true(mean[1] == 0.25f && std[2] == 3);
     fixture_write(state, "preprocessor_config.json", "{\"image_mean\":[1,1,1],\"resample\":3}");
-    assert_int_equal(lv_hf_image_norm(mean, std, *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
     assert_true(mean[0] == 1 && std[0] == 0.26862954f);
     const struct {
         const char *json, *part;
@@ -347,7 +354,8 @@ static void image_norms_come_from_either_processor_file(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(state, "preprocessor_config.json", cases[i].json);
-        assert_fails(lv_hf_image_norm(mean, std, *state), cases[i].code, cases[i].part);
+        assert_fails(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), cases[i].code,
+                     cases[i].part);
     }
 }
 
@@ -365,14 +373,14 @@ static void projector_types_have_one_spelling(void **state)
                                "mlpx_gelu",
                                "mlp2x_relu",
                                "mlp999x_gelu"};
-    lv_projector_config c;
+    lv_connector_config c;
     char buf[32];
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        assert_int_equal(lv_projector_config_parse(&c, good[i]), LV_OK);
-        assert_string_equal(lv_projector_type(buf, sizeof buf, &c), good[i]);
+        assert_int_equal(lv_connector_config_parse(&c, good[i]), LV_OK);
+        assert_string_equal(lv_connector_type(buf, sizeof buf, &c), good[i]);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_fails(lv_projector_config_parse(&c, bad[i]), LV_ERR_CONFIG, "mlpNx_gelu");
+        assert_fails(lv_connector_config_parse(&c, bad[i]), LV_ERR_CONFIG, "mlpNx_gelu");
     }
 }
 
@@ -407,18 +415,20 @@ static void names_of_all_families_become_canonical(void **state)
         {"projector.2.weight", "projector.2.weight"},
     };
     lv_part part;
+    const lv_llava_config config = fixture_llava_config("mlp2x_gelu");
     char out[LV_HF_NAME_BYTES];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(lv_hf_name_canonical(out, &part, cases[i].name), LV_HF_NAME_PARAM);
+        assert_int_equal(lv_hf_name_canonical(out, &part, cases[i].name, &config),
+                         LV_HF_NAME_PARAM);
         assert_string_equal(out, cases[i].canonical);
     }
     const char *const ignored[] = {
         "logit_scale", "text_model.final_layer_norm.bias", "visual_projection.weight",
         "model.layers.0.self_attn.rotary_emb.inv_freq", "vision_model.embeddings.position_ids"};
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
-        assert_int_equal(lv_hf_name_canonical(out, &part, ignored[i]), LV_HF_NAME_IGNORED);
+        assert_int_equal(lv_hf_name_canonical(out, &part, ignored[i], &config), LV_HF_NAME_IGNORED);
     }
-    assert_int_equal(lv_hf_name_canonical(out, &part, "transformer.h.0.weight"),
+    assert_int_equal(lv_hf_name_canonical(out, &part, "transformer.h.0.weight", &config),
                      LV_HF_NAME_UNKNOWN);
 }
 
@@ -432,6 +442,7 @@ static const char *data_file(char path[512], const char *name)
 static void all_names_of_llava_7b_map_one_to_one(void **state)
 {
     lv_part part;
+    const lv_llava_config config = fixture_llava_config("mlp2x_gelu");
     char path[512], canonical[LV_HF_NAME_BYTES], again[LV_HF_NAME_BYTES];
     cJSON *root = NULL;
     const cJSON *item;
@@ -442,13 +453,13 @@ static void all_names_of_llava_7b_map_one_to_one(void **state)
     assert_int_equal(lv_json_read(&root, path), LV_OK);
     cJSON_ArrayForEach (item, lv_json_find(root, "weight_map")) {
         n++;
-        lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, item->string);
+        lv_hf_name_class class = lv_hf_name_canonical(canonical, &part, item->string, &config);
         if (strstr(item->string, "inv_freq")) {
             assert_int_equal(class, LV_HF_NAME_IGNORED);
             continue;
         }
         assert_int_equal(class, LV_HF_NAME_PARAM);
-        lv_hf_name_for(again, LV_HF_LLAVA_ORIGINAL, canonical);
+        lv_hf_name_for(again, LV_HF_LLAVA_ORIGINAL, NULL, canonical);
         assert_string_equal(again, item->string);
         n_params++;
     }
@@ -464,8 +475,8 @@ static void all_names_of_llava_7b_map_one_to_one(void **state)
     assert_int_equal(llava_config(state, text, &c, &needs_tower), LV_OK);
     free(text);
     assert_true(needs_tower);
-    assert_int_equal(c.projector.depth, 2);
-    assert_int_equal(c.projector.in_size, 1024);
+    assert_type(&c.connector, "mlp2x_gelu");
+    assert_int_equal(c.connector.in_size, 1024);
     assert_int_equal(c.text.n_kv_heads, 32);
     assert_true(c.text.rms_norm_eps == 1e-5);
 }
@@ -496,7 +507,7 @@ static void write_tokenizer(void **state, int n, const char *more_added, bool co
     free(text);
 }
 
-static void assert_same_vision(const lv_clip_config *a, const lv_clip_config *b)
+static void assert_same_vision(const lv_vision_config *a, const lv_vision_config *b)
 {
     assert_int_equal(a->hidden_size, b->hidden_size);
     assert_int_equal(a->intermediate_size, b->intermediate_size);
@@ -520,7 +531,7 @@ static void assert_same_text(const lv_llama_config *a, const lv_llama_config *b)
     assert_int_equal(a->head_dim, b->head_dim);
     assert_int_equal(a->max_positions, b->max_positions);
     assert_true(a->rms_norm_eps == b->rms_norm_eps && a->rope_theta == b->rope_theta);
-    assert_true(a->tied == b->tied && a->attention_bias == b->attention_bias &&
+    assert_true(a->tied == b->tied && a->qkv_bias == b->qkv_bias && a->o_bias == b->o_bias &&
                 a->mlp_bias == b->mlp_bias);
     assert_int_equal(a->bos_token_id, b->bos_token_id);
     assert_int_equal(a->eos_token_id, b->eos_token_id);
@@ -548,10 +559,11 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     fixture_assert_equal(saved, again);
     assert_same_vision(&loaded.vision, &config.vision);
     assert_same_text(&loaded.text, &config.text);
-    assert_int_equal(loaded.projector.kind, config.projector.kind);
-    assert_int_equal(loaded.projector.depth, config.projector.depth);
-    assert_int_equal(loaded.projector.in_size, config.projector.in_size);
-    assert_int_equal(loaded.projector.out_size, config.projector.out_size);
+    assert_ptr_equal(loaded.connector.kind, config.connector.kind);
+    char type[64];
+    assert_type(&loaded.connector, lv_connector_type(type, sizeof type, &config.connector));
+    assert_int_equal(loaded.connector.in_size, config.connector.in_size);
+    assert_int_equal(loaded.connector.out_size, config.connector.out_size);
     assert_int_equal(loaded.vision_select_layer, config.vision_select_layer);
     assert_int_equal(loaded.vision_select_patch, config.vision_select_patch);
     assert_memory_equal(loaded.image_mean, config.image_mean, sizeof loaded.image_mean);
@@ -774,17 +786,18 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
 static void bare_models_come_back_as_they_were_saved(void **state)
 {
     lv_llava_config c = fixture_llava_config("identity"), loaded = c;
-    c.text.attention_bias = c.text.mlp_bias = true;
+    c.text.qkv_bias = c.text.o_bias = c.text.mlp_bias = true;
     c.text.head_dim = 6;
     c.vision.quick_gelu = false;
     lv_params *saved = fixture_declare(&c);
     fixture_fill(saved);
-    assert_int_equal(lv_hf_save_clip(saved, &c.vision, fixture_path(state, "clip")), LV_OK);
-    assert_int_equal(lv_hf_save_llama(saved, &c.text, NULL, fixture_path(state, "llama")), LV_OK);
+    assert_int_equal(lv_hf_save_vision(saved, &c.vision, fixture_path(state, "clip")), LV_OK);
+    assert_int_equal(lv_hf_save_language(saved, &c.text, NULL, fixture_path(state, "llama")),
+                     LV_OK);
     memset(&loaded.vision, 0, sizeof loaded.vision);
     memset(&loaded.text, 0, sizeof loaded.text);
-    assert_int_equal(lv_hf_clip_config(&loaded.vision, fixture_path(state, "clip")), LV_OK);
-    assert_int_equal(lv_hf_llama_config(&loaded.text, fixture_path(state, "llama")), LV_OK);
+    assert_int_equal(lv_hf_vision_config(&loaded.vision, fixture_path(state, "clip")), LV_OK);
+    assert_int_equal(lv_hf_language_config(&loaded.text, fixture_path(state, "llama")), LV_OK);
     assert_same_vision(&loaded.vision, &c.vision);
     assert_same_text(&loaded.text, &c.text);
     assert_int_equal(loaded.text.vocab_size, c.text.vocab_size);
@@ -813,7 +826,7 @@ static void write_as(void **state, const char *name, lv_params *params, lv_hf_ki
             n += snprintf(shape + n, sizeof shape - (size_t)n, "%s%d", d ? "," : "",
                           (int)p->tensor.shape[d]);
         }
-        lv_hf_name_for(file_name, kind, p->name);
+        lv_hf_name_for(file_name, kind, NULL, p->name);
         char *longer = lv_path("%s,\"%s%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":"
                                "[%zu,%zu]}",
                                header, lead, file_name,

@@ -216,6 +216,15 @@ static void pickled_weights_are_refused_with_the_way_to_convert_them(void **stat
     fixture_write(state, "mm_projector.bin", "PK");
     assert_fails(open_only(fixture_path(state, "mm_projector.bin")), LV_ERR_UNSUPPORTED,
                  "mm_projector.safetensors");
+    fixture_write(state, "projector/mm_projector.bin", "PK");
+    assert_fails(open_only(fixture_path(state, "projector")), LV_ERR_UNSUPPORTED,
+                 "'projector.safetensors'");
+    assert_true(lv_weights_exist(fixture_path(state, "projector")));
+    fixture_write(state, "index/pytorch_model.bin.index.json", "{}");
+    assert_fails(open_only(fixture_path(state, "index")), LV_ERR_UNSUPPORTED, "pytorch_model*.bin");
+    fixture_write(state, "consolidated.00", "PK\3\4 a zip file under another name");
+    assert_fails(open_only(fixture_path(state, "consolidated.00")), LV_ERR_UNSUPPORTED,
+                 "consolidated.safetensors");
     fixture_safetensors(state, "model.safetensors", ENTRY("\"F32\"", "[4]", "[0,16]"), DATA, 16);
     assert_int_equal(open_only(fixture_path(state, "")), LV_OK);
 }

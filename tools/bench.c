@@ -3,7 +3,7 @@
 #include "autograd/kernels/gemm.h"
 #include "tools/cli.h"
 #include "tools/tools.h"
-#include "train/cluster/compute.h"
+#include "train/cluster/job.h"
 #include "train/cluster/threads.h"
 #include "train/plan/comm_probe.h"
 #include "train/plan/memory.h"

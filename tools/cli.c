@@ -71,7 +71,7 @@ static int set_choice(const lv_flag *flag, const char *text)
     return lv_fail(LV_ERR_CONFIG, "%s: expected %s, found \"%s\"", flag->name, words, text);
 }
 
-static int set_number(const lv_flag *flag, const char *text)
+static int set_number_flag(const lv_flag *flag, const char *text)
 {
     char *end = NULL;
     errno = 0;
@@ -120,7 +120,7 @@ static int set_flag(const lv_flag *flag, const char *text)
     case LV_FLAG_REAL:
         break;
     }
-    return set_number(flag, text);
+    return set_number_flag(flag, text);
 }
 
 static int parse_one(const lv_cli *cli, int argc, char **argv, int *at, bool *seen)
@@ -157,7 +157,7 @@ static int parse_one(const lv_cli *cli, int argc, char **argv, int *at, bool *se
     return set_flag(flag, argv[*at]);
 }
 
-int lv_cli_parse(const lv_cli *cli, int argc, char **argv)
+static int parse_flags(const lv_cli *cli, int argc, char **argv)
 {
     bool seen[64] = {false};
     LV_CHECK(cli->n_flags <= 64, "too many flags in %s", cli->name);
@@ -184,7 +184,7 @@ int lv_cli_parse(const lv_cli *cli, int argc, char **argv)
     return LV_OK;
 }
 
-void lv_cli_print_help(const lv_cli *cli)
+static void print_help(const lv_cli *cli)
 {
     printf("usage: llava %s%s%s [flags]\n\n%s\n", cli->name, cli->positional ? " " : "",
            cli->positional ? cli->positional : "", cli->summary);
@@ -215,7 +215,7 @@ static void name_command(char text[COMMAND_BYTES], const lv_cli *cli, bool help)
     }
 }
 
-/* Ranks that do different things would wait for each other for ever. */
+/* Ranks with different commands would wait for each other for ever. */
 static int compare_commands(const lv_cli *cli, const lv_comm *comm, bool help)
 {
     char own[COMMAND_BYTES] = "";
@@ -250,7 +250,7 @@ int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv)
             return rc;
         }
     }
-    int rc = lv_cli_parse(cli, argc, argv);
+    int rc = parse_flags(cli, argc, argv);
     if (rc < 0) {
         lv_fail(rc, "%s (llava %s --help lists what there is)", lv_error_message(), cli->name);
     }
@@ -287,11 +287,11 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
         print_error(cli, lv_rank_label(), lv_error_message());
         lv_comm_abort();
     }
-    bool speaks = !comm || comm->rank == 0;
+    const bool prints = !comm || comm->rank == 0;
     fflush(stdout);
-    if (rc == LV_CLI_HELP && speaks) {
-        lv_cli_print_help(cli);
-    } else if (rc < 0 && speaks) {
+    if (rc == LV_CLI_HELP && prints) {
+        print_help(cli);
+    } else if (rc < 0 && prints) {
         print_error(cli, "", lv_error_message());
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -13,7 +13,7 @@
 
 typedef enum {
     LV_FLAG_TEXT,
-    LV_FLAG_CHOICE, /* one of the placeholder's words */
+    LV_FLAG_CHOICE, /* one of the words in the placeholder */
     LV_FLAG_INT,
     LV_FLAG_REAL,
     LV_FLAG_SWITCH,
@@ -48,13 +48,6 @@ typedef struct {
 
 enum { LV_CLI_HELP = 1 };
 
-/* lv_cli_parse: fill the flags' values from argv[1..]; "--flag value" and "--flag=value".
- * returns 0; LV_CLI_HELP if --help was asked for: print it with lv_cli_print_help and end
- * fails  LV_ERR_CONFIG naming what is wrong, be it a flag given twice, and the nearest right flag
- */
-int lv_cli_parse(const lv_cli *cli, int argc, char **argv);
-void lv_cli_print_help(const lv_cli *cli);
-
 /* lv_cli_nearest: of n names the one with the smallest edit distance to text, NULL if none is
  * near. */
 const char *lv_cli_nearest(const char *text, const char *const *names, size_t n);
@@ -63,13 +56,14 @@ const char *lv_cli_nearest(const char *text, const char *const *names, size_t n)
  * than 64 KiB: ranks may share it. Before anything is printed. */
 void lv_cli_buffer_lines(void);
 
-/* lv_cli_start: lv_comm_start, for subcommands that run under mpirun too, then lv_cli_parse. comm
- * may be NULL; otherwise what fails on one rank does so on all, and one command is given to all.
- * returns as lv_cli_parse */
+/* lv_cli_start: lv_comm_start, if comm is not NULL, then fill the flags' values from argv[1..]:
+ * "--flag value" or "--flag=value". With comm a failure on one rank is one on all.
+ * returns LV_OK, or LV_CLI_HELP for --help, which lv_cli_finish prints
+ * fails  LV_ERR_CONFIG naming what is wrong, also a flag given twice or ranks with different
+ *        commands, and the nearest right flag; LV_ERR_COMM */
 int lv_cli_start(const lv_cli *cli, lv_comm *comm, int argc, char **argv);
 
-/* lv_cli_finish: print the error once if there is one (with the way to --help if the usage was
- * wrong), end MPI. returns the exit status: 0 done, 1 failed, 2 usage or configuration, 75
+/* lv_cli_finish: print the error, once, if there is one, or the help; end MPI. returns the exit status: 0 done, 1 failed, 2 usage or configuration, 75
  * stopped on request. */
 int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc);
 

@@ -47,7 +47,7 @@ static void print_unknown(FILE *to, const char *given)
             nearest ? nearest : "", nearest ? "?)" : "");
 }
 
-/* In one write: the help, or what is wrong with a command that is not there. */
+/* Prints, in one write, that the command is unknown, or the help if none was given. */
 static int wrong_usage(const char *given)
 {
     char *text = NULL;
@@ -65,11 +65,11 @@ static int wrong_usage(const char *given)
     return 2;
 }
 
-/* Threads that wait spin for milliseconds by default, and starve whatever shares the core: other
- * ranks, the reader. libgomp reads its environment before main, so this takes a second start.
+/* By default threads that wait spin for milliseconds, which takes the core from other ranks and the
+ * reader. libgomp reads its environment before main, so that a second exec is needed.
  * Measured on two cores: as fast as the default alone, 1.7 times as fast beside two busy processes.
  */
-static void start_with_patient_threads(char **argv)
+static void exec_with_short_spins(char **argv)
 {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -77,13 +77,13 @@ static void start_with_patient_threads(char **argv)
         self[n] = '\0';
         setenv("GOMP_SPINCOUNT", "1000", 1);
         lv_threads_release();
-        execv(self, argv); /* if that can not be, it goes on as it is */
+        execv(self, argv); /* if it fails, the default remains */
     }
 }
 
 int main(int argc, char **argv)
 {
-    start_with_patient_threads(argv);
+    exec_with_short_spins(argv);
     lv_cli_buffer_lines();
     if (argc < 2) {
         return wrong_usage(NULL);
@@ -91,11 +91,11 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
+        return ferror(stdout) != 0;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
         printf("llava %s\n", LV_VERSION);
-        return 0;
+        return ferror(stdout) != 0;
     }
     if (lv_cpu_limit_from_env() < 0 || lv_threads_check_env() < 0) {
         lv_warn("%s", lv_error_message());

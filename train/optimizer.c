@@ -103,19 +103,19 @@ double lv_optimizer_sum_squares(lv_params *params)
     const lv_real *grad = lv_params_flat_grad(params);
     double sum = 0;
     for (int64_t k = 0; k < shard->n_buckets; k++) {
-        const lv_piece *piece = &shard->pieces[k];
-        sum += lv_sum_squares(grad + piece->begin, piece->end - piece->begin);
+        const lv_bucket_shard *own = &shard->own[k];
+        sum += lv_sum_squares(grad + own->begin, own->end - own->begin);
     }
     return sum;
 }
 
 /* The elements of the group in this rank's shard of the bucket. */
-static void update_group(lv_optimizer *optimizer, lv_params *params, const lv_piece *piece,
+static void update_group(lv_optimizer *optimizer, lv_params *params, const lv_bucket_shard *own,
                          const param_group *g, const lv_update *how)
 {
-    const int64_t begin = g->begin > piece->begin ? g->begin : piece->begin;
-    const int64_t end = g->end < piece->end ? g->end : piece->end;
-    const int64_t in_piece = begin - piece->begin;
+    const int64_t begin = g->begin > own->begin ? g->begin : own->begin;
+    const int64_t end = g->end < own->end ? g->end : own->end;
+    const int64_t in_own = begin - own->begin;
     lv_adamw hyper = g->hyper;
     lv_dtype dtype;
     if (begin >= end) {
@@ -123,17 +123,17 @@ static void update_group(lv_optimizer *optimizer, lv_params *params, const lv_pi
     }
     hyper.lr *= how->lr_factor;
     void *read = lv_params_read_at(params, begin, &dtype);
-    lv_adamw_step(
-        lv_params_master(params, piece) + in_piece, optimizer->exp_avg + piece->at + in_piece,
-        optimizer->exp_avg_sq + piece->at + in_piece, dtype == LV_BF16 ? read : NULL,
-        lv_params_flat_grad(params) + begin, end - begin, &hyper, how->grad_scale, how->t);
+    lv_adamw_step(lv_params_master(params, own) + in_own, optimizer->exp_avg + own->at + in_own,
+                  optimizer->exp_avg_sq + own->at + in_own, dtype == LV_BF16 ? read : NULL,
+                  lv_params_flat_grad(params) + begin, end - begin, &hyper, how->grad_scale,
+                  how->t);
 }
 
 void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucket,
                        const lv_update *how)
 {
-    const lv_piece *piece = &lv_params_shard(params)->pieces[bucket];
+    const lv_bucket_shard *own = &lv_params_shard(params)->own[bucket];
     for (size_t i = 0; i < optimizer->n_groups; i++) {
-        update_group(optimizer, params, piece, &optimizer->groups[i], how);
+        update_group(optimizer, params, own, &optimizer->groups[i], how);
     }
 }

@@ -7,7 +7,7 @@
 #include "data/base/thread.h"
 #include "data/json/json.h"
 #include "data/tokenizer/tokenizer.h"
-#include "train/cluster/compute.h"
+#include "train/cluster/job.h"
 #include "train/cluster/ranks_compare.h"
 #include "train/model/hf/hf.h"
 

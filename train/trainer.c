@@ -11,7 +11,6 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/checkpoint/dir.h"
 #include "train/checkpoint/save.h"
-#include "train/cluster/compute.h"
 #include "train/cluster/job.h"
 #include "train/cluster/ranks_compare.h"
 #include "train/exchange/exchange.h"
@@ -377,7 +376,7 @@ static int begin_job(trainer *t, const char *how, const char *products)
         lv_comm_agree(t->comm, lv_stop_before_end(60 * t->config->checkpoint.before_end_minutes));
     if (rc == LV_OK) rc = lv_threads_start(&t->setup.threads, t->comm);
     if (rc == LV_OK) {
-        rc = lv_job_start(t->comm, t->config, how, &t->setup.threads, products, wire);
+        rc = lv_job_start(t->comm, t->config->json, how, &t->setup.threads, products, wire);
     }
     if (rc == LV_OK && t->comm->rank == 0) rc = lock_run_dir(t);
     rc = lv_comm_agree(t->comm, rc < 0 ? rc : lv_checkpoint_check_named(how));

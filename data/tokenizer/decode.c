@@ -2,10 +2,9 @@
  *
  * lv_tokenizer_decode: the decoders of a tokenizer.json, and sentencepiece's.
  */
-#include "data/tokenizer/internal.h"
-
 #include "autograd/error.h"
 #include "data/base/text.h"
+#include "data/tokenizer/pipeline.h"
 #include "data/tokenizer/spm.h"
 
 #include <stdlib.h>
@@ -14,9 +13,9 @@
 typedef struct {
     char *bytes;
     size_t n, capacity;
-} buffer;
+} text_buffer;
 
-static int append(buffer *b, const char *bytes, size_t n)
+static int add_bytes(text_buffer *b, const char *bytes, size_t n)
 {
     if (b->capacity - b->n <= n) { /* room for a terminator, too */
         size_t capacity = 2 * b->capacity + n + 64;
@@ -34,7 +33,7 @@ static int append(buffer *b, const char *bytes, size_t n)
 }
 
 /* A run of byte pieces is text if all of it is valid UTF-8, otherwise U+FFFD a byte. */
-static int append_byte_run(buffer *out, buffer *run)
+static int add_byte_run(text_buffer *out, text_buffer *run)
 {
     bool valid = true;
     int rc = LV_OK;
@@ -42,81 +41,85 @@ static int append_byte_run(buffer *out, buffer *run)
         at += lv_utf8_step(run->bytes + at, run->n - at, &valid);
     }
     if (valid) {
-        rc = append(out, run->n ? run->bytes : "", run->n);
+        rc = add_bytes(out, run->n ? run->bytes : "", run->n);
     } else {
         for (size_t i = 0; rc == LV_OK && i < run->n; i++) {
-            rc = append(out, "\xEF\xBF\xBD", 3);
+            rc = add_bytes(out, LV_REPLACEMENT_CHARACTER, 3);
         }
     }
     run->n = 0;
     return rc;
 }
 
-static int append_piece(buffer *out, const lv_tokenizer *t, const char *piece, bool first)
+static int add_text(text_buffer *b, const char *text)
 {
-    size_t marker_bytes = strlen(LV_SPACE_MARKER);
+    return add_bytes(b, text, strlen(text));
+}
+
+/* A piece with spaces for its markers, or with nothing for them. */
+static int add_spaced(text_buffer *out, const char *piece, bool drops_markers)
+{
     int rc = LV_OK;
-    if (!t->decoder.restores_spaces) {
-        return append(out, piece, strlen(piece));
-    }
     while (rc == LV_OK && *piece) {
         const char *marker = strstr(piece, LV_SPACE_MARKER);
         size_t before = marker ? (size_t)(marker - piece) : strlen(piece);
-        rc = append(out, piece, before);
-        if (rc == LV_OK && marker && !(first && t->decoder.drops_markers)) {
-            rc = append(out, " ", 1);
-        }
-        piece += before + (marker ? marker_bytes : 0);
+        rc = add_bytes(out, piece, before);
+        if (rc == LV_OK && marker && !drops_markers) rc = add_bytes(out, " ", 1);
+        piece += before + (marker ? LV_SPACE_MARKER_BYTES : 0);
     }
     return rc;
 }
 
-static int byte_of(const lv_tokenizer *t, int32_t id)
+static int byte_of(const lv_vocab *v, int32_t id)
 {
-    for (int b = 0; t->pieces[id][0] == '<' && b < 256; b++) {
-        if (t->byte_ids[b] == id) {
-            return b;
-        }
+    if (v->pieces[id].name[0] != '<') {
+        return -1;
     }
-    return -1;
+    int b = 255;
+    while (b >= 0 && v->byte_ids[b] != id) {
+        b--;
+    }
+    return b;
 }
 
 static bool is_left_out(const lv_tokenizer *t, int32_t id)
 {
-    return t->special[id] || id == t->bos || id == t->eos;
+    return t->vocab.pieces[id].special || id == t->bos || id == t->eos;
 }
 
-/* ---- LV_KIND_MARKER ---- */
+/* ---- a tokenizer.json's ---- */
 
 static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw,
-                          buffer *text)
+                          text_buffer *text)
 {
-    buffer run = {0};
+    text_buffer run = {0};
+    const lv_decoder *d = &t->pipeline->decoder;
     bool first = !raw;
     size_t skip = 0;
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
         int32_t id = ids[i];
         if (is_left_out(t, id)) {
-            rc = raw ? append_byte_run(text, &run) : LV_OK;
-            if (raw && rc == LV_OK) rc = append(text, t->pieces[id], strlen(t->pieces[id]));
+            rc = raw ? add_byte_run(text, &run) : LV_OK;
+            if (raw && rc == LV_OK) rc = add_text(text, t->vocab.pieces[id].name);
             continue;
         }
-        int byte = t->decoder.joins_bytes ? byte_of(t, id) : -1;
+        int byte = d->joins_bytes ? byte_of(&t->vocab, id) : -1;
         if (byte >= 0) {
-            rc = append(&run, &(char){(char)byte}, 1);
-        } else if ((rc = append_byte_run(text, &run)) == LV_OK) {
-            if (t->decoder.joins_with_spaces && !first) {
-                rc = append(text, " ", 1);
+            rc = add_bytes(&run, &(char){(char)byte}, 1);
+        } else if ((rc = add_byte_run(text, &run)) == LV_OK) {
+            if (d->joins_with_spaces && !first) rc = add_bytes(text, " ", 1);
+            const char *name = t->vocab.pieces[id].name;
+            if (rc == LV_OK) {
+                rc = d->restores_spaces ? add_spaced(text, name, first && d->drops_markers)
+                                        : add_text(text, name);
             }
-            if (rc == LV_OK) rc = append_piece(text, t, t->pieces[id], first);
         }
         first = false;
     }
-    if (rc == LV_OK) rc = append_byte_run(text, &run);
+    if (rc == LV_OK) rc = add_byte_run(text, &run);
     free(run.bytes);
-    while (rc == LV_OK && !raw && (int64_t)skip < t->decoder.strip_start &&
-           text->bytes[skip] == ' ') {
+    while (rc == LV_OK && !raw && (int64_t)skip < d->strip_start && text->bytes[skip] == ' ') {
         skip++;
     }
     memmove(text->bytes, text->bytes + skip, text->n - skip + 1);
@@ -124,75 +127,69 @@ static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, b
     return rc;
 }
 
-/* ---- LV_KIND_BYTES ---- */
-
 /* A piece with a character that stands for no byte (an added token may have one) is its text. */
-static int append_bytes_of(buffer *out, const char *piece)
+static int add_bytes_of(text_buffer *out, const char *piece)
 {
-    size_t start = out->n, n = strlen(piece);
-    for (size_t at = 0; at < n;) {
-        bool valid = false;
-        size_t step = lv_utf8_step(piece + at, n - at, &valid);
-        int byte = valid ? lv_byte_of_character(lv_utf8_code(piece + at, step)) : -1;
-        int rc = byte >= 0 ? append(out, &(char){(char)byte}, 1) : LV_OK;
-        if (rc < 0 || byte < 0) {
-            out->n = start;
-            return rc < 0 ? rc : append(out, piece, n);
-        }
-        at += step;
+    size_t start = out->n, n = strlen(piece), n_bytes = 0;
+    int rc = add_bytes(out, piece, n);
+    if (rc == LV_OK && lv_bytes_of_name(out->bytes + start, &n_bytes, piece, n)) {
+        out->n = start + n_bytes;
+    } else if (rc == LV_OK) {
+        memcpy(out->bytes + start, piece, n);
     }
-    return LV_OK;
+    return rc;
 }
 
 /* U+FFFD for what is not UTF-8: one a broken character, or one a byte of it. */
-static int append_mended(buffer *out, const buffer *bytes, bool one_a_byte)
+static int add_mended(text_buffer *out, const text_buffer *bytes, bool one_a_byte)
 {
     int rc = LV_OK;
     for (size_t at = 0, step; rc == LV_OK && at < bytes->n; at += step) {
         bool valid = false;
         step = lv_utf8_step(bytes->bytes + at, bytes->n - at, &valid);
         step = !valid && one_a_byte ? 1 : step;
-        rc =
-            valid ? append(out, bytes->bytes + at, step) : append(out, LV_REPLACEMENT_CHARACTER, 3);
+        rc = valid ? add_bytes(out, bytes->bytes + at, step)
+                   : add_bytes(out, LV_REPLACEMENT_CHARACTER, 3);
     }
     return rc;
 }
 
-static int decode_bytes(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw, buffer *text)
+static int decode_bytes(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw,
+                        text_buffer *text)
 {
-    buffer bytes = {0};
+    text_buffer bytes = {0};
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
-        const char *piece = t->pieces[ids[i]];
+        const char *piece = t->vocab.pieces[ids[i]].name;
         if (!is_left_out(t, ids[i])) {
-            rc = append_bytes_of(&bytes, piece);
+            rc = add_bytes_of(&bytes, piece);
         } else if (raw) {
-            rc = append(&bytes, piece, strlen(piece));
+            rc = add_text(&bytes, piece);
         }
     }
-    if (rc == LV_OK) rc = append_mended(text, &bytes, false);
+    if (rc == LV_OK) rc = add_mended(text, &bytes, false);
     free(bytes.bytes);
     return rc;
 }
 
-/* ---- LV_KIND_SPM ---- */
+/* ---- a tokenizer.model's ---- */
 
 typedef struct {
-    buffer bytes;   /* of byte pieces that are not in the text yet */
-    size_t begin;   /* in the text: each run between added tokens is decoded by itself */
-    bool may_strip; /* no text yet: a leading marker is no space */
-    bool stripped;  /* the last piece's was left out */
+    text_buffer bytes; /* of byte pieces that are not in the text yet */
+    size_t begin;      /* in the text: each run between added tokens is decoded by itself */
+    bool may_strip;    /* no text yet: a leading marker is no space */
+    bool stripped;     /* the last piece's was left out */
 } spm_run;
 
-static int end_spm_bytes(buffer *text, spm_run *run)
+static int end_spm_bytes(text_buffer *text, spm_run *run)
 {
-    int rc = append_mended(text, &run->bytes, true);
+    int rc = add_mended(text, &run->bytes, true);
     run->bytes.n = 0;
     return rc;
 }
 
 /* A piece that is neither byte nor added token; piece is what of it is shown. */
-static int append_spm_piece(buffer *text, const lv_tokenizer *t, spm_run *run, const char *piece)
+static int add_spm_piece(text_buffer *text, const lv_tokenizer *t, spm_run *run, const char *piece)
 {
     const lv_spm *spm = t->spm;
     int rc = end_spm_bytes(text, run);
@@ -205,39 +202,33 @@ static int append_spm_piece(buffer *text, const lv_tokenizer *t, spm_run *run, c
         piece += LV_SPACE_MARKER_BYTES;
         run->stripped = !spm->remove_extra_whitespaces; /* those lose all of them */
     }
-    while (rc == LV_OK && *piece) {
-        const char *marker = strstr(piece, LV_SPACE_MARKER);
-        size_t n = marker ? (size_t)(marker - piece) : strlen(piece);
-        rc = append(text, piece, n);
-        rc = rc < 0 || !marker ? rc : append(text, " ", 1);
-        piece += n + (marker ? LV_SPACE_MARKER_BYTES : 0);
-    }
-    return rc;
+    return rc == LV_OK ? add_spaced(text, piece, false) : rc;
 }
 
-static int decode_spm(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw, buffer *text)
+static int decode_spm(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw,
+                      text_buffer *text)
 {
     spm_run run = {.may_strip = !raw};
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
         int32_t id = ids[i];
-        bool is_added = id >= t->spm->n_pieces, is_unk = id == t->unk && !raw;
-        int byte = byte_of(t, id);
+        bool is_added = id >= t->spm->n_pieces, is_unk = id == t->vocab.unk && !raw;
+        int byte = byte_of(&t->vocab, id);
         if (byte >= 0) {
-            rc = append(&run.bytes, &(char){(char)byte}, 1);
+            rc = add_bytes(&run.bytes, &(char){(char)byte}, 1);
         } else if (is_unk) {
-            rc = append_spm_piece(text, t, &run, "");
-            if (rc == LV_OK) rc = append(text, t->spm->unk_surface, strlen(t->spm->unk_surface));
+            rc = add_spm_piece(text, t, &run, "");
+            if (rc == LV_OK) rc = add_text(text, t->spm->unk_surface);
         } else if (!is_added && !is_left_out(t, id)) {
-            rc = append_spm_piece(text, t, &run, t->pieces[id]);
+            rc = add_spm_piece(text, t, &run, t->vocab.pieces[id].name);
         } else if (raw || (is_added && !is_left_out(t, id))) {
             rc = end_spm_bytes(text, &run);
-            if (rc == LV_OK) rc = append(text, t->pieces[id], strlen(t->pieces[id]));
+            if (rc == LV_OK) rc = add_text(text, t->vocab.pieces[id].name);
             run.begin = text->n;
             run.may_strip = !raw;
             run.stripped = false;
         } else {
-            rc = append_spm_piece(text, t, &run, "");
+            rc = add_spm_piece(text, t, &run, "");
         }
     }
     if (rc == LV_OK) rc = end_spm_bytes(text, &run);
@@ -250,17 +241,17 @@ static int decode_spm(const lv_tokenizer *t, const int32_t *ids, size_t n, bool 
 /* raw: special pieces by name, nothing stripped. */
 static int decode(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw, char **out)
 {
-    buffer text = {0};
-    int rc = append(&text, "", 0);
+    text_buffer text = {0};
+    int rc = add_bytes(&text, "", 0);
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
-        if (ids[i] < 0 || ids[i] >= t->n_ids || !t->pieces[ids[i]]) {
+        if (ids[i] < 0 || ids[i] >= t->vocab.n_ids || !t->vocab.pieces[ids[i]].name) {
             rc = lv_fail(LV_ERR_FORMAT, "the tokenizer has no piece with the id %d", ids[i]);
         }
     }
     if (rc == LV_OK) {
-        rc = t->kind == LV_KIND_SPM  ? decode_spm(t, ids, n, raw, &text)
-             : t->decoder.byte_level ? decode_bytes(t, ids, n, raw, &text)
-                                     : decode_markers(t, ids, n, raw, &text);
+        rc = t->spm                            ? decode_spm(t, ids, n, raw, &text)
+             : t->pipeline->decoder.byte_level ? decode_bytes(t, ids, n, raw, &text)
+                                               : decode_markers(t, ids, n, raw, &text);
     }
     if (rc < 0) {
         free(text.bytes);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The "model" of a tokenizer.json: settings, vocabulary and merges, and the added tokens.
+ * The "model" of a tokenizer.json: settings, vocabulary and merges, and the added tokens. Whatever
+ * would change the ids and is not implemented ends the reading by its name.
  */
-#include "data/tokenizer/internal.h"
+#include "data/tokenizer/pipeline.h"
 
 #include "autograd/error.h"
 #include "data/json/json.h"
@@ -10,9 +11,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 enum { MAX_IDS = LV_TOKENIZER_MAX_IDS };
+
+/* ---- components ---- */
+
+#define KIND                                                                                       \
+    "only BPE tokenizers of the LLaMA kind (byte fallback, a marker for spaces) and byte-level "   \
+    "ones are"
+
+int lv_component_unsupported(const char *part, const char *what)
+{
+    return lv_fail(LV_ERR_UNSUPPORTED, "%s \"%s\" is not implemented (" KIND ")", part, what);
+}
+
+int lv_component_type(const cJSON *component, const char *part, const char **type)
+{
+    if (!cJSON_IsObject(component)) {
+        return lv_fail(LV_ERR_FORMAT, "\"%s\": expected an object, found %s", part,
+                       lv_json_kind(component));
+    }
+    return lv_json_string(component, "type", true, type) < 0 ? lv_fail_within("\"%s\"", part)
+                                                             : LV_OK;
+}
+
+int lv_component_check_keys(const cJSON *component, const char *part, const char *const *known)
+{
+    const cJSON *member;
+    cJSON_ArrayForEach (member, component) {
+        const char *const *key = known;
+        while (*key && strcmp(*key, member->string) != 0) {
+            key++;
+        }
+        if (!*key && !cJSON_IsNull(member)) {
+            return lv_fail(LV_ERR_UNSUPPORTED, "%s: the setting \"%s\" is not implemented", part,
+                           member->string);
+        }
+    }
+    return LV_OK;
+}
+
+/* ---- settings and ids ---- */
 
 /* The model's settings, without its tables. */
 static int read_model_settings(lv_tokenizer *t, const cJSON *model)
@@ -35,22 +74,22 @@ static int read_model_settings(lv_tokenizer *t, const cJSON *model)
         return rc;
     }
     if (strcmp(type, "BPE") != 0) {
-        return lv_tokenizer_unsupported("model", type);
+        return lv_component_unsupported("model", type);
     }
     if ((rc = lv_component_check_keys(model, "model", known)) < 0 ||
         (rc = lv_json_double(model, "dropout", false, &dropout)) < 0 ||
         (rc = lv_json_string(model, "continuing_subword_prefix", false, &prefix)) < 0 ||
         (rc = lv_json_string(model, "end_of_word_suffix", false, &suffix)) < 0 ||
-        (rc = lv_json_bool(model, "fuse_unk", false, &t->fuse_unk)) < 0 ||
-        (rc = lv_json_bool(model, "byte_fallback", false, &t->byte_fallback)) < 0 ||
-        (rc = lv_json_bool(model, "ignore_merges", false, &t->ignore_merges)) < 0) {
+        (rc = lv_json_bool(model, "fuse_unk", false, &t->vocab.fuse_unk)) < 0 ||
+        (rc = lv_json_bool(model, "byte_fallback", false, &t->vocab.byte_fallback)) < 0 ||
+        (rc = lv_json_bool(model, "ignore_merges", false, &t->merges.ignored)) < 0) {
         return rc;
     }
     if (dropout != 0) {
-        return lv_tokenizer_unsupported("model setting", "dropout");
+        return lv_component_unsupported("model setting", "dropout");
     }
     if (*prefix || *suffix) {
-        return lv_tokenizer_unsupported("model setting", *prefix ? "continuing_subword_prefix"
+        return lv_component_unsupported("model setting", *prefix ? "continuing_subword_prefix"
                                                                  : "end_of_word_suffix");
     }
     return LV_OK;
@@ -98,8 +137,6 @@ static int count_ids(const cJSON *vocab, const cJSON *added, int32_t *n_ids)
     return LV_OK;
 }
 
-/* One added token into the vocabulary and the list. <image> is never text: a template splits there,
- * and it has no id in a pack. */
 static int read_added_token(lv_tokenizer *t, const cJSON *item)
 {
     const char *content = NULL;
@@ -113,43 +150,28 @@ static int read_added_token(lv_tokenizer *t, const cJSON *item)
     }
     a.normalized = !a.special;
     rc = lv_json_bool(item, "normalized", false, &a.normalized);
-    if (rc < 0) {
-        return rc;
-    }
-    if (!t->pieces[a.id] || strcmp(t->pieces[a.id], content) != 0) {
-        if (lv_vocab_find_piece(t, content, strlen(content)) >= 0) {
-            return lv_fail(LV_ERR_FORMAT,
+    const char *name = t->vocab.pieces[a.id].name;
+    if (rc == LV_OK && (!name || strcmp(name, content) != 0)) {
+        rc = lv_vocab_find_name(&t->vocab, content, strlen(content)) < 0
+                 ? lv_vocab_add(&t->vocab, a.id, content, false)
+                 : lv_fail(LV_ERR_FORMAT,
                            "the added token \"%s\" has the id %d and another one in the "
                            "model's vocabulary",
                            content, a.id);
-        }
-        rc = lv_vocab_add(t, a.id, content, false);
     }
-    t->special[a.id] = t->special[a.id] || a.special;
-    bool is_image = strcmp(content, "<image>") == 0;
-    return rc < 0 || is_image ? rc : lv_added_add(t, a);
+    return rc < 0 ? rc : lv_added_add(t, a);
 }
 
-static int read_added_tokens(lv_tokenizer *t, const cJSON *added)
-{
-    const cJSON *item;
-    int rc = LV_OK;
-    cJSON_ArrayForEach (item, added) {
-        if (rc == LV_OK) rc = read_added_token(t, item);
-    }
-    return rc;
-}
-
-static int find_byte_pieces(lv_tokenizer *t)
+static int find_byte_pieces(lv_vocab *v)
 {
     for (int b = 0; b < 256; b++) {
         char piece[8];
         snprintf(piece, sizeof piece, "<0x%02X>", b);
         char byte = (char)b;
-        t->byte_ids[b] = t->kind == LV_KIND_BYTES ? lv_vocab_find(t, &byte, 1)
-                                                  : lv_vocab_find(t, piece, strlen(piece));
-        if (t->kind == LV_KIND_BYTES && t->byte_ids[b] < 0 && t->byte_fallback) {
-            return lv_tokenizer_unsupported(
+        v->byte_ids[b] =
+            v->byte_level ? lv_vocab_find(v, &byte, 1) : lv_vocab_find(v, piece, strlen(piece));
+        if (v->byte_level && v->byte_ids[b] < 0 && v->byte_fallback) {
+            return lv_component_unsupported(
                 "model setting", "byte_fallback, byte-level, without a piece for each byte,");
         }
     }
@@ -179,33 +201,11 @@ static int split_merge(const cJSON *merge, int i, const char *text[2], size_t n[
     return lv_fail(LV_ERR_FORMAT, "merge %d is neither \"a b\" nor [\"a\", \"b\"]", i);
 }
 
-uint32_t lv_tokenizer_crc_add(uint32_t crc, const void *data, size_t n)
-{
-    return (uint32_t)crc32_z(crc, data, n);
-}
-
-uint32_t lv_tokenizer_crc_add_id(uint32_t crc, int32_t id)
-{
-    uint32_t v = (uint32_t)id;
-    unsigned char bytes[4] = {v & 0xFF, v >> 8 & 0xFF, v >> 16 & 0xFF, v >> 24};
-    return lv_tokenizer_crc_add(crc, bytes, sizeof bytes);
-}
-
-void lv_tokenizer_crc_pieces(lv_tokenizer *t)
-{
-    for (int32_t id = 0; id < t->n_ids; id++) {
-        if (t->pieces[id] && strcmp(t->pieces[id], "<image>") != 0) {
-            t->crc = lv_tokenizer_crc_add_id(t->crc, id);
-            t->crc = lv_tokenizer_crc_add(t->crc, t->pieces[id], strlen(t->pieces[id]) + 1);
-        }
-    }
-}
-
 static int read_merges(lv_tokenizer *t, const cJSON *merges)
 {
     const cJSON *item;
     int rank = 0;
-    char *joined = malloc(4 * t->longest_piece + 1);
+    char *joined = malloc(4 * t->vocab.longest + 1);
     int rc = joined ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for the merges");
     cJSON_ArrayForEach (item, merges) {
         const char *text[2] = {NULL, NULL};
@@ -214,13 +214,13 @@ static int read_merges(lv_tokenizer *t, const cJSON *merges)
         if (rc < 0) {
             break;
         }
-        int32_t left = lv_vocab_find_piece(t, text[0], n[0]);
-        int32_t right = lv_vocab_find_piece(t, text[1], n[1]);
+        int32_t left = lv_vocab_find_name(&t->vocab, text[0], n[0]);
+        int32_t right = lv_vocab_find_name(&t->vocab, text[1], n[1]);
         int32_t id = -1;
         if (left >= 0 && right >= 0) {
             memcpy(joined, text[0], n[0]);
             memcpy(joined + n[0], text[1], n[1]);
-            id = lv_vocab_find_piece(t, joined, n[0] + n[1]);
+            id = lv_vocab_find_name(&t->vocab, joined, n[0] + n[1]);
         }
         if (id < 0) {
             rc = lv_fail(LV_ERR_FORMAT,
@@ -229,15 +229,15 @@ static int read_merges(lv_tokenizer *t, const cJSON *merges)
                          rank, (int)n[0], text[0], (int)n[1], text[1]);
             break;
         }
-        lv_merge_add(t, left, right, (lv_merge){.rank = rank, .id = id});
-        t->crc = lv_tokenizer_crc_add_id(lv_tokenizer_crc_add_id(t->crc, left), right);
+        lv_merges_add(&t->merges, left, right, (lv_merge){.rank = rank, .id = id});
+        t->crc = lv_crc_add_id(lv_crc_add_id(t->crc, left), right);
         rank++;
     }
     free(joined);
     return rc;
 }
 
-int lv_tokenizer_model_read(lv_tokenizer *t, const cJSON *model, const cJSON *added)
+int lv_pipeline_model_read(lv_tokenizer *t, const cJSON *model, const cJSON *added)
 {
     const cJSON *vocab = lv_json_find(model, "vocab");
     const cJSON *merges = lv_json_find(model, "merges");
@@ -257,24 +257,26 @@ int lv_tokenizer_model_read(lv_tokenizer *t, const cJSON *model, const cJSON *ad
     if (!vocab->child) {
         return lv_fail(LV_ERR_FORMAT, "the vocabulary is empty");
     }
-    rc = count_ids(vocab, added, &n_ids);
-    if (rc < 0 || (rc = lv_vocab_create(t, n_ids, (size_t)cJSON_GetArraySize(vocab),
-                                        (size_t)cJSON_GetArraySize(merges))) < 0) {
+    if ((rc = count_ids(vocab, added, &n_ids)) < 0 ||
+        (rc = lv_vocab_create(&t->vocab, n_ids, (size_t)cJSON_GetArraySize(vocab))) < 0 ||
+        (rc = lv_merges_create(&t->merges, (size_t)cJSON_GetArraySize(merges))) < 0) {
         return rc;
     }
     cJSON_ArrayForEach (item, vocab) {
-        rc = lv_vocab_add(t, (int32_t)item->valuedouble, item->string, true);
+        rc = lv_vocab_add(&t->vocab, (int32_t)item->valuedouble, item->string, true);
         if (rc < 0) {
             return rc;
         }
     }
-    lv_tokenizer_crc_pieces(t);
+    t->crc = lv_crc_add_pieces(t->crc, &t->vocab);
     rc = lv_json_string(model, "unk_token", false, &unk);
-    t->unk = unk ? lv_vocab_find_piece(t, unk, strlen(unk)) : -1;
-    if (rc == LV_OK && unk && t->unk < 0) {
+    t->vocab.unk = unk ? lv_vocab_find_name(&t->vocab, unk, strlen(unk)) : -1;
+    if (rc == LV_OK && unk && t->vocab.unk < 0) {
         return lv_fail(LV_ERR_FORMAT, "the unk_token \"%s\" is not in the vocabulary", unk);
     }
-    if (rc == LV_OK) rc = find_byte_pieces(t);
-    if (rc == LV_OK) rc = read_added_tokens(t, added);
+    if (rc == LV_OK) rc = find_byte_pieces(&t->vocab);
+    cJSON_ArrayForEach (item, added) {
+        if (rc == LV_OK) rc = read_added_token(t, item);
+    }
     return rc < 0 ? rc : read_merges(t, merges);
 }

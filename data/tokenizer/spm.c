@@ -6,7 +6,6 @@
 #include "data/tokenizer/spm.h"
 
 #include "autograd/error.h"
-#include "data/base/file.h"
 #include "data/json/json.h"
 
 #include <stdio.h>
@@ -30,7 +29,7 @@ static int check_class(const cJSON *config)
     return rc;
 }
 
-static int read_config(lv_spm *spm, const cJSON *config)
+static int read_spm_config(lv_spm *spm, const cJSON *config)
 {
     bool adds_eos = false;
     int rc = check_class(config);
@@ -117,16 +116,19 @@ static int read_added_entry(const cJSON *item, const cJSON *config, const cJSON 
 
 typedef struct {
     cJSON *config, *map, *added; /* tokenizer_config, special_tokens_map, added_tokens */
-} company;
+} beside;
 
-/* Calls use() for each added token: those of added_tokens_decoder, or, if there is none, of
- * added_tokens.json. */
-static int each_added(lv_tokenizer *t, const company *c,
-                      int (*use)(lv_tokenizer *, const lv_added_token *, const char *, int32_t *),
-                      int32_t *n_ids)
+typedef struct {
+    lv_added_token token;
+    const char *content;
+} named_token;
+
+/* The added tokens: those of added_tokens_decoder, or, if there is none, of added_tokens.json.
+ * *out is malloc'ed, its contents are borrowed from the files. */
+static int read_added(named_token **out, int *n, const beside *files)
 {
-    const cJSON *decoder = lv_json_find(c->config, "added_tokens_decoder");
-    const cJSON *list = decoder ? decoder : c->added;
+    const cJSON *decoder = lv_json_find(files->config, "added_tokens_decoder");
+    const cJSON *list = decoder ? decoder : files->added;
     const cJSON *item;
     int rc = LV_OK;
     if (list && !cJSON_IsObject(list)) {
@@ -134,12 +136,15 @@ static int each_added(lv_tokenizer *t, const company *c,
                        decoder ? "\"added_tokens_decoder\"" : "added_tokens.json",
                        lv_json_kind(list));
     }
+    *n = 0;
+    *out = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof **out);
+    if (!*out) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for the added tokens");
+    }
     cJSON_ArrayForEach (item, list) {
-        lv_added_token a = {.id = 0};
-        const char *content = NULL;
-        rc = decoder ? read_decoder_entry(item, &a, &content)
-                     : read_added_entry(item, c->config, c->map, &a, &content);
-        if (rc == LV_OK) rc = use(t, &a, content, n_ids);
+        named_token *a = &(*out)[(*n)++];
+        rc = decoder ? read_decoder_entry(item, &a->token, &a->content)
+                     : read_added_entry(item, files->config, files->map, &a->token, &a->content);
         if (rc < 0) {
             break;
         }
@@ -147,47 +152,33 @@ static int each_added(lv_tokenizer *t, const company *c,
     return rc;
 }
 
-static int count_token(lv_tokenizer *t, const lv_added_token *a, const char *content,
-                       int32_t *n_ids)
+static int add_token(lv_tokenizer *t, const named_token *a)
 {
-    (void)t;
-    (void)content;
-    *n_ids = a->id >= *n_ids ? a->id + 1 : *n_ids;
-    return LV_OK;
-}
-
-static int add_token(lv_tokenizer *t, const lv_added_token *a, const char *content, int32_t *n_ids)
-{
-    (void)n_ids;
+    const char *name = t->vocab.pieces[a->token.id].name;
     int rc = LV_OK;
-    if (!t->pieces[a->id]) {
-        rc = lv_vocab_add(t, a->id, content, false);
-    } else if (strcmp(t->pieces[a->id], content) != 0) {
+    if (!name) {
+        rc = lv_vocab_add(&t->vocab, a->token.id, a->content, false);
+    } else if (strcmp(name, a->content) != 0) {
         rc = lv_fail(LV_ERR_FORMAT, "the added token \"%s\" has the id %d of the piece \"%s\"",
-                     content, a->id, t->pieces[a->id]);
+                     a->content, a->token.id, name);
     }
-    if (rc == LV_OK && a->single_word && !a->special) {
+    if (rc == LV_OK && a->token.single_word && !a->token.special) {
         rc = lv_fail(LV_ERR_UNSUPPORTED,
                      "the added token \"%s\": single_word is not implemented beside a "
                      "tokenizer.model",
-                     content);
+                     a->content);
     }
-    if (rc < 0) {
-        return rc;
-    }
-    t->special[a->id] = t->special[a->id] || a->special;
-    return strcmp(content, "<image>") == 0 ? LV_OK : lv_added_add(t, *a);
+    return rc < 0 ? rc : lv_added_add(t, a->token);
 }
 
-/* ---- the model with its company ---- */
+/* ---- the model with the files beside it ---- */
 
 /* The marker rule, and what else of the model a tokenizer.json of the same pieces would not do. */
 static void set_rules(lv_tokenizer *t)
 {
     const lv_spm *spm = t->spm;
     char rules[64];
-    t->kind = LV_KIND_SPM;
-    t->fuse_unk = true;
+    t->vocab.fuse_unk = true;
     t->replaces_spaces = spm->escape_whitespaces;
     if (spm->legacy) {
         t->marker = spm->add_dummy_prefix ? LV_MARKER_LEGACY : LV_MARKER_NEVER;
@@ -195,152 +186,80 @@ static void set_rules(lv_tokenizer *t)
         t->marker = spm->add_prefix_space ? LV_MARKER_CALL : LV_MARKER_NEVER;
     }
     bool plain = !spm->remove_extra_whitespaces && spm->escape_whitespaces &&
-                 !spm->whitespace_as_suffix && spm->user_defined.n == 0 && !spm->has_unused;
+                 !spm->whitespace_as_suffix && spm->user_defined.n == 0 && !t->merges.unused;
     if (!plain) {
         snprintf(rules, sizeof rules, "spm %d %d %d %zu %d", spm->remove_extra_whitespaces,
                  spm->escape_whitespaces, spm->whitespace_as_suffix, spm->user_defined.n,
-                 spm->has_unused);
-        t->crc = lv_tokenizer_crc_add(t->crc, rules, strlen(rules));
+                 t->merges.unused != NULL);
+        t->crc = lv_crc_add(t->crc, rules, strlen(rules));
         for (size_t i = 0; i < spm->user_defined.n; i++) {
-            t->crc = lv_tokenizer_crc_add_id(t->crc, spm->user_defined.entries[i].value);
+            t->crc = lv_crc_add_id(t->crc, spm->user_defined.entries[i].value);
         }
-        for (int32_t id = 0; spm->has_unused && id < spm->n_pieces; id++) {
-            t->crc = lv_tokenizer_crc_add(t->crc, &(char){spm->unused[id]}, 1);
+        for (int32_t id = 0; t->merges.unused && id < spm->n_pieces; id++) {
+            t->crc = lv_crc_add(t->crc, &(char){t->merges.unused[id]}, 1);
         }
     }
 }
 
-static int read_company(lv_tokenizer *t, const char *dir, company *c)
+static int read_beside(lv_tokenizer *t, const char *dir, beside *files)
 {
-    int rc = lv_tokenizer_read_beside(&c->config, t, dir, "tokenizer_config.json");
-    if (rc == LV_OK) rc = lv_tokenizer_read_beside(&c->map, t, dir, "special_tokens_map.json");
-    return rc < 0 ? rc : lv_tokenizer_read_beside(&c->added, t, dir, "added_tokens.json");
+    int rc = lv_tokenizer_read_beside(&files->config, t, dir, "tokenizer_config.json");
+    if (rc == LV_OK) rc = lv_tokenizer_read_beside(&files->map, t, dir, "special_tokens_map.json");
+    if (rc == LV_OK) rc = lv_tokenizer_read_beside(&files->added, t, dir, "added_tokens.json");
+    return rc;
 }
 
-int lv_tokenizer_spm_read(lv_tokenizer *t, const char *text, size_t n, const char *dir)
+int lv_spm_read(lv_tokenizer *t, const char *text, size_t n, const char *dir)
 {
-    company c = {0};
+    beside files = {0};
+    named_token *added = NULL;
+    int n_added = 0;
     int32_t n_ids = 0;
-    t->kind = LV_KIND_SPM;
-    int rc = dir ? read_company(t, dir, &c) : LV_OK;
-    if (rc == LV_OK) rc = each_added(t, &c, count_token, &n_ids);
+    t->kind = &lv_spm_kind;
+    t->added.python_spaces = true;
+    int rc = dir ? read_beside(t, dir, &files) : LV_OK;
+    if (rc == LV_OK) rc = read_added(&added, &n_added, &files);
+    for (int i = 0; rc == LV_OK && i < n_added; i++) {
+        n_ids = added[i].token.id >= n_ids ? added[i].token.id + 1 : n_ids;
+    }
     if (rc == LV_OK) rc = lv_spm_parse(t, text, n, n_ids);
     if (rc < 0) {
         goto done;
     }
     t->spm->legacy = t->spm->add_prefix_space = t->spm->adds_bos = true;
-    rc = read_config(t->spm, c.config);
+    rc = read_spm_config(t->spm, files.config);
     if (rc < 0) {
         lv_fail_within("tokenizer_config.json");
         goto done;
     }
-    t->spm->unk_token = strdup(unk_named(c.config, c.map));
+    t->spm->unk_token = strdup(unk_named(files.config, files.map));
     if (!t->spm->unk_token) {
         rc = lv_fail(LV_ERR_MEMORY, "out of memory");
         goto done;
     }
     set_rules(t);
-    rc = each_added(t, &c, add_token, &n_ids);
+    for (int i = 0; rc == LV_OK && i < n_added; i++) {
+        rc = add_token(t, &added[i]);
+    }
 done:
-    cJSON_Delete(c.config);
-    cJSON_Delete(c.map);
-    cJSON_Delete(c.added);
+    free(added);
+    cJSON_Delete(files.config);
+    cJSON_Delete(files.map);
+    cJSON_Delete(files.added);
     return rc;
 }
 
-/* ---- encoding ---- */
-
-static bool begins_with_marker(const lv_span *text)
+void lv_spm_destroy(struct lv_spm **spm)
 {
-    return text->n >= LV_SPACE_MARKER_BYTES &&
-           memcmp(text->bytes, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES) == 0;
-}
-
-int lv_spm_prepare(const lv_tokenizer *t, const lv_span *text, bool first, lv_mapped *out)
-{
-    int rc = LV_OK;
-    if (t->spm->legacy) {
-        return LV_OK;
+    lv_spm *s = *spm;
+    if (s) {
+        free(s->scores);
+        free(s->unk_surface);
+        free(s->unk_token);
+        free(s->rules.units);
+        free(s->rules.texts);
+        lv_matcher_free(&s->user_defined);
+        free(s);
+        *spm = NULL;
     }
-    if (first && t->marker == LV_MARKER_CALL) {
-        rc = lv_mapped_add(out, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES, lv_span_begin(text, 0));
-    }
-    for (size_t at = 0; rc == LV_OK && at < text->n;) {
-        lv_span rest = lv_span_part(text, at, text->n);
-        bool marker = begins_with_marker(&rest);
-        rc = lv_mapped_add(out, marker ? " " : text->bytes + at, 1, lv_span_begin(text, at));
-        at += marker ? LV_SPACE_MARKER_BYTES : 1;
-    }
-    return rc;
-}
-
-/* The tokens of what sentencepiece's encode() is given. */
-static int encode(lv_encoder *e, const lv_span *given)
-{
-    const lv_tokenizer *t = e->tokenizer;
-    lv_mapped normal = {0};
-    int rc = lv_spm_normalize(t->spm, given, t->spm->legacy && t->spm->add_dummy_prefix, &normal);
-    lv_span text = lv_span_of(&normal);
-    size_t begin = 0, at = t->spm->user_defined.n > 0 ? 0 : text.n;
-    e->after_unk = false;
-    while (rc == LV_OK && at < text.n) {
-        int32_t id = 0;
-        size_t length =
-            lv_matcher_longest(&t->spm->user_defined, text.bytes + at, text.n - at, &id);
-        if (length == 0) {
-            at += lv_spm_character_bytes(text.bytes + at, text.n - at);
-            continue;
-        }
-        lv_span part = lv_span_part(&text, begin, at);
-        rc = lv_encoder_cut_words(e, &part);
-        if (rc == LV_OK) {
-            e->after_unk = false;
-            rc = lv_encoder_emit(e, id, lv_span_begin(&text, at));
-        }
-        begin = at += length;
-    }
-    if (rc == LV_OK) {
-        lv_span part = lv_span_part(&text, begin, text.n);
-        rc = lv_encoder_cut_words(e, &part);
-    }
-    lv_mapped_free(&normal);
-    return rc;
-}
-
-/* Not legacy, a text that begins with a space is encoded behind the text of unk, whose tokens are
- * then dropped, so that the space is not. */
-int lv_spm_encode(lv_encoder *e, const lv_span *text)
-{
-    const lv_spm *spm = e->tokenizer->spm;
-    lv_tokens *out = e->out;
-    size_t n_before = out->n;
-    lv_mapped longer = {0};
-    if (spm->legacy || text->n == 0 || (*text->bytes != ' ' && !begins_with_marker(text))) {
-        return encode(e, text);
-    }
-    int rc = lv_mapped_add(&longer, spm->unk_token, strlen(spm->unk_token), lv_span_begin(text, 0));
-    if (rc == LV_OK) rc = lv_mapped_add_span(&longer, text);
-    lv_span whole = lv_span_of(&longer);
-    if (rc == LV_OK) rc = encode(e, &whole);
-    if (rc == LV_OK && out->n > n_before && out->n - n_before >= spm->n_unk_tokens) {
-        size_t from = n_before + spm->n_unk_tokens, n = out->n - from;
-        memmove(out->ids + n_before, out->ids + from, n * sizeof *out->ids);
-        memmove(out->begin + n_before, out->begin + from, n * sizeof *out->begin);
-        out->n = n_before + n;
-    }
-    lv_mapped_free(&longer);
-    return rc;
-}
-
-int lv_spm_finish(lv_tokenizer *t)
-{
-    lv_tokens tokens = {0};
-    lv_encoder e = {.tokenizer = t, .out = &tokens};
-    lv_span unk = {.bytes = t->spm->unk_token, .n = strlen(t->spm->unk_token)};
-    int rc = lv_encoder_prepare(&e);
-    if (rc == LV_OK) rc = encode(&e, &unk);
-    t->spm->n_unk_tokens = tokens.n;
-    lv_tokens_free(&tokens);
-    lv_bpe_free(&e.bpe);
-    return rc;
 }

@@ -17,39 +17,25 @@ typedef struct {
     size_t n_texts;
 } lv_spm_rules;
 
-struct lv_spm {
-    int32_t *ranks; /* [n_ids] 0: the highest score; equal for equal ones */
-    float *scores;  /* [n_ids] */
-    bool *unused;   /* [n_ids] is merged, but then taken apart again */
-    bool has_unused;
-    int32_t n_pieces; /* of the model; ids behind are added tokens */
+typedef struct lv_spm {
+    int32_t n_pieces; /* of the model; ids from there on are added tokens */
+    float *scores;    /* [n_pieces] */
     bool add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, whitespace_as_suffix;
     bool legacy, add_prefix_space; /* transformers' LlamaTokenizer */
     bool adds_bos;
-    char *unk_token;     /* in front of a text that begins with a space, if not legacy.. */
+    char *unk_token;     /* before a text that begins with a space, if not legacy.. */
     size_t n_unk_tokens; /* ..and so many of whose tokens are dropped */
     int32_t bos, eos;    /* of the trainer_spec, -1: none */
     char *unk_surface;
     lv_spm_rules rules;
     lv_matcher user_defined;
-};
+} lv_spm;
 
-/* lv_spm_parse: a ModelProto's bytes into pieces and spm, checked; with room for added ids up to
- * min_ids - 1.
+extern const lv_tokenizer_kind lv_spm_kind;
+
+/* lv_spm_parse: a ModelProto's bytes into pieces, merges and spm, checked; with room for added ids
+ * up to min_ids - 1.
  * fails  LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, LV_ERR_MEMORY */
 int lv_spm_parse(lv_tokenizer *tokenizer, const char *data, size_t n, int32_t min_ids);
-
-/* lv_spm_rules_read: a precompiled_charsmap. */
-int lv_spm_rules_read(lv_spm_rules *rules, const char *blob, size_t n);
-
-/* lv_spm_normalize: the text as the model's normaliser has it, appended to out.
- * in     dummy: whether the model's dummy prefix is put
- * fails  LV_ERR_FORMAT on damaged rules, LV_ERR_MEMORY */
-int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, lv_mapped *out);
-
-/* lv_spm_character_bytes: bytes of a character by its first byte, at most n. */
-size_t lv_spm_character_bytes(const char *s, size_t n);
-
-void lv_spm_destroy(lv_spm **spm);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A tokenizer.model: the protobuf message ModelProto, read by hand because six fields of it are no
- * reason for a C++ library.
+ * A tokenizer.model: the protobuf message ModelProto, read by hand because the six fields of it that
+ * count are no reason for a C++ library.
  */
 #include "data/tokenizer/spm.h"
 
 #include "autograd/error.h"
+#include "data/base/file.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -19,19 +20,20 @@ enum { MAX_PIECE_BYTES = 1024 };
 
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
+/* A borrowed message, or bytes of one; at: where the next field begins. */
 typedef struct {
     const uint8_t *data;
     size_t n, at;
-} message;
+} proto_bytes;
 
 typedef struct {
     uint64_t number;
     int wire;
-    uint64_t value; /* VARINT, FIXED32 */
-    message bytes;  /* BYTES */
-} field;
+    uint64_t value;    /* of a varint, a fixed32 */
+    proto_bytes bytes; /* of bytes */
+} proto_field;
 
-static bool read_varint(uint64_t *out, message *m)
+static bool read_varint(uint64_t *out, proto_bytes *m)
 {
     *out = 0;
     for (int shift = 0; shift < 64 && m->at < m->n; shift += 7) {
@@ -50,8 +52,8 @@ static uint32_t read_u32(const void *at)
     return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-/* The next field: 1, or 0 at the end of the message. */
-static int next_field(field *f, message *m)
+/* The next field of a message: 1, 0 at its end. */
+static int next_field(proto_field *f, proto_bytes *m)
 {
     uint64_t tag = 0, length = 0;
     if (m->at == m->n) {
@@ -59,7 +61,7 @@ static int next_field(field *f, message *m)
     }
     size_t at = m->at;
     bool ok = read_varint(&tag, m) && tag >> 3 != 0;
-    *f = (field){.number = tag >> 3, .wire = (int)(tag & 7)};
+    *f = (proto_field){.number = tag >> 3, .wire = (int)(tag & 7)};
     switch (f->wire) {
     case VARINT:
         ok = ok && read_varint(&f->value, m);
@@ -81,7 +83,7 @@ static int next_field(field *f, message *m)
                        at);
     }
     if (f->wire == BYTES) {
-        f->bytes = (message){.data = m->data + m->at, .n = (size_t)length};
+        f->bytes = (proto_bytes){.data = m->data + m->at, .n = (size_t)length};
     } else if (f->wire == FIXED32) {
         f->value = read_u32(m->data + m->at);
     }
@@ -94,26 +96,26 @@ static int next_field(field *f, message *m)
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE };
 
 typedef struct {
-    message text;
+    proto_bytes text;
     float score;
     uint64_t type;
-} piece;
+} spm_piece;
 
 typedef struct {
-    message model;
+    proto_bytes model;
     int32_t n_pieces;
     uint64_t model_type;
     int64_t bos, eos;
     bool byte_fallback;
-    message rules, unk_surface;
+    proto_bytes rules, unk_surface;
     bool has_unk_surface, has_rules_for_decoding;
-} proto;
+} model_proto;
 
-static int read_piece(piece *p, message m)
+static int read_piece(spm_piece *p, proto_bytes m)
 {
-    field f;
+    proto_field f;
     int rc;
-    *p = (piece){.type = NORMAL};
+    *p = (spm_piece){.type = NORMAL};
     while ((rc = next_field(&f, &m)) > 0) {
         if (f.number == 1 && f.wire == BYTES) {
             p->text = f.bytes;
@@ -127,91 +129,66 @@ static int read_piece(piece *p, message m)
     return rc;
 }
 
-static int read_trainer_spec(proto *p, lv_spm *spm, message m)
+/* A field of the message that is field `message` of ModelProto, 0: of ModelProto itself. */
+#define KEY(message, number, wire) ((message) << 16 | (number) << 3 | (wire))
+enum { MODEL, PIECE, TRAINER, NORMALIZER, DENORMALIZER = 5, MAX_FIELD = 999 };
+
+/* All but the pieces, which are counted. */
+static int read_message(model_proto *p, lv_spm *spm, proto_bytes m, int message)
 {
-    field f;
+    proto_field f;
     int rc;
     while ((rc = next_field(&f, &m)) > 0) {
-        switch (f.wire == VARINT ? f.number : 0) {
-        case 3:
+        switch (f.number <= MAX_FIELD ? KEY(message, (int)f.number, f.wire) : 0) {
+        case KEY(MODEL, PIECE, BYTES):
+            rc = ++p->n_pieces < LV_TOKENIZER_MAX_IDS
+                     ? LV_OK
+                     : lv_fail(LV_ERR_FORMAT, "more than %d pieces", LV_TOKENIZER_MAX_IDS);
+            break;
+        case KEY(MODEL, TRAINER, BYTES):
+        case KEY(MODEL, NORMALIZER, BYTES):
+        case KEY(MODEL, DENORMALIZER, BYTES):
+            rc = read_message(p, spm, f.bytes, (int)f.number);
+            break;
+        case KEY(TRAINER, 3, VARINT):
             p->model_type = f.value;
             break;
-        case 24:
+        case KEY(TRAINER, 24, VARINT):
             spm->whitespace_as_suffix = f.value != 0;
             break;
-        case 35:
+        case KEY(TRAINER, 35, VARINT):
             p->byte_fallback = f.value != 0;
             break;
-        case 41:
+        case KEY(TRAINER, 41, VARINT):
             p->bos = (int32_t)(uint32_t)f.value;
             break;
-        case 42:
+        case KEY(TRAINER, 42, VARINT):
             p->eos = (int32_t)(uint32_t)f.value;
+            break;
+        case KEY(TRAINER, 44, BYTES):
+            p->unk_surface = f.bytes;
+            p->has_unk_surface = true;
+            break;
+        case KEY(NORMALIZER, 2, BYTES):
+            p->rules = f.bytes;
+            break;
+        case KEY(NORMALIZER, 3, VARINT):
+            spm->add_dummy_prefix = f.value != 0;
+            break;
+        case KEY(NORMALIZER, 4, VARINT):
+            spm->remove_extra_whitespaces = f.value != 0;
+            break;
+        case KEY(NORMALIZER, 5, VARINT):
+            spm->escape_whitespaces = f.value != 0;
+            break;
+        case KEY(DENORMALIZER, 2, BYTES):
+            p->has_rules_for_decoding |= f.bytes.n > 0;
             break;
         default:
             break;
         }
-        if (f.number == 44 && f.wire == BYTES) {
-            p->unk_surface = f.bytes;
-            p->has_unk_surface = true;
-        }
-    }
-    return rc;
-}
-
-static int read_normalizer_spec(proto *p, lv_spm *spm, message m)
-{
-    field f;
-    int rc;
-    while ((rc = next_field(&f, &m)) > 0) {
-        if (f.number == 2 && f.wire == BYTES) {
-            p->rules = f.bytes;
-        } else if (f.number == 3 && f.wire == VARINT) {
-            spm->add_dummy_prefix = f.value != 0;
-        } else if (f.number == 4 && f.wire == VARINT) {
-            spm->remove_extra_whitespaces = f.value != 0;
-        } else if (f.number == 5 && f.wire == VARINT) {
-            spm->escape_whitespaces = f.value != 0;
-        }
-    }
-    return rc;
-}
-
-static int read_denormalizer_spec(proto *p, message m)
-{
-    field f;
-    int rc;
-    while ((rc = next_field(&f, &m)) > 0) {
-        p->has_rules_for_decoding |= f.number == 2 && f.wire == BYTES && f.bytes.n > 0;
-    }
-    return rc;
-}
-
-/* All but the pieces, which are counted. */
-static int read_model(proto *p, lv_spm *spm)
-{
-    message m = p->model;
-    field f;
-    int rc;
-    while ((rc = next_field(&f, &m)) > 0) {
-        int inner = LV_OK;
-        if (f.wire != BYTES) {
-            continue;
-        }
-        if (f.number == 1) {
-            p->n_pieces++;
-        } else if (f.number == 2) {
-            inner = read_trainer_spec(p, spm, f.bytes);
-        } else if (f.number == 3) {
-            inner = read_normalizer_spec(p, spm, f.bytes);
-        } else if (f.number == 5) {
-            inner = read_denormalizer_spec(p, f.bytes);
-        }
-        if (inner < 0) {
-            return inner;
-        }
-        if (p->n_pieces >= LV_TOKENIZER_MAX_IDS) {
-            return lv_fail(LV_ERR_FORMAT, "more than %d pieces", LV_TOKENIZER_MAX_IDS);
+        if (rc < 0) {
+            break;
         }
     }
     return rc;
@@ -219,7 +196,7 @@ static int read_model(proto *p, lv_spm *spm)
 
 /* ---- the pieces ---- */
 
-static int check_piece(const piece *p, int32_t id)
+static int check_piece(const spm_piece *p, int32_t id)
 {
     if (p->text.n == 0 || p->text.n > MAX_PIECE_BYTES || memchr(p->text.data, 0, p->text.n)) {
         return lv_fail(LV_ERR_FORMAT, "piece %d is empty, longer than %d bytes, or has a zero byte",
@@ -245,38 +222,45 @@ static int byte_named(const char *name)
 }
 
 /* What a piece's type means beyond its text. */
-static int apply_type(lv_tokenizer *t, const piece *p, int32_t id, const char *name)
+static int apply_type(lv_tokenizer *t, const spm_piece *p, int32_t id, const char *name)
 {
     int byte = p->type == BYTE ? byte_named(name) : -1;
     switch (p->type) {
     case UNKNOWN:
-        if (t->unk >= 0) {
-            return lv_fail(LV_ERR_FORMAT, "the pieces %d and %d are both unknown", t->unk, id);
+        if (t->vocab.unk >= 0) {
+            return lv_fail(LV_ERR_FORMAT, "the pieces %d and %d are both unknown", t->vocab.unk,
+                           id);
         }
-        t->unk = id;
-        t->special[id] = true;
+        t->vocab.unk = id;
+        t->vocab.pieces[id].special = true;
         return LV_OK;
     case CONTROL:
-        t->special[id] = true;
+        t->vocab.pieces[id].special = true;
         return LV_OK;
     case USER_DEFINED:
         return lv_matcher_add(&t->spm->user_defined, name, strlen(name), id);
     case UNUSED:
-        t->spm->unused[id] = t->spm->has_unused = true;
+        if (!t->merges.unused) {
+            t->merges.unused = calloc((size_t)t->vocab.n_ids, sizeof *t->merges.unused);
+        }
+        if (!t->merges.unused) {
+            return lv_fail(LV_ERR_MEMORY, "out of memory for the pieces");
+        }
+        t->merges.unused[id] = true;
         return LV_OK;
     case BYTE:
-        if (byte < 0 || t->byte_ids[byte] >= 0) {
+        if (byte < 0 || t->vocab.byte_ids[byte] >= 0) {
             return lv_fail(LV_ERR_FORMAT, "the byte piece %d, \"%s\", is none or a second one", id,
                            name);
         }
-        t->byte_ids[byte] = id;
+        t->vocab.byte_ids[byte] = id;
         return LV_OK;
     default:
         return LV_OK;
     }
 }
 
-static int add_piece(lv_tokenizer *t, const piece *p, int32_t id)
+static int add_piece(lv_tokenizer *t, const spm_piece *p, int32_t id)
 {
     char name[MAX_PIECE_BYTES + 1];
     int rc = check_piece(p, id);
@@ -287,47 +271,32 @@ static int add_piece(lv_tokenizer *t, const piece *p, int32_t id)
     name[p->text.n] = '\0';
     t->spm->scores[id] = p->score;
     bool in_model = p->type == NORMAL || p->type == USER_DEFINED || p->type == UNUSED;
-    rc = lv_vocab_add(t, id, name, in_model);
+    rc = lv_vocab_add(&t->vocab, id, name, in_model);
     return rc < 0 ? rc : apply_type(t, p, id, name);
 }
 
-static int add_pieces(lv_tokenizer *t, const proto *p)
+static int add_pieces(lv_tokenizer *t, const model_proto *p)
 {
-    message m = p->model;
-    field f;
-    piece one;
+    proto_bytes m = p->model;
+    proto_field f;
+    spm_piece one;
     int32_t id = 0;
     int rc;
-    for (int b = 0; b < 256; b++) {
-        t->byte_ids[b] = -1;
-    }
     while ((rc = next_field(&f, &m)) > 0) {
-        if (f.number == 1 && f.wire == BYTES &&
+        if (f.number == PIECE && f.wire == BYTES &&
             ((rc = read_piece(&one, f.bytes)) < 0 || (rc = add_piece(t, &one, id++)) < 0)) {
             return rc;
         }
     }
-    if (t->unk < 0) {
+    if (t->vocab.unk < 0) {
         return lv_fail(LV_ERR_FORMAT, "the model has no piece for what is unknown");
     }
-    for (int b = 0; t->byte_fallback && b < 256; b++) {
-        if (t->byte_ids[b] < 0) {
+    for (int b = 0; t->vocab.byte_fallback && b < 256; b++) {
+        if (t->vocab.byte_ids[b] < 0) {
             return lv_fail(LV_ERR_FORMAT, "byte_fallback, but no piece <0x%02X>", b);
         }
     }
     return rc;
-}
-
-typedef struct {
-    float score;
-    int32_t id;
-} scored;
-
-static int by_score(const void *a, const void *b)
-{
-    const scored *x = a, *y = b;
-    return x->score != y->score ? (x->score < y->score) - (x->score > y->score)
-                                : (x->id > y->id) - (x->id < y->id);
 }
 
 /* The merges that transformers' converter writes into the tokenizer.json of a model: each two
@@ -336,11 +305,11 @@ static int by_score(const void *a, const void *b)
 typedef struct {
     float score;
     int32_t left, right;
-} merge;
+} listed_merge;
 
 static int by_score_and_ids(const void *a, const void *b)
 {
-    const merge *x = a, *y = b;
+    const listed_merge *x = a, *y = b;
     if (x->score != y->score) {
         return x->score < y->score ? 1 : -1;
     }
@@ -349,18 +318,19 @@ static int by_score_and_ids(const void *a, const void *b)
 }
 
 /* The merges that give one piece; merges has room for its bytes. */
-static size_t find_merges(merge *merges, const lv_tokenizer *t, int32_t id)
+static size_t find_merges(listed_merge *merges, const lv_tokenizer *t, int32_t id)
 {
-    size_t found = 0, n = t->text_bytes[id];
-    const char *text = t->texts[id];
+    size_t found = 0, n = t->vocab.pieces[id].text_bytes;
+    const char *text = t->vocab.pieces[id].text;
     for (size_t at = 1; at < n; at++) {
         if (((unsigned char)text[at] & 0xC0) == 0x80) {
             continue;
         }
-        int32_t left = lv_vocab_find(t, text, at);
-        int32_t right = left >= 0 ? lv_vocab_find(t, text + at, n - at) : -1;
+        int32_t left = lv_vocab_find(&t->vocab, text, at);
+        int32_t right = left >= 0 ? lv_vocab_find(&t->vocab, text + at, n - at) : -1;
         if (right >= 0) {
-            merges[found++] = (merge){.score = t->spm->scores[id], .left = left, .right = right};
+            merges[found++] =
+                (listed_merge){.score = t->spm->scores[id], .left = left, .right = right};
         }
     }
     return found;
@@ -370,9 +340,9 @@ static int add_merges_to_crc(lv_tokenizer *t)
 {
     size_t room = 1, n = 0;
     for (int32_t id = 0; id < t->spm->n_pieces; id++) {
-        room += t->text_bytes[id];
+        room += t->vocab.pieces[id].text_bytes;
     }
-    merge *merges = malloc(room * sizeof *merges);
+    listed_merge *merges = malloc(room * sizeof *merges);
     if (!merges) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for the pieces");
     }
@@ -381,35 +351,61 @@ static int add_merges_to_crc(lv_tokenizer *t)
     }
     qsort(merges, n, sizeof *merges, by_score_and_ids);
     for (size_t i = 0; i < n; i++) {
-        t->crc = lv_tokenizer_crc_add_id(t->crc, merges[i].left);
-        t->crc = lv_tokenizer_crc_add_id(t->crc, merges[i].right);
+        t->crc = lv_crc_add_id(t->crc, merges[i].left);
+        t->crc = lv_crc_add_id(t->crc, merges[i].right);
     }
     free(merges);
     return LV_OK;
 }
 
+/* Equal scores have equal ranks. */
 static int rank_pieces(lv_tokenizer *t)
 {
-    lv_spm *spm = t->spm;
-    scored *order = malloc((size_t)spm->n_pieces * sizeof *order);
-    if (!order) {
+    const lv_spm *spm = t->spm;
+    int32_t *ranks = calloc((size_t)t->vocab.n_ids, sizeof *ranks);
+    listed_merge *order = malloc((size_t)spm->n_pieces * sizeof *order);
+    t->merges.ranks = ranks;
+    if (!ranks || !order) {
+        free(order);
         return lv_fail(LV_ERR_MEMORY, "out of memory for the pieces");
     }
     for (int32_t id = 0; id < spm->n_pieces; id++) {
-        order[id] = (scored){.score = spm->scores[id], .id = id};
+        order[id] = (listed_merge){.score = spm->scores[id], .left = id};
     }
-    qsort(order, (size_t)spm->n_pieces, sizeof *order, by_score);
+    qsort(order, (size_t)spm->n_pieces, sizeof *order, by_score_and_ids);
     for (int32_t i = 0; i < spm->n_pieces; i++) {
         bool tied = i > 0 && order[i].score == order[i - 1].score;
-        spm->ranks[order[i].id] = tied ? spm->ranks[order[i - 1].id] : i;
+        ranks[order[i].left] = tied ? ranks[order[i - 1].left] : i;
     }
     free(order);
     return LV_OK;
 }
 
+/* The normaliser's precompiled_charsmap: bytes of the trie, little-endian; the trie; the strings. */
+static int read_rules(lv_spm_rules *rules, const proto_bytes *blob)
+{
+    size_t n = blob->n, trie_bytes = n >= 4 ? read_u32(blob->data) : 0;
+    if (n < 4 || trie_bytes % 4 != 0 || trie_bytes == 0 || trie_bytes >= n - 4 ||
+        blob->data[n - 1] != '\0') {
+        return lv_fail(LV_ERR_FORMAT, "the normaliser's precompiled_charsmap is damaged");
+    }
+    rules->n_units = trie_bytes / 4;
+    rules->n_texts = n - 4 - trie_bytes;
+    rules->units = malloc(trie_bytes);
+    rules->texts = malloc(rules->n_texts);
+    if (!rules->units || !rules->texts) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for the normaliser's rules");
+    }
+    for (size_t i = 0; i < rules->n_units; i++) {
+        rules->units[i] = read_u32(blob->data + 4 + 4 * i);
+    }
+    memcpy(rules->texts, blob->data + 4 + trie_bytes, rules->n_texts);
+    return LV_OK;
+}
+
 /* ---- all of it ---- */
 
-static int check(const proto *p)
+static int check_model(const model_proto *p)
 {
     static const char *const types[] = {"of no type", "unigram", "BPE", "word", "char"};
     if (p->n_pieces == 0) {
@@ -428,66 +424,73 @@ static int check(const proto *p)
 
 static int32_t control_piece(const lv_tokenizer *t, int64_t id)
 {
-    return id >= 0 && id < t->spm->n_pieces && t->special[id] && id != t->unk ? (int32_t)id : -1;
+    return id >= 0 && id < t->spm->n_pieces && t->vocab.pieces[id].special && id != t->vocab.unk
+               ? (int32_t)id
+               : -1;
 }
 
 int lv_spm_parse(lv_tokenizer *t, const char *data, size_t n, int32_t min_ids)
 {
-    lv_spm *spm = calloc(1, sizeof *spm);
-    proto p = {
+    lv_spm *spm = t->spm = calloc(1, sizeof *spm);
+    model_proto p = {
         .model = {.data = (const uint8_t *)data, .n = n}, .model_type = 1, .bos = 1, .eos = 2};
     if (!spm) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for the model");
     }
-    t->spm = spm;
-    t->unk = -1;
     spm->add_dummy_prefix = spm->remove_extra_whitespaces = spm->escape_whitespaces = true;
-    int rc = read_model(&p, spm);
-    if (rc == LV_OK) rc = check(&p);
+    int rc = read_message(&p, spm, p.model, MODEL);
+    if (rc == LV_OK) rc = check_model(&p);
     if (rc < 0) {
         return rc;
     }
-    size_t n_ids = (size_t)(p.n_pieces > min_ids ? p.n_pieces : min_ids);
     spm->n_pieces = p.n_pieces;
-    t->byte_fallback = p.byte_fallback;
-    spm->ranks = calloc(n_ids, sizeof *spm->ranks);
-    spm->scores = calloc(n_ids, sizeof *spm->scores);
-    spm->unused = calloc(n_ids, sizeof *spm->unused);
+    spm->scores = calloc((size_t)p.n_pieces, sizeof *spm->scores);
     spm->unk_surface = p.has_unk_surface
                            ? strndup((const char *)p.unk_surface.data, p.unk_surface.n)
                            : strdup(" \xE2\x81\x87 ");
-    if (!spm->ranks || !spm->scores || !spm->unused || !spm->unk_surface) {
-        return lv_fail(LV_ERR_MEMORY, "no memory for %zu pieces", n_ids);
+    if (!spm->scores || !spm->unk_surface) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for %d pieces", p.n_pieces);
     }
-    rc = lv_vocab_create(t, (int32_t)n_ids, (size_t)p.n_pieces, 0);
+    t->vocab.byte_fallback = p.byte_fallback;
+    rc =
+        lv_vocab_create(&t->vocab, p.n_pieces > min_ids ? p.n_pieces : min_ids, (size_t)p.n_pieces);
     if (rc == LV_OK) rc = add_pieces(t, &p);
     if (rc == LV_OK) rc = rank_pieces(t);
     if (rc == LV_OK) {
-        lv_tokenizer_crc_pieces(t);
+        t->crc = lv_crc_add_pieces(t->crc, &t->vocab);
         rc = add_merges_to_crc(t);
     }
     if (rc == LV_OK && p.rules.n > 0) {
-        rc = lv_spm_rules_read(&spm->rules, (const char *)p.rules.data, p.rules.n);
-        t->crc = lv_tokenizer_crc_add(t->crc, p.rules.data, p.rules.n);
+        rc = read_rules(&spm->rules, &p.rules);
+        t->crc = lv_crc_add(t->crc, p.rules.data, p.rules.n);
+    }
+    if (rc < 0) {
+        return rc;
     }
     lv_matcher_finish(&spm->user_defined);
     spm->bos = control_piece(t, p.bos);
     spm->eos = control_piece(t, p.eos);
-    return rc;
+    return LV_OK;
 }
 
-void lv_spm_destroy(lv_spm **spm)
+int lv_tokenizer_count_pieces(int64_t *pieces, const char *path)
 {
-    if (*spm) {
-        free((*spm)->ranks);
-        free((*spm)->scores);
-        free((*spm)->unused);
-        free((*spm)->unk_surface);
-        free((*spm)->unk_token);
-        free((*spm)->rules.units);
-        free((*spm)->rules.texts);
-        lv_matcher_free(&(*spm)->user_defined);
-        free(*spm);
-        *spm = NULL;
+    char *text = NULL;
+    proto_bytes model = {0};
+    proto_field f;
+    int64_t n = 0;
+    int rc = lv_file_read(&text, &model.n, path);
+    if (rc < 0) {
+        return rc;
     }
+    model.data = (const uint8_t *)text;
+    while ((rc = next_field(&f, &model)) > 0) {
+        n += f.number == PIECE && f.wire == BYTES;
+    }
+    free(text);
+    if (rc < 0 || n == 0) {
+        return lv_fail(LV_ERR_FORMAT, "%s: not a sentencepiece model", path);
+    }
+    *pieces = n;
+    return LV_OK;
 }

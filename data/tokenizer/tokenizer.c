@@ -4,7 +4,6 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/tokenizer/internal.h"
-#include "data/tokenizer/spm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +19,12 @@ static void set_fingerprint(lv_tokenizer *t)
         [LV_MARKER_CALL] = "call",     [LV_MARKER_NEVER] = "never",
     };
     char rules[128];
-    snprintf(rules, sizeof rules, "%d %d %d %d %d %d %d %d", t->unk, t->fuse_unk, t->byte_fallback,
-             t->ignore_merges, t->replaces_spaces, t->template_bos, t->bos, t->eos);
+    snprintf(rules, sizeof rules, "%d %d %d %d %d %d %d %d", t->vocab.unk, t->vocab.fuse_unk,
+             t->vocab.byte_fallback, t->merges.ignored, t->replaces_spaces, t->template_bos, t->bos,
+             t->eos);
     snprintf(t->fingerprint, sizeof t->fingerprint, "crc32:%08x marker:%s",
-             lv_tokenizer_crc_add(t->crc, rules, strlen(rules)),
-             t->kind == LV_KIND_BYTES ? "bytes" : markers[t->marker]);
+             lv_crc_add(t->crc, rules, strlen(rules)),
+             t->vocab.byte_level ? "bytes" : markers[t->marker]);
 }
 
 /* The tokenizer's file: path itself or what a directory has; *in_dir: other files of the directory
@@ -64,16 +64,16 @@ static int read_file(lv_tokenizer *t, const char *file, const char *dir)
     lv_tokenizer_add_file(t, file);
     size_t at = strspn(text, " \t\r\n");
     if (text[at] == '{' || text[at] == '[') {
-        rc = lv_tokenizer_file_read(t, text, n);
+        rc = lv_pipeline_read(t, text, n);
     } else if (n > 0 && text[0] == '\n') {
-        rc = lv_tokenizer_spm_read(t, text, n, dir);
+        rc = lv_spm_read(t, text, n, dir);
     } else {
         rc = lv_fail(LV_ERR_FORMAT, "neither a tokenizer.json (which begins with \"{\") nor a "
                                     "sentencepiece model");
     }
     free(text);
-    if (rc == LV_OK) rc = lv_vocab_finish(t);
-    rc = rc < 0 || !t->spm || t->spm->legacy ? rc : lv_spm_finish(t);
+    if (rc == LV_OK) rc = lv_words_find(t);
+    if (rc == LV_OK && t->spm) rc = lv_spm_finish(t);
     if (rc == LV_OK) rc = lv_added_finish(t);
     return rc < 0 ? lv_fail_within("%s", file) : LV_OK;
 }
@@ -101,25 +101,13 @@ int lv_tokenizer_open(lv_tokenizer **out, const char *path)
     return LV_OK;
 }
 
-void lv_tokenizer_add_file(lv_tokenizer *t, const char *path)
-{
-    for (int i = 0; i < t->n_files; i++) {
-        if (strcmp(t->files[i], path) == 0) {
-            return;
-        }
-    }
-    LV_CHECK(t->n_files < LV_TOKENIZER_MAX_FILES, "a tokenizer of too many files");
-    t->files[t->n_files++] = lv_path("%s", path);
-}
-
 int lv_tokenizer_copy_files(const lv_tokenizer *t, const char *dir)
 {
     int rc = lv_dir_create(dir);
     for (int i = 0; rc == LV_OK && i < t->n_files; i++) {
         const char *slash = strrchr(t->files[i], '/');
         /* The first is the tokenizer itself, whatever its name was. */
-        const char *own_name = t->kind == LV_KIND_SPM ? slow_name : fast_name;
-        char *to = lv_path("%s/%s", dir, i == 0 ? own_name : slash + 1);
+        char *to = lv_path("%s/%s", dir, i == 0 ? t->kind->file_name : slash + 1);
         rc = lv_file_copy(to, t->files[i]);
         free(to);
     }
@@ -135,14 +123,13 @@ void lv_tokenizer_close(lv_tokenizer **tokenizer)
     for (int i = 0; i < t->n_files; i++) {
         free(t->files[i]);
     }
-    for (int i = 0; i < t->n_splits; i++) {
-        lv_split_destroy(&t->splits[i]);
-    }
-    lv_matcher_free(&t->added_in_text);
-    lv_matcher_free(&t->added_in_normalized);
-    free(t->added);
+    lv_matcher_free(&t->added.in_text);
+    lv_matcher_free(&t->added.in_normalized);
+    free(t->added.tokens);
+    lv_pipeline_destroy(&t->pipeline);
     lv_spm_destroy(&t->spm);
-    lv_vocab_destroy(t);
+    lv_merges_free(&t->merges);
+    lv_vocab_free(&t->vocab);
     free(t);
     *tokenizer = NULL;
 }
@@ -159,7 +146,7 @@ int32_t lv_tokenizer_eos(const lv_tokenizer *t)
 
 int32_t lv_tokenizer_vocab_size(const lv_tokenizer *t)
 {
-    return t->n_ids;
+    return t->vocab.n_ids;
 }
 
 bool lv_tokenizer_adds_bos(const lv_tokenizer *t)
@@ -169,13 +156,7 @@ bool lv_tokenizer_adds_bos(const lv_tokenizer *t)
 
 int32_t lv_tokenizer_id(const lv_tokenizer *t, const char *piece)
 {
-    int32_t id = lv_vocab_find_piece(t, piece, strlen(piece));
-    for (int32_t i = 0; id < 0 && i < t->n_ids; i++) {
-        if (t->pieces[i] && strcmp(t->pieces[i], piece) == 0) {
-            id = i;
-        }
-    }
-    return id;
+    return lv_vocab_id(&t->vocab, piece);
 }
 
 const char *lv_tokenizer_fingerprint(const lv_tokenizer *t)

@@ -21,9 +21,9 @@ typedef struct lv_tokenizer lv_tokenizer;
 /* lv_tokens: a growing list; start it with {0}, end it with lv_tokens_free. */
 typedef struct {
     int32_t *ids;
-    /* Byte offset in the text of each token's first character. A space marker that was put in front
-     * counts as the offset of what it stands before, a byte piece as that byte's offset, U+FFFD as
-     * that of the broken bytes, what normalisation made as that of the character it was made of. */
+    /* Byte offset in the text of each token's first character. An added space marker has the offset
+     * of what it stands before, a byte piece that of the byte, U+FFFD that of the broken bytes, what
+     * normalisation made that of the character it was made of. */
     size_t *begin;
     size_t n, capacity;
 } lv_tokens;
@@ -69,10 +69,14 @@ int lv_tokenizer_decode_raw(const lv_tokenizer *tokenizer, const int32_t *ids, s
  * fails  LV_ERR_IO, LV_ERR_MEMORY */
 int lv_tokenizer_copy_files(const lv_tokenizer *tokenizer, const char *dir);
 
+/* lv_tokenizer_count_pieces: of the sentencepiece model in a file, of any type of model.
+ * fails  LV_ERR_IO, LV_ERR_MEMORY, LV_ERR_FORMAT if it has none or is none */
+int lv_tokenizer_count_pieces(int64_t *pieces, const char *path);
+
 int32_t lv_tokenizer_bos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_eos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_vocab_size(const lv_tokenizer *tokenizer); /* largest id + 1 */
-/* lv_tokenizer_adds_bos: whether BOS is put in front of a text: by the post_processor, or because
+/* lv_tokenizer_adds_bos: whether BOS is put before a text: by the post_processor, or because
  * of add_bos_token beside a tokenizer.model. */
 bool lv_tokenizer_adds_bos(const lv_tokenizer *tokenizer);
 /* lv_tokenizer_id: the id of a piece or added token, -1 if there is none. */

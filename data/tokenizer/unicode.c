@@ -3,7 +3,7 @@
  * Unicode normalisation forms (UAX #15) by utf8proc's tables. Its own functions know nothing of
  * offsets, and sort long runs of combining marks in quadratic time.
  */
-#include "data/tokenizer/internal.h"
+#include "data/tokenizer/text.h"
 
 #include "autograd/error.h"
 #include "data/base/text.h"
@@ -18,11 +18,11 @@ typedef struct {
     int32_t class; /* canonical combining class; 0: a starter */
     size_t begin;  /* in the original text */
     size_t place;
-} mark;
+} code_mark;
 
-/* A starter and the marks behind it, which may change places or become one character. */
+/* A starter and the marks after it, which may change places or become one character. */
 typedef struct {
-    mark *marks;
+    code_mark *marks;
     size_t n, capacity;
 } cluster;
 
@@ -30,7 +30,7 @@ static int add_mark(cluster *c, int32_t code, size_t begin)
 {
     if (c->n == c->capacity) {
         size_t capacity = 2 * c->capacity + 64;
-        mark *marks = realloc(c->marks, capacity * sizeof *marks);
+        code_mark *marks = realloc(c->marks, capacity * sizeof *marks);
         if (!marks) {
             return lv_fail(LV_ERR_MEMORY, "no memory to normalise %zu characters", capacity);
         }
@@ -38,20 +38,20 @@ static int add_mark(cluster *c, int32_t code, size_t begin)
         c->capacity = capacity;
     }
     int32_t class = utf8proc_get_property(code)->combining_class;
-    c->marks[c->n] = (mark){.code = code, .class = class, .begin = begin, .place = c->n};
+    c->marks[c->n] = (code_mark){.code = code, .class = class, .begin = begin, .place = c->n};
     c->n++;
     return LV_OK;
 }
 
 static int by_class(const void *a, const void *b)
 {
-    const mark *x = a, *y = b;
+    const code_mark *x = a, *y = b;
     return x->class != y->class ? (x->class > y->class) - (x->class < y->class)
                                 : (x->place > y->place) - (x->place < y->place);
 }
 
 /* Canonical ordering: each run of non-starters by class. */
-static void order(cluster *c)
+static void order_marks(cluster *c)
 {
     for (size_t i = 0; i < c->n;) {
         size_t end = i;
@@ -63,7 +63,7 @@ static void order(cluster *c)
         if (!in_order) {
             qsort(c->marks + i, end - i, sizeof *c->marks, by_class);
         }
-        /* from the right: nothing begins behind what follows it */
+        /* from the right: nothing begins after what follows it */
         for (size_t k = end; !in_order && k-- > i + 1;) {
             if (c->marks[k - 1].begin > c->marks[k].begin) {
                 c->marks[k - 1].begin = c->marks[k].begin;
@@ -75,7 +75,7 @@ static void order(cluster *c)
 
 /* The character that two become, -1 if they stay two. Starters that join another are Hangul jamo
  * and some vowel signs of Indic scripts. */
-static int32_t composed(int32_t left, const mark *right)
+static int32_t composed(int32_t left, const code_mark *right)
 {
     int32_t pair[] = {left, right->code};
     if (right->class == 0 && (pair[1] < 0x9BE || (pair[1] > 0x1B35 && pair[1] < 0x11127))) {
@@ -95,7 +95,7 @@ static void compose(cluster *c)
     size_t n = 0, starter = SIZE_MAX;
     int32_t last_class = 0;
     for (size_t i = 0; i < c->n; i++) {
-        const mark m = c->marks[i];
+        const code_mark m = c->marks[i];
         bool adjacent = starter != SIZE_MAX && n == starter + 1;
         bool blocked = starter == SIZE_MAX || (!adjacent && last_class >= m.class);
         int32_t joined = blocked ? -1 : composed(c->marks[starter].code, &m);
@@ -112,7 +112,7 @@ static void compose(cluster *c)
     c->n = n;
 }
 
-static int put(lv_mapped *out, const cluster *c)
+static int put_cluster(lv_mapped *out, const cluster *c)
 {
     int rc = LV_OK;
     for (size_t i = 0; rc == LV_OK && i < c->n; i++) {
@@ -128,6 +128,11 @@ static int put(lv_mapped *out, const cluster *c)
 static bool is_inert(uint32_t code, lv_unicode_form form)
 {
     return code < (form == LV_FORM_NFC ? 0x300 : 0x80);
+}
+
+static bool is_ascii(const lv_span *text, size_t at)
+{
+    return (unsigned char)text->bytes[at] < 0x80;
 }
 
 static int add_character(cluster *c, const char *s, size_t step, size_t begin, int options)
@@ -156,9 +161,19 @@ int lv_unicode_normalize(lv_mapped *out, const lv_span *text, lv_unicode_form fo
     }
     for (size_t at = 0; rc == LV_OK && at < text->n;) {
         size_t first = at;
+        /* ASCII that nothing but ASCII follows stays itself, whatever the form */
+        while (at < text->n && is_ascii(text, at) &&
+               (at + 1 == text->n || is_ascii(text, at + 1))) {
+            at++;
+        }
+        if (at > first) {
+            lv_span part = lv_span_part(text, first, at);
+            rc = lv_mapped_add_span(out, &part);
+            continue;
+        }
         bool valid = false, starts_anew = true;
         c.n = 0;
-        /* up to the next character that nothing in front of it can change */
+        /* up to the next character that nothing before it can change */
         while (rc == LV_OK && at < text->n && (at == first || !starts_anew)) {
             size_t step = lv_utf8_step(text->bytes + at, text->n - at, &valid);
             rc = valid ? add_character(&c, text->bytes + at, step, lv_span_begin(text, at), options)
@@ -170,11 +185,11 @@ int lv_unicode_normalize(lv_mapped *out, const lv_span *text, lv_unicode_form fo
             }
         }
         if (rc == LV_OK) {
-            order(&c);
+            order_marks(&c);
             if (composes) {
                 compose(&c);
             }
-            rc = put(out, &c);
+            rc = put_cluster(out, &c);
         }
     }
     free(c.marks);

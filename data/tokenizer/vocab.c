@@ -3,14 +3,14 @@
  * Pieces by id and by text, and merges by pair: hash tables with linear probing, at most half
  * full, sized once.
  */
-#include "data/tokenizer/internal.h"
+#include "data/tokenizer/vocab.h"
 
 #include "autograd/error.h"
 #include "data/base/text.h"
-#include "data/tokenizer/spm.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 static size_t slots_for(size_t n)
 {
@@ -43,75 +43,74 @@ static uint32_t hash_bytes(const char *s, size_t n)
     return (uint32_t)mix(h);
 }
 
-int lv_vocab_create(lv_tokenizer *t, int32_t n_ids, size_t n_pieces, size_t n_merges)
+/* ---- pieces ---- */
+
+int lv_vocab_create(lv_vocab *v, int32_t n_ids, size_t n_pieces)
 {
-    size_t n = (size_t)n_ids;
-    t->n_ids = n_ids;
-    t->n_piece_slots = slots_for(n_pieces);
-    t->n_merge_slots = slots_for(n_merges);
-    t->pieces = calloc(n, sizeof *t->pieces);
-    t->texts = calloc(n, sizeof *t->texts);
-    t->text_bytes = calloc(n, sizeof *t->text_bytes);
-    t->in_model = calloc(n, sizeof *t->in_model);
-    t->special = calloc(n, sizeof *t->special);
-    t->whole = calloc(n, sizeof *t->whole);
-    t->piece_slots = malloc(t->n_piece_slots * sizeof *t->piece_slots);
-    t->merge_slots = malloc(t->n_merge_slots * sizeof *t->merge_slots);
-    if (!t->pieces || !t->texts || !t->text_bytes || !t->in_model || !t->special || !t->whole ||
-        !t->piece_slots || !t->merge_slots) {
+    v->n_ids = n_ids;
+    v->unk = -1;
+    v->n_slots = slots_for(n_pieces);
+    v->pieces = calloc((size_t)n_ids, sizeof *v->pieces);
+    v->slots = malloc(v->n_slots * sizeof *v->slots);
+    if (!v->pieces || !v->slots) {
         return lv_fail(LV_ERR_MEMORY, "no memory for a vocabulary of %zu pieces", n_pieces);
     }
-    for (size_t i = 0; i < t->n_piece_slots; i++) {
-        t->piece_slots[i].id = -1;
+    for (size_t i = 0; i < v->n_slots; i++) {
+        v->slots[i].id = -1;
     }
-    for (size_t i = 0; i < t->n_merge_slots; i++) {
-        t->merge_slots[i].rank = -1;
+    for (int b = 0; b < 256; b++) {
+        v->byte_ids[b] = -1;
     }
     return LV_OK;
 }
 
-void lv_vocab_destroy(lv_tokenizer *t)
+void lv_vocab_free(lv_vocab *v)
 {
-    for (int32_t id = 0; t->pieces && t->texts && id < t->n_ids; id++) {
-        if (t->texts[id] != t->pieces[id]) {
-            free(t->texts[id]);
+    for (int32_t id = 0; v->pieces && id < v->n_ids; id++) {
+        if (v->pieces[id].text != v->pieces[id].name) {
+            free(v->pieces[id].text);
         }
-        free(t->pieces[id]);
+        free(v->pieces[id].name);
     }
-    free(t->pieces);
-    free(t->texts);
-    free(t->text_bytes);
-    free(t->in_model);
-    free(t->special);
-    free(t->whole);
-    free(t->piece_slots);
-    free(t->merge_slots);
+    free(v->pieces);
+    free(v->slots);
 }
 
-/* ---- pieces ---- */
-
 /* The slot that holds the text, or the empty one where it would go. */
-static lv_piece_slot *piece_slot(const lv_tokenizer *t, const char *text, size_t n, uint32_t hash)
+static lv_vocab_slot *slot_of(const lv_vocab *v, const char *text, size_t n, uint32_t hash)
 {
-    size_t mask = t->n_piece_slots - 1;
+    size_t mask = v->n_slots - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
-        lv_piece_slot *slot = &t->piece_slots[i];
-        if (slot->id < 0 || (slot->hash == hash && t->text_bytes[slot->id] == n &&
-                             memcmp(t->texts[slot->id], text, n) == 0)) {
+        lv_vocab_slot *slot = &v->slots[i];
+        if (slot->id < 0) {
+            return slot;
+        }
+        const lv_vocab_piece *p = &v->pieces[slot->id];
+        if (slot->hash == hash && p->text_bytes == n && memcmp(p->text, text, n) == 0) {
             return slot;
         }
     }
 }
 
-/* The bytes that a byte-level piece's characters stand for into text, which has room for strlen
- * (piece); false if one stands for none. */
-static bool bytes_of_piece(char *text, size_t *n, const char *piece, size_t n_piece)
+/* Bytes that are printable in Latin-1 stand for themselves, the others are U+0100 and following. */
+static int byte_of_character(uint32_t c)
+{
+    if (c < 0x100) {
+        bool for_itself = (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) || c >= 0xAE;
+        return for_itself ? (int)c : -1;
+    }
+    /* the others in order: 0 to 32, 127 to 160, 173 */
+    uint32_t i = c - 0x100;
+    return i < 33 ? (int)i : i < 67 ? (int)i - 33 + 127 : i == 67 ? 173 : -1;
+}
+
+bool lv_bytes_of_name(char *text, size_t *n, const char *name, size_t n_name)
 {
     *n = 0;
-    for (size_t at = 0; at < n_piece;) {
+    for (size_t at = 0; at < n_name;) {
         bool valid = false;
-        size_t step = lv_utf8_step(piece + at, n_piece - at, &valid);
-        int byte = valid ? lv_byte_of_character(lv_utf8_code(piece + at, step)) : -1;
+        size_t step = lv_utf8_step(name + at, n_name - at, &valid);
+        int byte = valid ? byte_of_character(lv_utf8_code(name + at, step)) : -1;
         if (byte < 0) {
             return false;
         }
@@ -121,87 +120,146 @@ static bool bytes_of_piece(char *text, size_t *n, const char *piece, size_t n_pi
     return true;
 }
 
-/* Sets what the piece stands for in a text. *has_one false: it never stands in one. */
-static int set_text(lv_tokenizer *t, int32_t id, bool *has_one)
+/* Sets what a model's piece stands for. *has_one false: it never stands in a text. */
+static int set_text(const lv_vocab *v, lv_vocab_piece *p, bool *has_one)
 {
-    size_t n = strlen(t->pieces[id]);
+    size_t n = p->text_bytes;
     *has_one = true;
-    t->texts[id] = t->pieces[id];
-    if (t->kind == LV_KIND_BYTES) {
-        char *text = malloc(n + 1);
-        if (!text) {
-            return lv_fail(LV_ERR_MEMORY, "out of memory for the vocabulary");
-        }
-        *has_one = bytes_of_piece(text, &n, t->pieces[id], n);
-        t->texts[id] = text;
+    if (!v->byte_level) {
+        return LV_OK;
     }
-    t->text_bytes[id] = (uint32_t)n;
+    char *text = malloc(n + 1);
+    if (!text) {
+        return lv_fail(LV_ERR_MEMORY, "out of memory for the vocabulary");
+    }
+    *has_one = lv_bytes_of_name(text, &n, p->name, n);
+    p->text = text;
+    p->text_bytes = (uint32_t)n;
     return LV_OK;
 }
 
-int lv_vocab_add(lv_tokenizer *t, int32_t id, const char *piece, bool in_model)
+int lv_vocab_add(lv_vocab *v, int32_t id, const char *name, bool in_model)
 {
+    lv_vocab_piece *p = &v->pieces[id];
     bool has_text = false;
-    if (t->pieces[id]) {
-        return lv_fail(LV_ERR_FORMAT, "the pieces \"%s\" and \"%s\" have the same id %d",
-                       t->pieces[id], piece, id);
+    size_t n = strlen(name);
+    if (p->name) {
+        return lv_fail(LV_ERR_FORMAT, "the pieces \"%s\" and \"%s\" have the same id %d", p->name,
+                       name, id);
     }
-    if (strlen(piece) > INT32_MAX) {
+    if (n > INT32_MAX) {
         return lv_fail(LV_ERR_FORMAT, "the piece with the id %d has more than 2^31 bytes", id);
     }
-    t->pieces[id] = strdup(piece);
-    if (!t->pieces[id]) {
+    p->name = p->text = strdup(name);
+    if (!p->name) {
         return lv_fail(LV_ERR_MEMORY, "out of memory for the vocabulary");
     }
-    t->in_model[id] = in_model;
-    if (!in_model) {
-        t->texts[id] = t->pieces[id];
-        t->text_bytes[id] = (uint32_t)strlen(piece);
-        return LV_OK;
+    p->text_bytes = (uint32_t)n;
+    p->in_model = in_model;
+    int rc = in_model ? set_text(v, p, &has_text) : LV_OK;
+    if (rc < 0 || !has_text) {
+        return rc;
     }
-    int rc = set_text(t, id, &has_text);
-    if (rc == LV_OK && has_text) {
-        uint32_t hash = hash_bytes(t->texts[id], t->text_bytes[id]);
-        lv_piece_slot *slot = piece_slot(t, t->texts[id], t->text_bytes[id], hash);
-        if (slot->id >= 0) {
-            return lv_fail(LV_ERR_FORMAT, "the piece \"%s\" has two ids, %d and %d", piece,
-                           slot->id, id);
-        }
-        *slot = (lv_piece_slot){.hash = hash, .id = id};
-        t->longest_piece =
-            t->text_bytes[id] > t->longest_piece ? t->text_bytes[id] : t->longest_piece;
+    uint32_t hash = hash_bytes(p->text, p->text_bytes);
+    lv_vocab_slot *slot = slot_of(v, p->text, p->text_bytes, hash);
+    if (slot->id >= 0) {
+        return lv_fail(LV_ERR_FORMAT, "the piece \"%s\" has two ids, %d and %d", name, slot->id,
+                       id);
     }
-    return rc;
+    *slot = (lv_vocab_slot){.hash = hash, .id = id};
+    v->longest = p->text_bytes > v->longest ? p->text_bytes : v->longest;
+    return LV_OK;
 }
 
-int32_t lv_vocab_find(const lv_tokenizer *t, const char *text, size_t n)
+int32_t lv_vocab_find(const lv_vocab *v, const char *text, size_t n)
 {
-    return n > t->longest_piece ? -1 : piece_slot(t, text, n, hash_bytes(text, n))->id;
+    return n > v->longest ? -1 : slot_of(v, text, n, hash_bytes(text, n))->id;
 }
 
-int32_t lv_vocab_find_piece(const lv_tokenizer *t, const char *piece, size_t n)
+int32_t lv_vocab_find_name(const lv_vocab *v, const char *name, size_t n)
 {
-    if (t->kind != LV_KIND_BYTES) {
-        return lv_vocab_find(t, piece, n);
+    if (!v->byte_level) {
+        return lv_vocab_find(v, name, n);
     }
     char *text = malloc(n + 1);
     size_t n_text = 0;
     int32_t id =
-        text && bytes_of_piece(text, &n_text, piece, n) ? lv_vocab_find(t, text, n_text) : -1;
+        text && lv_bytes_of_name(text, &n_text, name, n) ? lv_vocab_find(v, text, n_text) : -1;
     free(text);
     return id;
 }
 
+int32_t lv_vocab_id(const lv_vocab *v, const char *name)
+{
+    int32_t id = lv_vocab_find_name(v, name, strlen(name));
+    for (int32_t i = 0; id < 0 && i < v->n_ids; i++) {
+        if (v->pieces[i].name && strcmp(v->pieces[i].name, name) == 0) {
+            id = i;
+        }
+    }
+    return id;
+}
+
+bool lv_vocab_has(const lv_vocab *v, double id)
+{
+    return id >= 0 && id < v->n_ids && id == (int32_t)id && v->pieces[(int32_t)id].name;
+}
+
+/* ---- their checksum ---- */
+
+uint32_t lv_crc_add(uint32_t crc, const void *data, size_t n)
+{
+    return (uint32_t)crc32_z(crc, data, n);
+}
+
+uint32_t lv_crc_add_id(uint32_t crc, int32_t id)
+{
+    uint32_t v = (uint32_t)id;
+    unsigned char bytes[4] = {v & 0xFF, v >> 8 & 0xFF, v >> 16 & 0xFF, v >> 24};
+    return lv_crc_add(crc, bytes, sizeof bytes);
+}
+
+uint32_t lv_crc_add_pieces(uint32_t crc, const lv_vocab *v)
+{
+    for (int32_t id = 0; id < v->n_ids; id++) {
+        const char *name = v->pieces[id].name;
+        if (name && strcmp(name, "<image>") != 0) {
+            crc = lv_crc_add(lv_crc_add_id(crc, id), name, strlen(name) + 1);
+        }
+    }
+    return crc;
+}
+
 /* ---- merges ---- */
 
-static lv_merge *merge_slot(const lv_tokenizer *t, uint64_t pair)
+int lv_merges_create(lv_merges *m, size_t n)
 {
-    size_t mask = t->n_merge_slots - 1;
+    m->n_slots = slots_for(n);
+    m->slots = malloc(m->n_slots * sizeof *m->slots);
+    if (!m->slots) {
+        return lv_fail(LV_ERR_MEMORY, "no memory for %zu merges", n);
+    }
+    for (size_t i = 0; i < m->n_slots; i++) {
+        m->slots[i].rank = -1;
+    }
+    return LV_OK;
+}
+
+void lv_merges_free(lv_merges *m)
+{
+    free(m->slots);
+    free(m->ranks);
+    free(m->unused);
+}
+
+static lv_merge *merge_slot(const lv_merges *m, uint64_t pair)
+{
+    size_t mask = m->n_slots - 1;
     size_t i = mix(pair) & mask;
-    while (t->merge_slots[i].rank >= 0 && t->merge_slots[i].pair != pair) {
+    while (m->slots[i].rank >= 0 && m->slots[i].pair != pair) {
         i = (i + 1) & mask;
     }
-    return &t->merge_slots[i];
+    return &m->slots[i];
 }
 
 static uint64_t pair_of(int32_t left, int32_t right)
@@ -209,66 +267,14 @@ static uint64_t pair_of(int32_t left, int32_t right)
     return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
 }
 
-void lv_merge_add(lv_tokenizer *t, int32_t left, int32_t right, lv_merge merge)
+void lv_merges_add(lv_merges *m, int32_t left, int32_t right, lv_merge merge)
 {
     merge.pair = pair_of(left, right);
-    *merge_slot(t, merge.pair) = merge;
+    *merge_slot(m, merge.pair) = merge;
 }
 
-const lv_merge *lv_merge_find(const lv_tokenizer *t, int32_t left, int32_t right)
+const lv_merge *lv_merges_find(const lv_merges *m, int32_t left, int32_t right)
 {
-    const lv_merge *slot = merge_slot(t, pair_of(left, right));
+    const lv_merge *slot = merge_slot(m, pair_of(left, right));
     return slot->rank >= 0 ? slot : NULL;
-}
-
-/* ---- all of them together ---- */
-
-/* Whether a marker stands behind, and in front of, another character. */
-static void see_markers(const char *piece, bool *behind, bool *before)
-{
-    for (const char *at = piece; (at = strstr(at, LV_SPACE_MARKER)); at += LV_SPACE_MARKER_BYTES) {
-        const char *end = at + LV_SPACE_MARKER_BYTES;
-        bool follows_one =
-            at - piece >= LV_SPACE_MARKER_BYTES &&
-            memcmp(at - LV_SPACE_MARKER_BYTES, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES) == 0;
-        *behind = *behind || (at > piece && !follows_one);
-        *before = *before || (*end && strncmp(end, LV_SPACE_MARKER, LV_SPACE_MARKER_BYTES) != 0);
-    }
-}
-
-static void find_cuts(lv_tokenizer *t)
-{
-    bool behind = false, before = false;
-    /* Runs of unknown characters become one token across words, and unused pieces are taken apart
-     * as their last like was joined: then there is only one word. */
-    bool has_words =
-        t->kind == LV_KIND_SPM ? !t->spm->has_unused : t->byte_fallback && !t->ignore_merges;
-    for (int b = 0; has_words && t->kind == LV_KIND_MARKER && b < 256; b++) {
-        has_words = t->byte_ids[b] >= 0;
-    }
-    for (int32_t id = 0; has_words && id < t->n_ids; id++) {
-        if (t->in_model[id]) {
-            see_markers(t->pieces[id], &behind, &before);
-        }
-    }
-    t->cuts_before_markers = has_words && !behind;
-    t->cuts_behind_markers = has_words && behind && !before;
-}
-
-int lv_vocab_finish(lv_tokenizer *t)
-{
-    lv_bpe bpe = {0};
-    int rc = LV_OK;
-    find_cuts(t);
-    for (int32_t id = 0; rc == LV_OK && id < t->n_ids; id++) {
-        if (!t->in_model[id] || t->ignore_merges) {
-            t->whole[id] = t->in_model[id];
-            continue;
-        }
-        rc = lv_bpe_merge(&bpe, t, t->texts[id], t->text_bytes[id]);
-        t->whole[id] =
-            bpe.n > 0 && bpe.symbols[0].next == LV_SYMBOL_NONE && bpe.symbols[0].id == id;
-    }
-    lv_bpe_free(&bpe);
-    return rc;
 }

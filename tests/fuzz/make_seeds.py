@@ -110,7 +110,6 @@ def tokenizers_json():
     put("tokenizer_json", "metaspace", parts(
         dump({**llama, "normalizer": None, "pre_tokenizer": space, "decoder": space}), TEXT))
     put("tokenizer_json", "byte_level", parts(dump(byte_level_kind(LLAMA3)), TEXT))
-    put("tokenizer_json", "slow_pattern", parts(dump(byte_level_kind(r"(a+)+b|\s+")), "a" * 60))
     put("tokenizer_json", "bad_id", parts(
         dump({**llama, "model": {**llama["model"], "vocab": {"a": 1e9, "b": -1}}}), TEXT))
     put("tokenizer_json", "bad_merge", parts(

@@ -24,7 +24,7 @@ static void check_encode(const lv_tokenizer *t, const char *text, size_t n, bool
                          lv_tokens *tokens)
 {
     /* unk stands for a run that byte pieces do not end: it comes behind them. */
-    bool may_be_late = t->unk >= 0 && t->byte_fallback;
+    bool may_be_late = t->vocab.unk >= 0 && t->vocab.byte_fallback;
     size_t before = tokens->n;
     fuzz_must(lv_tokenizer_encode(t, text, n, first, tokens), "encoding a text");
     LV_CHECK(tokens->n >= before, "fewer tokens than before");

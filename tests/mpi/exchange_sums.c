@@ -157,7 +157,7 @@ static int check_grads(lv_params *params, const lv_comm *comm, int step)
     int64_t n_theirs = 0;
     for (int64_t k = 0; k < shard->n_buckets; k++) {
         for (int64_t i = shard->buckets[k].begin; i < shard->buckets[k].end; i++) {
-            if (i < shard->pieces[k].begin || i >= shard->pieces[k].end) {
+            if (i < shard->own[k].begin || i >= shard->own[k].end) {
                 n_theirs += !in_embedding(i) || touched(comm->n_ranks, step, (i - BEFORE) / WIDTH);
                 continue;
             }
@@ -185,7 +185,7 @@ typedef struct {
 static void set_own_weights(void *context, int64_t bucket)
 {
     const new_weights *to_be = context;
-    const lv_piece *own = &lv_params_shard(to_be->params)->pieces[bucket];
+    const lv_bucket_shard *own = &lv_params_shard(to_be->params)->own[bucket];
     for (int64_t i = own->begin; i < own->end; i++) {
         lv_dtype dtype;
         void *to = lv_params_read_at(to_be->params, i, &dtype);

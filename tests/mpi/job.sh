@@ -22,7 +22,7 @@ pair() { # pair RUN FIRST SECOND: functions that print the words of each rank's 
 plain() { train "$LLAVA"; }
 
 check "one line says version, build, MPI, host, CPU and wire" refused 0 \
-    "^llava [0-9.]+, build [0-9a-f]{8}; .*MPI.* v?[0-9.]+; on $(uname -n): .*; gradients travel in (f32|bf16)$" \
+    "^llava [0-9.]+, build [0-9a-f]{8}; .*MPI.* v?[0-9.]+; on $(uname -n): .*; gradients are sent in (f32|bf16)$" \
     pair alike plain plain
 alone() {
     "$LLAVA" train "$work/config.json" --set train.max_steps=2 --set run.dir="$work/alone"

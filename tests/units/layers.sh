@@ -34,7 +34,7 @@ train/model/hf BELOW MODEL
 train/model/llava BELOW MODEL
 train/host BELOW train/host
 train/config BELOW MODEL train/config
-train/cluster BELOW MODEL train/host train/config train/cluster
+train/cluster BELOW MODEL train/host train/cluster
 train/exchange BELOW MODEL train/host train/config train/cluster train/exchange
 train/checkpoint BELOW MODEL train/host train/config train/cluster train/checkpoint
 train/watch BELOW MODEL train/host train/config train/cluster train/watch
@@ -112,6 +112,7 @@ put data/scene/f.c '#include "data/base/file.h"\n'
 put optim/g.h '#include "data/base/text.h"\n'
 put train/cluster/h.h '#include <mpi.h>\n'
 put train/cluster/right.c '#include <mpi.h>\n#include "train/host/stop.h"\n'
+put train/cluster/n.c '#include "train/config/config.h"\n'
 put train/config/i.c '#include "train/cluster/comm.h"\n'
 put train/host/j.c '#include "../tools/main.h"\n'
 put train/model/params/k.c '#include "train/model/llava/llava.h"\n'
@@ -120,7 +121,7 @@ put train/step.c '#include <mpi.h>\n#include "train/plan/step.h"\n'
 put tools/m.c '#include "train/mpi.h"\n#include "mpi.h"\n#include "cli.h"\n'
 found=$(check "$scratch" | cut -d: -f1 | uniq -c | sed 's/^ *//' | tr '\n' ';')
 expected='1 autograd/a.c;1 autograd/kernels/b.c;1 data/base/c.c;1 data/json/d.h;1 data/loader/e.c;'
-expected=$expected'1 data/scene/f.c;1 optim/g.h;3 tools/m.c;1 train/cluster/h.h;1 train/config/i.c;'
+expected=$expected'1 data/scene/f.c;1 optim/g.h;3 tools/m.c;1 train/cluster/h.h;1 train/cluster/n.c;1 train/config/i.c;'
 expected=$expected'1 train/host/j.c;1 train/model/hf/l.c;1 train/model/params/k.c;2 train/step.c;'
 if [ "$found" != "$expected" ]; then
     echo "the check itself is broken: it found only $found"

@@ -20,10 +20,10 @@ static hid_t real_type(void)
     return sizeof(lv_real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
 }
 
-lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_piece *piece)
+lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_bucket_shard *own)
 {
-    return values->buffers[buffer] ? values->buffers[buffer] + piece->at
-                                   : lv_params_master(values->params, piece);
+    return values->buffers[buffer] ? values->buffers[buffer] + own->at
+                                   : lv_params_master(values->params, own);
 }
 
 /* The ranges that the rank owns, as rows of begin and end; none is empty. */
@@ -33,9 +33,9 @@ static int64_t (*list_own(const lv_shard *shard, int64_t *n))[RANGE_COLUMNS]
     LV_CHECK(rows, "out of memory for a list of ranges");
     *n = 0;
     for (int64_t k = 0; k < shard->n_buckets; k++) {
-        if (shard->pieces[k].end > shard->pieces[k].begin) {
-            rows[*n][0] = shard->pieces[k].begin;
-            rows[(*n)++][1] = shard->pieces[k].end;
+        if (shard->own[k].end > shard->own[k].begin) {
+            rows[*n][0] = shard->own[k].begin;
+            rows[(*n)++][1] = shard->own[k].end;
         }
     }
     return rows;
@@ -74,9 +74,9 @@ static int write_buffer(hid_t file, const lv_rank_values *values, int buffer)
     hid_t set = H5I_INVALID_HID;
     int rc = lv_h5_dataset_create(&set, file, NAMES[buffer], H5T_IEEE_F32LE, shard->own_count, 1);
     for (int64_t k = 0; rc == LV_OK && k < shard->n_buckets; k++) {
-        const lv_piece *piece = &shard->pieces[k];
-        rc = write_rows(set, piece->at, piece->end - piece->begin,
-                        lv_rank_values_at(values, buffer, piece));
+        const lv_bucket_shard *own = &shard->own[k];
+        rc =
+            write_rows(set, own->at, own->end - own->begin, lv_rank_values_at(values, buffer, own));
     }
     if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
         rc = lv_h5_fail(LV_ERR_IO, "closing");
@@ -170,7 +170,7 @@ int lv_rank_file_ranges(lv_range **out, int64_t *n, const char *path, int64_t co
 /* Called for flat elements [begin, end) that are in the file, from row `first` on, and in `owned`.
  * returns LV_OK; another value ends the walk, which returns it */
 typedef int own_visitor(void *context, int64_t first, int64_t begin, int64_t end,
-                        const lv_piece *owned);
+                        const lv_bucket_shard *owned);
 
 static int visit_owned(const lv_shard *shard, int64_t first, int64_t begin, int64_t end,
                        own_visitor *visit, void *context)
@@ -178,7 +178,7 @@ static int visit_owned(const lv_shard *shard, int64_t first, int64_t begin, int6
     int rc = LV_OK;
     for (int64_t k = lv_shard_bucket_of(shard, begin);
          rc == LV_OK && k < shard->n_buckets && shard->buckets[k].begin < end; k++) {
-        const lv_piece *own = &shard->pieces[k];
+        const lv_bucket_shard *own = &shard->own[k];
         int64_t from = own->begin > begin ? own->begin : begin;
         int64_t to = own->end < end ? own->end : end;
         rc = from < to ? visit(context, first + (from - begin), from, to, own) : LV_OK;
@@ -214,7 +214,7 @@ static int visit_all_owned(const lv_shard *shard, const lv_layout *layout, const
 }
 
 static int stop_at_first(void *context, int64_t first, int64_t begin, int64_t end,
-                         const lv_piece *owned)
+                         const lv_bucket_shard *owned)
 {
     (void)context, (void)first, (void)begin, (void)end, (void)owned;
     return 1;
@@ -240,7 +240,7 @@ static int check_values(int buffer, const lv_real *data, int64_t n)
 }
 
 static int read_own_range(void *context, int64_t first, int64_t begin, int64_t end,
-                          const lv_piece *owned)
+                          const lv_bucket_shard *owned)
 {
     const buffer_reader *r = context;
     lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);

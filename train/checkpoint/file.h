@@ -19,7 +19,7 @@ typedef struct {
 } lv_rank_values;
 
 /* lv_rank_values_at: the elements of the rank's shard of one bucket. */
-lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_piece *piece);
+lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_bucket_shard *own);
 
 /* lv_rank_file_write: a new file, not yet synced, of all buffers. On any thread; in blocks, so that
  * the loader's threads can read packs in between (one lock for all of HDF5).

@@ -12,7 +12,6 @@
 #include "train/host/progress.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct lv_saver {

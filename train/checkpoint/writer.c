@@ -75,9 +75,9 @@ static void copy_values(lv_rank_writer *writer, const lv_shard *shard)
         copied.buffers[i] = writer->copy + i * shard->own_count;
 #pragma omp parallel for schedule(static)
         for (int64_t k = 0; k < shard->n_buckets; k++) {
-            const lv_piece *piece = &shard->pieces[k];
-            memcpy(copied.buffers[i] + piece->at, lv_rank_values_at(&writer->values, i, piece),
-                   (size_t)(piece->end - piece->begin) * sizeof(lv_real));
+            const lv_bucket_shard *own = &shard->own[k];
+            memcpy(copied.buffers[i] + own->at, lv_rank_values_at(&writer->values, i, own),
+                   (size_t)(own->end - own->begin) * sizeof(lv_real));
         }
     }
     writer->values = copied;

@@ -2,7 +2,6 @@
 #include "train/cluster/comm.h"
 
 #include "autograd/error.h"
-#include "train/cluster/comm_internal.h"
 #include "train/host/activity.h"
 #include "train/host/crash.h"
 
@@ -26,16 +25,16 @@ int lv_comm_checked(int mpi_rc, const char *what)
     return lv_fail(LV_ERR_COMM, "%s: %.*s", what, n, text);
 }
 
-static int waited(int mpi_rc, const char *what)
+static int end_wait(int mpi_rc, const char *what)
 {
     lv_activity_wait_end();
     return lv_comm_checked(mpi_rc, what);
 }
 /* A call in which the main thread waits for other ranks. */
-#define COLLECTIVE(call, what) (lv_activity_wait_begin(), waited(call, what))
+#define COLLECTIVE(call, what) (lv_activity_wait_begin(), end_wait(call, what))
 
-/* Whoever told why it ends is not to tell of SIGABRT besides; and MPI, in a state that is not
- * known, may not come back: the alarm's default is to end the process. */
+/* No report of SIGABRT follows the message that has been printed. The alarm ends the process if
+ * MPI_Abort does not return. */
 _Noreturn void lv_comm_abort(void)
 {
     enum { PATIENCE_S = 10 };
@@ -129,9 +128,9 @@ void lv_comm_stop(lv_comm *comm)
     }
 }
 
-/* The message of one rank is marked with it, but for what all have in common, and for what is wrong
- * with the command, which rank 0 found. */
-static bool is_of_one_rank(int first, bool all_failed, int code)
+/* A message is labelled with its rank unless all ranks failed, or rank 0 found an error in the
+ * command. */
+static bool names_its_rank(int first, bool all_failed, int code)
 {
     return !all_failed && !(first == 0 && code == LV_ERR_CONFIG);
 }
@@ -152,7 +151,7 @@ int lv_comm_agree(const lv_comm *comm, int rc)
     if (mpi_rc < 0 || least[0] == comm->n_ranks) {
         return mpi_rc;
     }
-    bool marked = is_of_one_rank(least[0], least[1], rc);
+    bool marked = names_its_rank(least[0], least[1], rc);
     snprintf(message.text, sizeof message.text, "%s%s%s", marked ? lv_rank_label() : "",
              marked ? ": " : "", lv_error_message());
     mpi_rc = COLLECTIVE(

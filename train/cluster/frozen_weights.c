@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* The socket that this rank keeps to, -1 if there are several. */
+/* The socket of this rank's CPUs, -1 if there are several. */
 static int find_socket(int *out, const lv_cpu_set *cpus)
 {
     lv_topology *topology = malloc(sizeof *topology);
@@ -19,7 +19,7 @@ static int find_socket(int *out, const lv_cpu_set *cpus)
 }
 
 /* Collective: the group of this rank: its socket if all ranks of its host have one, else 0. */
-static int find_group(int *group, const lv_comm *comm, const lv_cpu_set *cpus)
+static int find_socket_group(int *group, const lv_comm *comm, const lv_cpu_set *cpus)
 {
     int socket = 0, *sockets = malloc((size_t)comm->n_local_ranks * sizeof *sockets);
     int rc = sockets ? find_socket(&socket, cpus)
@@ -53,7 +53,7 @@ int lv_frozen_weights_place(lv_shared_copy *copy, const lv_comm *comm, lv_weight
     if (n_bytes == 0) {
         return LV_OK;
     }
-    int rc = place == LV_WEIGHTS_COPY_PER_SOCKET ? find_group(&group, comm, cpus) : LV_OK;
+    int rc = place == LV_WEIGHTS_COPY_PER_SOCKET ? find_socket_group(&group, comm, cpus) : LV_OK;
     if (rc == LV_OK) rc = lv_shared_copy_create(copy, comm, group, n_bytes);
     if (rc == LV_ERR_MEMORY) {
         return lv_fail(rc,

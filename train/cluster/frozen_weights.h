@@ -10,10 +10,10 @@
 #include "train/host/cores.h"
 #include "train/model/params/params.h"
 
-/* lv_frozen_weights_place: collective: values for parameters that wait for lv_params_copy_frozen;
- * nothing is done if there are none. With LV_WEIGHTS_COPY_PER_SOCKET on a host whose ranks do not
- * all keep to a socket each, that host has one copy, and rank 0 says so.
- * in     cpus: on which this rank runs; the same params on all ranks
+/* lv_frozen_weights_place: collective: values for parameters whose values lv_params_copy_frozen
+ * has yet to copy, if there are any. With LV_WEIGHTS_COPY_PER_SOCKET, a host on which a rank runs on
+ * several sockets has one copy, of which rank 0 warns.
+ * in     cpus: of this rank; the same params on all ranks
  * out    copy: destroy it after params
  * fails  on all ranks: as lv_shared_copy_create and lv_params_copy_frozen */
 int lv_frozen_weights_place(lv_shared_copy *copy, const lv_comm *comm, lv_weights_place place,

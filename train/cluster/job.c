@@ -3,6 +3,7 @@
 
 #include "autograd/cpu.h"
 #include "autograd/error.h"
+#include "autograd/kernels/gemm.h"
 #include "data/base/file.h"
 #include "data/base/hash.h"
 #include "data/json/json.h"
@@ -17,19 +18,19 @@
 
 extern char **environ;
 
-/* A text that is too long ends in a hash of all of it: others are still told from it. */
+/* A text that is too long ends in a hash of all of it, so that it still differs from others. */
 static void put_text(char out[LV_JOB_TEXT_BYTES], const char *text)
 {
-    enum { MARK_BYTES = 20 };
+    enum { HASH_BYTES = 20 };
     if (strlen(text) < LV_JOB_TEXT_BYTES) {
         memcpy(out, text, strlen(text) + 1);
         return;
     }
-    snprintf(out, LV_JOB_TEXT_BYTES, "%.*s...%016" PRIx64, LV_JOB_TEXT_BYTES - MARK_BYTES, text,
+    snprintf(out, LV_JOB_TEXT_BYTES, "%.*s...%016" PRIx64, LV_JOB_TEXT_BYTES - HASH_BYTES, text,
              lv_hash_text(LV_HASH_START, text));
 }
 
-/* ---- what a rank says of itself ---- */
+/* ---- the facts of a rank ---- */
 
 int lv_job_launcher_size(const char **variable)
 {
@@ -46,7 +47,7 @@ int lv_job_launcher_size(const char **variable)
     return 0;
 }
 
-/* Another MPI's launcher leaves every rank alone in a world of its own. */
+/* Under another MPI's launcher each rank is the only one of MPI_COMM_WORLD. */
 static int check_launcher(const lv_comm *comm, const char *mpi)
 {
     const char *variable = "";
@@ -92,11 +93,11 @@ void lv_job_config(char out[LV_JOB_TEXT_BYTES], const cJSON *own, const cJSON *f
     free(text);
 }
 
-/* Collective: this rank's configuration and --resume, beside rank 0's. */
-static int compare_config(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm, const lv_config *config,
+/* Collective: this rank's configuration and --resume against rank 0's. */
+static int compare_config(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm, const cJSON *config,
                           const char *resume)
 {
-    cJSON *own = cJSON_Duplicate(config->json, true), *first = NULL;
+    cJSON *own = cJSON_Duplicate(config, true), *first = NULL;
     bool whole = own && cJSON_AddStringToObject(own, "--resume", resume);
     char *text = whole && comm->rank == 0 ? lv_json_print_line(own) : NULL;
     int64_t n = text ? (int64_t)strlen(text) : 0;
@@ -163,15 +164,15 @@ void lv_job_cpu(char out[LV_JOB_TEXT_BYTES], const char *path)
     free(text);
 }
 
-static int by_text(const void *a, const void *b)
+static int compare_texts(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* In the order of their names, whatever order the launcher left them in. */
+/* Sorted, because launchers pass variables on in different orders. */
 static int describe_environment(char out[LV_JOB_TEXT_BYTES])
 {
-    static const char *const wanted[] = {"LLAVA_CPU=", "OMP_", "GOMP_", "KMP_", "OPENBLAS_"};
+    static const char *const prefixes[] = {"LLAVA_CPU=", "OMP_", "GOMP_", "KMP_", "OPENBLAS_"};
     size_t n = 0, n_kept = 0, n_bytes = 0;
     char *text = NULL;
     while (environ[n]) {
@@ -179,8 +180,8 @@ static int describe_environment(char out[LV_JOB_TEXT_BYTES])
     }
     char **kept = calloc(n + 1, sizeof *kept);
     for (size_t i = 0; kept && i < n; i++) {
-        for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++) {
-            if (strncmp(environ[i], wanted[w], strlen(wanted[w])) == 0) {
+        for (size_t w = 0; w < sizeof prefixes / sizeof *prefixes; w++) {
+            if (strncmp(environ[i], prefixes[w], strlen(prefixes[w])) == 0) {
                 kept[n_kept++] = environ[i];
                 break;
             }
@@ -191,7 +192,7 @@ static int describe_environment(char out[LV_JOB_TEXT_BYTES])
         free(kept);
         return lv_fail(LV_ERR_MEMORY, "no memory for a list of environment variables");
     }
-    qsort(kept, n_kept, sizeof *kept, by_text);
+    qsort(kept, n_kept, sizeof *kept, compare_texts);
     for (size_t i = 0; i < n_kept; i++) {
         fprintf(list, "%s%s", i > 0 ? " " : "", kept[i]);
     }
@@ -209,9 +210,9 @@ static int describe_environment(char out[LV_JOB_TEXT_BYTES])
 typedef struct {
     lv_cpu_set used, allowed;
     int32_t n_threads;
-} rank_cpus;
+} bound_cpus;
 
-static void join(lv_cpu_set *out, const lv_cpu_set *more)
+static void add_cpus(lv_cpu_set *out, const lv_cpu_set *more)
 {
     for (size_t w = 0; w < sizeof out->bits / sizeof *out->bits; w++) {
         out->bits[w] |= more->bits[w];
@@ -227,29 +228,29 @@ static lv_cpu_set used_cpus(void)
         lv_cpu_set own = {{0}};
         sched_getaffinity(0, sizeof own, (cpu_set_t *)&own);
 #pragma omp critical
-        join(&used, &own);
+        add_cpus(&used, &own);
     }
     return used;
 }
 
 /* Collective. Where OpenMP binds threads by its variables, it does so in each rank as if that were
- * alone on the host. What threads.c says by itself (too few cores for all) is not said again. */
-static int find_complaint(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm,
-                          const lv_threads *threads)
+ * alone on the host. Too few cores for all is not reported here but in threads.c. */
+static int find_bad_binding(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm,
+                            const lv_threads *threads)
 {
-    rank_cpus own = {
+    bound_cpus own = {
         .used = used_cpus(), .allowed = threads->slice, .n_threads = threads->n_threads};
-    rank_cpus *ranks = calloc((size_t)comm->n_local_ranks, sizeof *ranks);
+    bound_cpus *ranks = calloc((size_t)comm->n_local_ranks, sizeof *ranks);
     lv_topology *topology = malloc(sizeof *topology);
     int rc = lv_comm_agree(comm, ranks && topology
                                      ? LV_OK
                                      : lv_fail(LV_ERR_MEMORY, "no memory for the cores of a host"));
     if (rc == LV_OK) rc = lv_comm_gather_host(comm, ranks, &own, sizeof own);
     if (rc == LV_OK && comm->local_rank == 0) {
-        rank_cpus *all = &ranks[0];
+        bound_cpus *all = &ranks[0];
         for (int r = 1; r < comm->n_local_ranks; r++) {
-            join(&all->used, &ranks[r].used);
-            join(&all->allowed, &ranks[r].allowed);
+            add_cpus(&all->used, &ranks[r].used);
+            add_cpus(&all->allowed, &ranks[r].allowed);
             all->n_threads += ranks[r].n_threads;
         }
         lv_topology_read(topology, "/sys/devices/system");
@@ -267,10 +268,26 @@ static int find_complaint(char out[LV_JOB_TEXT_BYTES], const lv_comm *comm,
     return rc;
 }
 
+/* ---- what the job computes with ---- */
+
+char *lv_compute_text(lv_dtype dtype, const char *products)
+{
+    return lv_path("in %s on %s; %s", lv_dtype_name(dtype), lv_cpu_name(lv_cpu()), products);
+}
+
+int lv_compute_rate(double *flop_per_s, const lv_comm *comm)
+{
+    int rc = lv_comm_agree(comm, LV_OK); /* all begin together */
+    double rate = rc == LV_OK ? lv_gemm_rate() : 0;
+    if (rc == LV_OK) rc = lv_comm_sum_double(comm, &rate, 1);
+    if (rc == LV_OK) *flop_per_s = rate;
+    return rc;
+}
+
 /* ---- all together ---- */
 
-static int describe(lv_job_rank *own, const lv_comm *comm, const lv_threads *threads,
-                    const char *products)
+static int describe_rank(lv_job_rank *own, const lv_comm *comm, const lv_threads *threads,
+                         const char *products)
 {
     char host[LV_JOB_TEXT_BYTES] = "";
     gethostname(host, sizeof host - 1);
@@ -284,11 +301,11 @@ static int describe(lv_job_rank *own, const lv_comm *comm, const lv_threads *thr
     snprintf(own->fact[LV_JOB_THREADS], LV_JOB_TEXT_BYTES, "%d", threads->n_threads);
     int rc = describe_environment(own->fact[LV_JOB_ENVIRONMENT]);
     rc = lv_comm_agree(comm, rc);
-    return rc < 0 ? rc : find_complaint(own->fact[LV_JOB_COMPLAINT], comm, threads);
+    return rc < 0 ? rc : find_bad_binding(own->fact[LV_JOB_BINDING], comm, threads);
 }
 
-/* Rank 0's. */
-static int report(const lv_job_rank *ranks, int n_ranks, lv_dtype wire)
+/* On rank 0. */
+static int print_report(const lv_job_rank *ranks, int n_ranks, lv_dtype wire)
 {
     char *lines = NULL, *line = lv_job_line(ranks, n_ranks, wire);
     int rc = line ? lv_job_compare(&lines, ranks, n_ranks)
@@ -305,21 +322,21 @@ static int report(const lv_job_rank *ranks, int n_ranks, lv_dtype wire)
     return rc;
 }
 
-int lv_job_start(const lv_comm *comm, const lv_config *config, const char *resume,
+int lv_job_start(const lv_comm *comm, const cJSON *config, const char *resume,
                  const lv_threads *threads, const char *products, lv_dtype wire)
 {
     lv_job_rank own = {0}, *ranks = NULL;
     lv_comm_library(own.fact[LV_JOB_MPI], LV_JOB_TEXT_BYTES, comm);
     int rc = lv_comm_agree(comm, check_launcher(comm, own.fact[LV_JOB_MPI]));
     if (rc == LV_OK) rc = compare_config(own.fact[LV_JOB_CONFIG], comm, config, resume);
-    if (rc == LV_OK) rc = describe(&own, comm, threads, products);
+    if (rc == LV_OK) rc = describe_rank(&own, comm, threads, products);
     if (rc == LV_OK && comm->rank == 0) {
         ranks = calloc((size_t)comm->n_ranks, sizeof *ranks);
         rc = ranks ? LV_OK : lv_fail(LV_ERR_MEMORY, "no memory for %d ranks", comm->n_ranks);
     }
     rc = lv_comm_agree(comm, rc);
     if (rc == LV_OK) rc = lv_comm_gather(comm, ranks, &own, sizeof own);
-    if (rc == LV_OK && comm->rank == 0) rc = report(ranks, comm->n_ranks, wire);
+    if (rc == LV_OK && comm->rank == 0) rc = print_report(ranks, comm->n_ranks, wire);
     free(ranks);
     return lv_comm_agree(comm, rc);
 }

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_VALUES = 3, MAX_RANGES = 4, MAX_HOSTS = 3 }; /* that a line names */
+enum { MAX_VALUES = 3, MAX_RANGES = 4, MAX_HOSTS = 3 }; /* named in a line */
 
 typedef struct {
-    const char *what, *blank; /* blank: what "" stands for */
+    const char *what, *blank; /* blank: shown for "" */
     bool refused;
     const char *consequence;
 } fact_kind;
@@ -29,26 +29,26 @@ static const fact_kind kinds[LV_JOB_N_FACTS] = {
                             "mpirun -x NAME passes a variable to all hosts"},
 };
 
-static bool same(const lv_job_rank *a, const lv_job_rank *b, lv_job_fact fact)
+static bool same_fact(const lv_job_rank *a, const lv_job_rank *b, lv_job_fact fact)
 {
     return strcmp(a->fact[fact], b->fact[fact]) == 0;
 }
 
-/* "0-3,8": the ranks that have what rank `like` has of a fact. */
+/* "0-3,8": the ranks whose value of a fact is that of rank `like`. */
 static void write_ranks(FILE *out, const lv_job_rank *ranks, int n_ranks, lv_job_fact fact,
                         int like)
 {
     int n_ranges = 0, n_found = 0;
     for (int r = like; r < n_ranks; r++) {
-        n_found += same(&ranks[r], &ranks[like], fact);
+        n_found += same_fact(&ranks[r], &ranks[like], fact);
     }
     fprintf(out, n_found == 1 ? "rank " : "ranks ");
     for (int r = like, last; r < n_ranks; r = last + 1) {
         last = r;
-        if (!same(&ranks[r], &ranks[like], fact)) {
+        if (!same_fact(&ranks[r], &ranks[like], fact)) {
             continue;
         }
-        while (last + 1 < n_ranks && same(&ranks[last + 1], &ranks[like], fact)) {
+        while (last + 1 < n_ranks && same_fact(&ranks[last + 1], &ranks[like], fact)) {
             last++;
         }
         if (n_ranges++ == MAX_RANGES) {
@@ -62,7 +62,8 @@ static void write_ranks(FILE *out, const lv_job_rank *ranks, int n_ranks, lv_job
 static bool host_came_before(const lv_job_rank *ranks, lv_job_fact fact, int like, int rank)
 {
     for (int r = rank - 1; r >= like; r--) {
-        if (same(&ranks[r], &ranks[like], fact) && same(&ranks[r], &ranks[rank], LV_JOB_HOST)) {
+        if (same_fact(&ranks[r], &ranks[like], fact) &&
+            same_fact(&ranks[r], &ranks[rank], LV_JOB_HOST)) {
             return true;
         }
     }
@@ -75,7 +76,7 @@ static void write_hosts(FILE *out, const lv_job_rank *ranks, int n_ranks, lv_job
 {
     int n_hosts = 0;
     for (int r = like; r < n_ranks; r++) {
-        if (!same(&ranks[r], &ranks[like], fact) || host_came_before(ranks, fact, like, r)) {
+        if (!same_fact(&ranks[r], &ranks[like], fact) || host_came_before(ranks, fact, like, r)) {
             continue;
         }
         if (n_hosts++ < MAX_HOSTS) {
@@ -93,7 +94,7 @@ static int next_value(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact, c
 {
     int r = 0, v = 0;
     for (; r < n_ranks; r++) {
-        for (v = 0; v < n_shown && !same(&ranks[r], &ranks[shown[v]], fact); v++) {
+        for (v = 0; v < n_shown && !same_fact(&ranks[r], &ranks[shown[v]], fact); v++) {
         }
         if (v == n_shown) {
             break;
@@ -128,9 +129,9 @@ static bool all_same(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact)
     return next_value(ranks, n_ranks, fact, &first, 1) == n_ranks;
 }
 
-/* What all ranks have of a fact, or a word for that they differ. */
-static const char *common(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact,
-                          const char *differ)
+/* The value that all ranks have, or `differ`. */
+static const char *common_value(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact,
+                                const char *differ)
 {
     return all_same(ranks, n_ranks, fact) ? ranks[0].fact[fact] : differ;
 }
@@ -143,35 +144,35 @@ char *lv_job_line(const lv_job_rank *ranks, int n_ranks, lv_dtype wire)
     if (!out) {
         return NULL;
     }
-    const char *mpi = common(ranks, n_ranks, LV_JOB_MPI, "several MPIs");
+    const char *mpi = common_value(ranks, n_ranks, LV_JOB_MPI, "several MPIs");
     fprintf(out, "llava %s, build %s%s%s; on ", ranks[0].fact[LV_JOB_VERSION],
-            common(ranks, n_ranks, LV_JOB_BUILD, "not the same"), *mpi ? "; " : "", mpi);
+            common_value(ranks, n_ranks, LV_JOB_BUILD, "not the same"), *mpi ? "; " : "", mpi);
     /* all hosts: those of one version, or the job ends here */
     write_hosts(out, ranks, n_ranks, LV_JOB_VERSION, 0);
-    fprintf(out, ": %s", common(ranks, n_ranks, LV_JOB_CPU, "several kinds of CPU"));
+    fprintf(out, ": %s", common_value(ranks, n_ranks, LV_JOB_CPU, "several kinds of CPU"));
     if (n_ranks > 1) {
-        fprintf(out, "; gradients travel in %s", lv_dtype_name(wire));
+        fprintf(out, "; gradients are sent in %s", lv_dtype_name(wire));
     }
     return fclose(out) == 0 ? text : NULL;
 }
 
 /* Lines about hosts whose threads are bound badly. */
-static void write_complaints(FILE *out, const lv_job_rank *ranks, int n_ranks)
+static void write_bindings(FILE *out, const lv_job_rank *ranks, int n_ranks)
 {
     int shown[MAX_VALUES], n_shown = 0, rank;
     while (n_shown < MAX_VALUES &&
-           (rank = next_value(ranks, n_ranks, LV_JOB_COMPLAINT, shown, n_shown)) < n_ranks) {
+           (rank = next_value(ranks, n_ranks, LV_JOB_BINDING, shown, n_shown)) < n_ranks) {
         shown[n_shown++] = rank;
-        if (*ranks[rank].fact[LV_JOB_COMPLAINT]) {
+        if (*ranks[rank].fact[LV_JOB_BINDING]) {
             fprintf(out, "llava: on ");
-            write_hosts(out, ranks, n_ranks, LV_JOB_COMPLAINT, rank);
-            fprintf(out, ": %s\n", ranks[rank].fact[LV_JOB_COMPLAINT]);
+            write_hosts(out, ranks, n_ranks, LV_JOB_BINDING, rank);
+            fprintf(out, ": %s\n", ranks[rank].fact[LV_JOB_BINDING]);
         }
     }
 }
 
-/* The first thing that must be alike and is not. */
-static int refuse(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact)
+/* The error for a fact that must be the same. */
+static int refuse_fact(const lv_job_rank *ranks, int n_ranks, lv_job_fact fact)
 {
     char *text = NULL;
     size_t n = 0;
@@ -201,14 +202,14 @@ int lv_job_compare(char **report, const lv_job_rank *ranks, int n_ranks)
             continue;
         }
         if (kinds[fact].refused) {
-            rc = refuse(ranks, n_ranks, (lv_job_fact)fact);
+            rc = refuse_fact(ranks, n_ranks, (lv_job_fact)fact);
         } else {
             fprintf(out, "llava: %s: not the same on all ranks: ", kinds[fact].what);
             write_values(out, ranks, n_ranks, (lv_job_fact)fact);
             fprintf(out, "; %s\n", kinds[fact].consequence);
         }
     }
-    write_complaints(out, ranks, n_ranks);
+    write_bindings(out, ranks, n_ranks);
     if (fclose(out) != 0 || rc < 0) {
         free(text);
         return rc < 0 ? rc

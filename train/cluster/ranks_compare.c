@@ -28,8 +28,8 @@ static int find_reference(const lv_rank_value *ranks, int n_ranks)
 }
 
 /* "n07 (rank 12), n09 (rank 16) and 3 more": each host once, by its first rank that differs. */
-static void list_hosts(char list[LIST_BYTES], const lv_rank_value *ranks, int n_ranks,
-                       uint64_t value)
+static void list_differing_hosts(char list[LIST_BYTES], const lv_rank_value *ranks, int n_ranks,
+                                 uint64_t value)
 {
     size_t at = 0;
     int n = 0;
@@ -53,7 +53,7 @@ int lv_ranks_differ(const lv_rank_value *ranks, int n_ranks, const char *what, c
 {
     char list[LIST_BYTES];
     const int reference = find_reference(ranks, n_ranks);
-    list_hosts(list, ranks, n_ranks, ranks[reference].value);
+    list_differing_hosts(list, ranks, n_ranks, ranks[reference].value);
     return *list ? lv_fail(LV_ERR_FORMAT,
                            "%s are not the same on all ranks: on %s they are not those of rank %d "
                            "on %s; %s",

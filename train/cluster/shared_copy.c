@@ -27,7 +27,7 @@ typedef struct {
 static int check_room(const lv_shared_copy *copy)
 {
     char size[32], have[32];
-    const int64_t left = lv_memory_left("/proc/meminfo", "/proc/self/cgroup", "/sys/fs/cgroup");
+    const int64_t left = lv_memory_left("/proc", "/sys/fs/cgroup");
     return copy->n_bytes <= left / copy->n_copies
                ? LV_OK
                : lv_fail(LV_ERR_MEMORY, "%d x %s, but this host has %s of memory left",

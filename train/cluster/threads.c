@@ -2,6 +2,7 @@
 #include "train/cluster/threads.h"
 
 #include "autograd/error.h"
+#include "train/host/cgroup.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -10,14 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What this rank knows of its host. */
+/* This rank's host. */
 typedef struct {
     lv_topology topology;
     lv_rank_cpus *ranks; /* of the host, by local rank */
     lv_cpu_share share;
     int n_bound_cores;     /* that any rank of the host may use */
     int n_reachable_cores; /* that the system would let them use */
-} host;
+} host_cores;
 
 static bool read_mask(lv_cpu_set *out)
 {
@@ -30,18 +31,18 @@ static bool set_mask(const lv_cpu_set *cpus)
     return sched_setaffinity(0, sizeof *cpus, (const cpu_set_t *)cpus) == 0;
 }
 
-static bool binding_is_the_users(void)
+static bool user_binds(void)
 {
     return getenv("OMP_PROC_BIND") || getenv("OMP_PLACES") ||
            omp_get_proc_bind() != omp_proc_bind_false;
 }
 
-/* Where OpenMP binds, this thread is bound already, and its places tell what was allowed before. */
+/* Where OpenMP binds, this thread is bound already; its places have the CPUs allowed before. */
 static int find_allowed(lv_cpu_set *out)
 {
     int ids[LV_MAX_CPUS];
     if (!read_mask(out)) {
-        return lv_fail_errno(LV_ERR_IO, "asking for the CPUs of this process");
+        return lv_fail_errno(LV_ERR_IO, "sched_getaffinity");
     }
     for (int p = 0; omp_get_proc_bind() != omp_proc_bind_false && p < omp_get_num_places(); p++) {
         int n = omp_get_place_num_procs(p);
@@ -68,15 +69,15 @@ void lv_threads_release(void)
 
 int lv_threads_check_env(void)
 {
-    const char *asked = getenv("OMP_NUM_THREADS");
+    const char *value = getenv("OMP_NUM_THREADS");
     return omp_get_max_threads() <= LV_MAX_CPUS
                ? LV_OK
                : lv_fail(LV_ERR_CONFIG,
                          "OMP_NUM_THREADS=%s in the environment: at most %d threads are possible",
-                         asked ? asked : "", LV_MAX_CPUS);
+                         value ? value : "", LV_MAX_CPUS);
 }
 
-/* What a control group leaves of all CPUs: those that the system takes when asked for all. */
+/* The CPUs that a control group allows: what is left of a mask of all of them. */
 static void find_reachable(lv_cpu_set *out, const lv_cpu_set *allowed)
 {
     lv_cpu_set before, all;
@@ -88,10 +89,10 @@ static void find_reachable(lv_cpu_set *out, const lv_cpu_set *allowed)
     }
 }
 
-/* Tells the other ranks of the host about this one, and works out its share. */
-static int look_around(host *h, const lv_comm *comm, int n_asked_threads)
+/* Collective: gathers what the ranks of the host may use, and computes this one's share. */
+static int find_share(host_cores *h, const lv_comm *comm, int n_requested_threads)
 {
-    lv_rank_cpus own = {.n_asked_threads = n_asked_threads};
+    lv_rank_cpus own = {.n_requested_threads = n_requested_threads};
     lv_cpu_set reachable, used = {{0}};
     h->ranks = calloc((size_t)comm->n_local_ranks, sizeof *h->ranks);
     int rc = h->ranks ? find_allowed(&own.allowed)
@@ -120,8 +121,8 @@ static int look_around(host *h, const lv_comm *comm, int n_asked_threads)
     return LV_OK;
 }
 
-/* Rank 0, of its own host; n_hosts: how many of all are so. */
-static void warn_crowded(const host *h, const lv_comm *comm, int64_t n_hosts)
+/* On rank 0, for its own host; n_hosts: how many of all are so. */
+static void warn_crowded(const host_cores *h, const lv_comm *comm, int64_t n_hosts)
 {
     const char *fewer = !getenv("OMP_NUM_THREADS") ? "fewer ranks"
                         : comm->n_local_ranks == 1 ? "a smaller OMP_NUM_THREADS"
@@ -135,7 +136,7 @@ static void warn_crowded(const host *h, const lv_comm *comm, int64_t n_hosts)
             hosts);
 }
 
-static void warn_confined(const host *h, const lv_comm *comm)
+static void warn_confined(const host_cores *h, const lv_comm *comm)
 {
     lv_warn(
         "the launcher has bound %s of this host to %d of its %d cores; all are used with mpirun "
@@ -144,8 +145,8 @@ static void warn_confined(const host *h, const lv_comm *comm)
         h->n_reachable_cores);
 }
 
-/* Says on rank 0 what will be slow. Collective. */
-static int warn(const host *h, const lv_comm *comm, bool uses_all)
+/* Collective: warns on rank 0 of what is slow. */
+static int warn_of_slowness(const host_cores *h, const lv_comm *comm, bool uses_all)
 {
     int64_t n_crowded = comm->local_rank == 0 && h->share.n_all_threads > h->share.n_cores;
     int rc = lv_comm_sum_int64(comm, &n_crowded, 1);
@@ -160,7 +161,7 @@ static int warn(const host *h, const lv_comm *comm, bool uses_all)
     return LV_OK;
 }
 
-/* Each thread binds itself. returns false if the system does not let it */
+/* returns false if the system refuses it for a thread */
 static bool bind_threads(const lv_cpu_share *share)
 {
     int n_failed = 0;
@@ -173,8 +174,8 @@ static bool bind_threads(const lv_cpu_share *share)
     return n_failed == 0;
 }
 
-/* Collective: what rank 0 tells of all. */
-static int describe(lv_threads *t, const lv_comm *comm)
+/* Collective: the line about all ranks. */
+static int describe_threads(lv_threads *t, const lv_comm *comm)
 {
     int64_t n_hosts = comm->local_rank == 0;
     double largest[] = {t->n_threads, -t->n_threads, !t->bound};
@@ -183,10 +184,10 @@ static int describe(lv_threads *t, const lv_comm *comm)
     if (rc == LV_OK) rc = lv_comm_max_double(comm, largest, 3);
     int most = (int)largest[0], fewest = (int)-largest[1];
     snprintf(threads, sizeof threads, fewest < most ? "%d to %d" : "%d", fewest, most);
-    const char *binding = binding_is_the_users() ? "binding left to OMP_PROC_BIND and OMP_PLACES"
-                          : largest[2] > 0       ? "not bound"
-                          : most == 1            ? "bound to a core"
-                                                 : "each bound to a core";
+    const char *binding = user_binds()     ? "binding left to OMP_PROC_BIND and OMP_PLACES"
+                          : largest[2] > 0 ? "not bound"
+                          : most == 1      ? "bound to a core"
+                                           : "each bound to a core";
     snprintf(t->line, sizeof t->line, "%" PRId64 " host%s, %d rank%s of %s thread%s, %s", n_hosts,
              n_hosts == 1 ? "" : "s", comm->n_ranks, comm->n_ranks == 1 ? "" : "s", threads,
              most == 1 ? "" : "s", binding);
@@ -195,27 +196,27 @@ static int describe(lv_threads *t, const lv_comm *comm)
 
 int lv_threads_start(lv_threads *out, const lv_comm *comm)
 {
-    host *h = calloc(1, sizeof *h);
+    host_cores *h = calloc(1, sizeof *h);
     int rc = lv_comm_agree(
         comm, h ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for the cores of a host"));
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
-    rc = look_around(h, comm, getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : 0);
-    if (rc == LV_OK) rc = warn(h, comm, true);
+    rc = find_share(h, comm, getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : 0);
+    if (rc == LV_OK) rc = warn_of_slowness(h, comm, true);
     if (rc < 0) {
-        goto fail;
+        goto done;
     }
     *out =
         (lv_threads){.n_threads = h->share.n_threads, .slice = h->ranks[comm->local_rank].allowed};
-    omp_set_dynamic(false); /* each time as many: the same bits */
+    omp_set_dynamic(false); /* the same number each time, for the same bits */
     omp_set_num_threads(out->n_threads);
-    if (!binding_is_the_users() && h->share.exclusive && bind_threads(&h->share)) {
+    if (!user_binds() && h->share.exclusive && bind_threads(&h->share)) {
         out->bound = true;
         out->slice = h->share.slice;
     }
-    rc = describe(out, comm);
-fail:
+    rc = describe_threads(out, comm);
+done:
     free(h ? h->ranks : NULL);
     free(h);
     return rc;
@@ -224,16 +225,16 @@ fail:
 void lv_threads_leave_core(const void *threads)
 {
     const lv_threads *t = threads;
-    set_mask(&t->slice); /* if that cannot be, it stays where it is */
+    set_mask(&t->slice); /* if it is refused, the thread stays where it is */
 }
 
 int lv_threads_check(const lv_comm *comm)
 {
-    host *h = calloc(1, sizeof *h);
+    host_cores *h = calloc(1, sizeof *h);
     int rc = lv_comm_agree(
         comm, h ? LV_OK : lv_fail(LV_ERR_MEMORY, "out of memory for the cores of a host"));
-    if (rc == LV_OK) rc = look_around(h, comm, 1);
-    if (rc == LV_OK) rc = warn(h, comm, false);
+    if (rc == LV_OK) rc = find_share(h, comm, 1);
+    if (rc == LV_OK) rc = warn_of_slowness(h, comm, false);
     free(h ? h->ranks : NULL);
     free(h);
     return rc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keys are one table (config_fields.c). A value goes three ways from it: checked and stored in
+ * The keys are one table (fields.c). A value goes three ways from it: checked and stored in
  * lv_config, copied into config->json with the default if it is absent, and compared on resume.
  */
 #include "train/config/fields.h"
@@ -29,7 +29,7 @@ static cJSON *find_path(const cJSON *root, const char *key)
     return (cJSON *)(uintptr_t)at;
 }
 
-/* Puts item (taken over) at "a.b.c", making the objects on the way. */
+/* Puts item, which it takes over, at "a.b.c", making the objects on the way. */
 static int put_path(cJSON *root, const char *key, cJSON *item)
 {
     cJSON *at = root;
@@ -65,7 +65,7 @@ static int unknown_key(const char *key)
     const char *dot = strrchr(key, '.');
     snprintf(section, sizeof section, "%.*s", (int)(dot ? dot - key : 0), key);
     lv_config_list_keys(list, section);
-    if (!*list) { /* the section itself is not there */
+    if (!*list) { /* no such section */
         lv_config_list_keys(list, "");
     }
     return lv_fail(LV_ERR_CONFIG, "%s: unknown key; there are: %s", key, list);
@@ -79,7 +79,7 @@ static int wrong_section(const char *key, const cJSON *item)
                    lv_json_kind(item), list);
 }
 
-static int check_keys(const cJSON *object, const char *prefix)
+static int check_known_keys(const cJSON *object, const char *prefix)
 {
     const cJSON *item;
     cJSON_ArrayForEach (item, object) {
@@ -89,7 +89,7 @@ static int check_keys(const cJSON *object, const char *prefix)
         if (strchr(item->string, '.')) { /* "a.b" is a place in the tree, never a name in it */
             rc = lv_fail(LV_ERR_CONFIG, "%s: unknown key; a section is an object of its own", key);
         } else if (lv_config_is_section(key)) {
-            rc = cJSON_IsObject(item) ? check_keys(item, key) : wrong_section(key, item);
+            rc = cJSON_IsObject(item) ? check_known_keys(item, key) : wrong_section(key, item);
         } else if (!lv_config_find(key)) {
             rc = unknown_key(key);
         }
@@ -102,7 +102,7 @@ static int check_keys(const cJSON *object, const char *prefix)
 
 /* ---- paths ---- */
 
-static int rebase_text(cJSON *item, const char *base)
+static int rebase_path(cJSON *item, const char *base)
 {
     if (!*item->valuestring) {
         return LV_OK; /* no path: left to the check */
@@ -115,10 +115,10 @@ static int rebase_text(cJSON *item, const char *base)
 
 /* Makes the paths in one field's value start at base; values of a wrong type are left to the
  * check. */
-static int rebase(const lv_config_field *f, cJSON *item, const char *base)
+static int rebase_value(const lv_config_field *f, cJSON *item, const char *base)
 {
     if (f->kind == KIND_PATH && cJSON_IsString(item)) {
-        return rebase_text(item, base);
+        return rebase_path(item, base);
     }
     if (f->kind != KIND_PACKS || !cJSON_IsArray(item)) {
         return LV_OK;
@@ -127,7 +127,7 @@ static int rebase(const lv_config_field *f, cJSON *item, const char *base)
     cJSON_ArrayForEach (element, item) {
         cJSON *path =
             cJSON_IsObject(element) ? cJSON_GetObjectItemCaseSensitive(element, "path") : element;
-        int rc = cJSON_IsString(path) ? rebase_text(path, base) : LV_OK;
+        int rc = cJSON_IsString(path) ? rebase_path(path, base) : LV_OK;
         if (rc < 0) {
             return rc;
         }
@@ -135,7 +135,7 @@ static int rebase(const lv_config_field *f, cJSON *item, const char *base)
     return LV_OK;
 }
 
-/* What a single key can not say. */
+/* Rules about several keys. */
 static int check_together(const lv_config *c)
 {
     if (!c->model.llava && (!c->model.vision_tower || !c->model.language_model)) {
@@ -168,7 +168,7 @@ int lv_config_from_json(lv_config *out, const cJSON *json)
     lv_config config = {0};
     int rc = cJSON_IsObject(json) ? LV_OK : lv_fail(LV_ERR_CONFIG, "expected an object");
     if (rc == LV_OK) {
-        rc = check_keys(json, "");
+        rc = check_known_keys(json, "");
     }
     config.json = cJSON_CreateObject();
     for (size_t i = 0; rc == LV_OK && i < lv_config_n_fields; i++) {
@@ -217,7 +217,7 @@ static int apply_set(cJSON *root, const char *set)
         item = cJSON_CreateString(equals + 1);
     }
     int rc = put_path(root, key, item);
-    return rc < 0 ? rc : rebase(f, item, ".");
+    return rc < 0 ? rc : rebase_value(f, item, ".");
 }
 
 int lv_config_read(lv_config *out, const char *path, const char *const *sets, size_t n_sets)
@@ -233,7 +233,7 @@ int lv_config_read(lv_config *out, const char *path, const char *const *sets, si
     }
     for (size_t i = 0; rc == LV_OK && i < lv_config_n_fields; i++) {
         cJSON *item = find_path(root, lv_config_fields[i].key);
-        rc = item ? rebase(&lv_config_fields[i], item, base) : LV_OK;
+        rc = item ? rebase_value(&lv_config_fields[i], item, base) : LV_OK;
     }
     for (size_t i = 0; rc == LV_OK && i < n_sets; i++) {
         rc = apply_set(root, sets[i]);
@@ -255,9 +255,9 @@ void lv_config_free(lv_config *config)
     *config = (lv_config){0};
 }
 
-/* What of a value must be the same in a resumed run: of packs their number and weights, their paths
- * may differ. cJSON_Delete it. */
-static cJSON *essence(const lv_config_field *f, const cJSON *value)
+/* The part of a value that must be the same in a resumed run: for packs their number and weights, but
+ * not their paths. cJSON_Delete it. */
+static cJSON *resumed_part(const lv_config_field *f, const cJSON *value)
 {
     if (f->kind != KIND_PACKS || !value) {
         return cJSON_Duplicate(value, true);
@@ -279,7 +279,8 @@ int lv_config_compare(const cJSON *before, const cJSON *now)
         if (f->on_resume == MAY_DIFFER) {
             continue;
         }
-        cJSON *a = essence(f, find_path(before, f->key)), *b = essence(f, find_path(now, f->key));
+        cJSON *a = resumed_part(f, find_path(before, f->key)),
+              *b = resumed_part(f, find_path(now, f->key));
         if (!lv_json_equal(a, b)) {
             char *text_a = a ? lv_json_print_line(a) : NULL;
             char *text_b = b ? lv_json_print_line(b) : NULL;

@@ -96,9 +96,9 @@ int lv_config_read(lv_config *out, const char *path, const char *const *sets, si
 int lv_config_from_json(lv_config *out, const cJSON *json);
 void lv_config_free(lv_config *config);
 
-/* lv_config_compare: may a run that began with `before` go on with `now`? Only paths, log,
- * checkpoint, workers, budgets and the lengths of the run may differ.
- * fails  LV_ERR_CONFIG with the list of what differs beyond that */
+/* lv_config_compare: check that a run that began with `before` may continue with `now`. Only paths,
+ * log, checkpoint, workers, budgets and the lengths of the run may differ.
+ * fails  LV_ERR_CONFIG with a list of other differences */
 int lv_config_compare(const cJSON *before, const cJSON *now);
 
 #endif

@@ -23,7 +23,7 @@ typedef enum {
     KIND_LAYER,  /* int64_t, null is LV_LAYER_NOT_GIVEN */
 } lv_config_kind;
 
-/* ON_RESUME: may the value change when a run goes on? */
+/* Whether the value may change when a run is resumed. */
 typedef enum { MAY_DIFFER, MUST_MATCH } lv_config_on_resume;
 
 typedef struct {
@@ -36,7 +36,7 @@ typedef struct {
     const char *choices[4]; /* of KIND_CHOICE */
 } lv_config_field;
 
-#define LV_CONFIG_NO_MAX 9007199254740992.0 /* 2^53: a bound that is not worth saying */
+#define LV_CONFIG_NO_MAX 9007199254740992.0 /* 2^53: a bound that messages do not name */
 
 extern const lv_config_field lv_config_fields[];
 extern const size_t lv_config_n_fields;
@@ -44,7 +44,7 @@ extern const size_t lv_config_n_fields;
 /* lv_config_find: the field of a key, "a.b.c"; NULL if there is none. */
 const lv_config_field *lv_config_find(const char *key);
 
-/* lv_config_is_section: do keys begin with this one and a dot? */
+/* lv_config_is_section: whether keys begin with this one and a dot. */
 bool lv_config_is_section(const char *key);
 
 /* lv_config_list_keys: the names in a section ("" for all sections), for a message. */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int wrong(const char *key, const cJSON *item, const char *expected)
+static int wrong_value(const char *key, const cJSON *item, const char *expected)
 {
     char *given = lv_json_print_line(item);
     int rc = lv_fail(LV_ERR_CONFIG, "%s: expected %s, found %.200s", key, expected, given);
@@ -20,7 +20,7 @@ static int wrong(const char *key, const cJSON *item, const char *expected)
     return rc;
 }
 
-static int too_many(const lv_config_field *f)
+static int too_many_entries(const lv_config_field *f)
 {
     return lv_fail(LV_ERR_CONFIG, "%s: more than %d entries", f->key, LV_MAX_LIST);
 }
@@ -45,7 +45,7 @@ static int store_number(const lv_config_field *f, const cJSON *item, bool whole,
         number = f->kind == KIND_LAYER ? LV_LAYER_NOT_GIVEN : -1;
     } else if (!fits) {
         name_bounds(expected, sizeof expected, f, whole);
-        return wrong(f->key, item, expected);
+        return wrong_value(f->key, item, expected);
     }
     if (whole) {
         *(int64_t *)to = (int64_t)number;
@@ -76,7 +76,7 @@ static int store_choice(const lv_config_field *f, const cJSON *item, void *to)
         snprintf(expected + used, sizeof expected - used, "%s%s", used ? " or " : "",
                  f->choices[i]);
     }
-    return wrong(f->key, item, expected);
+    return wrong_value(f->key, item, expected);
 }
 
 static int store_texts(const lv_config_field *f, const cJSON *item, lv_text_list *to)
@@ -84,14 +84,14 @@ static int store_texts(const lv_config_field *f, const cJSON *item, lv_text_list
     static const char expected[] = "a list of texts";
     const cJSON *element;
     if (!cJSON_IsArray(item) || !item->child) {
-        return wrong(f->key, item, expected);
+        return wrong_value(f->key, item, expected);
     }
     cJSON_ArrayForEach (element, item) {
         if (!cJSON_IsString(element) || !*element->valuestring) {
-            return wrong(f->key, item, expected);
+            return wrong_value(f->key, item, expected);
         }
         if (to->n == LV_MAX_LIST) {
-            return too_many(f);
+            return too_many_entries(f);
         }
         to->items[to->n++] = element->valuestring;
     }
@@ -120,7 +120,7 @@ static int read_pack(const lv_config_field *f, const char *key, const cJSON *ele
             if (is_weight && !(cJSON_IsNumber(member) && member->valuedouble >= f->min &&
                                member->valuedouble <= f->max)) {
                 snprintf(expected, sizeof expected, "a number between %g and %g", f->min, f->max);
-                return wrong(name, member, expected);
+                return wrong_value(name, member, expected);
             }
             if (!is_weight && member != text) {
                 return lv_fail(LV_ERR_CONFIG, "%s: unknown key; there are: path%s", name,
@@ -130,9 +130,9 @@ static int read_pack(const lv_config_field *f, const char *key, const cJSON *ele
         }
     }
     if (!cJSON_IsString(text) || !*text->valuestring) {
-        return wrong(key, element,
-                     weighted ? "a pack's folder, or {\"path\": ..., \"weight\": ...}"
-                              : "a pack's folder, or {\"path\": ...}");
+        return wrong_value(key, element,
+                           weighted ? "a pack's folder, or {\"path\": ..., \"weight\": ...}"
+                                    : "a pack's folder, or {\"path\": ...}");
     }
     *path = text->valuestring;
     return LV_OK;
@@ -142,7 +142,7 @@ static int store_packs(const lv_config_field *f, const cJSON *item, lv_config_pa
 {
     const cJSON *element;
     if (!cJSON_IsArray(item)) {
-        return wrong(f->key, item, "a list of pack folders");
+        return wrong_value(f->key, item, "a list of pack folders");
     }
     if (f->preset == NULL && !item->child) {
         return lv_fail(LV_ERR_CONFIG, "%s: the list is empty; name one pack at least", f->key);
@@ -150,7 +150,7 @@ static int store_packs(const lv_config_field *f, const cJSON *item, lv_config_pa
     cJSON_ArrayForEach (element, item) {
         char key[80];
         if (to->n == LV_MAX_LIST) {
-            return too_many(f);
+            return too_many_entries(f);
         }
         snprintf(key, sizeof key, "%s[%zu]", f->key, to->n);
         int rc = read_pack(f, key, element, &to->paths[to->n], &to->weights[to->n]);
@@ -173,7 +173,7 @@ int lv_config_store(lv_config *config, const lv_config_field *f, const cJSON *it
             return LV_OK;
         }
         if (!cJSON_IsString(item) || !*item->valuestring) {
-            return wrong(f->key, item, f->kind == KIND_PATH ? "a path" : "a text");
+            return wrong_value(f->key, item, f->kind == KIND_PATH ? "a path" : "a text");
         }
         *(const char **)to = item->valuestring;
         return LV_OK;
@@ -188,7 +188,7 @@ int lv_config_store(lv_config *config, const lv_config_field *f, const cJSON *it
         return store_number(f, item, false, to);
     case KIND_BETAS:
         if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) != 2) {
-            return wrong(f->key, item, "two numbers");
+            return wrong_value(f->key, item, "two numbers");
         }
         for (int i = 0; i < 2; i++) {
             int rc = store_number(f, cJSON_GetArrayItem(item, i), false, (double *)to + i);
@@ -199,7 +199,7 @@ int lv_config_store(lv_config *config, const lv_config_field *f, const cJSON *it
         return LV_OK;
     case KIND_BOOL:
         if (!cJSON_IsBool(item)) {
-            return wrong(f->key, item, "true or false");
+            return wrong_value(f->key, item, "true or false");
         }
         *(bool *)to = cJSON_IsTrue(item);
         return LV_OK;

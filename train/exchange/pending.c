@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "autograd/kernels/convert.h"
-#include "train/cluster/comm_internal.h"
 
 #include <mpi.h>
 #include <stdlib.h>
@@ -195,7 +194,7 @@ static int start_grads(const lv_pending *p, pending_bucket *b, int peer)
 
 static int start_weights(const lv_pending *p, pending_bucket *b, int peer)
 {
-    const lv_piece *own = &p->shard->pieces[b->bucket];
+    const lv_bucket_shard *own = &p->shard->own[b->bucket];
     const lv_range theirs = lv_shard_part(p->shard, b->bucket, peer);
     lv_dtype dtype;
     void *to = lv_params_read_at(p->params, theirs.begin, &dtype);
@@ -223,7 +222,7 @@ bool lv_pending_has_room(const lv_pending *pending)
 int lv_pending_start(lv_pending *p, lv_collective what, int64_t bucket)
 {
     const int rank = p->shard->rank, n_ranks = p->shard->n_ranks;
-    const lv_piece *own = &p->shard->pieces[bucket];
+    const lv_bucket_shard *own = &p->shard->own[bucket];
     pending_bucket *b = &p->buckets[free_slot(p)];
     int rc = LV_OK;
     b->in_flight = true;
@@ -273,7 +272,7 @@ static void sum_range(const lv_pending *p, const pending_bucket *b, lv_range ran
 
 static void sum_own(const lv_pending *p, const pending_bucket *b)
 {
-    const lv_piece *own = &p->shard->pieces[b->bucket];
+    const lv_bucket_shard *own = &p->shard->own[b->bucket];
     int64_t at = 0;
     lv_range s = lv_sparse_rows_next(p->rows, own->begin, own->end);
     while (s.begin < s.end) {

@@ -4,6 +4,7 @@
 #include "autograd/error.h"
 #include "data/base/clock.h"
 #include "data/base/thread.h"
+#include "train/cluster/comm.h"
 #include "train/host/activity.h"
 
 #include <pthread.h>

@@ -2,6 +2,7 @@
 #include "train/exchange/sparse_rows.h"
 
 #include "autograd/error.h"
+#include "train/cluster/comm.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -3,10 +3,12 @@
 
 #include "data/base/file.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { LINE_BYTES = 4096 };
 
@@ -45,4 +47,36 @@ void lv_cgroup_walk(const char *list, const char *mount, const char *controller,
     }
     visit(context, top);
     free(top);
+}
+
+typedef struct {
+    double cpus;
+    uint64_t id;
+} cpu_quota;
+
+/* A lv_cgroup_visit: takes the quota of the group at dir if it is less. */
+static void lower_quota(void *context, const char *dir)
+{
+    cpu_quota *least = context;
+    double quota_us, period_us;
+    struct stat st;
+    char *path = lv_path("%s/cpu.max", dir);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%lf %lf", &quota_us, &period_us) == 2 && quota_us > 0 &&
+        period_us > 0 && quota_us / period_us < least->cpus && stat(dir, &st) == 0) {
+        least->cpus = quota_us / period_us;
+        least->id = (uint64_t)st.st_ino + ((uint64_t)st.st_dev << 32);
+    }
+    if (file) {
+        fclose(file);
+    }
+    free(path);
+}
+
+double lv_cpu_quota(uint64_t *id, const char *list, const char *mount)
+{
+    cpu_quota least = {.cpus = INFINITY};
+    lv_cgroup_walk(list, mount, NULL, lower_quota, &least);
+    *id = least.id;
+    return least.cpus;
 }

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "train/host/cores.h"
 
-#include "data/base/file.h"
-#include "train/host/cgroup.h"
-
 #include <ctype.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { N_WORDS = LV_MAX_CPUS / 64, TEXT_BYTES = 1 << 14 };
+enum { N_WORDS = LV_MAX_CPUS / 64, TEXT_BYTES = 1 << 14, PATH_BYTES = 1024 };
 
-/* ---- what the system says ---- */
+/* ---- the topology, from sysfs ---- */
 
 bool lv_cpu_list_parse(lv_cpu_set *out, const char *text)
 {
@@ -41,53 +38,50 @@ bool lv_cpu_list_parse(lv_cpu_set *out, const char *text)
     return true;
 }
 
-/* The first bytes of a file of the system, whose size is not known before. */
-static bool read_text(char text[TEXT_BYTES], const char *path)
+/* The text of the file at a path that is made from fmt; "" if there is none. */
+__attribute__((format(printf, 2, 3))) static void read_text(char text[TEXT_BYTES], const char *fmt,
+                                                            ...)
 {
+    char path[PATH_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(path, sizeof path, fmt, args);
+    va_end(args);
     FILE *file = fopen(path, "re");
     size_t n = file ? fread(text, 1, TEXT_BYTES - 1, file) : 0;
     if (file) {
         fclose(file);
     }
     text[n] = '\0';
-    return n > 0;
 }
 
-/* The list in the file at path, which is freed. */
-static bool read_list(lv_cpu_set *out, char *path)
+/* 0 if it is unknown (-1, or no number). */
+static int16_t parse_number(const char *text)
 {
-    char text[TEXT_BYTES];
-    bool found = read_text(text, path) && lv_cpu_list_parse(out, text);
-    free(path);
-    return found;
-}
-
-/* The number in the file at path, which is freed; 0 if there is none, or it is not known (-1). */
-static int16_t read_number(char *path)
-{
-    char text[TEXT_BYTES];
-    int n = read_text(text, path) ? atoi(text) : 0;
-    free(path);
+    const int n = atoi(text);
     return n > 0 && n <= INT16_MAX ? (int16_t)n : 0;
 }
 
 void lv_topology_read(lv_topology *out, const char *sys)
 {
+    char text[TEXT_BYTES];
     lv_cpu_set all = {{0}}, set;
     for (int cpu = 0; cpu < LV_MAX_CPUS; cpu++) {
         out->core[cpu] = (int16_t)cpu;
         out->node[cpu] = 0;
         out->socket[cpu] = 0;
     }
-    read_list(&all, lv_path("%s/cpu/online", sys));
+    read_text(text, "%s/cpu/online", sys);
+    lv_cpu_list_parse(&all, text);
     for (int cpu = 0; cpu < LV_MAX_CPUS; cpu++) {
         int lowest = 0;
         if (!lv_cpu_set_has(&all, cpu)) {
             continue;
         }
-        out->socket[cpu] =
-            read_number(lv_path("%s/cpu/cpu%d/topology/physical_package_id", sys, cpu));
-        if (!read_list(&set, lv_path("%s/cpu/cpu%d/topology/thread_siblings_list", sys, cpu))) {
+        read_text(text, "%s/cpu/cpu%d/topology/physical_package_id", sys, cpu);
+        out->socket[cpu] = parse_number(text);
+        read_text(text, "%s/cpu/cpu%d/topology/thread_siblings_list", sys, cpu);
+        if (!lv_cpu_list_parse(&set, text)) {
             continue;
         }
         while (lowest < cpu && !lv_cpu_set_has(&set, lowest)) {
@@ -96,10 +90,14 @@ void lv_topology_read(lv_topology *out, const char *sys)
         out->core[cpu] = (int16_t)lowest;
     }
     all = (lv_cpu_set){{0}};
-    read_list(&all, lv_path("%s/node/online", sys));
+    read_text(text, "%s/node/online", sys);
+    lv_cpu_list_parse(&all, text);
     for (int node = 0; node < LV_MAX_CPUS; node++) {
-        if (!lv_cpu_set_has(&all, node) ||
-            !read_list(&set, lv_path("%s/node/node%d/cpulist", sys, node))) {
+        if (!lv_cpu_set_has(&all, node)) {
+            continue;
+        }
+        read_text(text, "%s/node/node%d/cpulist", sys, node);
+        if (!lv_cpu_list_parse(&set, text)) {
             continue;
         }
         for (int cpu = 0; cpu < LV_MAX_CPUS; cpu++) {
@@ -122,50 +120,20 @@ int lv_socket_of(const lv_cpu_set *cpus, const lv_topology *topology)
     return socket;
 }
 
-typedef struct {
-    double cpus;
-    uint64_t id;
-} quota;
-
-/* A lv_cgroup_visit: takes over what the group at dir says, if that is less. */
-static void lower_quota(void *context, const char *dir)
-{
-    quota *least = context;
-    char text[TEXT_BYTES];
-    double quota_us, period_us;
-    struct stat st;
-    char *path = lv_path("%s/cpu.max", dir);
-    if (read_text(text, path) && sscanf(text, "%lf %lf", &quota_us, &period_us) == 2 &&
-        quota_us > 0 && period_us > 0 && quota_us / period_us < least->cpus &&
-        stat(dir, &st) == 0) {
-        least->cpus = quota_us / period_us;
-        least->id = (uint64_t)st.st_ino + ((uint64_t)st.st_dev << 32);
-    }
-    free(path);
-}
-
-double lv_cpu_quota(uint64_t *id, const char *list, const char *mount)
-{
-    quota least = {.cpus = INFINITY};
-    lv_cgroup_walk(list, mount, NULL, lower_quota, &least);
-    *id = least.id;
-    return least.cpus;
-}
-
 /* ---- the split ---- */
 
 typedef struct {
     int16_t node, core, cpu; /* cpu: the lowest of the core's that is allowed */
-} place;
+} core_place;
 
 static int compare_places(const void *a, const void *b)
 {
-    const place *x = a, *y = b;
+    const core_place *x = a, *y = b;
     return x->node != y->node ? x->node - y->node : x->core - y->core;
 }
 
 /* The cores of a set, nodes one after the other. returns their number */
-static int list_cores(place places[LV_MAX_CPUS], const lv_cpu_set *cpus,
+static int list_cores(core_place places[LV_MAX_CPUS], const lv_cpu_set *cpus,
                       const lv_topology *topology)
 {
     lv_cpu_set seen = {{0}};
@@ -174,7 +142,7 @@ static int list_cores(place places[LV_MAX_CPUS], const lv_cpu_set *cpus,
         int core = topology->core[cpu];
         if (lv_cpu_set_has(cpus, cpu) && !lv_cpu_set_has(&seen, core)) {
             lv_cpu_set_add(&seen, core);
-            places[n++] = (place){topology->node[cpu], (int16_t)core, (int16_t)cpu};
+            places[n++] = (core_place){topology->node[cpu], (int16_t)core, (int16_t)cpu};
         }
     }
     qsort(places, (size_t)n, sizeof *places, compare_places);
@@ -183,11 +151,11 @@ static int list_cores(place places[LV_MAX_CPUS], const lv_cpu_set *cpus,
 
 int lv_core_count(const lv_cpu_set *cpus, const lv_topology *topology)
 {
-    place places[LV_MAX_CPUS];
+    core_place places[LV_MAX_CPUS];
     return list_cores(places, cpus, topology);
 }
 
-static bool overlap(const lv_cpu_set *a, const lv_cpu_set *b)
+static bool cpus_overlap(const lv_cpu_set *a, const lv_cpu_set *b)
 {
     uint64_t common = 0;
     for (int w = 0; w < N_WORDS; w++) {
@@ -196,26 +164,26 @@ static bool overlap(const lv_cpu_set *a, const lv_cpu_set *b)
     return common != 0;
 }
 
-/* Those who compete for the same CPUs, directly or through others. */
+/* The ranks that share CPUs with a rank, directly or through others, itself included. */
 typedef struct {
     lv_cpu_set cpus;
     int n_ranks, n_cores;
     bool same;    /* all may use the same CPUs */
-    int position; /* of the one whose part is wanted */
-} rivals;
+    int position; /* of that rank */
+} sharing_ranks;
 
-/* Grows the set until no other rank's CPUs overlap with it. */
-static void collect(rivals *r, const lv_rank_cpus *ranks, int n_ranks, int rank)
+/* Adds ranks until no other rank's CPUs overlap with the set. */
+static void find_sharing_ranks(sharing_ranks *r, const lv_rank_cpus *ranks, int n_ranks, int rank)
 {
     int before;
-    *r = (rivals){.cpus = ranks[rank].allowed};
+    *r = (sharing_ranks){.cpus = ranks[rank].allowed};
     do {
         before = r->n_ranks;
         r->n_ranks = r->position = 0;
         r->same = true;
         for (int i = 0; i < n_ranks; i++) {
             const lv_cpu_set *other = &ranks[i].allowed;
-            if (i != rank && !overlap(&r->cpus, other)) {
+            if (i != rank && !cpus_overlap(&r->cpus, other)) {
                 continue;
             }
             for (int w = 0; w < N_WORDS; w++) {
@@ -233,13 +201,13 @@ static int at_least_1(double n)
     return n > 1 ? (int)n : 1;
 }
 
-/* Of rank i, one of the rivals. */
-static int count_threads(const rivals *r, const lv_rank_cpus *ranks, int n_ranks, int i,
+/* The threads of rank i, one of those ranks. */
+static int count_threads(const sharing_ranks *r, const lv_rank_cpus *ranks, int n_ranks, int i,
                          const lv_topology *topology)
 {
     int n_sharing = 0;
-    if (ranks[i].n_asked_threads > 0) {
-        return ranks[i].n_asked_threads;
+    if (ranks[i].n_requested_threads > 0) {
+        return ranks[i].n_requested_threads;
     }
     for (int j = 0; j < n_ranks; j++) {
         n_sharing += ranks[j].quota_id == ranks[i].quota_id;
@@ -250,7 +218,7 @@ static int count_threads(const rivals *r, const lv_rank_cpus *ranks, int n_ranks
 }
 
 /* Part i of n of the cores, hardware threads included. */
-static void take_slice(lv_cpu_share *out, const place *cores, int n_cores, int i, int n,
+static void take_slice(lv_cpu_share *out, const core_place *cores, int n_cores, int i, int n,
                        const lv_cpu_set *allowed, const lv_topology *topology)
 {
     int begin = (int)((int64_t)n_cores * i / n), end = (int)((int64_t)n_cores * (i + 1) / n);
@@ -270,13 +238,13 @@ static void take_slice(lv_cpu_share *out, const place *cores, int n_cores, int i
 void lv_cpu_share_of(lv_cpu_share *out, const lv_rank_cpus *ranks, int n_ranks, int rank,
                      const lv_topology *topology)
 {
-    place cores[LV_MAX_CPUS];
-    rivals r;
-    collect(&r, ranks, n_ranks, rank);
+    core_place cores[LV_MAX_CPUS];
+    sharing_ranks r;
+    find_sharing_ranks(&r, ranks, n_ranks, rank);
     r.n_cores = list_cores(cores, &r.cpus, topology);
     *out = (lv_cpu_share){.slice = ranks[rank].allowed, .n_cores = r.n_cores};
     for (int i = 0; i < n_ranks; i++) {
-        if (overlap(&r.cpus, &ranks[i].allowed)) {
+        if (cpus_overlap(&r.cpus, &ranks[i].allowed)) {
             out->n_all_threads += count_threads(&r, ranks, n_ranks, i, topology);
         }
     }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The cores of a host, and how the ranks on it share them. Nothing here changes anything: reading
- * what the system says, and a split that depends on its arguments alone, so that each rank can work
- * out by itself what all of them do.
+ * The cores of a host, and how the ranks on it share them. The split depends on its arguments alone,
+ * so that each rank can compute it for all of them. No thread is bound here.
  */
 #ifndef LV_TRAIN_HOST_CORES_H
 #define LV_TRAIN_HOST_CORES_H
@@ -36,8 +35,8 @@ typedef struct {
     int16_t socket[LV_MAX_CPUS];
 } lv_topology;
 
-/* lv_topology_read: from sys, which is "/sys/devices/system" but for tests. Of what is not told
- * there each CPU is a core, and all memory is one node of one socket. */
+/* lv_topology_read: from sys, which is "/sys/devices/system" but for tests. What it lacks: each
+ * CPU is a core, and all memory is one node of one socket. */
 void lv_topology_read(lv_topology *out, const char *sys);
 
 /* lv_core_count: the cores that have a CPU in the set. */
@@ -46,34 +45,26 @@ int lv_core_count(const lv_cpu_set *cpus, const lv_topology *topology);
 /* lv_socket_of: the socket that has all CPUs of the set; -1 if there are several. */
 int lv_socket_of(const lv_cpu_set *cpus, const lv_topology *topology);
 
-/* lv_cpu_quota: how many CPUs' time the control group (version 2) of this process and those above
- * it allow; infinity if they do not say.
- * in     list, mount: "/proc/self/cgroup", "/sys/fs/cgroup" but for tests
- * out    id: the same for processes that share that quota, 0 if there is none */
-double lv_cpu_quota(uint64_t *id, const char *list, const char *mount);
-
-/* What the ranks of a host tell each other. */
+/* What the ranks of a host exchange. */
 typedef struct {
-    lv_cpu_set allowed; /* may be the launcher's choice, another for each rank */
+    lv_cpu_set allowed; /* a launcher may choose different ones for each rank */
     double quota_cpus;
     uint64_t quota_id;
-    int32_t n_asked_threads; /* the user's OMP_NUM_THREADS, 0: up to us */
+    int32_t n_requested_threads; /* OMP_NUM_THREADS, 0 if not set */
 } lv_rank_cpus;
 
 typedef struct {
     int n_threads;
-    bool exclusive;           /* thread i may be bound to cpu[i]: a core of its own */
-    int16_t cpu[LV_MAX_CPUS]; /* ... its first allowed CPU, cores of a node side by side */
-    lv_cpu_set slice;         /* all CPUs of this rank's part of the cores */
-    /* Of the ranks that compete with this one for CPUs, this one included: */
-    int n_cores, n_all_threads;
+    bool exclusive;             /* thread i may be bound to cpu[i]: a core of its own */
+    int16_t cpu[LV_MAX_CPUS];   /* ... its first allowed CPU, cores of a node side by side */
+    lv_cpu_set slice;           /* all CPUs of this rank's part of the cores */
+    int n_cores, n_all_threads; /* of all ranks that share CPUs with this one, itself included */
 } lv_cpu_share;
 
 /* lv_cpu_share_of: a rank's part.
- *   threads: cores / ranks that may use them, at least one; no more than the quota; or as asked
- *   exclusive if there is a core for each of them, and they leave none idle: a user or a quota that
- *   asks for fewer threads than cores has other plans for the rest, and another job might be bound
- *   to the same ones. Ranks whose CPUs overlap without being the same are never exclusive. */
+ *   threads: cores / ranks that may use them, at least one; no more than the quota; or as requested
+ *   exclusive if there is a core for each of them, and none is left idle: with fewer threads than
+ *   cores, by OMP_NUM_THREADS or a quota, another job might be bound to the same cores. Ranks whose CPUs overlap without being the same are never exclusive. */
 void lv_cpu_share_of(lv_cpu_share *out, const lv_rank_cpus *ranks, int n_ranks, int rank,
                      const lv_topology *topology);
 

@@ -15,20 +15,20 @@ enum { LINE_BYTES = 4096 };
 /* The files of a group, by the version of control groups. */
 typedef struct {
     const char *controller, *limit, *used, *inactive, *active;
-} version;
-static const version VERSIONS[] = {
+} group_files;
+static const group_files VERSIONS[] = {
     {NULL, "memory.max", "memory.current", "inactive_file ", "active_file "},
     {"memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ",
      "total_active_file "},
 };
 
 typedef struct {
-    const version *of;
-    bool active_too; /* caches that are read count as left */
+    const group_files *files;
+    bool active_too; /* file caches in use count as left */
     int64_t left;
-} room;
+} group_limit;
 
-/* The number behind `name` in a file with such a line; of a file that is only a number, name is "".
+/* The number after `name` in a file with such a line; name is "" for a file that is only a number.
  * returns false if there is none ("max") */
 static bool find_number(int64_t *out, const char *path, const char *name)
 {
@@ -54,36 +54,41 @@ static bool find_in_dir(int64_t *out, const char *dir, const char *file, const c
 }
 
 /* A lv_cgroup_visit: lowers what is left to what the group at dir allows. */
-static void lower(void *context, const char *dir)
+static void apply_limit(void *context, const char *dir)
 {
-    room *r = context;
+    group_limit *limit = context;
     int64_t most, used, inactive = 0, active = 0;
-    if (find_in_dir(&most, dir, r->of->limit, "") && find_in_dir(&used, dir, r->of->used, "")) {
-        find_in_dir(&inactive, dir, "memory.stat", r->of->inactive);
-        if (r->active_too) {
-            find_in_dir(&active, dir, "memory.stat", r->of->active);
+    if (find_in_dir(&most, dir, limit->files->limit, "") &&
+        find_in_dir(&used, dir, limit->files->used, "")) {
+        find_in_dir(&inactive, dir, "memory.stat", limit->files->inactive);
+        if (limit->active_too) {
+            find_in_dir(&active, dir, "memory.stat", limit->files->active);
         }
         const int64_t taken = used - inactive - active;
         const int64_t own = most > taken ? most - taken : 0;
-        r->left = own < r->left ? own : r->left;
+        limit->left = own < limit->left ? own : limit->left;
     }
 }
 
 static int64_t within_groups(int64_t left, bool active_too, const char *list, const char *mount)
 {
-    room r = {.active_too = active_too, .left = left};
+    group_limit limit = {.active_too = active_too, .left = left};
     for (size_t i = 0; i < sizeof VERSIONS / sizeof *VERSIONS; i++) {
-        r.of = &VERSIONS[i];
-        lv_cgroup_walk(list, mount, r.of->controller, lower, &r);
+        limit.files = &VERSIONS[i];
+        lv_cgroup_walk(list, mount, limit.files->controller, apply_limit, &limit);
     }
-    return r.left;
+    return limit.left;
 }
 
-int64_t lv_memory_left(const char *meminfo, const char *list, const char *mount)
+int64_t lv_memory_left(const char *proc, const char *mount)
 {
     int64_t kb;
-    const bool said = find_number(&kb, meminfo, "MemAvailable:");
-    return within_groups(said ? kb * 1024 : INT64_MAX, true, list, mount);
+    char *meminfo = lv_path("%s/meminfo", proc), *list = lv_path("%s/self/cgroup", proc);
+    const bool known = find_number(&kb, meminfo, "MemAvailable:");
+    const int64_t left = within_groups(known ? kb * 1024 : INT64_MAX, true, list, mount);
+    free(meminfo);
+    free(list);
+    return left;
 }
 
 int64_t lv_memory_available(const char *proc, const char *mount)
@@ -97,23 +102,16 @@ int64_t lv_memory_available(const char *proc, const char *mount)
     return available;
 }
 
+static int64_t status_bytes(const char *name)
+{
+    int64_t kb = 0;
+    find_number(&kb, "/proc/self/status", name);
+    return kb * 1024;
+}
+
 lv_process_memory lv_memory_now(void)
 {
-    lv_process_memory memory = {0};
-    char line[256];
-    long long kb;
-    FILE *status = fopen("/proc/self/status", "r");
-    while (status && fgets(line, sizeof line, status)) {
-        if (sscanf(line, "RssAnon: %lld", &kb) == 1) {
-            memory.anon_bytes = kb * 1024;
-        } else if (sscanf(line, "RssFile: %lld", &kb) == 1) {
-            memory.file_bytes = kb * 1024;
-        } else if (sscanf(line, "RssShmem: %lld", &kb) == 1) {
-            memory.shmem_bytes = kb * 1024;
-        }
-    }
-    if (status) {
-        fclose(status);
-    }
-    return memory;
+    return (lv_process_memory){.anon_bytes = status_bytes("RssAnon:"),
+                               .file_bytes = status_bytes("RssFile:"),
+                               .shmem_bytes = status_bytes("RssShmem:")};
 }

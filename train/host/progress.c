@@ -12,13 +12,13 @@
 
 static const double QUIET_S = 10;
 
-static int terminal = -1; /* whether stdout is one; asked once: ranks print thousands of lines */
+static int terminal = -1; /* whether stdout is one; -1: not determined yet */
 static bool line_open;
 static double last_line_s = -1e9;
 
 enum { LINK_BYTES = 256, TEXT_BYTES = 512 };
 
-/* What a process's stdout is: "/dev/pts/3", "pipe:[...]", a file; "" if that can not be seen. */
+/* What a process's stdout is: "/dev/pts/3", "pipe:[...]", a file; "" if unknown. */
 static void stdout_of(long pid, char target[LINK_BYTES])
 {
     char link[64];
@@ -42,8 +42,8 @@ static long parent_of(long pid)
     return parent;
 }
 
-/* mpirun gives its ranks a terminal each, wherever its own output goes. What counts is where the
- * first ancestor writes that does not write to this terminal: wrappers may stand between. */
+/* mpirun gives each rank a terminal, wherever its own output goes. Decides by the first ancestor that
+ * writes to something else than this terminal; there may be wrappers before it. */
 static bool launcher_has_terminal(void)
 {
     char own[LINK_BYTES], target[LINK_BYTES];
@@ -63,7 +63,7 @@ static bool stdout_is_terminal(void)
     return isatty(STDOUT_FILENO) && (!launched || launcher_has_terminal());
 }
 
-/* Characters that fit on one line; a longer live line could not be taken back. */
+/* The width of a line; a longer live line could not be erased. */
 static int terminal_columns(void)
 {
     struct winsize size;

@@ -12,7 +12,7 @@
  *        ten seconds is printed */
 void lv_progress_show(bool always, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* lv_progress_end: leave the live line standing, go to the next. */
+/* lv_progress_end: keep the live line, and begin a new one. */
 void lv_progress_end(void);
 
 #endif

@@ -12,9 +12,9 @@
 static const char VARIABLE[] = "SLURM_JOB_END_TIME";
 static const double SHORT_JOB_SHARE = 0.25;
 
-static volatile sig_atomic_t signalled; /* the last that came */
+static volatile sig_atomic_t signalled; /* the last one */
 
-/* Of the system's clock, in seconds since 1970. */
+/* end_s: seconds since 1970 */
 static double end_s = INFINITY, margin_s, reserve_s;
 
 static void note_signal(int signal_number)

@@ -3,7 +3,6 @@
 
 #include "autograd/error.h"
 #include "data/base/clock.h"
-#include "train/cluster/comm_internal.h"
 #include "train/plan/probe.h"
 
 #include <mpi.h>

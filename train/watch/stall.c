@@ -2,6 +2,7 @@
 #include "train/watch/stall.h"
 
 #include "autograd/tape.h"
+#include "data/base/clock.h"
 
 #include <math.h>
 #include <time.h>
@@ -11,19 +12,12 @@
 static const double WORK_SHARE = 2e-3;
 static const double WORK_S = 1e-3;
 
-static double clock_s(clockid_t id)
-{
-    struct timespec now = {0};
-    clock_gettime(id, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 lv_stall_sample lv_stall_sample_now(void)
 {
-    return (lv_stall_sample){.at_s = clock_s(CLOCK_MONOTONIC),
+    return (lv_stall_sample){.at_s = lv_clock_s(),
                              .activity = lv_activity_now(),
                              .tape_progress = lv_tape_progress(),
-                             .cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID)};
+                             .cpu_s = (double)clock() / CLOCKS_PER_SEC};
 }
 
 bool lv_stall_detector_add(lv_stall_detector *d, const lv_stall_sample *now, double longest_s)

@@ -86,7 +86,7 @@ static void clock_text(char buf[LV_HEARTBEAT_TEXT], time_t at)
 static _Noreturn void end_job(void)
 {
     lv_tell("ends the job, which comm.on_stall asks for; what is saved stays, and the same command "
-            "goes on from the last checkpoint");
+            "continues from the last checkpoint");
     lv_message_pause();
     _exit(1);
 }

@@ -84,7 +84,7 @@ static void trainer_open(trainer *t, const run *r, bool recompute)
     t->m = calloc(n, sizeof *t->m);
     t->v = calloc(n, sizeof *t->v);
     t->before = calloc(n, sizeof *t->before);
-    memcpy(t->before, lv_params_master(params, &lv_params_shard(params)->pieces[0]),
+    memcpy(t->before, lv_params_master(params, &lv_params_shard(params)->own[0]),
            n * sizeof *t->before);
 }
 
@@ -125,7 +125,7 @@ static double accumulate(trainer *t, const run *r, int step, int n_parts, int64_
 static void update(trainer *t, const run *r, int step, double grad_scale)
 {
     lv_params *params = lv_llava_params(t->model);
-    lv_real *w = lv_params_master(params, &lv_params_shard(params)->pieces[0]);
+    lv_real *w = lv_params_master(params, &lv_params_shard(params)->own[0]);
     const lv_real *grad = lv_params_flat_grad(params);
     for (size_t i = 0; i < lv_params_count(params); i++) {
         const lv_param *param = lv_params_at(params, i);

@@ -20,7 +20,7 @@
 static inline lv_real *masters_of(const lv_params *params)
 {
     const lv_shard *shard = lv_params_shard(params);
-    return shard->count > 0 ? lv_params_master(params, &shard->pieces[0]) : NULL;
+    return shard->count > 0 ? lv_params_master(params, &shard->own[0]) : NULL;
 }
 
 static inline uint16_t *working_of(const lv_params *params)

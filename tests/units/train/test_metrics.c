@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * train/metrics.h: the memory of a process, how long it takes, and lines where the disk is full,
+ * train/metrics.h: how long it takes, and lines where the disk is full,
  * for which a limit on the size of files stands.
  */
 #include "train/host/memory.h"
@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -50,33 +49,6 @@ static int count_lines(void **state)
     }
     free(text);
     return n_lines;
-}
-
-/* Bytes of a mapping, in use. */
-static void *touch(int flags, int fd, size_t n)
-{
-    void *memory = mmap(NULL, n, PROT_READ | PROT_WRITE, flags, fd, 0);
-    assert_ptr_not_equal(memory, MAP_FAILED);
-    memset(memory, 1, n);
-    return memory;
-}
-
-static void memory_is_told_apart_by_what_is_behind_it(void **state)
-{
-    enum { SHARED = 24 << 20, OWN = 16 << 20, SLACK = 2 << 20 };
-    const int fd = memfd_create("shared", MFD_CLOEXEC);
-    (void)state;
-    assert_int_equal(ftruncate(fd, SHARED), 0);
-    const lv_process_memory before = lv_memory_now();
-    void *shared = touch(MAP_SHARED, fd, SHARED);
-    void *own = touch(MAP_PRIVATE | MAP_ANONYMOUS, -1, OWN);
-    const lv_process_memory after = lv_memory_now();
-    assert_in_range(after.shmem_bytes - before.shmem_bytes + SLACK, SHARED, SHARED + 2 * SLACK);
-    assert_in_range(after.anon_bytes - before.anon_bytes + SLACK, OWN, OWN + 2 * SLACK);
-    assert_in_range(after.file_bytes - before.file_bytes + SLACK, 0, 2 * SLACK);
-    munmap(shared, SHARED);
-    munmap(own, OWN);
-    close(fd);
 }
 
 static void lines_that_cannot_be_written_are_kept_until_they_can(void **state)
@@ -125,7 +97,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(durations_are_told_however_long_they_are),
-        cmocka_unit_test(memory_is_told_apart_by_what_is_behind_it),
         cmocka_unit_test_setup_teardown(lines_that_cannot_be_written_are_kept_until_they_can,
                                         fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(without_leave_to_go_on_it_is_a_failure, fixture_open,

@@ -6,6 +6,7 @@
  * one [checked with 0.22 and 0.23]; so the id follows from these files and not from the number of
  * embedding rows.
  */
+#include "data/tokenizer/tokenizer.h"
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
@@ -104,61 +105,6 @@ done:
     return rc;
 }
 
-static bool read_varint(uint64_t *out, const uint8_t *data, size_t n, size_t *at)
-{
-    *out = 0;
-    for (int shift = 0; shift < 64 && *at < n; shift += 7) {
-        uint8_t byte = data[(*at)++];
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The number of pieces in a sentencepiece model: fields 1 of its protobuf message. */
-static int count_pieces(int64_t *pieces, const char *path)
-{
-    enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5, PIECE_FIELD = 1 };
-    char *text = NULL;
-    size_t n = 0, at = 0;
-    int rc = lv_file_read(&text, &n, path);
-    if (rc < 0) {
-        return rc;
-    }
-    const uint8_t *data = (const uint8_t *)text;
-    bool ok = true;
-    *pieces = 0;
-    while (ok && at < n) {
-        uint64_t tag, length = 0;
-        ok = read_varint(&tag, data, n, &at);
-        switch (tag & 7) {
-        case VARINT:
-            ok = ok && read_varint(&length, data, n, &at);
-            length = 0;
-            break;
-        case FIXED64:
-            length = 8;
-            break;
-        case BYTES:
-            ok = ok && read_varint(&length, data, n, &at);
-            break;
-        case FIXED32:
-            length = 4;
-            break;
-        default:
-            ok = false;
-        }
-        ok = ok && length <= n - at;
-        at += ok ? (size_t)length : 0;
-        *pieces += ok && tag == (PIECE_FIELD << 3 | BYTES);
-    }
-    free(text);
-    return ok && *pieces > 0 ? LV_OK
-                             : lv_fail(LV_ERR_FORMAT, "%s: not a sentencepiece model", path);
-}
-
 /* The added tokens that stand beside a tokenizer.model. */
 static int read_decoder(lv_hf_tokenizer *t, const char *path)
 {
@@ -225,7 +171,7 @@ int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir)
             rc = read_fast(&t, fast);
         } else if (lv_file_exists(slow)) {
             t.found = true;
-            rc = count_pieces(&t.next_id, slow);
+            rc = lv_tokenizer_count_pieces(&t.next_id, slow);
             if (rc == LV_OK) rc = read_slow_added(&t, dir);
         }
         free(fast);

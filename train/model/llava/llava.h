@@ -76,4 +76,12 @@ uint64_t lv_llava_fingerprint(const lv_llava *model);
  * out    one element; loss_sum: the same, added up in double */
 lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, double *loss_sum);
 
+/* lv_llava_probe: a model of the same widths with the same parts trained, to measure how fast the
+ * whole would train here: a share of the layers that run, at least one of either kind, and of a
+ * large vocabulary a part.
+ * in     like: may be dry; precision: of its run
+ * out    *out has arbitrary values in memory of its own: lv_llava_close it
+ * fails  LV_ERR_MEMORY */
+int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, double share);
+
 #endif

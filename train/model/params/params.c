@@ -282,7 +282,7 @@ static int allocate_flat(lv_params *params)
 {
     const lv_shard *shard = params->shard;
     for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
-        params->n_own_working += shard->pieces[k].end - shard->pieces[k].begin;
+        params->n_own_working += shard->own[k].end - shard->own[k].begin;
     }
     params->flat_grad = allocate_values(params, params->flat_count, LV_F32, "the gradients");
     params->masters =
@@ -367,10 +367,10 @@ const lv_shard *lv_params_shard(const lv_params *params)
     return params->shard;
 }
 
-lv_real *lv_params_master(const lv_params *params, const lv_piece *piece)
+lv_real *lv_params_master(const lv_params *params, const lv_bucket_shard *own)
 {
-    return piece->begin < params->n_working ? params->masters + piece->at
-                                            : lv_params_f32_at(params, piece->begin);
+    return own->begin < params->n_working ? params->masters + own->at
+                                          : lv_params_f32_at(params, own->begin);
 }
 
 void *lv_params_read_at(const lv_params *params, int64_t i, lv_dtype *dtype)

@@ -9,9 +9,9 @@
  * For a trained one that is the working copy: the flat values are its f32 master, which the
  * optimiser updates and which is saved. A frozen one has no f32 values in memory.
  *
- * Ranks share the masters (see shard.h): each has those of its own pieces, and the working copies
+ * Ranks share the masters (see shard.h): each has those of its own shards, and the working copies
  * of all. A parameter that ops read in f32 is its own master: all ranks have all of it, and each
- * updates its pieces.
+ * updates its shards.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_PARAMS_H
 #define LV_TRAIN_MODEL_PARAMS_PARAMS_H
@@ -158,7 +158,7 @@ int lv_params_init_part(lv_params *params, lv_part part, uint64_t seed);
  * its file has it, whatever the ops read. Borrowed. On a single rank: others have parts alone. */
 lv_tensor lv_params_exact(const lv_params *params, const lv_param *param);
 
-/* lv_params_refresh: after masters changed: the working copies of the rank's own pieces are their
+/* lv_params_refresh: after masters changed: the working copies of the rank's own shards are their
  * rounded values again. */
 void lv_params_refresh(lv_params *params);
 
@@ -175,8 +175,8 @@ void lv_params_grad_end(lv_params *params);
  * NULL before lv_params_allocate. */
 const lv_shard *lv_params_shard(const lv_params *params);
 
-/* lv_params_master: the f32 values of one of the rank's own pieces. */
-lv_real *lv_params_master(const lv_params *params, const lv_piece *piece);
+/* lv_params_master: the f32 values of the rank's shard of one bucket. */
+lv_real *lv_params_master(const lv_params *params, const lv_bucket_shard *own);
 
 /* lv_params_read_at: flat elements as the ops read them, from i on; of one bucket they are all of
  * one dtype. */

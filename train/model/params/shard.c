@@ -31,9 +31,9 @@ int lv_shard_create(lv_shard **out, int64_t count, int64_t border, int64_t bucke
     lv_shard *s = calloc(1, sizeof *s);
     if (s) {
         s->buckets = calloc((size_t)n + 1, sizeof *s->buckets);
-        s->pieces = calloc((size_t)n + 1, sizeof *s->pieces);
+        s->own = calloc((size_t)n + 1, sizeof *s->own);
     }
-    if (!s || !s->buckets || !s->pieces) {
+    if (!s || !s->buckets || !s->own) {
         lv_shard_destroy(&s);
         return lv_fail(LV_ERR_MEMORY, "no memory for a list of %" PRId64 " buckets", n);
     }
@@ -48,7 +48,7 @@ int lv_shard_create(lv_shard **out, int64_t count, int64_t border, int64_t bucke
         s->buckets[k].end = most - begin < bucket_count ? most : begin + bucket_count;
         begin = s->buckets[k].end;
         lv_range own = lv_shard_part(s, k, rank);
-        s->pieces[k] = (lv_piece){own.begin, own.end, s->own_count};
+        s->own[k] = (lv_bucket_shard){own.begin, own.end, s->own_count};
         s->own_count += own.end - own.begin;
     }
     *out = s;
@@ -59,7 +59,7 @@ void lv_shard_destroy(lv_shard **shard)
 {
     if (*shard) {
         free((*shard)->buckets);
-        free((*shard)->pieces);
+        free((*shard)->own);
         free(*shard);
         *shard = NULL;
     }

@@ -2,7 +2,7 @@
  *
  * lv_shard: the owners of the trainable elements. The flat elements [0, count) are divided into
  * buckets, the units of communication of gradients and new weights, and each bucket evenly among
- * the ranks. A rank keeps master weights and moments of its own elements only: one piece of each
+ * the ranks. A rank keeps master weights and moments of its own elements only: one shard of each
  * bucket (ZeRO stage 1; Rajbhandari et al. 2020, arXiv:1910.02054). A single rank owns all.
  */
 #ifndef LV_TRAIN_MODEL_PARAMS_SHARD_H
@@ -10,22 +10,22 @@
 
 #include "autograd/kernels/parallel.h"
 
-/* A rank's part of a bucket. */
+/* A rank's shard of a bucket. */
 typedef struct {
     int64_t begin, end; /* flat elements; none if they are equal */
     int64_t at;         /* of the first, among those that the rank owns */
-} lv_piece;
+} lv_bucket_shard;
 
 typedef struct {
     int rank, n_ranks;
     int64_t count, own_count;
     int64_t n_buckets;
-    lv_range *buckets; /* ascending, end to end */
-    lv_piece *pieces;  /* of this rank: one a bucket */
+    lv_range *buckets;    /* ascending, end to end */
+    lv_bucket_shard *own; /* of this rank: one a bucket */
 } lv_shard;
 
 /* lv_shard_bucket_count: elements of buckets of so many MB (2^20 bytes) of f32. 0 MB: 8, or as much
- * as lets each rank's piece have 64 KB: messages much smaller take as long. */
+ * as lets each rank's shard have 64 KB: messages much smaller take as long. */
 int64_t lv_shard_bucket_count(double mb, int n_ranks);
 
 /* lv_shard_create: buckets of at most bucket_count elements, none of them across `border`.

@@ -38,11 +38,11 @@ static void put_masters(const lv_params *params, int64_t begin, const lv_real *v
     const lv_shard *shard = params->shard;
     for (int64_t k = lv_shard_bucket_of(shard, begin);
          k < shard->n_buckets && shard->buckets[k].begin < begin + n; k++) {
-        const lv_piece *piece = &shard->pieces[k];
-        const int64_t from = piece->begin > begin ? piece->begin : begin;
-        const int64_t to = piece->end < begin + n ? piece->end : begin + n;
+        const lv_bucket_shard *own = &shard->own[k];
+        const int64_t from = own->begin > begin ? own->begin : begin;
+        const int64_t to = own->end < begin + n ? own->end : begin + n;
         if (from < to) {
-            memcpy(lv_params_master(params, piece) + (from - piece->begin), values + (from - begin),
+            memcpy(lv_params_master(params, own) + (from - own->begin), values + (from - begin),
                    (size_t)(to - from) * sizeof *values);
         }
     }
@@ -246,9 +246,9 @@ void lv_params_refresh(lv_params *params)
 {
     const lv_shard *shard = params->shard;
     for (int64_t k = 0; k < shard->n_buckets && shard->buckets[k].end <= params->n_working; k++) {
-        const lv_piece *piece = &shard->pieces[k];
-        lv_convert_from_real(params->working + piece->begin, LV_BF16,
-                             lv_params_master(params, piece), piece->end - piece->begin);
+        const lv_bucket_shard *own = &shard->own[k];
+        lv_convert_from_real(params->working + own->begin, LV_BF16, lv_params_master(params, own),
+                             own->end - own->begin);
     }
 }
 

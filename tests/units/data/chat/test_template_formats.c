@@ -430,8 +430,7 @@ static void missing_pieces_are_one_line(void **state)
     lv_tokenizer *with = open_with_pieces("");
     prints("chatml", tokenizer,
            "llava: template chatml: the tokenizer has no piece \"<|im_start|>\", \"<|im_end|>\"; "
-           "written "
-           "as ordinary text\n");
+           "written as ordinary text\n");
     prints("chatml", with, "");
     prints("llama_2", tokenizer, "");
     lv_tokenizer_close(&with);

@@ -51,8 +51,8 @@ static void fill_masters(lv_params *params, lv_real first, lv_real step)
 {
     const lv_shard *shard = lv_params_shard(params);
     for (int64_t k = 0; k < shard->n_buckets; k++) {
-        for (int64_t i = shard->pieces[k].begin; i < shard->pieces[k].end; i++) {
-            lv_params_master(params, &shard->pieces[k])[i - shard->pieces[k].begin] =
+        for (int64_t i = shard->own[k].begin; i < shard->own[k].end; i++) {
+            lv_params_master(params, &shard->own[k])[i - shard->own[k].begin] =
                 first + step * (lv_real)i;
         }
     }
@@ -61,9 +61,9 @@ static void fill_masters(lv_params *params, lv_real first, lv_real step)
 /* The master value of flat element i, which the rank owns. */
 static lv_real master(lv_params *params, int64_t i)
 {
-    const lv_piece *piece =
-        &lv_params_shard(params)->pieces[lv_shard_bucket_of(lv_params_shard(params), i)];
-    return lv_params_master(params, piece)[i - piece->begin];
+    const lv_bucket_shard *own =
+        &lv_params_shard(params)->own[lv_shard_bucket_of(lv_params_shard(params), i)];
+    return lv_params_master(params, own)[i - own->begin];
 }
 
 static void open_saver(fixture *f, int64_t keep, bool continues)
@@ -165,9 +165,9 @@ static void write_as_3_ranks(const fixture *f)
         const lv_shard *shard = lv_params_shard(params);
         fill_masters(params, 0, 1);
         for (int64_t k = 0; k < shard->n_buckets; k++) {
-            for (int64_t i = shard->pieces[k].begin; i < shard->pieces[k].end; i++) {
-                avg[shard->pieces[k].at + i - shard->pieces[k].begin] = (lv_real)(100 + i);
-                avg_sq[shard->pieces[k].at + i - shard->pieces[k].begin] = (lv_real)(200 + i);
+            for (int64_t i = shard->own[k].begin; i < shard->own[k].end; i++) {
+                avg[shard->own[k].at + i - shard->own[k].begin] = (lv_real)(100 + i);
+                avg_sq[shard->own[k].at + i - shard->own[k].begin] = (lv_real)(200 + i);
             }
         }
         const lv_rank_values values = {.params = params, .buffers = {NULL, avg, avg_sq}};
@@ -201,8 +201,8 @@ static void files_of_3_ranks_are_read_by_1_and_by_2(void **state)
             }
             const lv_shard *shard = lv_params_shard(params);
             for (int64_t k = 0; k < shard->n_buckets; k++) {
-                for (int64_t i = shard->pieces[k].begin; i < shard->pieces[k].end; i++) {
-                    int64_t at = shard->pieces[k].at + i - shard->pieces[k].begin;
+                for (int64_t i = shard->own[k].begin; i < shard->own[k].end; i++) {
+                    int64_t at = shard->own[k].at + i - shard->own[k].begin;
                     assert_true(master(params, i) == (lv_real)i);
                     assert_true(avg[at] == (lv_real)(100 + i) && avg_sq[at] == (lv_real)(200 + i));
                 }

@@ -42,7 +42,7 @@ static void alike_ranks_are_worth_no_word(void **state)
     assert_report(ranks, "");
     char *line = lv_job_line(ranks, N, LV_BF16);
     assert_string_equal(line, "llava 1.2.3, build 0badcafe; An MPI 4.1; on n000, n001, n002 and 61 "
-                              "more: 2 sockets of Some CPU; gradients travel in bf16");
+                              "more: 2 sockets of Some CPU; gradients are sent in bf16");
     free(line);
     *ranks[0].fact[LV_JOB_MPI] = '\0';
     line = lv_job_line(ranks, 1, LV_F32);
@@ -62,7 +62,7 @@ static void a_host_with_another_CPU_is_named_with_its_ranks(void **state)
                          "0-31,48-1023 (n000, n001, n003 and 60 more), An old CPU on ranks 32-47 "
                          "(n002); the slowest decides how long a step takes\n");
     char *line = lv_job_line(ranks, N, LV_F32);
-    assert_non_null(strstr(line, "and 61 more: several kinds of CPU; gradients travel in f32"));
+    assert_non_null(strstr(line, "and 61 more: several kinds of CPU; gradients are sent in f32"));
     free(line);
     free(ranks);
 }
@@ -153,8 +153,8 @@ static void badly_bound_hosts_are_named_once(void **state)
 {
     (void)state;
     lv_job_rank *ranks = alike();
-    strcpy(ranks[16].fact[LV_JOB_COMPLAINT], "it is badly bound");
-    strcpy(ranks[32].fact[LV_JOB_COMPLAINT], "it is badly bound");
+    strcpy(ranks[16].fact[LV_JOB_BINDING], "it is badly bound");
+    strcpy(ranks[32].fact[LV_JOB_BINDING], "it is badly bound");
     assert_report(ranks, "llava: on n001, n002: it is badly bound\n");
     free(ranks);
 }

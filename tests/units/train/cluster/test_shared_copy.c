@@ -5,12 +5,9 @@
 #include "train/cluster/shared_copy.h"
 
 #include "autograd/error.h"
-#include "data/base/file.h"
 #include "tests/units/train/fixture.h"
-#include "train/host/memory.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,57 +66,12 @@ static void more_than_the_host_has_left_is_refused_with_both_numbers(void **stat
     assert_null(copy.data);
 }
 
-/* ---- the memory that is left ---- */
-
-static void write_in(void **state, const char *dir, const char *name, const char *text)
-{
-    char *path = lv_path("%s/%s", fixture_path(state, dir), name);
-    assert_int_equal(lv_dir_create(fixture_path(state, dir)), 0);
-    assert_int_equal(lv_file_write(path, text, strlen(text)), 0);
-    free(path);
-}
-
-static int64_t left(void **state)
-{
-    return lv_memory_left(fixture_path(state, "proc/meminfo"), fixture_path(state, "proc/cgroup"),
-                          fixture_path(state, "cg"));
-}
-
-static void what_the_system_says_is_left(void **state)
-{
-    assert_true(left(state) == INT64_MAX);
-    write_in(state, "proc", "meminfo",
-             "MemTotal:       24571000 kB\nMemFree: 1 kB\nMemAvailable:   19000000 kB\n");
-    assert_true(left(state) == INT64_C(19000000) * 1024);
-}
-
-static void the_narrowest_control_group_counts_with_its_file_caches_as_left(void **state)
-{
-    write_in(state, "proc", "meminfo", "MemAvailable: 9000000 kB\n");
-    write_in(state, "proc", "cgroup", "1:cpu:/other\n0::/job/step\n");
-    write_in(state, "cg/job/step", "memory.max", "max\n");
-    write_in(state, "cg/job/step", "memory.current", "700000\n");
-    assert_true(left(state) == INT64_C(9000000) * 1024);
-    write_in(state, "cg/job", "memory.max", "1000000\n");
-    write_in(state, "cg/job", "memory.current", "900000\n");
-    assert_true(left(state) == 100000);
-    write_in(state, "cg/job", "memory.stat",
-             "anon 5\nfile 300000\nshmem 250000\ninactive_file 40000\nactive_file 10000\n");
-    assert_true(left(state) == 150000);
-    write_in(state, "cg/job", "memory.max", "800000\n");
-    assert_true(left(state) == 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rank_alone_has_cleared_memory_of_any_size),
         cmocka_unit_test(what_was_sealed_can_be_read_and_not_written),
         cmocka_unit_test(more_than_the_host_has_left_is_refused_with_both_numbers),
-        cmocka_unit_test_setup_teardown(what_the_system_says_is_left, fixture_open, fixture_close),
-        cmocka_unit_test_setup_teardown(
-            the_narrowest_control_group_counts_with_its_file_caches_as_left, fixture_open,
-            fixture_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "train/host/cgroup.h"
 #include "train/host/cores.h"
 
 #include "data/base/file.h"
@@ -162,7 +163,7 @@ static void the_users_number_of_threads_wins_and_is_bound_only_if_it_fills_the_c
     } cases[] = {{1, 2, false}, {3, 6, false}, {4, 8, true}, {5, 10, false}, {8, 16, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lv_rank_cpus ranks[] = {rank_on("0-15"), rank_on("0-15")};
-        ranks[0].n_asked_threads = ranks[1].n_asked_threads = cases[i].asked;
+        ranks[0].n_requested_threads = ranks[1].n_requested_threads = cases[i].asked;
         lv_cpu_share share = share_of(ranks, 2, 1);
         assert_int_equal(share.n_threads, cases[i].asked);
         assert_int_equal(share.n_all_threads, cases[i].n_all);

@@ -21,20 +21,20 @@ static void check_split(int64_t count, int64_t border, int64_t bucket_count, int
         assert_int_equal(lv_shard_create(&shard, count, border, bucket_count, rank, n_ranks), 0);
         for (int64_t k = 0; k < shard->n_buckets; k++) {
             const lv_range *bucket = &shard->buckets[k];
-            const lv_piece *piece = &shard->pieces[k];
+            const lv_bucket_shard *own = &shard->own[k];
             assert_int_equal(bucket->begin, end);
             assert_in_range(bucket->end - bucket->begin, 1, bucket_count);
             assert_true(bucket->end <= border || bucket->begin >= border);
-            assert_int_equal(piece->at, at);
-            assert_true(piece->begin >= bucket->begin && piece->end <= bucket->end);
-            for (int64_t i = piece->begin; i < piece->end; i++) {
+            assert_int_equal(own->at, at);
+            assert_true(own->begin >= bucket->begin && own->end <= bucket->end);
+            for (int64_t i = own->begin; i < own->end; i++) {
                 owners[i]++;
                 assert_int_equal(lv_shard_bucket_of(shard, i), k);
             }
             /* as even as cache lines allow */
             const int64_t share = (bucket->end - bucket->begin) / n_ranks;
-            assert_true(piece->end - piece->begin <= share + 32);
-            at += piece->end - piece->begin;
+            assert_true(own->end - own->begin <= share + 32);
+            at += own->end - own->begin;
             end = bucket->end;
         }
         assert_int_equal(end, count);
@@ -73,7 +73,7 @@ static double index_of(const void *context, int64_t i)
     return (double)i;
 }
 
-/* A rank of three has the masters of its pieces alone, and the working copies of all. */
+/* A rank of three has the masters of its shards alone, and the working copies of all. */
 static void a_rank_keeps_its_own_masters(void **state)
 {
     (void)state;
@@ -97,10 +97,10 @@ static void a_rank_keeps_its_own_masters(void **state)
         assert_int_equal(lv_params_at(params, 1)->offset, 0); /* what is read in bf16 comes first */
         assert_int_equal(lv_params_at(params, 0)->offset, N);
         for (int64_t k = 0; k < shard->n_buckets; k++) {
-            const lv_piece *piece = &shard->pieces[k];
-            for (int64_t i = piece->begin; i < piece->end; i++) {
+            const lv_bucket_shard *own = &shard->own[k];
+            for (int64_t i = own->begin; i < own->end; i++) {
                 const int64_t want = i < N ? i : i - N;
-                assert_true(lv_params_master(params, piece)[i - piece->begin] == (lv_real)want);
+                assert_true(lv_params_master(params, own)[i - own->begin] == (lv_real)want);
             }
         }
         const uint16_t *working = working_of(params);

@@ -1,48 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The normaliser of a sentencepiece model: character rules from a precompiled table, white space
- * by its flags. As normalizer.cc of sentencepiece 0.1.97; the table's format is that of Darts-clone
- * 0.32.
+ * Texts of a tokenizer.model. The normaliser, character rules from a precompiled table and white
+ * space by its flags, is that of normalizer.cc of sentencepiece 0.1.97; the table's format is that
+ * of Darts-clone 0.32. Around it is what transformers' (4.57) LlamaTokenizer does.
  */
 #include "data/tokenizer/spm.h"
 
 #include "autograd/error.h"
 #include "data/base/text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_RULE_BYTES = 1024 };
 
 /* ---- rules ---- */
-
-static uint32_t read_u32(const char *at)
-{
-    const uint8_t *b = (const uint8_t *)at;
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-/* The blob: bytes of the trie, little-endian; the trie; the strings. */
-int lv_spm_rules_read(lv_spm_rules *rules, const char *blob, size_t n)
-{
-    size_t trie_bytes = n >= 4 ? read_u32(blob) : 0;
-    if (n < 4 || trie_bytes % 4 != 0 || trie_bytes == 0 || trie_bytes >= n - 4 ||
-        blob[n - 1] != '\0') {
-        return lv_fail(LV_ERR_FORMAT, "the normaliser's precompiled_charsmap is damaged");
-    }
-    rules->n_units = trie_bytes / 4;
-    rules->n_texts = n - 4 - trie_bytes;
-    rules->units = malloc(trie_bytes);
-    rules->texts = malloc(rules->n_texts);
-    if (!rules->units || !rules->texts) {
-        return lv_fail(LV_ERR_MEMORY, "no memory for the normaliser's rules");
-    }
-    for (size_t i = 0; i < rules->n_units; i++) {
-        rules->units[i] = read_u32(blob + 4 + 4 * i);
-    }
-    memcpy(rules->texts, blob + 4 + trie_bytes, rules->n_texts);
-    return LV_OK;
-}
 
 static size_t unit_offset(uint32_t unit)
 {
@@ -125,7 +96,7 @@ static int next_prefix(const lv_spm *spm, const char *s, size_t n, prefix *p)
 
 static int add_space(const lv_spm *spm, lv_mapped *out, size_t begin)
 {
-    return spm->escape_whitespaces ? lv_mapped_add(out, LV_SPACE_MARKER, 3, begin)
+    return spm->escape_whitespaces ? lv_mapped_add_marker(out, begin)
                                    : lv_mapped_add(out, " ", 1, begin);
 }
 
@@ -144,7 +115,7 @@ static int add_prefix(const lv_spm *spm, const lv_span *text, size_t at, const p
 }
 
 /* Past the white space that the text begins with. */
-static int skip_spaces(const lv_spm *spm, const lv_span *text, size_t *at)
+static int skip_leading_spaces(const lv_spm *spm, const lv_span *text, size_t *at)
 {
     while (*at < text->n) {
         prefix p;
@@ -168,11 +139,13 @@ static void strip_end(const lv_spm *spm, lv_mapped *out, size_t begin, size_t *e
     }
 }
 
-int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, lv_mapped *out)
+/* The text as the model's normaliser has it, appended to out. dummy: whether the model's dummy prefix
+ * is put. fails LV_ERR_FORMAT on damaged rules, LV_ERR_MEMORY */
+static int normalize(const lv_spm *spm, const lv_span *text, bool dummy, lv_mapped *out)
 {
     size_t at = 0, begin = out->n;
     bool removes = spm->remove_extra_whitespaces, after_space = removes;
-    int rc = removes ? skip_spaces(spm, text, &at) : LV_OK;
+    int rc = removes ? skip_leading_spaces(spm, text, &at) : LV_OK;
     if (rc < 0 || at == text->n) {
         return rc;
     }
@@ -201,9 +174,96 @@ int lv_spm_normalize(const lv_spm *spm, const lv_span *text, bool dummy, lv_mapp
     return rc;
 }
 
-size_t lv_spm_character_bytes(const char *s, size_t n)
+/* ---- tokens ---- */
+
+/* What transformers does to a text before it is searched for added tokens. */
+static int prepare(const lv_tokenizer *t, const lv_span *text, bool first, lv_mapped *out)
 {
-    static const unsigned char bytes[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
-    size_t length = bytes[(unsigned char)*s >> 4];
-    return length < n ? length : n;
+    int rc = LV_OK;
+    if (t->spm->legacy) {
+        return LV_OK;
+    }
+    if (first && t->marker == LV_MARKER_CALL) {
+        rc = lv_mapped_add_marker(out, lv_span_begin(text, 0));
+    }
+    for (size_t at = 0; rc == LV_OK && at < text->n;) {
+        bool marker = lv_marker_at(text, at);
+        rc = lv_mapped_add(out, marker ? " " : text->bytes + at, 1, lv_span_begin(text, at));
+        at += marker ? LV_SPACE_MARKER_BYTES : 1;
+    }
+    return rc;
 }
+
+/* The tokens of what sentencepiece's encode() is given. */
+static int encode_given(lv_encoder *e, const lv_span *given)
+{
+    const lv_spm *spm = e->tokenizer->spm;
+    lv_mapped normal = {0};
+    int rc = normalize(spm, given, spm->legacy && spm->add_dummy_prefix, &normal);
+    lv_span text = lv_mapped_or(&normal, &(lv_span){.bytes = ""});
+    size_t begin = 0, at = spm->user_defined.n > 0 ? 0 : text.n;
+    e->after_unk = false;
+    while (rc == LV_OK && at < text.n) {
+        int32_t id = 0;
+        size_t length = lv_matcher_longest(&spm->user_defined, text.bytes + at, text.n - at, &id);
+        if (length == 0) {
+            at += lv_character_bytes(text.bytes + at, text.n - at);
+            continue;
+        }
+        lv_span part = lv_span_part(&text, begin, at);
+        rc = lv_encoder_cut_words(e, &part);
+        if (rc == LV_OK) {
+            e->after_unk = false;
+            rc = lv_encoder_emit(e, id, lv_span_begin(&text, at));
+        }
+        begin = at += length;
+    }
+    if (rc == LV_OK) {
+        lv_span part = lv_span_part(&text, begin, text.n);
+        rc = lv_encoder_cut_words(e, &part);
+    }
+    lv_mapped_free(&normal);
+    return rc;
+}
+
+/* Not legacy, a text that begins with a space is encoded after the text of unk, whose tokens are
+ * then dropped, so that the space is not. */
+static int encode(lv_encoder *e, const lv_span *text, bool first)
+{
+    const lv_spm *spm = e->tokenizer->spm;
+    lv_tokens *out = e->out;
+    size_t n_before = out->n;
+    lv_mapped longer = {0};
+    (void)first;
+    if (spm->legacy || (*text->bytes != ' ' && !lv_marker_at(text, 0))) {
+        return encode_given(e, text);
+    }
+    int rc = lv_mapped_add(&longer, spm->unk_token, strlen(spm->unk_token), lv_span_begin(text, 0));
+    if (rc == LV_OK) rc = lv_mapped_add_span(&longer, text);
+    lv_span whole = lv_mapped_or(&longer, text);
+    if (rc == LV_OK) rc = encode_given(e, &whole);
+    if (rc == LV_OK && out->n > n_before && out->n - n_before >= spm->n_unk_tokens) {
+        size_t from = n_before + spm->n_unk_tokens, n = out->n - from;
+        memmove(out->ids + n_before, out->ids + from, n * sizeof *out->ids);
+        memmove(out->begin + n_before, out->begin + from, n * sizeof *out->begin);
+        out->n = n_before + n;
+    }
+    lv_mapped_free(&longer);
+    return rc;
+}
+
+int lv_spm_finish(lv_tokenizer *t)
+{
+    lv_tokens tokens = {0};
+    lv_encoder e = {.tokenizer = t, .out = &tokens};
+    lv_span unk = {.bytes = t->spm->unk_token, .n = strlen(t->spm->unk_token)};
+    int rc = t->spm->legacy ? LV_OK : lv_bpe_create(&e.bpe, &t->vocab, &t->merges);
+    if (rc == LV_OK && !t->spm->legacy) rc = encode_given(&e, &unk);
+    t->spm->n_unk_tokens = tokens.n;
+    lv_tokens_free(&tokens);
+    lv_bpe_free(&e.bpe);
+    return rc;
+}
+
+const lv_tokenizer_kind lv_spm_kind = {
+    .file_name = "tokenizer.model", .prepare = prepare, .encode = encode};

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which pieces are BOS and EOS. The first of these that says so: tokenizer_config.json,
- * config.json, generation_config.json, special_tokens_map.json, the tokenizer's own file.
+ * The files beside a tokenizer's, and which pieces are BOS and EOS. The first of these that says
+ * so: tokenizer_config.json, config.json, generation_config.json, special_tokens_map.json, the
+ * tokenizer's own file.
  */
-#include "data/tokenizer/internal.h"
-
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
@@ -12,6 +11,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+void lv_tokenizer_add_file(lv_tokenizer *t, const char *path)
+{
+    for (int i = 0; i < t->n_files; i++) {
+        if (strcmp(t->files[i], path) == 0) {
+            return;
+        }
+    }
+    LV_CHECK(t->n_files < LV_TOKENIZER_MAX_FILES, "a tokenizer of too many files");
+    t->files[t->n_files++] = lv_path("%s", path);
+}
 
 int lv_tokenizer_read_beside(cJSON **root, lv_tokenizer *t, const char *dir, const char *name)
 {
@@ -32,7 +42,7 @@ static int piece_named(const lv_tokenizer *t, const cJSON *root, const char *key
     if (!item) {
         return LV_OK;
     }
-    *id = cJSON_IsString(item) ? lv_tokenizer_id(t, item->valuestring) : -1;
+    *id = cJSON_IsString(item) ? lv_vocab_id(&t->vocab, item->valuestring) : -1;
     return *id >= 0 ? LV_OK
                     : lv_fail(LV_ERR_FORMAT, "\"%s\": %s%s%s is not a piece of the vocabulary", key,
                               cJSON_IsString(item) ? "\"" : "",
@@ -49,8 +59,7 @@ static int id_named(const lv_tokenizer *t, const cJSON *root, const char *key, i
         return LV_OK;
     }
     double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
-    if (!(number >= 0) || number >= t->n_ids || number != (int32_t)number ||
-        !t->pieces[(int32_t)number]) {
+    if (!lv_vocab_has(&t->vocab, number)) {
         return lv_fail(LV_ERR_FORMAT, "\"%s\": not an id of the tokenizer's vocabulary", key);
     }
     *id = (int32_t)number;
@@ -97,19 +106,19 @@ int lv_tokenizer_special_read(lv_tokenizer *t, const char *dir)
     }
     if (t->bos < 0) {
         int32_t own = t->spm ? t->spm->bos : t->template_bos;
-        t->bos = own >= 0 ? own : lv_tokenizer_id(t, "<s>");
+        t->bos = own >= 0 ? own : lv_vocab_id(&t->vocab, "<s>");
     }
     if (t->eos < 0) {
-        t->eos = t->spm && t->spm->eos >= 0 ? t->spm->eos : lv_tokenizer_id(t, "</s>");
+        t->eos = t->spm && t->spm->eos >= 0 ? t->spm->eos : lv_vocab_id(&t->vocab, "</s>");
     }
     if (t->spm) {
         t->template_bos = t->spm->adds_bos ? t->bos : -1;
     }
     if (t->template_bos >= 0 && t->template_bos != t->bos) {
         return lv_fail(LV_ERR_UNSUPPORTED,
-                       "BOS is \"%s\", but the post_processor of tokenizer.json puts \"%s\" in "
-                       "front of a text",
-                       t->pieces[t->bos], t->pieces[t->template_bos]);
+                       "BOS is \"%s\", but the post_processor of tokenizer.json puts \"%s\" "
+                       "before a text",
+                       t->vocab.pieces[t->bos].name, t->vocab.pieces[t->template_bos].name);
     }
     return LV_OK;
 }

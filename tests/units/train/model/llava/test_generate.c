@@ -74,7 +74,7 @@ static void greedy_with_the_cache_is_greedy_without_it(void **state)
     fixture *f = *state;
     int32_t tokens[MAX_NEW];
     int64_t n = 0;
-    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, tokens, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &greedy, tokens, &n));
     assert_int_equal(n, MAX_NEW);
     for (int64_t i = 0; i < n; i++) {
         lv_real logits[VOCAB];
@@ -96,7 +96,7 @@ static void in_bf16_the_cache_chooses_as_well_as_without_it(void **state)
     int32_t tokens[MAX_NEW], of_f32[MAX_NEW];
     int64_t n = 0;
     f->model = golden_model(&f->g, NULL, 0, false, LV_PRECISION_BF16);
-    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, tokens, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &greedy, tokens, &n));
     assert_int_equal(n, MAX_NEW);
     for (int64_t i = 0; i < n; i++) {
         lv_real logits[VOCAB], most = -INFINITY, size = 0;
@@ -109,7 +109,7 @@ static void in_bf16_the_cache_chooses_as_well_as_without_it(void **state)
     }
     lv_llava_close(&f->model);
     f->model = f32;
-    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, of_f32, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &greedy, of_f32, &n));
     assert_int_equal(tokens[0], of_f32[0]);
 }
 
@@ -133,32 +133,15 @@ static void text_ends_before_eos(void **state)
     fixture *f = *state;
     int32_t all[MAX_NEW], tokens[MAX_NEW];
     int64_t n = 0, first = 0;
-    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, all, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &greedy, all, &n));
     lv_generate_options options = greedy;
     options.eos_token_id = all[3];
     while (all[first] != options.eos_token_id) {
         first++;
     }
-    golden_ok(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &options, tokens, &n));
     assert_int_equal(n, first);
     assert_memory_equal(tokens, all, (size_t)n * sizeof *all);
-}
-
-static bool stop_at_the_third(void *context, int32_t token)
-{
-    (void)token;
-    return ++*(int *)context < 3;
-}
-
-static void the_caller_can_stop(void **state)
-{
-    fixture *f = *state;
-    int32_t tokens[MAX_NEW];
-    int64_t n = 0;
-    int calls = 0;
-    golden_ok(lv_generate(f->model, &f->prompt, &greedy, stop_at_the_third, &calls, tokens, &n));
-    assert_int_equal(calls, 3);
-    assert_int_equal(n, 3);
 }
 
 static void a_tiny_top_p_is_greedy(void **state)
@@ -169,8 +152,8 @@ static void a_tiny_top_p_is_greedy(void **state)
     lv_generate_options options = greedy;
     options.temperature = 1;
     options.top_p = 1e-9;
-    golden_ok(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, want, &n));
-    golden_ok(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &greedy, want, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &options, tokens, &n));
     assert_memory_equal(tokens, want, sizeof want);
 }
 
@@ -204,7 +187,7 @@ static void sampling_follows_the_cut_softmax(fixture *f, double temperature, dou
     for (options.seed = 0; options.seed < DRAWS; options.seed++) {
         int32_t token = 0;
         int64_t n = 0;
-        golden_ok(lv_generate(f->model, &f->prompt, &options, NULL, NULL, &token, &n));
+        golden_ok(golden_generate(f->model, &f->prompt, &options, &token, &n));
         count[token]++;
     }
     for (int v = 0; v < VOCAB; v++) {
@@ -232,7 +215,7 @@ static void the_answer_ends_where_the_positions_do(void **state)
     int64_t n = 0, T = f->prompt.seq_start[1];
     lv_generate_options options = greedy;
     options.max_new_tokens = POSITIONS;
-    golden_ok(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n));
+    golden_ok(golden_generate(f->model, &f->prompt, &options, tokens, &n));
     assert_int_equal(n, POSITIONS - T);
 }
 
@@ -245,7 +228,7 @@ static void a_prompt_that_leaves_no_position_is_refused(void **state)
     lv_vision_input vision;
     lv_llava_vision_input(f->model, LV_ASPECT_SQUARE, &vision);
     golden_ok(lv_batch_from_prompt(&batch, prompt, POSITIONS, NULL, 0, &vision));
-    assert_int_equal(lv_generate(f->model, &batch, &greedy, NULL, NULL, tokens, &n), LV_ERR_CONFIG);
+    assert_int_equal(golden_generate(f->model, &batch, &greedy, tokens, &n), LV_ERR_CONFIG);
     assert_non_null(strstr(lv_error_message(), "64 positions"));
     assert_int_equal(n, 77);
     lv_batch_free(&batch);
@@ -258,12 +241,10 @@ static void what_can_not_be_generated_is_refused(void **state)
     int64_t n = 77;
     lv_generate_options options = greedy;
     options.temperature = -1;
-    assert_int_equal(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n),
-                     LV_ERR_CONFIG);
+    assert_int_equal(golden_generate(f->model, &f->prompt, &options, tokens, &n), LV_ERR_CONFIG);
     options = greedy;
     options.top_p = 0;
-    assert_int_equal(lv_generate(f->model, &f->prompt, &options, NULL, NULL, tokens, &n),
-                     LV_ERR_CONFIG);
+    assert_int_equal(golden_generate(f->model, &f->prompt, &options, tokens, &n), LV_ERR_CONFIG);
     assert_int_equal(n, 77);
 }
 
@@ -273,8 +254,7 @@ static void an_id_beyond_the_vocabulary_is_refused(void **state)
     int32_t tokens[MAX_NEW], *source = f->prompt.source, kept = source[0];
     int64_t n = 0;
     source[0] = VOCAB;
-    assert_int_equal(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, tokens, &n),
-                     LV_ERR_CONFIG);
+    assert_int_equal(golden_generate(f->model, &f->prompt, &greedy, tokens, &n), LV_ERR_CONFIG);
     source[0] = kept;
     assert_non_null(strstr(lv_error_message(), "token id 48, but the model's vocabulary has 48"));
 }
@@ -298,8 +278,7 @@ static void scores_that_are_not_finite_are_an_error(void **state)
     const float first = values[0];
     values[0] = NAN;
     golden_ok(lv_params_fill(params, norm, value_at, values));
-    assert_int_equal(lv_generate(f->model, &f->prompt, &greedy, NULL, NULL, tokens, &n),
-                     LV_ERR_DIVERGED);
+    assert_int_equal(golden_generate(f->model, &f->prompt, &greedy, tokens, &n), LV_ERR_DIVERGED);
     values[0] = first;
     golden_ok(lv_params_fill(params, norm, value_at, values));
     free(values);
@@ -312,7 +291,6 @@ int main(void)
         cmocka_unit_test(in_bf16_the_cache_chooses_as_well_as_without_it),
         cmocka_unit_test(the_precision_of_the_weights_is_that_of_the_embedding),
         cmocka_unit_test(text_ends_before_eos),
-        cmocka_unit_test(the_caller_can_stop),
         cmocka_unit_test(a_tiny_top_p_is_greedy),
         cmocka_unit_test(sampling_draws_from_the_softmax),
         cmocka_unit_test(top_p_draws_from_the_most_likely_tokens_only),

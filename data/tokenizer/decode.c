@@ -250,8 +250,7 @@ bool lv_tokenizer_has(const lv_tokenizer *t, int32_t id)
 }
 
 /* raw: special pieces by name, nothing stripped. */
-static int decode(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw, char **out,
-                  size_t *settled)
+static int decode(text_buffer *out, const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw)
 {
     text_buffer text = {0};
     int rc = add_bytes(&text, "", 0);
@@ -269,25 +268,39 @@ static int decode(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw,
         free(text.bytes);
         return rc;
     }
-    *out = text.bytes;
-    *settled = text.settled;
+    *out = text;
     return LV_OK;
 }
 
 int lv_tokenizer_decode(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
 {
-    size_t settled;
-    return decode(t, ids, n, false, out, &settled);
+    text_buffer text;
+    int rc = decode(&text, t, ids, n, false);
+    if (rc == LV_OK) {
+        *out = text.bytes;
+    }
+    return rc;
 }
 
 int lv_tokenizer_decode_begun(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out,
-                              size_t *settled)
+                              size_t *n_bytes, size_t *settled)
 {
-    return decode(t, ids, n, false, out, settled);
+    text_buffer text;
+    int rc = decode(&text, t, ids, n, false);
+    if (rc == LV_OK) {
+        *out = text.bytes;
+        *n_bytes = text.n;
+        *settled = text.settled;
+    }
+    return rc;
 }
 
 int lv_tokenizer_decode_raw(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
 {
-    size_t settled;
-    return decode(t, ids, n, true, out, &settled);
+    text_buffer text;
+    int rc = decode(&text, t, ids, n, true);
+    if (rc == LV_OK) {
+        *out = text.bytes;
+    }
+    return rc;
 }

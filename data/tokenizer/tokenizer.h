@@ -58,11 +58,12 @@ int lv_tokenizer_encode(const lv_tokenizer *tokenizer, const char *text, size_t 
  * fails  LV_ERR_FORMAT on an id outside the vocabulary, LV_ERR_MEMORY */
 int lv_tokenizer_decode(const lv_tokenizer *tokenizer, const int32_t *ids, size_t n, char **out);
 
-/* lv_tokenizer_decode_begun: as lv_tokenizer_decode, of a text that goes on: whatever ids follow,
- * the first *settled bytes stay as they are. What is behind them may change: a character of several
- * ids, or a run of byte pieces, which is a text only as a whole. */
+/* lv_tokenizer_decode_begun: as lv_tokenizer_decode, of a text that goes on: of its *n_bytes, among
+ * which there may be a NUL, the first *settled stay as they are whatever ids follow. Those after
+ * them may change: of a character of several ids, or of a run of byte pieces, which is text only as
+ * a whole. */
 int lv_tokenizer_decode_begun(const lv_tokenizer *tokenizer, const int32_t *ids, size_t n,
-                              char **out, size_t *settled);
+                              char **out, size_t *n_bytes, size_t *settled);
 
 /* lv_tokenizer_decode_raw: for showing tokens to people: special pieces stand by their names, and
  * no space is stripped, so that the texts of two halves are the text of the whole (but for a

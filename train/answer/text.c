@@ -57,13 +57,13 @@ void lv_answer_text_destroy(lv_answer_text **text)
     }
 }
 
-/* Where the first stop is in the text; NULL: nowhere. */
-static const char *find_stop(const lv_answer_text *t, const char *text)
+/* Where the first stop begins in a text of n bytes; n: nowhere. */
+static size_t find_stop(const lv_answer_text *t, const char *text, size_t n)
 {
-    const char *first = NULL;
+    size_t first = n;
     for (size_t i = 0; i < t->n_stops; i++) {
-        const char *at = strstr(text, t->stops[i].text);
-        first = at && (!first || at < first) ? at : first;
+        const char *at = memmem(text, n, t->stops[i].text, t->stops[i].n_bytes);
+        first = at && (size_t)(at - text) < first ? (size_t)(at - text) : first;
     }
     return first;
 }
@@ -86,14 +86,15 @@ static size_t begun_bytes(const lv_answer_text *t, const char *text, size_t n)
 static int decode_again(lv_answer_text *t, bool is_last)
 {
     char *text = NULL;
-    size_t n = 0;
-    int rc = lv_tokenizer_decode_begun(t->tokenizer, t->ids, t->n_ids, &text, &n);
+    size_t n_bytes = 0, n = 0;
+    int rc = lv_tokenizer_decode_begun(t->tokenizer, t->ids, t->n_ids, &text, &n_bytes, &n);
     if (rc < 0) {
         return rc;
     }
-    const char *stop = find_stop(t, text);
-    if (stop || is_last) {
-        n = stop ? (size_t)(stop - text) : strlen(text);
+    const size_t stop = find_stop(t, text, n_bytes);
+    t->stopped = stop < n_bytes;
+    if (t->stopped || is_last) {
+        n = stop;
     } else {
         n -= begun_bytes(t, text, n);
     }
@@ -102,7 +103,6 @@ static int decode_again(lv_answer_text *t, bool is_last)
     t->bytes = text;
     t->bytes[n] = '\0';
     t->n_certain = n;
-    t->stopped = stop;
     return LV_OK;
 }
 

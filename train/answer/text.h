@@ -27,7 +27,7 @@ int lv_answer_text_add(lv_answer_text *text, int32_t token, bool *stopped);
  * fails  LV_ERR_MEMORY */
 int lv_answer_text_finish(lv_answer_text *text);
 
-/* lv_answer_text_certain: UTF-8 of *n bytes, terminated, to which each call above may add; borrowed
+/* lv_answer_text_certain: UTF-8 of *n bytes, among which there may be a NUL, terminated, to which each call above may add; borrowed
  * until the next one. */
 const char *lv_answer_text_certain(const lv_answer_text *text, size_t *n);
 

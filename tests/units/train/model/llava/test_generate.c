@@ -284,6 +284,141 @@ static void scores_that_are_not_finite_are_an_error(void **state)
     free(values);
 }
 
+/* ---- several sequences ---- */
+
+enum { N_SAMPLES = 10 };
+
+typedef struct {
+    int32_t tokens[MAX_NEW];
+    int64_t n;
+} continuation;
+
+/* Every sample of the shape, greedy and sampled in turn, its length its own. */
+static lv_generate_options options_of(int sample)
+{
+    return (lv_generate_options){.max_new_tokens = MAX_NEW - sample % 4,
+                                 .temperature = sample % 2,
+                                 .top_p = 0.9,
+                                 .seed = 11,
+                                 .key = (uint64_t)sample,
+                                 .eos_token_id = -1};
+}
+
+static void continue_alone(fixture *f, lv_llava *model, continuation *alone)
+{
+    for (int i = 0; i < N_SAMPLES; i++) {
+        lv_batch batch;
+        lv_generate_options options = options_of(i);
+        golden_batch(&batch, &f->g, model, &i, 1);
+        golden_ok(golden_generate(model, &batch, &options, alone[i].tokens, &alone[i].n));
+        golden_batch_free(&batch);
+    }
+}
+
+/* The sample that each sequence continues, by its number. */
+typedef struct {
+    lv_generator *generator;
+    continuation got[N_SAMPLES];
+    int sample_of[N_SAMPLES];
+} several;
+
+static void join(several *s, const fixture *f, const lv_llava *model, const int *samples, int n)
+{
+    int sequences[N_SAMPLES];
+    lv_batch batch;
+    lv_generate_options options[N_SAMPLES];
+    for (int i = 0; i < n; i++) {
+        options[i] = options_of(samples[i]);
+    }
+    golden_batch(&batch, &f->g, model, samples, n);
+    golden_ok(lv_generator_add(s->generator, sequences, &batch, options));
+    golden_batch_free(&batch);
+    for (int i = 0; i < n; i++) {
+        s->sample_of[sequences[i]] = samples[i];
+        s->got[samples[i]].n = 0;
+    }
+}
+
+/* returns the number of a sequence that ended, -1 if none did. */
+static int step(several *s)
+{
+    int ended = -1;
+    lv_new_token tokens[N_SAMPLES];
+    const int64_t n = lv_generator_count(s->generator);
+    golden_ok(lv_generator_step(s->generator, tokens));
+    for (int64_t i = 0; i < n; i++) {
+        continuation *c = &s->got[s->sample_of[tokens[i].sequence]];
+        c->tokens[c->n++] = tokens[i].token;
+        ended = tokens[i].is_last ? tokens[i].sequence : ended;
+    }
+    return ended;
+}
+
+static void assert_as_alone(const several *s, const continuation *alone, int sample)
+{
+    assert_int_equal(s->got[sample].n, alone[sample].n);
+    assert_memory_equal(s->got[sample].tokens, alone[sample].tokens,
+                        (size_t)alone[sample].n * sizeof(int32_t));
+}
+
+static void continue_in_company(fixture *f, lv_llava *model)
+{
+    continuation alone[N_SAMPLES];
+    several s = {0};
+    continue_alone(f, model, alone);
+    golden_ok(lv_generator_create(&s.generator, model));
+    join(&s, f, model, (const int[]){2, 4, 7}, 3);
+    step(&s);
+    join(&s, f, model, (const int[]){5}, 1); /* while the others are on their way */
+    step(&s);
+    join(&s, f, model, (const int[]){0, 1}, 2);
+    while (step(&s) < 0) {
+    }
+    join(&s, f, model, (const int[]){9, 8}, 2); /* where one was that has ended */
+    step(&s);
+    lv_generator_remove(s.generator, 1); /* sample 4, unless it has ended */
+    join(&s, f, model, (const int[]){6, 3}, 2);
+    while (lv_generator_count(s.generator) > 0) {
+        step(&s);
+    }
+    for (int i = 0; i < N_SAMPLES; i++) {
+        if (i != 4) {
+            assert_as_alone(&s, alone, i);
+        }
+    }
+    assert_true(s.got[4].n < alone[4].n);
+    lv_generator_destroy(&s.generator);
+}
+
+static void a_sequence_is_continued_as_if_it_were_alone(void **state)
+{
+    fixture *f = *state;
+    continue_in_company(f, f->model);
+    lv_llava *bf16 = golden_model(&f->g, NULL, 0, false, LV_PRECISION_BF16);
+    continue_in_company(f, bf16);
+    lv_llava_close(&bf16);
+}
+
+static void one_bad_prompt_of_several_adds_none(void **state)
+{
+    fixture *f = *state;
+    lv_generator *generator = NULL;
+    lv_batch batch;
+    int sequences[2] = {-1, -1};
+    lv_generate_options options[2] = {options_of(0), options_of(1)};
+    golden_batch(&batch, &f->g, f->model, (const int[]){0, 1}, 2);
+    golden_ok(lv_generator_create(&generator, f->model));
+    options[1].max_new_tokens = 0;
+    assert_int_equal(lv_generator_add(generator, sequences, &batch, options), LV_ERR_CONFIG);
+    assert_int_equal(lv_generator_count(generator), 0);
+    options[1] = options_of(1);
+    golden_ok(lv_generator_add(generator, sequences, &batch, options));
+    assert_int_equal(sequences[0], 0);
+    assert_int_equal(sequences[1], 1);
+    lv_generator_destroy(&generator);
+    golden_batch_free(&batch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +434,8 @@ int main(void)
         cmocka_unit_test(what_can_not_be_generated_is_refused),
         cmocka_unit_test(an_id_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(scores_that_are_not_finite_are_an_error),
+        cmocka_unit_test(a_sequence_is_continued_as_if_it_were_alone),
+        cmocka_unit_test(one_bad_prompt_of_several_adds_none),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }

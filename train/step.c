@@ -113,8 +113,9 @@ static void update_bucket(void *context, int64_t bucket)
 {
     const bucket_update *u = context;
     lv_params *params = lv_llava_params(u->setup->model);
-    lv_profile_part *before = lv_step_profile_enter(u->profile, LV_STEP_OPTIMIZER,
-                                                    lv_optimizer_step_bytes(params, bucket));
+    lv_profile_part *before =
+        lv_step_profile_enter(u->profile, LV_STEP_OPTIMIZER,
+                              lv_optimizer_step_bytes(u->setup->optimizer, params, bucket));
     lv_optimizer_step(u->setup->optimizer, params, bucket, &u->how);
     lv_step_profile_leave(u->profile, before);
 }

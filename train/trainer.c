@@ -92,9 +92,9 @@ static int save_checkpoint(trainer *t, bool last)
     t->checkpoint_s = lv_clock_s();
     int rc = compare_weights(t);
     if (rc == LV_OK) {
+        const lv_moments moments = lv_optimizer_moments(t->setup.optimizer);
         rc = lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
-                            lv_optimizer_exp_avg(t->setup.optimizer),
-                            lv_optimizer_exp_avg_sq(t->setup.optimizer));
+                            &moments);
     }
     return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
@@ -274,9 +274,9 @@ static int check_length(const trainer *t)
 static int resume_from(trainer *t, const char *dir)
 {
     lv_run_identity identity = identity_of(t);
+    const lv_moments moments = lv_optimizer_moments(t->setup.optimizer);
     int rc = lv_checkpoint_load(t->comm, dir, &identity, &t->state, lv_llava_params(t->setup.model),
-                                lv_optimizer_exp_avg(t->setup.optimizer),
-                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
+                                &moments);
     if (rc < 0) {
         return rc;
     }

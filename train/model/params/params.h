@@ -67,6 +67,12 @@ typedef enum {
 
 typedef struct lv_params lv_params;
 
+/* lv_moments: AdamW's m and v of what a rank owns: [own_count] each, bucket after bucket. */
+typedef struct {
+    lv_dtype dtype; /* LV_F32 or LV_BF16 */
+    void *exp_avg, *exp_avg_sq;
+} lv_moments;
+
 int lv_params_create(lv_params **out);
 void lv_params_destroy(lv_params **params);
 

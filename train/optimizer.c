@@ -137,3 +137,14 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucke
         update_group(optimizer, params, own, &optimizer->groups[i], how);
     }
 }
+
+double lv_optimizer_step_bytes(const lv_params *params, int64_t bucket)
+{
+    enum { READ = 4, WRITTEN = 3 }; /* value and moments; the gradient is read alone */
+    const lv_bucket_shard *own = &lv_params_shard(params)->own[bucket];
+    lv_dtype dtype;
+    lv_params_read_at(params, own->begin, &dtype);
+    return (double)(own->end - own->begin) *
+           (double)((READ + WRITTEN) * sizeof(lv_real) +
+                    (dtype == LV_BF16 ? lv_dtype_bytes(LV_BF16) : 0));
+}

@@ -39,4 +39,7 @@ typedef struct {
 void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucket,
                        const lv_update *how);
 
+/* lv_optimizer_step_bytes: what an update of the rank's shard of a bucket reads and writes. */
+double lv_optimizer_step_bytes(const lv_params *params, int64_t bucket);
+
 #endif

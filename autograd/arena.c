@@ -86,6 +86,9 @@ static void make_usable(lv_arena *arena, size_t end)
              "%s arena: the system gives no more memory after %zu bytes: "
              "lower train.micro_batch_tokens",
              arena->name, arena->usable_bytes);
+    /* Ops walk over several arrays at once, more pages of 4 kB than a TLB holds. Advice alone: a
+     * kernel without huge pages refuses it. */
+    (void)madvise(arena->base + arena->usable_bytes, usable - arena->usable_bytes, MADV_HUGEPAGE);
     arena->usable_bytes = usable;
 }
 

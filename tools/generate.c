@@ -128,7 +128,7 @@ static int print_answer(lv_llava *model, const generate_request *r, const lv_tem
     const bool pad =
         r->aspect ? strcmp(r->aspect, "pad") == 0 : lv_llava_config_of(model)->aspect_pad;
     lv_llava_vision_input(model, pad ? LV_ASPECT_PAD : LV_ASPECT_SQUARE, &vision);
-    options.eos_token_id = lv_tokenizer_eos(tokenizer);
+    options.stops = lv_tokenizer_stops(tokenizer, &options.n_stops);
     options.seed = (uint64_t)r->seed;
     int rc = make_batch(&batch, r, template, tokenizer, &vision);
     if (rc < 0) {
@@ -170,6 +170,7 @@ static int generate(const generate_request *r)
     if (rc == LV_OK) rc = lv_tokenizer_open(&tokenizer, lv_llava_tokenizer_dir(model));
     if (rc == LV_OK) {
         lv_template_print_missing_pieces(template, tokenizer);
+        lv_tokenizer_warn_ids(tokenizer);
         rc = print_answer(model, r, template, tokenizer);
     }
     lv_template_close(&template);

@@ -95,7 +95,7 @@ static int open_packs(lv_pack_list *list, const lv_config_packs *wanted, const c
     return LV_OK;
 }
 
-static int open_data(lv_setup *setup, const lv_config *config)
+static int open_data(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_tokenizer *tokenizer = NULL;
     uint64_t unused = 0;
@@ -103,6 +103,9 @@ static int open_data(lv_setup *setup, const lv_config *config)
     int rc = dir ? lv_tokenizer_open(&tokenizer, dir) : LV_OK;
     const char *fingerprint = tokenizer ? lv_tokenizer_fingerprint(tokenizer) : NULL;
     setup->data_fingerprint = LV_HASH_START;
+    if (tokenizer && comm->rank == 0) {
+        lv_tokenizer_warn_ids(tokenizer);
+    }
     if (rc == LV_OK) {
         rc = open_packs(&setup->train_packs, &config->data.packs, fingerprint,
                         &setup->data_fingerprint);
@@ -122,14 +125,14 @@ static int open_own_model(lv_setup *setup, const lv_comm *comm, const lv_config 
 }
 
 /* Packs, tape and optimiser. */
-static int open_own_rest(lv_setup *setup, const lv_config *config)
+static int open_own_rest(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_adamw hyper = {.lr = config->optim.lr,
                       .beta1 = config->optim.beta1,
                       .beta2 = config->optim.beta2,
                       .eps = config->optim.eps,
                       .weight_decay = config->optim.weight_decay};
-    int rc = open_data(setup, config);
+    int rc = open_data(setup, comm, config);
     if (rc == LV_OK) rc = lv_tape_create(&setup->tape, 0);
     if (rc == LV_OK) {
         lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
@@ -158,7 +161,7 @@ int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
         rc = lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
                                      &setup->threads.slice, params);
     }
-    if (rc == LV_OK) rc = lv_comm_agree(comm, open_own_rest(setup, config));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, open_own_rest(setup, comm, config));
     return rc < 0
                ? rc
                : lv_ranks_compare(comm, setup->data_fingerprint, "the packs",

@@ -112,6 +112,16 @@ static int check_options(const lv_llava *model, const lv_batch *prompt,
     return LV_OK;
 }
 
+static bool is_stop(const lv_generate_options *options, int32_t token)
+{
+    for (int i = 0; i < options->n_stops; i++) {
+        if (options->stops[i] == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The logits that follow the last row of x. */
 static lv_tensor *next_logits(lv_llava *model, lv_tape *tape, lv_tensor *x,
                               const int64_t seq_start[2], const int32_t *position,
@@ -165,7 +175,7 @@ int lv_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_optio
         if (rc) {
             goto done;
         }
-        if (token == options->eos_token_id) {
+        if (is_stop(options, token)) {
             break;
         }
         tokens[n_new++] = token;

@@ -12,11 +12,12 @@ typedef struct {
     double temperature; /* 0: greedy */
     double top_p;       /* 1: no cut */
     uint64_t seed;
-    int32_t eos_token_id; /* -1: none */
+    const int32_t *stops; /* n_stops ids of which each ends the text */
+    int n_stops;
 } lv_generate_options;
 
 /* lv_generate: continue the batch's one sequence.
- * in     on_token, may be NULL: called for each new token (not for EOS); returning false ends it
+ * in     on_token, may be NULL: called for each new token (not for a stop); returning false ends it
  * out    tokens[max_new_tokens], *n of them
  * fails  LV_ERR_CONFIG (options; the model has fewer positions, or fewer ids than the prompt uses),
  *        LV_ERR_DIVERGED if the logits are not finite, LV_ERR_MEMORY */

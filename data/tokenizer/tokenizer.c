@@ -168,6 +168,12 @@ bool lv_tokenizer_adds_bos(const lv_tokenizer *t)
     return t->template_bos >= 0;
 }
 
+bool lv_tokenizer_is_special(const lv_tokenizer *t, int32_t id)
+{
+    return lv_vocab_has(&t->vocab, id) &&
+           (t->vocab.pieces[id].special || id == t->bos || id == t->eos);
+}
+
 int32_t lv_tokenizer_id(const lv_tokenizer *t, const char *piece)
 {
     return lv_vocab_id(&t->vocab, piece);

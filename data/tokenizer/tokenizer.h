@@ -87,6 +87,8 @@ void lv_tokenizer_warn_ids(const lv_tokenizer *tokenizer);
 /* lv_tokenizer_adds_bos: whether BOS is put before a text: by the post_processor, or because
  * of add_bos_token beside a tokenizer.model. */
 bool lv_tokenizer_adds_bos(const lv_tokenizer *tokenizer);
+/* lv_tokenizer_is_special: BOS, EOS, or a piece that the files call special. */
+bool lv_tokenizer_is_special(const lv_tokenizer *tokenizer, int32_t id);
 /* lv_tokenizer_id: the id of a piece or added token, -1 if there is none. */
 int32_t lv_tokenizer_id(const lv_tokenizer *tokenizer, const char *piece);
 /* lv_tokenizer_fingerprint: equal for tokenizers that give the same ids; "crc32:xxxxxxxx" and the

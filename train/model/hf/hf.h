@@ -52,16 +52,37 @@ extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that
  * digests.json beside it. */
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
 
+/* lv_hf_tokenizer: the tokenizer files of a directory.
+ * next_id is what the tokenizers library gives to a token that is added, whatever id the files
+ * give it: the size of the vocabulary, or one more than the largest added id. */
+typedef struct {
+    bool found;       /* false: the directory has no tokenizer */
+    int64_t next_id;  /* only if found */
+    int64_t image_id; /* of <image>; -1 if there is none */
+} lv_hf_tokenizer;
+int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be NULL */
+
+/* lv_hf_ids: what a tokenizer and the packs of a run say of special ids; see lv_tokenizer_stops. */
+enum { LV_HF_MAX_STOPS = 32 };
+typedef struct {
+    int32_t bos, eos; /* -1: none */
+    int32_t stops[LV_HF_MAX_STOPS];
+    int n_stops;
+} lv_hf_ids;
+
 /* lv_hf_save_llava: a whole directory. in the HF form if the connector has it (mlp2x_gelu,
  * linear), with the <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
  * is -1; another connector in LLaVA's naming: *original is set then.
  * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
+ *        ids: its stops become "eos_token_id" of config.json and of generation_config.json, whose
+ *        other members are those of tokenizer_dir's; NULL: config's
  *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
  * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
  *        digests.json (written last)
  * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended) */
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
-                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original);
+                     const lv_hf_ids *ids, bool aspect_pad, lv_dtype dtype, const char *dir,
+                     bool *original);
 
 typedef struct {
     size_t n_tensors;

@@ -548,8 +548,8 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     bool original = !expect_original, needs_tower = true;
     fixture_fill(saved);
     assert_int_equal(lv_hf_save_llava(saved, &config,
-                                      tokenizer ? fixture_path(state, tokenizer) : NULL, false,
-                                      LV_F32, dir, &original),
+                                      tokenizer ? fixture_path(state, tokenizer) : NULL, NULL,
+                                      false, LV_F32, dir, &original),
                      LV_OK);
     assert_int_equal(original, expect_original);
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, dir), LV_OK);
@@ -591,6 +591,47 @@ static void every_connector_comes_back_as_it_was_saved(void **state)
     }
 }
 
+static void eos_ids_are(void **state, const char *file, const char *in, const double *ids, int n)
+{
+    cJSON *json = NULL;
+    assert_int_equal(lv_json_read(&json, fixture_path(state, file)), LV_OK);
+    const cJSON *list = lv_json_find(in ? lv_json_find(json, in) : json, "eos_token_id");
+    assert_int_equal(cJSON_IsArray(list) ? cJSON_GetArraySize(list) : -1, n > 1 ? n : -1);
+    for (int i = 0; i < n; i++) {
+        assert_true((n > 1 ? cJSON_GetArrayItem(list, i) : list)->valuedouble == ids[i]);
+    }
+    cJSON_Delete(json);
+}
+
+static void all_ids_that_stop_are_written_beside_the_settings_of_the_base(void **state)
+{
+    const char *const forms[] = {"mlp2x_gelu", "mlp3x_gelu"};
+    lv_hf_ids ids = {.bos = 1, .eos = 2, .stops = {7, 2, 9}, .n_stops = 3};
+    cJSON *json = NULL;
+    fixture_write(state, "base/generation_config.json",
+                  "{\"eos_token_id\":7,\"temperature\":0.25,\"do_sample\":true}");
+    for (int i = 0; i < 3; i++) {
+        lv_llava_config c = fixture_llava_config(forms[i % 2]);
+        lv_params *params = fixture_declare(&c);
+        bool original = false;
+        fixture_fill(params);
+        ids.n_stops = i < 2 ? 3 : 1;
+        assert_int_equal(lv_hf_save_llava(params, &c, fixture_path(state, "base"), &ids, false,
+                                          LV_F32, fixture_path(state, "out"), &original),
+                         LV_OK);
+        const double expected[] = {7, 2, 9};
+        eos_ids_are(state, "out/generation_config.json", NULL, expected, ids.n_stops);
+        eos_ids_are(state, "out/config.json", original ? NULL : "text_config", expected,
+                    ids.n_stops);
+        assert_int_equal(lv_json_read(&json, fixture_path(state, "out/generation_config.json")),
+                         LV_OK);
+        assert_true(lv_json_find(json, "temperature")->valuedouble == 0.25);
+        assert_true(cJSON_IsTrue(lv_json_find(json, "do_sample")));
+        cJSON_Delete(json);
+        lv_params_destroy(&params);
+    }
+}
+
 static void a_grown_vocabulary_gets_rows_of_the_mean(void **state)
 {
     lv_llava_config loaded = round_trip(state, fixture_llava_config("mlp2x_gelu"), NULL, false);
@@ -625,7 +666,8 @@ static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **s
     bool original, needs_tower;
     fixture_fill(saved);
     char *dir = lv_path("%s", fixture_path(state, "half"));
-    assert_int_equal(lv_hf_save_llava(saved, &c, NULL, false, LV_BF16, dir, &original), LV_OK);
+    assert_int_equal(lv_hf_save_llava(saved, &c, NULL, NULL, false, LV_BF16, dir, &original),
+                     LV_OK);
     assert_int_equal(lv_json_read(&json, fixture_path(state, "half/config.json")), LV_OK);
     assert_string_equal(lv_json_find(json, "torch_dtype")->valuestring, "bfloat16");
     cJSON_Delete(json);
@@ -642,7 +684,7 @@ static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **s
     assert_int_equal(load_all(again, &loaded, dir), LV_OK);
     assert_true(embedding->mapped && embedding->tensor.dtype == LV_BF16);
     loaded.image_token_id = -1;
-    assert_int_equal(lv_hf_save_llava(again, &loaded, NULL, false, LV_F32,
+    assert_int_equal(lv_hf_save_llava(again, &loaded, NULL, NULL, false, LV_F32,
                                       fixture_path(state, "grown"), &original),
                      LV_OK);
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, fixture_path(state, "grown")),
@@ -774,8 +816,8 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
     fixture_fill(params);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fixture_write(state, "tokenizer/tokenizer.json", bad[i]);
-        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), false, LV_F32,
-                                      fixture_path(state, "out"), &original),
+        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), NULL, false,
+                                      LV_F32, fixture_path(state, "out"), &original),
                      LV_ERR_FORMAT, "tokenizer.json");
         assert_false(lv_file_exists(fixture_path(state, "out")));
         assert_false(lv_file_exists(fixture_path(state, "out.partial")));
@@ -1030,9 +1072,9 @@ static void the_processor_says_how_images_are_cut(void **state)
         cJSON *json = NULL;
         bool original;
         fixture_fill(params);
-        assert_int_equal(
-            lv_hf_save_llava(params, &c, NULL, pad, LV_F32, fixture_path(state, "out"), &original),
-            LV_OK);
+        assert_int_equal(lv_hf_save_llava(params, &c, NULL, NULL, pad, LV_F32,
+                                          fixture_path(state, "out"), &original),
+                         LV_OK);
         assert_int_equal(lv_json_read(&json, fixture_path(state, "out/preprocessor_config.json")),
                          LV_OK);
         assert_string_equal(lv_json_find(json, "image_processor_type")->valuestring,
@@ -1071,6 +1113,7 @@ int main(void)
         TEST(names_of_all_families_become_canonical),
         TEST(all_names_of_llava_7b_map_one_to_one),
         TEST(every_connector_comes_back_as_it_was_saved),
+        TEST(all_ids_that_stop_are_written_beside_the_settings_of_the_base),
         TEST(a_grown_vocabulary_gets_rows_of_the_mean),
         TEST(a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows),
         TEST(the_image_token_gets_the_tokenizers_next_id),

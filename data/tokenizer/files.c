@@ -50,6 +50,45 @@ static int piece_named(const lv_tokenizer *t, const cJSON *root, const char *key
                               cJSON_IsString(item) ? "\"" : "");
 }
 
+/* Classes of transformers 4 that put their flags in the place of tokenizer.json's post_processor; an
+ * absent add_bos_token is true in them. */
+static bool follows_flags(const cJSON *config)
+{
+    static const char *const names[] = {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
+                                        "CohereTokenizer"};
+    const char *class = cJSON_GetStringValue(lv_json_find(config, "tokenizer_class"));
+    for (size_t i = 0; class && i < sizeof names / sizeof *names; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(class, names[i], n) == 0 && (!class[n] || strcmp(class + n, "Fast") == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a tokenizer_config.json beside a tokenizer.json says of BOS and EOS around a text has to be
+ * what the post_processor does, which never adds an EOS. */
+static int check_flags(const lv_tokenizer *t, const cJSON *config)
+{
+    const bool adds_bos = t->template_bos >= 0, follows = follows_flags(config);
+    bool bos = adds_bos || follows, eos = false;
+    int rc = lv_json_bool(config, "add_bos_token", false, &bos);
+    if (rc == LV_OK) rc = lv_json_bool(config, "add_eos_token", false, &eos);
+    if (rc < 0 || (bos == adds_bos && !eos)) {
+        return rc;
+    }
+    const bool of_bos = bos != adds_bos;
+    return lv_fail(
+        LV_ERR_UNSUPPORTED,
+        "\"%s\" is %s%s, but the post_processor of tokenizer.json puts %s: transformers "
+        "4.57 follows %s, transformers 5 the post_processor; make the two agree",
+        of_bos ? "add_bos_token" : "add_eos_token", of_bos && !bos ? "false" : "true",
+        lv_json_find(config, of_bos ? "add_bos_token" : "add_eos_token") ? ""
+                                                                         : " (it is not given)",
+        of_bos ? (adds_bos ? "BOS before a text" : "no BOS before a text") : "no EOS after a text",
+        follows ? "the flag" : "the post_processor, too");
+}
+
 /* As transformers: where tokenizer_config.json lists the added tokens, special_tokens_map.json does
  * not count; otherwise it is the stronger one. */
 static int read_files(lv_tokenizer *t, const char *dir)
@@ -65,6 +104,9 @@ static int read_files(lv_tokenizer *t, const char *dir)
         if (rc < 0) {
             lv_fail_within("%s/%s", dir, names[i]);
         }
+    }
+    if (rc == LV_OK && t->pipeline && roots[1] && (rc = check_flags(t, roots[1])) < 0) {
+        lv_fail_within("%s/%s", dir, names[1]);
     }
     cJSON_Delete(roots[0]);
     cJSON_Delete(roots[1]);

@@ -35,6 +35,7 @@ void lv_tokens_free(lv_tokens *tokens);
  * tokenizer_config.json has an "added_tokens_decoder"; tokenizer_config.json; the post_processor
  * or trainer_spec; <s> and </s>. A tokenizer.model also takes added tokens, legacy (absent: true), add_bos_token (absent: true) and
  * add_prefix_space from the files beside it.
+ * Beside a tokenizer.json add_bos_token and add_eos_token have to be what its post_processor does.
  * (A tokenizer file of another name than those two stands alone.)
  * fails  LV_ERR_IO, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED naming the part of the file that is not
  *        implemented */

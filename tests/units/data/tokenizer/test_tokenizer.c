@@ -361,6 +361,54 @@ static void ids_of_the_model_stop_an_answer_and_are_never_encoded(void **state)
     remove_folder(folder);
 }
 
+/* Beside a tokenizer.json; what transformers 4.57 and 5 do is in the message. */
+static void flags_agree_with_the_post_processor_or_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config;
+        bool adds; /* of the post_processor */
+        const char *refused;
+    } cases[] = {
+        {"{}", true, NULL},
+        {"{}", false, NULL},
+        {"{\"add_bos_token\": true, \"add_eos_token\": false}", true, NULL},
+        {"{\"add_bos_token\": false}", false, NULL},
+        {"{\"tokenizer_class\": \"LlamaTokenizerFast\"}", true, NULL},
+        {"{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}", false, NULL},
+        {"{\"tokenizer_class\": \"LlamaTokenizer\", \"add_bos_token\": false}", true,
+         "\"add_bos_token\" is false, but the post_processor of tokenizer.json puts BOS before a "
+         "text: transformers 4.57 follows the flag, transformers 5 the post_processor"},
+        {"{\"add_bos_token\": true}", false,
+         "\"add_bos_token\" is true, but the post_processor of tokenizer.json puts no BOS before a "
+         "text: transformers 4.57 follows the post_processor, too"},
+        {"{\"tokenizer_class\": \"LlamaTokenizer\"}", false,
+         "\"add_bos_token\" is true (it is not given), but"},
+        {"{\"add_eos_token\": true}", true, "\"add_eos_token\" is true, but"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lv_tokenizer *t = NULL;
+        cJSON *root = committed_tokenizer_file();
+        char *folder = make_folder();
+        if (!cases[i].adds) {
+            set_member(root, "post_processor", "null");
+        }
+        char *text = cJSON_PrintUnformatted(root);
+        write_text(folder, "tokenizer.json", text);
+        write_text(folder, "tokenizer_config.json", cases[i].config);
+        if (cases[i].refused) {
+            assert_fails(lv_tokenizer_open(&t, folder), LV_ERR_UNSUPPORTED, cases[i].refused);
+        } else {
+            assert_ok(lv_tokenizer_open(&t, folder));
+            assert_int_equal(lv_tokenizer_adds_bos(t), cases[i].adds);
+        }
+        lv_tokenizer_close(&t);
+        cJSON_free(text);
+        cJSON_Delete(root);
+        remove_folder(folder);
+    }
+}
+
 static void bos_and_eos_come_from_the_first_file_that_names_them(void **state)
 {
     (void)state;
@@ -558,6 +606,7 @@ int main(void)
         cmocka_unit_test(a_merge_of_lower_rank_wins_and_the_leftmost_of_equals),
         cmocka_unit_test(decoding_joins_bytes_drops_special_pieces_and_one_space),
         cmocka_unit_test(bos_and_eos_come_from_the_first_file_that_names_them),
+        cmocka_unit_test(flags_agree_with_the_post_processor_or_are_refused),
         cmocka_unit_test(ids_of_the_model_stop_an_answer_and_are_never_encoded),
         cmocka_unit_test(the_fingerprint_follows_the_ids_and_nothing_else),
         cmocka_unit_test(what_is_not_implemented_is_refused_by_name),

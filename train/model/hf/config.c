@@ -394,11 +394,20 @@ static int parse_text(lv_llama_config *out, const cJSON *root)
     return rc < 0 ? lv_fail_within("\"text_config\"") : rc;
 }
 
+/* transformers 5 ties if either object says so; 4 writes no member at the top. */
+static int parse_tied(lv_llama_config *text, const cJSON *root)
+{
+    bool tied = text->tied;
+    int rc = lv_json_bool(root, "tie_word_embeddings", false, &tied);
+    text->tied = text->tied || tied;
+    return rc;
+}
+
 static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
 {
     const lv_tower *first = lv_tower_find(NULL);
     int rc = lv_keys_check_neutral(root, llava_neutral);
-    if (rc < 0 || (rc = parse_text(&c->text, root)) < 0 ||
+    if (rc < 0 || (rc = parse_text(&c->text, root)) < 0 || (rc = parse_tied(&c->text, root)) < 0 ||
         (rc = parse_vision(&c->vision, root, first, first->llava_defaults)) < 0 ||
         (rc = parse_hf_connector(&c->connector, root)) < 0 ||
         (rc = parse_select_layer(c, root, "vision_feature_layer", false)) < 0 ||

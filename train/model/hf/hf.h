@@ -39,6 +39,11 @@ int lv_hf_any_config(lv_llava_config *out, lv_hf_kind *kind, const char *dir);
  * such file. */
 int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, const char *dir);
 
+/* lv_hf_untie: clears config->text.tied if the weights at path hold an embedding and a head that
+ * differ: those are two matrices, whatever config.json says. Looks at nothing if there are none.
+ * fails  as lv_weights_open */
+int lv_hf_untie(lv_llava_config *config, const char *path);
+
 /* lv_hf_load: fill the parameters of one part from a directory (or a single file, of a projector),
  * whatever the names that its kind gives them. Every tensor there must be known: an unknown one is
  * an error, but for buffers without a weight (inv_freq, position_ids) and a CLIPModel's text half.

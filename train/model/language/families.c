@@ -186,6 +186,9 @@ void lv_family_write(cJSON *o, const lv_llama_config *c)
     lv_key_set_number(o, "rms_norm_eps", c->rms_norm_eps);
     lv_key_set_number(o, "rope_theta", c->rope_theta);
     lv_key_set_null(o, "rope_scaling");
+    cJSON *rope = lv_key_set_object(o, "rope_parameters"); /* where transformers 5 looks first */
+    lv_key_set_string(rope, "rope_type", "default");
+    lv_key_set_number(rope, "rope_theta", c->rope_theta);
     lv_key_set_bool(o, "tie_word_embeddings", c->tied);
     c->family->write(o, c);
     lv_key_set_number(o, "attention_dropout", 0);

@@ -121,6 +121,7 @@ static int read_model_config(lv_llava_config *config, part_paths *from, const lv
     if (rc == LV_OK && o->llava) {
         rc = check_connector_type(config, o);
     }
+    if (rc == LV_OK) rc = lv_hf_untie(config, from->path[LV_PART_LANGUAGE]);
     if (rc) {
         return rc;
     }

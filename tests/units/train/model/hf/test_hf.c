@@ -248,6 +248,19 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.text.head_dim, 128);
 }
 
+static void either_object_of_a_llava_ties_the_head(void **state)
+{
+    const char *const tied[] = {"", ",\"tie_word_embeddings\":true"};
+    lv_llava_config c;
+    bool needs_tower = true;
+    for (int i = 0; i < 4; i++) {
+        char json[1024];
+        snprintf(json, sizeof json, HF("%s", "", "%s"), tied[i % 2], tied[i / 2]);
+        assert_int_equal(llava_config(state, json, &c, &needs_tower), LV_OK);
+        assert_int_equal(c.text.tied, i > 0);
+    }
+}
+
 static void hf_llava_refuses_what_it_can_not_do(void **state)
 {
     const struct {
@@ -406,6 +419,10 @@ static void names_of_all_families_become_canonical(void **state)
         {"model.language_model.layers.0.input_layernorm.weight",
          "language_model.model.layers.0.input_layernorm.weight"},
         {"language_model.norm.weight", "language_model.model.norm.weight"},
+        {"model.language_model.model.norm.weight", "language_model.model.norm.weight"},
+        {"model.language_model.model.layers.1.mlp.up_proj.weight",
+         "language_model.model.layers.1.mlp.up_proj.weight"},
+        {"model.language_model.lm_head.weight", "language_model.lm_head.weight"},
         {"multi_modal_projector.linear_1.weight", "projector.0.weight"},
         {"model.multi_modal_projector.linear_2.bias", "projector.2.bias"},
         {"model.mm_projector.weight", "projector.0.weight"},
@@ -958,8 +975,13 @@ static void tied_embeddings_are_one_parameter_under_either_name(void **state)
     assert_int_equal(load_all(params, &c, *state), LV_OK);
     fixture_safetensors(state, "model.safetensors", both, other, 16);
     assert_fails(load_all(params, &c, *state), LV_ERR_FORMAT, "tie_word_embeddings");
-    c.text.tied = false;
+    assert_int_equal(lv_hf_untie(&c, *state), LV_OK); /* as transformers 5 */
+    assert_false(c.text.tied);
     assert_fails(load_all(params, &c, *state), LV_ERR_FORMAT, "lm_head.weight");
+    c.text.tied = true;
+    fixture_safetensors(state, "model.safetensors", both, data, 16);
+    assert_int_equal(lv_hf_untie(&c, *state), LV_OK);
+    assert_true(c.text.tied);
     lv_params_destroy(&params);
 }
 
@@ -1106,6 +1128,7 @@ int main(void)
         TEST(llama_keys_that_change_the_mathematics_stop_by_name),
         TEST(clip_is_read_bare_and_as_half_of_a_clip_model),
         TEST(hf_llava_has_the_defaults_of_its_parts),
+        TEST(either_object_of_a_llava_ties_the_head),
         TEST(hf_llava_refuses_what_it_can_not_do),
         TEST(original_llava_needs_a_tower_unless_it_has_one),
         TEST(image_norms_come_from_either_processor_file),

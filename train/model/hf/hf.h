@@ -36,13 +36,20 @@ int lv_llava_rows_per_image(const lv_llava_config *config);
 int lv_hf_any_config(lv_llava_config *out, lv_hf_kind *kind, const char *dir);
 
 /* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; the tower's if there is no
- * such file. */
-int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, const char *dir);
+ * such file. Its size and crop_size have to be image_size (0: not known, not looked at).
+ * fails  LV_ERR_UNSUPPORTED naming a key of another preprocessing; LV_ERR_FORMAT, LV_ERR_IO */
+int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, int64_t image_size,
+                     const char *dir);
 
 /* lv_hf_untie: clears config->text.tied if the weights at path hold an embedding and a head that
  * differ: those are two matrices, whatever config.json says. Looks at nothing if there are none.
  * fails  as lv_weights_open */
 int lv_hf_untie(lv_llava_config *config, const char *path);
+
+/* lv_hf_check_finite: the tensors of a part at path that fall to this rank: all values are finite.
+ * fails  LV_ERR_FORMAT naming file or directory, and tensor; as lv_weights_open */
+int lv_hf_check_finite(const lv_llava_config *config, const char *path, lv_part part, int rank,
+                       int n_ranks);
 
 /* lv_hf_load: fill the parameters of one part from a directory (or a single file, of a projector),
  * whatever the names that its kind gives them. Every tensor there must be known: an unknown one is
@@ -102,7 +109,8 @@ typedef struct {
 
 /* lv_hf_convert: a directory of any kind once more, its floating-point tensors as dtype (rounded to
  * nearest even), buffers of other dtypes as they are, config.json saying the dtype, all other files
- * copied but for weights in other formats, hidden files and folders. It appears whole or not at
+ * copied but for weights in other formats, hidden files and folders. A warning names the first
+ * tensor that is not finite. It appears whole or not at
  * all; its bytes pass through a buffer, whatever its size. If from has digests, they are checked.
  * in     to: not there yet, and not inside from; dtype: LV_BF16 or LV_F32
  * out    config.json, model*.safetensors, the copies, digests.json

@@ -115,6 +115,26 @@ int lv_hf_untie(lv_llava_config *config, const char *path)
     return rc;
 }
 
+int lv_hf_check_finite(const lv_llava_config *config, const char *path, lv_part wanted, int rank,
+                       int n_ranks)
+{
+    lv_weights *weights = NULL;
+    char canonical[LV_HF_NAME_BYTES];
+    lv_part part;
+    int rc = lv_weights_open(&weights, path);
+    for (size_t i = (size_t)rank; rc == LV_OK && i < lv_weights_count(weights);
+         i += (size_t)n_ranks) {
+        const lv_weight *weight = lv_weights_at(weights, i);
+        if (lv_hf_name_canonical(canonical, &part, weight->name, config) == LV_HF_NAME_PARAM &&
+            part == wanted) {
+            rc = lv_weight_check_finite(weight);
+            lv_weights_forget(weight);
+        }
+    }
+    lv_weights_close(&weights);
+    return rc < 0 ? lv_fail_within("%s", path) : LV_OK;
+}
+
 /* Why a parameter has no tensor: a dtype that is not read, or no such name. */
 static int fail_missing(const part_load *l, const lv_weights *weights, const char *name)
 {

@@ -213,10 +213,13 @@ static const lv_llama_config llama_defaults = {.hidden_size = 4096,
                                                .pad_token_id = -1};
 
 static const lv_neutral_key llama_neutral[] = {
-    {"attention_dropout", 0},     {"pretraining_tp", 1},
-    {"partial_rotary_factor", 1}, {"sliding_window", NAN},
-    {"quantization_config", NAN}, {"add_cross_attention", 0},
-    {"is_encoder_decoder", 0},    {NULL, 0},
+    {"attention_dropout", 0},
+    {"partial_rotary_factor", 1},
+    {"sliding_window", NAN},
+    {"quantization_config", NAN},
+    {"add_cross_attention", 0},
+    {"is_encoder_decoder", 0},
+    {NULL, 0},
 };
 
 static int parse_llama(lv_llama_config *c, const cJSON *object)

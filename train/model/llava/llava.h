@@ -47,7 +47,7 @@ typedef struct {
 
 /* lv_llava_open: read the configurations, declare parameters, load the weights (a projector that
  * no file has is initialised from the seed as torch's Linear). Not collective. A dry one reads the
- * headers of the weights alone; where a directory has none yet, they are what lv_hf_dtype_of says.
+ * headers of the weights alone; one that is divided among ranks looks for values that are not finite; where a directory has none yet, they are what lv_hf_dtype_of says.
  * fails  LV_ERR_CONFIG, LV_ERR_SHAPE, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, LV_ERR_IO, LV_ERR_MEMORY
  */
 int lv_llava_open(lv_llava **out, const lv_llava_options *options);

@@ -146,7 +146,6 @@ static void llama_keys_that_change_the_mathematics_stop_by_name(void **state)
         {LLAMA(",\"sliding_window\":4096"), "sliding_window", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"hidden_act\":\"gelu\""), "hidden_act", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"attention_dropout\":0.1"), "attention_dropout", LV_ERR_UNSUPPORTED},
-        {LLAMA(",\"pretraining_tp\":2"), "pretraining_tp", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"partial_rotary_factor\":0.5"), "partial_rotary_factor", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"quantization_config\":{}"), "quantization_config", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"num_key_value_heads\":3"), "num_key_value_heads", LV_ERR_FORMAT},
@@ -248,6 +247,37 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.text.head_dim, 128);
 }
 
+static void pretraining_tp_changes_nothing(void **state)
+{
+    lv_llama_config c;
+    assert_int_equal(llama_config(state, LLAMA(",\"pretraining_tp\":2"), &c), LV_OK);
+}
+
+static void a_tensor_that_is_not_finite_is_named(void **state)
+{
+    static const struct {
+        const char *dtype;
+        uint32_t value, bytes;
+    } cases[] = {{"F32", 0x7fc00000, 4}, {"F32", 0xff800000, 4}, {"BF16", 0x7f80, 2},
+                 {"F16", 0xfc01, 2},     {"F16", 0x7bff, 2},     {"BF16", 0x7f7f, 2}};
+    lv_llava_config config = fixture_llava_config("linear");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char header[128], data[4 * 8] = {0};
+        const uint32_t bytes = cases[i].bytes;
+        memcpy(data + 5 * bytes, &cases[i].value, bytes);
+        snprintf(header, sizeof header,
+                 "{\"model.norm.weight\":{\"dtype\":\"%s\",\"shape\":[8],\"data_offsets\":[0,%u]}}",
+                 cases[i].dtype, 8 * bytes);
+        fixture_safetensors(state, "model.safetensors", header, data, 8 * bytes);
+        if (i < 4) {
+            assert_fails(lv_hf_check_finite(&config, *state, LV_PART_LANGUAGE, 0, 1), LV_ERR_FORMAT,
+                         "tensor \"model.norm.weight\": element 5 of 8 is not finite");
+        } else {
+            assert_int_equal(lv_hf_check_finite(&config, *state, LV_PART_LANGUAGE, 0, 1), LV_OK);
+        }
+    }
+}
+
 static void either_object_of_a_llava_ties_the_head(void **state)
 {
     const char *const tied[] = {"", ",\"tie_word_embeddings\":true"};
@@ -345,15 +375,24 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
 static void image_norms_come_from_either_processor_file(void **state)
 {
     float mean[3], std[3];
-    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
     assert_true(mean[0] == 0.48145466f && std[2] == 0.27577711f);
     fixture_write(state, "processor_config.json",
                   "{\"image_processor\":{\"image_mean\":[0.5,0.25,0],\"image_std\":[1,2,3]}}");
-    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
     assert_true(mean[1] == 0.25f && std[2] == 3);
     fixture_write(state, "preprocessor_config.json", "{\"image_mean\":[1,1,1],\"resample\":3}");
-    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
     assert_true(mean[0] == 1 && std[0] == 0.26862954f);
+    const char *const good[] = {
+        "{\"size\":336,\"crop_size\":336}",
+        "{\"size\":{\"shortest_edge\":336},\"crop_size\":{\"height\":336,\"width\":336}}",
+        "{\"size\":{\"height\":336,\"width\":336},\"do_pad\":true}",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        fixture_write(state, "preprocessor_config.json", good[i]);
+        assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
+    }
     const struct {
         const char *json, *part;
         int code;
@@ -363,11 +402,16 @@ static void image_norms_come_from_either_processor_file(void **state)
         {"{\"image_std\":[1,\"1\",1]}", "image_std", LV_ERR_FORMAT},
         {"{\"do_normalize\":false}", "do_normalize", LV_ERR_UNSUPPORTED},
         {"{\"resample\":2}", "resample", LV_ERR_UNSUPPORTED},
+        {"{\"size\":224}", "\"size\": 224, but images are", LV_ERR_UNSUPPORTED},
+        {"{\"size\":{\"shortest_edge\":384},\"crop_size\":336}", "\"size\"", LV_ERR_UNSUPPORTED},
+        {"{\"size\":{\"height\":336,\"width\":336}}", "\"size\"", LV_ERR_UNSUPPORTED},
+        {"{\"size\":{\"longest_edge\":336}}", "\"size\"", LV_ERR_UNSUPPORTED},
+        {"{\"crop_size\":{\"height\":336,\"width\":224}}", "\"crop_size\"", LV_ERR_UNSUPPORTED},
         {"{\"rescale_factor\":1}", "rescale_factor", LV_ERR_UNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(state, "preprocessor_config.json", cases[i].json);
-        assert_fails(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), cases[i].code,
+        assert_fails(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), cases[i].code,
                      cases[i].part);
     }
 }
@@ -1128,6 +1172,8 @@ int main(void)
         TEST(llama_keys_that_change_the_mathematics_stop_by_name),
         TEST(clip_is_read_bare_and_as_half_of_a_clip_model),
         TEST(hf_llava_has_the_defaults_of_its_parts),
+        TEST(pretraining_tp_changes_nothing),
+        TEST(a_tensor_that_is_not_finite_is_named),
         TEST(either_object_of_a_llava_ties_the_head),
         TEST(hf_llava_refuses_what_it_can_not_do),
         TEST(original_llava_needs_a_tower_unless_it_has_one),

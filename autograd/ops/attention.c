@@ -192,6 +192,7 @@ static void run_units(lv_tape *tape, const lv_attention_args *x, const unit_list
 lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
                         const lv_attention_layout *layout)
 {
+    LV_OP_FORWARD(tape, attention);
     check_layout(layout, q, k, v);
     lv_tensor *in[] = {q, k, v};
     int64_t Tq = q->shape[0];

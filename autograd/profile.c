@@ -2,20 +2,8 @@
 #include "autograd/profile.h"
 
 #include "autograd/error.h"
-#include "autograd/ops.h"
 
 #include <time.h>
-
-#define LV_OP(name) &lv_op_##name,
-static const lv_op *const ops[LV_N_OPS] = {
-#include "autograd/ops.def"
-};
-#undef LV_OP
-
-const char *lv_profile_op_name(int i)
-{
-    return ops[i]->name;
-}
 
 static void switch_to(lv_profile *profile, lv_profile_part *part)
 {
@@ -50,7 +38,7 @@ void lv_profile_leave(lv_profile *profile, lv_profile_part *before)
 lv_profile_part *lv_profile_op(lv_profile *profile, const lv_op *op, int pass)
 {
     int i = 0;
-    while (i < LV_N_OPS && ops[i] != op) {
+    while (i < LV_N_OPS && profile->list[i] != op) {
         i++;
     }
     LV_CHECK(i < LV_N_OPS, "%s is not in ops.def", op->name);
@@ -70,8 +58,7 @@ static double grad_bytes(const lv_tensor *x)
 /* Of an input with n_bytes, by an op whose output has as many as out_bytes. */
 static double touched(const lv_op *op, double n_bytes, double out_bytes)
 {
-    const bool gathers = op == &lv_op_embedding || op == &lv_op_select_rows;
-    return gathers && n_bytes > out_bytes ? out_bytes : n_bytes;
+    return op->gathers && n_bytes > out_bytes ? out_bytes : n_bytes;
 }
 
 void lv_profile_forward_bytes(lv_profile *profile, const lv_op *op, const lv_tensor *out, int n_in,

@@ -24,15 +24,14 @@ enum {
 };
 #undef LV_OP
 
-/* Start it with {0}. */
+/* Start it with the list and zeros. */
 typedef struct lv_profile {
-    lv_profile_part ops[LV_N_OPS][LV_N_PASSES]; /* in the order of ops.def */
+    const lv_op *const *list;                   /* [LV_N_OPS], in the order of ops.def */
+    lv_profile_part ops[LV_N_OPS][LV_N_PASSES]; /* of the list's */
     lv_profile_part owner;                      /* the hooks of the tape's lv_tape_owner */
     lv_profile_part *now;                       /* NULL: in none */
     double since_s;
 } lv_profile;
-
-const char *lv_profile_op_name(int i);
 
 /* lv_profile_enter: the time from now on is the part's.
  * in     profile NULL: nothing is done

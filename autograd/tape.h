@@ -29,6 +29,7 @@ typedef struct {
     /* whose data it reads: the sum of LV_NEEDS_IN(i) and LV_NEEDS_OUT; asked when the op is
      * recorded. NULL: of all of them */
     unsigned (*needs)(const lv_node *node);
+    bool gathers; /* reads as many rows of its input as it writes, not all */
 } lv_op;
 
 enum { LV_MAX_INPUTS = 6, LV_NEEDS_OUT = 1 << LV_MAX_INPUTS };

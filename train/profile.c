@@ -2,6 +2,7 @@
 #include "train/profile.h"
 
 #include "autograd/error.h"
+#include "autograd/ops.h"
 #include "data/base/clock.h"
 
 #include <inttypes.h>
@@ -11,6 +12,12 @@
 #include <unistd.h>
 
 enum { N_OP_ROWS = LV_N_OPS * LV_N_PASSES, N_ROWS = N_OP_ROWS + LV_STEP_N_PARTS, NAME_BYTES = 32 };
+
+#define LV_OP(name) &lv_op_##name,
+static const lv_op *const all_ops[LV_N_OPS] = {
+#include "autograd/ops.def"
+};
+#undef LV_OP
 
 static const char *const PART_NAMES[LV_STEP_N_PARTS] = {
     "data wait", "exchange", "gradient norm", "optimiser", "output", "other",
@@ -35,6 +42,7 @@ void lv_step_profile_begin(lv_step_profile *profile, lv_tape *tape, int64_t step
 {
     if (profile) {
         profile->first_step = profile->n_steps == 0 ? step : profile->first_step;
+        profile->time.list = all_ops;
         add_usage(profile, -1);
         profile->begin_s = lv_clock_s();
         lv_profile_enter(&profile->time, &profile->parts[LV_STEP_OTHER]);
@@ -78,7 +86,7 @@ static void list_rows(const lv_step_profile *profile, row rows[N_ROWS])
     static const char *const passes[LV_N_PASSES] = {"forward", "backward"};
     for (int i = 0; i < N_OP_ROWS; i++) {
         const int op = i / LV_N_PASSES, pass = i % LV_N_PASSES;
-        snprintf(rows[i].name, NAME_BYTES, "%s %s", lv_profile_op_name(op), passes[pass]);
+        snprintf(rows[i].name, NAME_BYTES, "%s %s", all_ops[op]->name, passes[pass]);
         rows[i].part = profile->time.ops[op][pass];
     }
     for (int i = 0; i < LV_STEP_N_PARTS; i++) {

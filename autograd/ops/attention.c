@@ -323,4 +323,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0) | LV_NEEDS_IN(1) | LV_NEEDS_IN(2) | LV_NEEDS_OUT;
 }
 
-const lv_op lv_op_attention = {"attention", backward, needs};
+const lv_op lv_op_attention = {.name = "attention", .backward = backward, .needs = needs};

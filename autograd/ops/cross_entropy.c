@@ -241,4 +241,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0) | LV_NEEDS_IN(1);
 }
 
-const lv_op lv_op_cross_entropy = {"cross_entropy", backward, needs};
+const lv_op lv_op_cross_entropy = {.name = "cross_entropy", .backward = backward, .needs = needs};

@@ -44,4 +44,5 @@ static unsigned needs(const lv_node *node)
     return 0;
 }
 
-const lv_op lv_op_embedding = {"embedding", backward, needs};
+const lv_op lv_op_embedding = {
+    .name = "embedding", .backward = backward, .needs = needs, .gathers = true};

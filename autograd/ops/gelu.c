@@ -53,4 +53,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0);
 }
 
-const lv_op lv_op_gelu = {"gelu", backward, needs};
+const lv_op lv_op_gelu = {.name = "gelu", .backward = backward, .needs = needs};

@@ -70,4 +70,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0) | LV_NEEDS_IN(1);
 }
 
-const lv_op lv_op_layernorm = {"layernorm", backward, needs};
+const lv_op lv_op_layernorm = {.name = "layernorm", .backward = backward, .needs = needs};

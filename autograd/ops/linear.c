@@ -102,4 +102,4 @@ static unsigned needs(const lv_node *node)
            (node->in[0]->requires_grad ? LV_NEEDS_IN(1) : 0);
 }
 
-const lv_op lv_op_linear = {"linear", backward, needs};
+const lv_op lv_op_linear = {.name = "linear", .backward = backward, .needs = needs};

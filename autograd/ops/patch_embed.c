@@ -208,4 +208,4 @@ static unsigned needs(const lv_node *node)
     return node->in[1]->requires_grad ? LV_NEEDS_IN(0) : 0;
 }
 
-const lv_op lv_op_patch_embed = {"patch_embed", backward, needs};
+const lv_op lv_op_patch_embed = {.name = "patch_embed", .backward = backward, .needs = needs};

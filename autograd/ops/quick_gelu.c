@@ -54,4 +54,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0);
 }
 
-const lv_op lv_op_quick_gelu = {"quick_gelu", backward, needs};
+const lv_op lv_op_quick_gelu = {.name = "quick_gelu", .backward = backward, .needs = needs};

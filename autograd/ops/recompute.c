@@ -96,4 +96,4 @@ static unsigned needs(const lv_node *node)
     return all;
 }
 
-const lv_op lv_op_recompute = {"recompute", backward, needs};
+const lv_op lv_op_recompute = {.name = "recompute", .backward = backward, .needs = needs};

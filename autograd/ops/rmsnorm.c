@@ -53,4 +53,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0) | LV_NEEDS_IN(1);
 }
 
-const lv_op lv_op_rmsnorm = {"rmsnorm", backward, needs};
+const lv_op lv_op_rmsnorm = {.name = "rmsnorm", .backward = backward, .needs = needs};

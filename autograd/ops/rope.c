@@ -84,4 +84,4 @@ static unsigned needs(const lv_node *node)
     return 0;
 }
 
-const lv_op lv_op_rope = {"rope", backward, needs};
+const lv_op lv_op_rope = {.name = "rope", .backward = backward, .needs = needs};

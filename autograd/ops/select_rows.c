@@ -42,4 +42,5 @@ static unsigned needs(const lv_node *node)
     return 0;
 }
 
-const lv_op lv_op_select_rows = {"select_rows", backward, needs};
+const lv_op lv_op_select_rows = {
+    .name = "select_rows", .backward = backward, .needs = needs, .gathers = true};

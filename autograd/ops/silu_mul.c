@@ -60,4 +60,4 @@ static unsigned needs(const lv_node *node)
     return LV_NEEDS_IN(0) | LV_NEEDS_IN(1);
 }
 
-const lv_op lv_op_silu_mul = {"silu_mul", backward, needs};
+const lv_op lv_op_silu_mul = {.name = "silu_mul", .backward = backward, .needs = needs};

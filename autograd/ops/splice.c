@@ -66,4 +66,4 @@ static unsigned needs(const lv_node *node)
     return 0;
 }
 
-const lv_op lv_op_splice = {"splice", backward, needs};
+const lv_op lv_op_splice = {.name = "splice", .backward = backward, .needs = needs};

@@ -85,7 +85,8 @@ static unsigned needs_nothing(const lv_node *node)
     return 0;
 }
 
-static const lv_op weighted_sum_op = {"weighted_sum", weighted_sum_backward, needs_nothing};
+static const lv_op weighted_sum_op = {
+    .name = "weighted_sum", .backward = weighted_sum_backward, .needs = needs_nothing};
 
 static lv_tensor *weighted_sum(lv_tensor *y)
 {
@@ -169,7 +170,7 @@ static void copy_backward(lv_tape *on, const lv_node *node)
     lv_tape_grad_pass(on, node->out, node->in[0]);
 }
 
-static const lv_op copy_op = {"copy", copy_backward, needs_nothing};
+static const lv_op copy_op = {.name = "copy", .backward = copy_backward, .needs = needs_nothing};
 
 static lv_tensor *copy_of(lv_tensor *x)
 {

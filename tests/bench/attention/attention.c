@@ -49,7 +49,7 @@ static void same_backward(lv_tape *on, const lv_node *node)
 
 static double run(const lv_attention_layout *l, lv_tensor *const x[3], bool backward)
 {
-    static const lv_op same = {"same", same_backward, NULL};
+    static const lv_op same = {.name = "same", .backward = same_backward};
     bool recording = lv_tape_recording_set(tape, backward);
     double flop = lv_tape_flop(tape);
     for (int i = 0; i < 3; i++) {

@@ -74,7 +74,7 @@ static void given_backward(lv_tape *on, const lv_node *node)
     lv_convert_from_real(dy.data, dy.dtype, node->saved, lv_tensor_count(y));
 }
 
-static const lv_op given_op = {"given", given_backward, NULL};
+static const lv_op given_op = {.name = "given", .backward = given_backward};
 
 /* Keeps its input's gradient, which the tape would take back. */
 static void keep_backward(lv_tape *on, const lv_node *node)
@@ -84,7 +84,7 @@ static void keep_backward(lv_tape *on, const lv_node *node)
     *to = widened(node->out->grad, node->out->dtype, lv_tensor_count(node->out));
 }
 
-static const lv_op keep_op = {"keep", keep_backward, NULL};
+static const lv_op keep_op = {.name = "keep", .backward = keep_backward};
 
 static void run_linear(run *r, lv_dtype dtype)
 {

@@ -64,7 +64,7 @@ static void given_backward(lv_tape *on, const lv_node *node)
 
 static void backward_from(lv_tensor *y, lv_tensor *dy)
 {
-    static const lv_op given = {"given", given_backward, NULL};
+    static const lv_op given = {.name = "given", .backward = given_backward};
     lv_tensor *loss = lv_tape_tensor(tape, LV_F32, 1, (int64_t[]){1});
     lv_tape_record(tape, &given, loss, 1, &y, dy);
     lv_backward(tape, loss);

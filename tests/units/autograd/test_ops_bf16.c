@@ -201,7 +201,7 @@ static void given_backward(lv_tape *tape, const lv_node *node)
     }
 }
 
-static const lv_op given = {"given", given_backward, NULL};
+static const lv_op given = {.name = "given", .backward = given_backward};
 
 static void keep(outcome *to, int i, const void *data, lv_dtype dtype, int64_t n)
 {

@@ -61,6 +61,7 @@ static int generate(const generate_request *r)
     if (rc == LV_OK) {
         lv_template_print_missing_pieces(lv_session_template(session),
                                          lv_session_tokenizer(session));
+        lv_tokenizer_warn_ids(lv_session_tokenizer(session));
         rc = print_answer(session, r);
     }
     lv_session_close(&session);

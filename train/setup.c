@@ -5,6 +5,7 @@
 #include "data/base/file.h"
 #include "data/base/hash.h"
 #include "data/base/thread.h"
+#include "data/chat/template.h"
 #include "data/json/json.h"
 #include "data/tokenizer/tokenizer.h"
 #include "train/cluster/job.h"
@@ -95,7 +96,7 @@ static int open_packs(lv_pack_list *list, const lv_config_packs *wanted, const c
     return LV_OK;
 }
 
-static int open_data(lv_setup *setup, const lv_config *config)
+static int open_data(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_tokenizer *tokenizer = NULL;
     uint64_t unused = 0;
@@ -103,6 +104,10 @@ static int open_data(lv_setup *setup, const lv_config *config)
     int rc = dir ? lv_tokenizer_open(&tokenizer, dir) : LV_OK;
     const char *fingerprint = tokenizer ? lv_tokenizer_fingerprint(tokenizer) : NULL;
     setup->data_fingerprint = LV_HASH_START;
+    setup->n_tokenizer_ids = tokenizer ? lv_tokenizer_vocab_size(tokenizer) : 0;
+    if (tokenizer && comm->rank == 0) {
+        lv_tokenizer_warn_ids(tokenizer);
+    }
     if (rc == LV_OK) {
         rc = open_packs(&setup->train_packs, &config->data.packs, fingerprint,
                         &setup->data_fingerprint);
@@ -122,14 +127,14 @@ static int open_own_model(lv_setup *setup, const lv_comm *comm, const lv_config 
 }
 
 /* Packs, tape and optimiser. */
-static int open_own_rest(lv_setup *setup, const lv_config *config)
+static int open_own_rest(lv_setup *setup, const lv_comm *comm, const lv_config *config)
 {
     lv_adamw hyper = {.lr = config->optim.lr,
                       .beta1 = config->optim.beta1,
                       .beta2 = config->optim.beta2,
                       .eps = config->optim.eps,
                       .weight_decay = config->optim.weight_decay};
-    int rc = open_data(setup, config);
+    int rc = open_data(setup, comm, config);
     if (rc == LV_OK) rc = lv_tape_create(&setup->tape, 0);
     if (rc == LV_OK) {
         lv_tape_dtype_set(setup->tape, lv_llava_dtype(setup->model));
@@ -158,7 +163,7 @@ int lv_setup_open(lv_setup *setup, const lv_comm *comm, const lv_config *config)
         rc = lv_frozen_weights_place(&setup->frozen, comm, config->model.weights,
                                      &setup->threads.slice, params);
     }
-    if (rc == LV_OK) rc = lv_comm_agree(comm, open_own_rest(setup, config));
+    if (rc == LV_OK) rc = lv_comm_agree(comm, open_own_rest(setup, comm, config));
     return rc < 0
                ? rc
                : lv_ranks_compare(comm, setup->data_fingerprint, "the packs",
@@ -175,6 +180,85 @@ static const char *missing_pack(const lv_config_packs *wanted)
     return NULL;
 }
 
+/* Ids of one sample, in the rows that are left of it. */
+static int check_ids(const lv_setup *setup, lv_pack *pack, int64_t i, int rows_per_image,
+                     int64_t n_rows)
+{
+    const lv_sample_counts *counts = &lv_pack_counts(pack)[i];
+    const int64_t vocab_size = lv_llava_config_of(setup->model)->text.vocab_size;
+    int32_t *tokens = calloc((size_t)counts->n_tokens + 1, sizeof *tokens);
+    uint8_t *supervised = calloc((size_t)counts->n_tokens + 1, sizeof *supervised);
+    int64_t *image_ids = calloc((size_t)counts->n_images + 1, sizeof *image_ids);
+    int rc = tokens && supervised && image_ids
+                 ? lv_pack_read_sample(pack, i, tokens, supervised, image_ids, NULL)
+                 : lv_fail(LV_ERR_MEMORY, "no memory to read a sample");
+    for (int64_t t = 0, row = 0; rc == LV_OK && t < counts->n_tokens && row < n_rows; t++) {
+        row += tokens[t] == LV_IMAGE_TOKEN ? rows_per_image : 1;
+        if (tokens[t] >= vocab_size) {
+            rc = lv_fail(LV_ERR_CONFIG,
+                         "%s: sample %" PRId64 " has the token id %d, but the language model's "
+                         "embedding has %" PRId64 " rows (vocab_size), fewer than the tokenizer of "
+                         "%s has ids: give the model rows for them (transformers: "
+                         "resize_token_embeddings), or pack with a tokenizer without what was "
+                         "added",
+                         lv_pack_dir(pack), i, (int)tokens[t], vocab_size,
+                         lv_llava_tokenizer_dir(setup->model));
+        }
+    }
+    free(image_ids);
+    free(supervised);
+    free(tokens);
+    return rc;
+}
+
+/* This rank's share of a list, for what the language model has no rows for. */
+static int check_rows(const lv_setup *setup, const lv_comm *comm, const lv_config *config,
+                      const lv_pack_list *list)
+{
+    const lv_llama_config *text = &lv_llava_config_of(setup->model)->text;
+    const bool has_more_ids = setup->n_tokenizer_ids > text->vocab_size;
+    lv_vision_input vision;
+    lv_llava_vision_input(setup->model, config->data.image_aspect, &vision);
+    for (int p = 0; p < list->n; p++) {
+        lv_pack *pack = list->packs[p];
+        for (int64_t i = comm->rank; i < lv_pack_n_samples(pack); i += comm->n_ranks) {
+            const int64_t n_rows = lv_batch_length(&lv_pack_counts(pack)[i], vision.rows_per_image,
+                                                   config->data.max_length);
+            if (n_rows > text->max_positions) {
+                return lv_fail(LV_ERR_CONFIG,
+                               "data.max_length: %" PRId64 ", but the language model of %s has "
+                               "%" PRId64 " positions (max_position_embeddings), and sample "
+                               "%" PRId64 " of %s takes %" PRId64 " rows: set data.max_length to "
+                               "%" PRId64 " at most",
+                               config->data.max_length, lv_llava_tokenizer_dir(setup->model),
+                               text->max_positions, i, lv_pack_dir(pack), n_rows,
+                               text->max_positions);
+            }
+            int rc =
+                has_more_ids ? check_ids(setup, pack, i, vision.rows_per_image, n_rows) : LV_OK;
+            if (rc < 0) {
+                return rc;
+            }
+        }
+    }
+    return LV_OK;
+}
+
+/* The number of ids of the tokenizer beside the language model, if there is one. */
+static int count_tokenizer_ids(lv_setup *setup)
+{
+    lv_tokenizer *tokenizer = NULL;
+    lv_hf_tokenizer files;
+    const char *dir = lv_llava_tokenizer_dir(setup->model);
+    int rc = lv_hf_tokenizer_read(&files, dir);
+    if (rc < 0 || !files.found || (rc = lv_tokenizer_open(&tokenizer, dir)) < 0) {
+        return rc;
+    }
+    setup->n_tokenizer_ids = lv_tokenizer_vocab_size(tokenizer);
+    lv_tokenizer_close(&tokenizer);
+    return LV_OK;
+}
+
 int lv_setup_open_plan(lv_setup *setup, const lv_config *config, int n_ranks, const char **no_pack)
 {
     static const size_t ADDRESS_BYTES = (size_t)1 << 42;
@@ -185,6 +269,11 @@ int lv_setup_open_plan(lv_setup *setup, const lv_config *config, int n_ranks, co
     *no_pack = missing_pack(&config->data.packs);
     if (rc == LV_OK && !*no_pack) {
         rc = open_packs(&setup->train_packs, &config->data.packs, NULL, &setup->data_fingerprint);
+    }
+    if (rc == LV_OK) rc = count_tokenizer_ids(setup);
+    if (rc == LV_OK) {
+        const lv_comm single = lv_comm_single();
+        rc = check_rows(setup, &single, config, &setup->train_packs);
     }
     if (rc == LV_OK) rc = lv_tape_create(&setup->tape, ADDRESS_BYTES);
     if (rc == LV_OK) {
@@ -218,7 +307,10 @@ int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_c
 {
     const long long n_samples = setup->train_packs.n_samples;
     double n = 0;
-    int rc = lv_comm_agree(comm, count_unlabelled(setup, comm, config, &n));
+    int rc = check_rows(setup, comm, config, &setup->train_packs);
+    if (rc == LV_OK) rc = check_rows(setup, comm, config, &setup->val_packs);
+    rc = lv_comm_agree(comm, rc);
+    if (rc == LV_OK) rc = lv_comm_agree(comm, count_unlabelled(setup, comm, config, &n));
     if (rc == LV_OK) rc = lv_comm_sum_double(comm, &n, 1);
     if (rc < 0 || n == 0) {
         return rc;

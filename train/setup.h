@@ -29,6 +29,7 @@ typedef struct {
     lv_optimizer *optimizer;
     lv_pack_list train_packs, val_packs;
     uint64_t data_fingerprint; /* of train_packs */
+    int64_t n_tokenizer_ids;   /* of the language model's tokenizer, 0: it has none */
 } lv_setup;
 
 /* lv_setup_open: collective; start it with {0}, end it with lv_setup_close, also after a failure.
@@ -46,8 +47,11 @@ int lv_setup_open_plan(lv_setup *setup, const lv_config *config, int n_ranks, co
 void lv_setup_close(lv_setup *setup);
 
 /* lv_setup_check_length: collective: counts the samples that data.max_length leaves without any
- * label; a message on rank 0 if there are any.
- * fails  LV_ERR_CONFIG if none has a label left; LV_ERR_IO, LV_ERR_FORMAT */
+ * label; a message on rank 0 if there are any. Also looks for samples that the language model has
+ * no rows for: more positions than max_position_embeddings, ids beyond its embedding; of a plan
+ * lv_setup_open_plan does.
+ * fails  LV_ERR_CONFIG if none has a label left, or naming such a sample; LV_ERR_IO,
+ *        LV_ERR_FORMAT */
 int lv_setup_check_length(const lv_setup *setup, const lv_comm *comm, const lv_config *config);
 
 /* lv_setup_model: the model alone, as the configuration names it; for export.

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The files beside a tokenizer's, and which pieces are BOS and EOS. The first of these that says
- * so: tokenizer_config.json, config.json, generation_config.json, special_tokens_map.json, the
- * tokenizer's own file.
+ * The files beside a tokenizer's, which pieces are BOS and EOS, and which ids end an answer.
+ * source transformers 4.57: tokenization_utils_base.py, generation/configuration_utils.py
  */
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "data/tokenizer/spm.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,50 +50,176 @@ static int piece_named(const lv_tokenizer *t, const cJSON *root, const char *key
                               cJSON_IsString(item) ? "\"" : "");
 }
 
-/* "bos_token_id": an id, or a list of which the first counts. */
-static int id_named(const lv_tokenizer *t, const cJSON *root, const char *key, int32_t *id)
+/* Classes of transformers 4 that put their flags in the place of tokenizer.json's post_processor; an
+ * absent add_bos_token is true in them. */
+static bool follows_flags(const cJSON *config)
 {
-    const cJSON *item = lv_json_find(root, key);
-    item = cJSON_IsArray(item) ? item->child : item;
-    if (!item) {
-        return LV_OK;
+    static const char *const names[] = {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
+                                        "CohereTokenizer"};
+    const char *class = cJSON_GetStringValue(lv_json_find(config, "tokenizer_class"));
+    for (size_t i = 0; class && i < sizeof names / sizeof *names; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(class, names[i], n) == 0 && (!class[n] || strcmp(class + n, "Fast") == 0)) {
+            return true;
+        }
     }
-    double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
-    if (!lv_vocab_has(&t->vocab, number)) {
-        return lv_fail(LV_ERR_FORMAT, "\"%s\": not an id of the tokenizer's vocabulary", key);
+    return false;
+}
+
+/* What a tokenizer_config.json beside a tokenizer.json says of BOS and EOS around a text has to be
+ * what the post_processor does, which never adds an EOS. */
+static int check_flags(const lv_tokenizer *t, const cJSON *config)
+{
+    const bool adds_bos = t->template_bos >= 0, follows = follows_flags(config);
+    bool bos = adds_bos || follows, eos = false;
+    int rc = lv_json_bool(config, "add_bos_token", false, &bos);
+    if (rc == LV_OK) rc = lv_json_bool(config, "add_eos_token", false, &eos);
+    if (rc < 0 || (bos == adds_bos && !eos)) {
+        return rc;
     }
-    *id = (int32_t)number;
+    const bool of_bos = bos != adds_bos;
+    return lv_fail(
+        LV_ERR_UNSUPPORTED,
+        "\"%s\" is %s%s, but the post_processor of tokenizer.json puts %s: transformers "
+        "4.57 follows %s, transformers 5 the post_processor; make the two agree",
+        of_bos ? "add_bos_token" : "add_eos_token", of_bos && !bos ? "false" : "true",
+        lv_json_find(config, of_bos ? "add_bos_token" : "add_eos_token") ? ""
+                                                                         : " (it is not given)",
+        of_bos ? (adds_bos ? "BOS before a text" : "no BOS before a text") : "no EOS after a text",
+        follows ? "the flag" : "the post_processor, too");
+}
+
+/* As transformers: where tokenizer_config.json lists the added tokens, special_tokens_map.json does
+ * not count; otherwise it is the stronger one. */
+static int read_files(lv_tokenizer *t, const char *dir)
+{
+    static const char *const names[] = {"special_tokens_map.json", "tokenizer_config.json"};
+    cJSON *roots[2] = {NULL, NULL};
+    int rc = lv_tokenizer_read_beside(&roots[0], t, dir, names[0]);
+    if (rc == LV_OK) rc = lv_tokenizer_read_beside(&roots[1], t, dir, names[1]);
+    for (int i = lv_json_find(roots[1], "added_tokens_decoder") ? 1 : 0; rc == LV_OK && i < 2;
+         i++) {
+        if (t->bos < 0) rc = piece_named(t, roots[i], "bos_token", &t->bos);
+        if (rc == LV_OK && t->eos < 0) rc = piece_named(t, roots[i], "eos_token", &t->eos);
+        if (rc < 0) {
+            lv_fail_within("%s/%s", dir, names[i]);
+        }
+    }
+    if (rc == LV_OK && t->pipeline && roots[1] && (rc = check_flags(t, roots[1])) < 0) {
+        lv_fail_within("%s/%s", dir, names[1]);
+    }
+    cJSON_Delete(roots[0]);
+    cJSON_Delete(roots[1]);
+    return rc;
+}
+
+/* ---- what the model's files say ---- */
+
+/* The ids of a number or a list; *n is -1 if the object does not have the key. */
+static int read_ids(int32_t ids[LV_TOKENIZER_MAX_STOPS], int *n, const cJSON *object,
+                    const char *key)
+{
+    const cJSON *item = lv_json_find(object, key);
+    *n = item ? 0 : -1;
+    for (item = cJSON_IsArray(item) ? item->child : item; item; item = item->next) {
+        double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
+        if (!(id >= 0 && id < LV_TOKENIZER_MAX_IDS && id == (int32_t)id)) {
+            return lv_fail(LV_ERR_FORMAT, "\"%s\": expected an id or a list of ids", key);
+        }
+        if (*n == LV_TOKENIZER_MAX_STOPS) {
+            return lv_fail(LV_ERR_UNSUPPORTED, "\"%s\": more than %d ids", key,
+                           LV_TOKENIZER_MAX_STOPS);
+        }
+        ids[(*n)++] = (int32_t)id;
+        if (!cJSON_IsArray(lv_json_find(object, key))) {
+            break;
+        }
+    }
     return LV_OK;
 }
 
-static int read_files(lv_tokenizer *t, const char *dir)
+typedef struct {
+    const char *name;
+    int32_t bos[LV_TOKENIZER_MAX_STOPS], eos[LV_TOKENIZER_MAX_STOPS];
+    int n_bos, n_eos; /* -1: not named */
+} model_ids;
+
+/* generation_config.json where it is, otherwise config.json: its own members, or its text_config's.
+ */
+static int read_model_ids(model_ids *out, const char *dir)
 {
-    static const struct {
-        const char *file, *bos_key, *eos_key;
-        int (*get)(const lv_tokenizer *, const cJSON *, const char *, int32_t *);
-    } sources[] = {
-        {"tokenizer_config.json", "bos_token", "eos_token", piece_named},
-        {"config.json", "bos_token_id", "eos_token_id", id_named},
-        {"generation_config.json", "bos_token_id", "eos_token_id", id_named},
-        {"special_tokens_map.json", "bos_token", "eos_token", piece_named},
-    };
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        cJSON *root = NULL;
-        int rc = lv_tokenizer_read_beside(&root, t, dir, sources[i].file);
+    static const char *const names[] = {"generation_config.json", "config.json"};
+    cJSON *root = NULL;
+    int rc = LV_OK;
+    *out = (model_ids){.n_bos = -1, .n_eos = -1};
+    for (int i = 0; !root && rc == LV_OK && i < 2; i++) {
+        char *path = lv_path("%s/%s", dir, names[i]);
+        rc = lv_file_exists(path) ? lv_json_read(&root, path) : LV_OK;
+        out->name = names[i];
+        free(path);
+    }
+    const cJSON *text = lv_json_find(root, "text_config");
+    if (rc == LV_OK && root) {
+        rc = read_ids(out->bos, &out->n_bos, root, "bos_token_id");
+        if (rc == LV_OK && out->n_bos < 0) {
+            rc = read_ids(out->bos, &out->n_bos, text, "bos_token_id");
+        }
+        if (rc == LV_OK) rc = read_ids(out->eos, &out->n_eos, root, "eos_token_id");
+        if (rc == LV_OK && out->n_eos < 0) {
+            rc = read_ids(out->eos, &out->n_eos, text, "eos_token_id");
+        }
         if (rc < 0) {
-            return rc;
-        }
-        if (t->bos < 0) {
-            rc = sources[i].get(t, root, sources[i].bos_key, &t->bos);
-        }
-        if (rc == LV_OK && t->eos < 0) {
-            rc = sources[i].get(t, root, sources[i].eos_key, &t->eos);
-        }
-        cJSON_Delete(root);
-        if (rc < 0) {
-            return lv_fail_within("%s/%s", dir, sources[i].file);
+            lv_fail_within("%s/%s", dir, out->name);
         }
     }
+    cJSON_Delete(root);
+    return rc;
+}
+
+static bool has_id(const int32_t *ids, int n, int32_t id)
+{
+    for (int i = 0; i < n; i++) {
+        if (ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Appends to the note that the model's file names other ids than the tokenizer encodes. */
+static void note_other(lv_tokenizer *t, const char *dir, const model_ids *model, const char *what,
+                       const int32_t *ids, int n, int32_t own)
+{
+    char list[LV_TOKENIZER_MAX_STOPS * 12] = "";
+    size_t at = 0;
+    if (n <= 0 || own < 0 || has_id(ids, n, own)) {
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%d", i ? ", " : "", ids[i]);
+    }
+    char *note = lv_path("%s%s%s/%s says %s_token_id %s, the tokenizer's is %d (\"%s\")",
+                         t->note ? t->note : "", t->note ? "; " : "", dir, model->name, what, list,
+                         own, t->vocab.pieces[own].name);
+    free(t->note);
+    t->note = note;
+}
+
+static int read_stops(lv_tokenizer *t, const char *dir)
+{
+    model_ids model = {.n_bos = -1, .n_eos = -1};
+    int rc = dir ? read_model_ids(&model, dir) : LV_OK;
+    if (rc < 0) {
+        return rc;
+    }
+    for (int i = 0; i < model.n_eos; i++) {
+        t->stops[t->n_stops++] = model.eos[i];
+    }
+    if (t->eos >= 0 && !has_id(t->stops, t->n_stops, t->eos)) {
+        t->stops[t->n_stops++] = t->eos;
+    }
+    note_other(t, dir, &model, "bos", model.bos, model.n_bos, t->bos);
+    note_other(t, dir, &model, "eos", model.eos, model.n_eos, t->eos);
     return LV_OK;
 }
 
@@ -120,5 +246,5 @@ int lv_tokenizer_special_read(lv_tokenizer *t, const char *dir)
                        "before a text",
                        t->vocab.pieces[t->bos].name, t->vocab.pieces[t->template_bos].name);
     }
-    return LV_OK;
+    return read_stops(t, dir);
 }

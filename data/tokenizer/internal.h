@@ -68,6 +68,9 @@ struct lv_tokenizer {
     char *files[LV_TOKENIZER_MAX_FILES]; /* paths of all that was read */
     int n_files;
     int32_t bos, eos;
+    int32_t stops[LV_TOKENIZER_MAX_STOPS + 1];
+    int n_stops;
+    char *note;           /* ids of the model's files that are others; NULL: none */
     int32_t template_bos; /* what is put before a text, -1: nothing */
     uint32_t crc;         /* of pieces, merges, and rules that not all kinds have */
     char fingerprint[64];
@@ -87,8 +90,8 @@ int lv_spm_finish(lv_tokenizer *tokenizer);
 
 /* lv_tokenizer_add_file: to the list of what was read, once; path is copied.
  * lv_tokenizer_read_beside: the JSON file in dir, listed; *root stays NULL if there is none.
- * lv_tokenizer_special_read: bos and eos, from the files beside the tokenizer's in dir (NULL: there
- * are none) or from what it says itself. */
+ * lv_tokenizer_special_read: bos, eos, stops and note, from the files beside the tokenizer's in dir
+ * (NULL: there are none) or from what it says itself. */
 void lv_tokenizer_add_file(lv_tokenizer *tokenizer, const char *path);
 int lv_tokenizer_read_beside(cJSON **root, lv_tokenizer *tokenizer, const char *dir,
                              const char *name);

@@ -123,6 +123,7 @@ void lv_tokenizer_close(lv_tokenizer **tokenizer)
     for (int i = 0; i < t->n_files; i++) {
         free(t->files[i]);
     }
+    free(t->note);
     lv_matcher_free(&t->added.in_text);
     lv_matcher_free(&t->added.in_normalized);
     free(t->added.tokens);
@@ -149,9 +150,28 @@ int32_t lv_tokenizer_vocab_size(const lv_tokenizer *t)
     return t->vocab.n_ids;
 }
 
+const int32_t *lv_tokenizer_stops(const lv_tokenizer *t, int *n)
+{
+    *n = t->n_stops;
+    return t->stops;
+}
+
+void lv_tokenizer_warn_ids(const lv_tokenizer *t)
+{
+    if (t->note) {
+        lv_warn("%s; the tokenizer's is what texts are encoded with", t->note);
+    }
+}
+
 bool lv_tokenizer_adds_bos(const lv_tokenizer *t)
 {
     return t->template_bos >= 0;
+}
+
+bool lv_tokenizer_is_special(const lv_tokenizer *t, int32_t id)
+{
+    return lv_vocab_has(&t->vocab, id) &&
+           (t->vocab.pieces[id].special || id == t->bos || id == t->eos);
 }
 
 int32_t lv_tokenizer_id(const lv_tokenizer *t, const char *piece)

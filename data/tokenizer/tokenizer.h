@@ -31,10 +31,11 @@ void lv_tokens_free(lv_tokens *tokens);
 
 /* lv_tokenizer_open: from a file, whose kind its content tells, or from a directory: its
  * tokenizer.json, or, if there is none, its tokenizer.model. BOS and EOS are what the first of
- * these says that names them: tokenizer_config.json, config.json, generation_config.json,
- * special_tokens_map.json beside it; the post_processor or trainer_spec; <s> and </s>. A
- * tokenizer.model also takes added tokens, legacy (absent: true), add_bos_token (absent: true) and
+ * these says that names them: special_tokens_map.json beside it, which does not count where
+ * tokenizer_config.json has an "added_tokens_decoder"; tokenizer_config.json; the post_processor
+ * or trainer_spec; <s> and </s>. A tokenizer.model also takes added tokens, legacy (absent: true), add_bos_token (absent: true) and
  * add_prefix_space from the files beside it.
+ * Beside a tokenizer.json add_bos_token and add_eos_token have to be what its post_processor does.
  * (A tokenizer file of another name than those two stands alone.)
  * fails  LV_ERR_IO, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED naming the part of the file that is not
  *        implemented */
@@ -83,9 +84,19 @@ int lv_tokenizer_count_pieces(int64_t *pieces, const char *path);
 int32_t lv_tokenizer_bos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_eos(const lv_tokenizer *tokenizer);        /* -1 if it has none */
 int32_t lv_tokenizer_vocab_size(const lv_tokenizer *tokenizer); /* largest id + 1 */
+/* lv_tokenizer_stops: the ids that end an answer, *n of them: "eos_token_id" (a number or a list) of
+ * generation_config.json, or if there is no such file of config.json beside it; and EOS. They need
+ * not have a piece. Borrowed. */
+enum { LV_TOKENIZER_MAX_STOPS = 16 };
+const int32_t *lv_tokenizer_stops(const lv_tokenizer *tokenizer, int *n);
+/* lv_tokenizer_warn_ids: one line on stderr if those files name another BOS or EOS than the
+ * tokenizer's, which is the one that is encoded. */
+void lv_tokenizer_warn_ids(const lv_tokenizer *tokenizer);
 /* lv_tokenizer_adds_bos: whether BOS is put before a text: by the post_processor, or because
  * of add_bos_token beside a tokenizer.model. */
 bool lv_tokenizer_adds_bos(const lv_tokenizer *tokenizer);
+/* lv_tokenizer_is_special: BOS, EOS, or a piece that the files call special. */
+bool lv_tokenizer_is_special(const lv_tokenizer *tokenizer, int32_t id);
 /* lv_tokenizer_id: the id of a piece or added token, -1 if there is none. */
 int32_t lv_tokenizer_id(const lv_tokenizer *tokenizer, const char *piece);
 /* lv_tokenizer_has: whether there is a piece with that id. */

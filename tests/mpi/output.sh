@@ -43,6 +43,31 @@ check "its weights would be lost with output projector" refused 2 \
     'train.output: projector, but language_model\..* is trained too and would be lost; use full' \
     run_stage run 1 --set train.max_steps=1 --set train.output=projector
 
+
+# ---- what ends an answer ----
+# The base's files say 5; the template teaches <unk> (0) in the place of EOS (2).
+sed 's/{"insert": "eos", "learnt": true}/{"piece": "<unk>", "learnt": true}/' \
+    "$LLAVA_TEST_SOURCE/configs/templates/v1.json" >"$work/other_end.json"
+other_end() {
+    cp -r "$work/init" "$work/init5" &&
+        echo '{"eos_token_id": 5, "temperature": 0.5}' \
+            >"$work/init5/language_model/generation_config.json" &&
+        "$LLAVA" pack --data "$quick/questions.json" --images "$quick/photos" \
+            --template "$work/other_end.json" --tokenizer "$work/init5/language_model" \
+            --out "$work/other_end"
+}
+check "a base that names another id than its tokenizer" refused 0 \
+    'generation_config.json says eos_token_id 5, the tokenizer.s is 2' other_end
+check "a run on it" run_stage end 1 --set train.max_steps=1 --set data.packs="[\"$work/other_end\"]" \
+    --set model.language_model="$work/init5/language_model"
+ends() { # ends FILE: of the model that was written
+    tr -d ' \n\t' <"$work/s2-end/model/$1" | grep -F '"eos_token_id":[5,2,0]'
+}
+check "its model ends with the base's id, EOS and what was taught" ends config.json
+check "in both files" ends generation_config.json
+check "beside the base's settings" grep -q '"temperature":[[:space:]]*0.5' \
+    "$work/s2-end/model/generation_config.json"
+
 # ---- other places ----
 half_of_full moved/run
 mkdir "$work/elsewhere"

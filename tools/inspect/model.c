@@ -65,6 +65,15 @@ static void print_weights(const lv_weights *weights)
     lv_inspect_bytes("size", n_bytes);
 }
 
+static int check_values(const lv_weights *weights)
+{
+    int rc = LV_OK;
+    for (size_t i = 0; rc == LV_OK && i < lv_weights_count(weights); i++) {
+        rc = lv_weight_check_finite(lv_weights_at(weights, i));
+    }
+    return rc;
+}
+
 static void print_text_shape(const lv_llama_config *c)
 {
     printf("  %-20s %" PRId64 " layers, hidden %" PRId64 ", %" PRId64 " heads (%" PRId64
@@ -114,6 +123,9 @@ int lv_inspect_model(const char *dir)
     if (rc == LV_OK) {
         print_weights(weights);
         rc = lv_inspect_digests(dir, NULL);
+        if (rc == LV_OK && (rc = check_values(weights)) < 0) {
+            lv_fail_within("%s", dir);
+        }
     }
     lv_weights_close(&weights);
     return rc;

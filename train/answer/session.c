@@ -169,7 +169,7 @@ int lv_session_ask(lv_session *s, const lv_answer **answer, const lv_question *q
 {
     lv_batch batch = {0};
     lv_generate_options options = q->options;
-    options.eos_token_id = lv_tokenizer_eos(s->tokenizer);
+    options.stops = lv_tokenizer_stops(s->tokenizer, &options.n_stops);
     session_answer *a = calloc(1, sizeof *a);
     if (!a) {
         return lv_fail(LV_ERR_MEMORY, "no memory for an answer");

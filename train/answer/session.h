@@ -31,7 +31,7 @@ typedef struct {
     const char *text;          /* may say where images stand with <image> */
     const char *const *images; /* [n_images] files: JPEG, PNG, WebP */
     size_t n_images;
-    lv_generate_options options; /* the session sets eos_token_id: the tokenizer's */
+    lv_generate_options options; /* the session sets stops: the tokenizer's */
     const char *const *stops;    /* [n_stops] texts or pieces that end the answer, beside EOS and
                                     the template's stop */
     size_t n_stops;

@@ -99,6 +99,7 @@ static int prepare_job(lv_pack_job *job)
     if (rc == LV_OK) rc = lv_template_check(job->template, job->tokenizer);
     if (rc == LV_OK && job->team.rank == 0) {
         lv_template_print_missing_pieces(job->template, job->tokenizer);
+        lv_tokenizer_warn_ids(job->tokenizer);
     }
     announce(job);
     if (rc == LV_OK) rc = lv_pack_source_open(&job->source, o->data_path);

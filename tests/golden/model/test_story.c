@@ -43,8 +43,10 @@ static void continue_prompt(const golden *g, lv_llava *model, const cJSON *json)
         prompt[sample.n++] = (int32_t)item->valuedouble;
     }
     golden_batch_of(&batch, g, model, &sample, 1);
-    const lv_generate_options options = {
-        .max_new_tokens = cJSON_GetArraySize(want), .top_p = 1, .eos_token_id = 2};
+    const lv_generate_options options = {.max_new_tokens = cJSON_GetArraySize(want),
+                                         .top_p = 1,
+                                         .stops = (int32_t[]){2},
+                                         .n_stops = 1};
     assert_in_range(options.max_new_tokens, 1, 128);
     golden_ok(golden_generate(model, &batch, &options, tokens, &n));
     assert_int_equal(n, cJSON_GetArraySize(want));

@@ -230,10 +230,45 @@ static int read_triple(const cJSON *object, const char *key, bool positive, floa
     return LV_OK;
 }
 
-static int parse_image_norm(float mean[3], float std[3], const cJSON *object)
+/* "size" or "crop_size" has to be what the tower takes: a number, the shortest edge, or height and
+ * width, which as a size (stretch) are another picture than the crop unless it was padded square. */
+static int check_image_edge(const cJSON *object, const char *key, bool sides, int64_t image_size)
+{
+    static const char *const names[] = {"height", "width", "shortest_edge"};
+    const cJSON *item = lv_json_find(object, key);
+    bool found = !item, same = true;
+    if (cJSON_IsNumber(item)) {
+        found = true;
+        same = item->valuedouble == (double)image_size;
+    }
+    for (int i = cJSON_IsObject(item) && !sides ? 2 : 0; i < 3; i++) {
+        const cJSON *edge = lv_json_find(item, names[i]);
+        found = found || cJSON_IsNumber(edge);
+        same = same && (!edge || edge->valuedouble == (double)image_size);
+    }
+    if (found && same) {
+        return LV_OK;
+    }
+    char *text = lv_json_print(item);
+    int rc = lv_fail(LV_ERR_UNSUPPORTED,
+                     "\"%s\": %s, but images are resized to a shortest edge of %" PRId64
+                     " (the tower's image_size), then cut or padded to a square of it",
+                     key, text, image_size);
+    free(text);
+    return rc;
+}
+
+/* image_size: of the tower, 0: not known. */
+static int parse_image_norm(float mean[3], float std[3], int64_t image_size, const cJSON *object)
 {
     double scale = 1.0 / 255;
+    bool pads = false;
     int rc = lv_keys_check_neutral(object, image_neutral);
+    if (rc == LV_OK) rc = lv_json_bool(object, "do_pad", false, &pads);
+    if (rc == LV_OK && image_size > 0) {
+        rc = check_image_edge(object, "size", pads, image_size);
+        if (rc == LV_OK) rc = check_image_edge(object, "crop_size", true, image_size);
+    }
     if (rc == LV_OK) rc = lv_json_double(object, "rescale_factor", false, &scale);
     if (rc < 0) {
         return rc;
@@ -266,7 +301,8 @@ static int read_image_processor(cJSON **root, const cJSON **object, char **path,
     return rc;
 }
 
-int lv_hf_image_norm(float mean[3], float std[3], const lv_tower *tower, const char *dir)
+int lv_hf_image_norm(float mean[3], float std[3], const lv_tower *tower, int64_t image_size,
+                     const char *dir)
 {
     float m[3], s[3];
     cJSON *root = NULL;
@@ -275,7 +311,7 @@ int lv_hf_image_norm(float mean[3], float std[3], const lv_tower *tower, const c
     memcpy(m, tower->image_mean, sizeof m);
     memcpy(s, tower->image_std, sizeof s);
     int rc = read_image_processor(&root, &object, &path, dir);
-    if (rc == LV_OK && object && (rc = parse_image_norm(m, s, object)) < 0) {
+    if (rc == LV_OK && object && (rc = parse_image_norm(m, s, image_size, object)) < 0) {
         lv_fail_within("%s", path);
     }
     if (rc == LV_OK) {
@@ -394,11 +430,20 @@ static int parse_text(lv_llama_config *out, const cJSON *root)
     return rc < 0 ? lv_fail_within("\"text_config\"") : rc;
 }
 
+/* transformers 5 ties if either object says so; 4 writes no member at the top. */
+static int parse_tied(lv_llama_config *text, const cJSON *root)
+{
+    bool tied = text->tied;
+    int rc = lv_json_bool(root, "tie_word_embeddings", false, &tied);
+    text->tied = text->tied || tied;
+    return rc;
+}
+
 static int parse_llava_hf(lv_llava_config *c, const cJSON *root)
 {
     const lv_tower *first = lv_tower_find(NULL);
     int rc = lv_keys_check_neutral(root, llava_neutral);
-    if (rc < 0 || (rc = parse_text(&c->text, root)) < 0 ||
+    if (rc < 0 || (rc = parse_text(&c->text, root)) < 0 || (rc = parse_tied(&c->text, root)) < 0 ||
         (rc = parse_vision(&c->vision, root, first, first->llava_defaults)) < 0 ||
         (rc = parse_hf_connector(&c->connector, root)) < 0 ||
         (rc = parse_select_layer(c, root, "vision_feature_layer", false)) < 0 ||
@@ -500,7 +545,8 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
         goto done;
     }
     const lv_tower *tower = without_tower ? lv_tower_find(NULL) : config.vision.tower;
-    rc = lv_hf_image_norm(config.image_mean, config.image_std, tower, dir);
+    rc =
+        lv_hf_image_norm(config.image_mean, config.image_std, tower, config.vision.image_size, dir);
     if (rc == LV_OK && kind == LV_HF_LLAVA) {
         rc = image_pads(&config.aspect_pad, dir);
     }

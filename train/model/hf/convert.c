@@ -90,6 +90,7 @@ static int collect_weights(conversion *c, lv_hf_conversion *sum, const char *fro
     if (rc < 0) {
         return rc;
     }
+    bool warned = false;
     size_t n_floats = lv_weights_count(c->weights), n_others = lv_weights_other_count(c->weights);
     c->tensors = calloc(n_floats + 1, sizeof *c->tensors);
     c->sources = calloc(n_floats + n_others + 1, sizeof *c->sources);
@@ -98,6 +99,11 @@ static int collect_weights(conversion *c, lv_hf_conversion *sum, const char *fro
     }
     for (size_t i = 0; i < n_floats && rc == LV_OK; i++) {
         const lv_weight *w = lv_weights_at(c->weights, i);
+        if (!warned && lv_weight_check_finite(w) < 0) { /* no reason not to convert it */
+            lv_warn("%s: %s", from, lv_error_message());
+            warned = true;
+        }
+        lv_weights_forget(w);
         rc = add_float(c, w, dtype);
         sum->from_bytes += w->n_bytes;
         sum->to_bytes += lv_tensor_count(&c->tensors[i]) * (int64_t)lv_dtype_bytes(dtype);

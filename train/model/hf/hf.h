@@ -36,9 +36,21 @@ int lv_llava_rows_per_image(const lv_llava_config *config);
  * fails  as the functions above; LV_ERR_UNSUPPORTED naming another model_type */
 int lv_hf_any_config(lv_llava_config *out, lv_hf_kind *kind, const char *dir);
 
-/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; the tower's without such
- * a file. */
-int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, const char *dir);
+/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; the tower's if there is no
+ * such file. Its size and crop_size have to be image_size (0: not known, not looked at).
+ * fails  LV_ERR_UNSUPPORTED naming a key of another preprocessing; LV_ERR_FORMAT, LV_ERR_IO */
+int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, int64_t image_size,
+                     const char *dir);
+
+/* lv_hf_untie: clears config->text.tied if the weights at path hold an embedding and a head that
+ * differ: those are two matrices, whatever config.json says. Looks at nothing if there are none.
+ * fails  as lv_weights_open */
+int lv_hf_untie(lv_llava_config *config, const char *path);
+
+/* lv_hf_check_finite: the tensors of a part at path that fall to this rank: all values are finite.
+ * fails  LV_ERR_FORMAT naming file or directory, and tensor; as lv_weights_open */
+int lv_hf_check_finite(const lv_llava_config *config, const char *path, lv_part part, int rank,
+                       int n_ranks);
 
 /* lv_hf_load: fill the parameters of one part from a directory (or a single file, of a projector),
  * whatever the names that its kind gives them. Every tensor there must be known: an unknown one is
@@ -53,17 +65,38 @@ extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that
  * digests.json beside it. */
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
 
+/* lv_hf_tokenizer: the tokenizer files of a directory.
+ * next_id is what the tokenizers library gives to a token that is added, whatever id the files
+ * give it: the size of the vocabulary, or one more than the largest added id. */
+typedef struct {
+    bool found;       /* false: the directory has no tokenizer */
+    int64_t next_id;  /* only if found */
+    int64_t image_id; /* of <image>; -1 if there is none */
+} lv_hf_tokenizer;
+int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be NULL */
+
+/* lv_hf_ids: what a tokenizer and the packs of a run say of special ids; see lv_tokenizer_stops. */
+enum { LV_HF_MAX_STOPS = 32 };
+typedef struct {
+    int32_t bos, eos; /* -1: none */
+    int32_t stops[LV_HF_MAX_STOPS];
+    int n_stops;
+} lv_hf_ids;
+
 /* lv_hf_save_llava: a whole directory. In the HF form if the connector has it (mlp2x_gelu,
  * linear), with the <image> token added (embedding and lm_head rows, padded to a multiple of 64) if
  * image_token_id is -1; else in LLaVA's own form: *original is set then.
  * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
+ *        ids: its stops become "eos_token_id" of config.json and of generation_config.json, whose
+ *        other members are those of tokenizer_dir's; NULL: config's
  *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
  * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
  *        digests.json (written last)
  * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended), LV_ERR_UNSUPPORTED
  *        (LLaVA's own form of a family that has none) */
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
-                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original);
+                     const lv_hf_ids *ids, bool aspect_pad, lv_dtype dtype, const char *dir,
+                     bool *original);
 
 typedef struct {
     size_t n_tensors;
@@ -78,7 +111,8 @@ typedef struct {
 
 /* lv_hf_convert: a directory of any kind once more, its floating-point tensors as dtype (rounded to
  * nearest even), buffers of other dtypes as they are, config.json saying the dtype, all other files
- * copied but for weights in other formats, hidden files and folders. It appears whole or not at
+ * copied but for weights in other formats, hidden files and folders. A warning names the first
+ * tensor that is not finite. It appears whole or not at
  * all; its bytes pass through a buffer, whatever its size. If from has digests, they are checked.
  * in     to: not there yet, and not inside from; dtype: LV_BF16 or LV_F32
  * out    config.json, model*.safetensors, the copies, digests.json

@@ -30,22 +30,14 @@ lv_hf_name_class lv_hf_name_canonical(char out[LV_HF_NAME_BYTES], lv_part *part,
 void lv_hf_name_for(char out[LV_HF_NAME_BYTES], lv_hf_kind kind, const lv_connector_kind *connector,
                     const char *canonical);
 
-/* tokenizer.c: the tokenizer files of a directory.
- * next_id is what the tokenizers library gives to a token that is added, whatever id the files
- * give it: the size of the vocabulary, or one more than the largest added id. */
-typedef struct {
-    bool found;       /* false: the directory has no tokenizer */
-    int64_t next_id;  /* only if found */
-    int64_t image_id; /* of <image>; -1 if there is none */
-} lv_hf_tokenizer;
-int lv_hf_tokenizer_read(lv_hf_tokenizer *out, const char *dir); /* dir may be NULL */
+/* ---- tokenizer.c ---- */
 
 /* lv_hf_tokenizer_copy: the files from one directory into another, with <image> added as image_id;
  * -1: unchanged.
- * in     text: whose special pieces a new tokenizer_config.json names; from was read without error
+ * in     ids, or if NULL text: whose special pieces a new tokenizer_config.json names; from was read without error
  *        by lv_hf_tokenizer_read if a token is added */
 int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
-                         const lv_llama_config *text);
+                         const lv_llama_config *text, const lv_hf_ids *ids);
 
 /* staging.c: a directory that is written beside its place, by one process at a time.
  * lv_hf_staging_begin makes it, empty; lv_hf_staging_end, called if that went well, writes its

@@ -48,6 +48,12 @@ static int check_identity(const lv_weight *weight)
                           weight->name);
 }
 
+static bool same_values(const lv_weight *a, const lv_weight *b)
+{
+    return a->dtype == b->dtype && a->n_bytes == b->n_bytes &&
+           memcmp(a->data, b->data, (size_t)a->n_bytes) == 0;
+}
+
 static int assign(part_load *l, const lv_weight *weight)
 {
     char canonical[LV_HF_NAME_BYTES];
@@ -72,8 +78,7 @@ static int assign(part_load *l, const lv_weight *weight)
         *source = weight;
         return LV_OK;
     }
-    bool same = (*source)->dtype == weight->dtype && (*source)->n_bytes == weight->n_bytes &&
-                memcmp((*source)->data, weight->data, (size_t)weight->n_bytes) == 0;
+    bool same = same_values(*source, weight);
     if (l->config->text.tied &&
         strcmp(lv_params_at(l->params, (size_t)(source - l->sources))->name, EMBEDDING) == 0) {
         return same ? LV_OK
@@ -84,6 +89,50 @@ static int assign(part_load *l, const lv_weight *weight)
     }
     return lv_fail(LV_ERR_FORMAT, "tensors \"%s\" and \"%s\" are the same parameter",
                    (*source)->name, weight->name);
+}
+
+int lv_hf_untie(lv_llava_config *config, const char *path)
+{
+    lv_weights *weights = NULL;
+    const lv_weight *embedding = NULL, *head = NULL;
+    char canonical[LV_HF_NAME_BYTES];
+    lv_part part;
+    if (!config->text.tied || !lv_weights_exist(path)) {
+        return LV_OK;
+    }
+    int rc = lv_weights_open(&weights, path);
+    for (size_t i = 0; rc == LV_OK && i < lv_weights_count(weights); i++) {
+        const lv_weight *weight = lv_weights_at(weights, i);
+        if (lv_hf_name_canonical(canonical, &part, weight->name, config) == LV_HF_NAME_PARAM) {
+            embedding = strcmp(canonical, EMBEDDING) == 0 ? weight : embedding;
+            head = strcmp(canonical, HEAD) == 0 ? weight : head;
+        }
+    }
+    if (embedding && head && !same_values(embedding, head)) {
+        config->text.tied = false;
+    }
+    lv_weights_close(&weights);
+    return rc;
+}
+
+int lv_hf_check_finite(const lv_llava_config *config, const char *path, lv_part wanted, int rank,
+                       int n_ranks)
+{
+    lv_weights *weights = NULL;
+    char canonical[LV_HF_NAME_BYTES];
+    lv_part part;
+    int rc = lv_weights_open(&weights, path);
+    for (size_t i = (size_t)rank; rc == LV_OK && i < lv_weights_count(weights);
+         i += (size_t)n_ranks) {
+        const lv_weight *weight = lv_weights_at(weights, i);
+        if (lv_hf_name_canonical(canonical, &part, weight->name, config) == LV_HF_NAME_PARAM &&
+            part == wanted) {
+            rc = lv_weight_check_finite(weight);
+            lv_weights_forget(weight);
+        }
+    }
+    lv_weights_close(&weights);
+    return rc < 0 ? lv_fail_within("%s", path) : LV_OK;
 }
 
 /* Why a parameter has no tensor: a dtype that is not read, or no such name. */

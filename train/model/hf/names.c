@@ -15,7 +15,7 @@
  *
  * language_model.model.X, language_model.lm_head.X
  *   bare, LLaVA     model.X, lm_head.X
- *   LLaVA, HF       [model.]language_model.[model.]X, [language_model.]lm_head.X
+ *   LLaVA, HF       [model.]language_model.[model.]X, [[model.]language_model.]lm_head.X
  */
 #include "train/model/hf/internal.h"
 
@@ -41,8 +41,10 @@ static const struct {
 enum { N_CONTAINERS = sizeof containers / sizeof *containers };
 
 static const lv_name_rule language_names[] = {
+    {"model.language_model.lm_head.", "lm_head."},
     {"language_model.lm_head.", "lm_head."},
     {"lm_head.", "lm_head."},
+    {"model.language_model.model.", "model."},
     {"model.language_model.", "model."},
     {"language_model.model.", "model."},
     {"language_model.", "model."},

@@ -71,16 +71,46 @@ static int write_config_json(cJSON *root, const char *dir, const char *name)
     return rc;
 }
 
-static int write_generation_config(const lv_llama_config *c, const char *dir)
+/* One id as a number, several as a list, in the place of an older member. */
+static void set_stops(cJSON *object, const lv_hf_ids *ids)
 {
-    cJSON *root = new_object();
-    lv_key_set_bool(root, "_from_model_config", true);
-    lv_key_set_token(root, "bos_token_id", c->bos_token_id);
-    lv_key_set_token(root, "eos_token_id", c->eos_token_id);
-    if (c->pad_token_id >= 0) {
-        lv_key_set_token(root, "pad_token_id", c->pad_token_id);
+    static const char key[] = "eos_token_id";
+    if (!ids || ids->n_stops == 0) {
+        return;
     }
-    return write_config_json(root, dir, "generation_config.json");
+    cJSON *list = ids->n_stops == 1 ? cJSON_CreateNumber(ids->stops[0])
+                                    : cJSON_CreateIntArray(ids->stops, ids->n_stops);
+    cJSON_DeleteItemFromObjectCaseSensitive(object, key);
+    LV_CHECK(list && cJSON_AddItemToObject(object, key, list), "out of memory for a JSON value");
+}
+
+/* from: the directory whose generation_config.json is kept; NULL: a new one. */
+static int write_generation_config(const lv_llama_config *c, const lv_hf_ids *ids, const char *from,
+                                   const char *dir)
+{
+    static const char name[] = "generation_config.json";
+    cJSON *root = NULL;
+    char *path = from ? lv_path("%s/%s", from, name) : NULL;
+    int rc = path && lv_file_exists(path) ? lv_json_read(&root, path) : LV_OK;
+    if (root && !cJSON_IsObject(root)) {
+        rc = lv_fail(LV_ERR_FORMAT, "%s: expected an object", path);
+    }
+    free(path);
+    if (rc < 0) {
+        cJSON_Delete(root);
+        return rc;
+    }
+    if (!root) {
+        root = new_object();
+        lv_key_set_bool(root, "_from_model_config", true);
+        lv_key_set_token(root, "bos_token_id", c->bos_token_id);
+        lv_key_set_token(root, "eos_token_id", c->eos_token_id);
+        if (c->pad_token_id >= 0) {
+            lv_key_set_token(root, "pad_token_id", c->pad_token_id);
+        }
+    }
+    set_stops(root, ids);
+    return write_config_json(root, dir, name);
 }
 
 /* LlavaImageProcessor pads to a square as LLaVA does; CLIPImageProcessor only crops. */
@@ -130,7 +160,7 @@ static int write_processor(const lv_llava_config *c, const char *dir)
     return write_config_json(root, dir, "processor_config.json");
 }
 
-static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
+static cJSON *hf_llava(const lv_llava_config *c, const lv_hf_ids *ids, lv_dtype dtype)
 {
     cJSON *root = new_object();
     set_architecture(root, "LlavaForConditionalGeneration", "llava", dtype);
@@ -144,6 +174,7 @@ static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
     cJSON *text = lv_key_set_object(root, "text_config");
     lv_key_set_string(text, "model_type", c->text.family->model_type);
     lv_family_write(text, &c->text);
+    set_stops(text, ids);
     cJSON *vision = lv_key_set_object(root, "vision_config");
     lv_key_set_string(vision, "model_type", c->vision.tower->model_type);
     c->vision.tower->write(vision, &c->vision);
@@ -152,12 +183,14 @@ static cJSON *hf_llava(const lv_llava_config *c, lv_dtype dtype)
 
 /* LLaVA's own form, and the tower's shape beside it: LLaVA's code takes that from the directory
  * that its user enters as "mm_vision_tower". */
-static cJSON *original_llava(const lv_llava_config *c, bool aspect_pad, lv_dtype dtype)
+static cJSON *original_llava(const lv_llava_config *c, const lv_hf_ids *ids, bool aspect_pad,
+                             lv_dtype dtype)
 {
     char type[32];
     cJSON *root = new_object();
     set_architecture(root, c->text.family->llava_architecture, c->text.family->llava_type, dtype);
     lv_family_write(root, &c->text);
+    set_stops(root, ids);
     lv_key_set_string(root, "mm_projector_type",
                       lv_connector_type(type, sizeof type, &c->connector));
     lv_key_set_number(root, "mm_hidden_size", (double)c->vision.hidden_size);
@@ -192,10 +225,11 @@ static int write_language_json(const lv_llama_config *config, const char *dir)
     set_architecture(root, config->family->architecture, config->family->model_type, LV_F32);
     lv_family_write(root, config);
     int rc = write_config_json(root, dir, "config.json");
-    return rc < 0 ? rc : write_generation_config(config, dir);
+    return rc < 0 ? rc : write_generation_config(config, NULL, NULL, dir);
 }
 
-static int write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool aspect_pad,
+static int write_llava_json(const lv_llava_config *config, lv_hf_kind kind,
+                            const char *tokenizer_dir, const lv_hf_ids *ids, bool aspect_pad,
                             lv_dtype dtype, const char *dir)
 {
     bool hf = kind == LV_HF_LLAVA;
@@ -204,9 +238,10 @@ static int write_llava_json(const lv_llava_config *config, lv_hf_kind kind, bool
                        "a LLaVA of %s can only be written with a connector that transformers has",
                        config->text.family->description);
     }
-    cJSON *root = hf ? hf_llava(config, dtype) : original_llava(config, aspect_pad, dtype);
+    cJSON *root =
+        hf ? hf_llava(config, ids, dtype) : original_llava(config, ids, aspect_pad, dtype);
     int rc = write_config_json(root, dir, "config.json");
-    if (rc < 0 || (rc = write_generation_config(&config->text, dir)) < 0 ||
+    if (rc < 0 || (rc = write_generation_config(&config->text, ids, tokenizer_dir, dir)) < 0 ||
         (rc = write_preprocessor(&config->vision, config->image_mean, config->image_std, hf,
                                  aspect_pad && hf, dir)) < 0) {
         return rc;
@@ -366,7 +401,7 @@ static int place_image_token(lv_llava_config *config, bool *added, const char *t
 
 /* The HF form's weights and files into dir. */
 static int write_hf(lv_params *params, lv_llava_config config, const char *tokenizer_dir,
-                    bool aspect_pad, lv_dtype dtype, const char *dir)
+                    const lv_hf_ids *ids, bool aspect_pad, lv_dtype dtype, const char *dir)
 {
     const lv_connector_kind *connector = config.connector.kind;
     hf_export e = {.dtype = dtype};
@@ -385,12 +420,13 @@ static int write_hf(lv_params *params, lv_llava_config config, const char *token
         goto done;
     }
     rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
-    if (rc < 0 || (rc = write_llava_json(&config, LV_HF_LLAVA, aspect_pad, dtype, dir)) < 0) {
+    if (rc < 0 || (rc = write_llava_json(&config, LV_HF_LLAVA, tokenizer_dir, ids, aspect_pad,
+                                         dtype, dir)) < 0) {
         goto done;
     }
     if (tokenizer_dir) {
         rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, added ? config.image_token_id : -1,
-                                  &config.text);
+                                  &config.text, ids);
     }
 done:
     hf_export_free(&e);
@@ -405,14 +441,15 @@ static int write_plain(lv_params *params, lv_part part, lv_hf_kind kind, const c
     int rc = collect_params(&e, params, part, kind, NULL);
     if (rc == LV_OK) rc = lv_weights_write(dir, e.sources, e.n, lv_hf_max_file_bytes);
     if (rc == LV_OK && tokenizer_dir) {
-        rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL);
+        rc = lv_hf_tokenizer_copy(dir, tokenizer_dir, -1, NULL, NULL);
     }
     hf_export_free(&e);
     return rc;
 }
 
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
-                     bool aspect_pad, lv_dtype dtype, const char *dir, bool *original)
+                     const lv_hf_ids *ids, bool aspect_pad, lv_dtype dtype, const char *dir,
+                     bool *original)
 {
     lv_hf_staging staging;
     bool hf = lv_connector_has_hf_form(&config->connector);
@@ -421,12 +458,13 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
         return rc;
     }
     if (hf) {
-        rc = write_hf(params, *config, tokenizer_dir, aspect_pad, dtype, staging.path);
+        rc = write_hf(params, *config, tokenizer_dir, ids, aspect_pad, dtype, staging.path);
     } else {
         rc = write_plain(params, LV_N_PARTS, LV_HF_LLAVA_ORIGINAL, tokenizer_dir, dtype,
                          staging.path);
         if (rc == LV_OK) {
-            rc = write_llava_json(config, LV_HF_LLAVA_ORIGINAL, aspect_pad, dtype, staging.path);
+            rc = write_llava_json(config, LV_HF_LLAVA_ORIGINAL, tokenizer_dir, ids, aspect_pad,
+                                  dtype, staging.path);
         }
     }
     rc = lv_hf_staging_end(rc, &staging, dir);

@@ -255,15 +255,15 @@ static void name_special(cJSON *config, const char *key, const cJSON *fast, int6
 
 /* The tokenizer_config.json of a directory that has none: what transformers would assume,
  * written because it warns of assuming it. */
-static cJSON *new_config(const cJSON *fast, const lv_llama_config *text)
+static cJSON *new_config(const cJSON *fast, const lv_llama_config *text, const lv_hf_ids *ids)
 {
     cJSON *config = cJSON_CreateObject();
     LV_CHECK(config && cJSON_AddStringToObject(config, "tokenizer_class", "LlamaTokenizer") &&
                  cJSON_AddBoolToObject(config, "legacy", true) &&
                  cJSON_AddBoolToObject(config, "clean_up_tokenization_spaces", false),
              "out of memory");
-    name_special(config, "bos_token", fast, text->bos_token_id);
-    name_special(config, "eos_token", fast, text->eos_token_id);
+    name_special(config, "bos_token", fast, ids ? ids->bos : text->bos_token_id);
+    name_special(config, "eos_token", fast, ids ? ids->eos : text->eos_token_id);
     return config;
 }
 
@@ -296,7 +296,8 @@ static int write_if_made(const char *to, const char *name, const cJSON *root)
 }
 
 /* The three files that list added tokens, with one more. */
-static int extend_files(const char *to, const char *from, int64_t id, const lv_llama_config *text)
+static int extend_files(const char *to, const char *from, int64_t id, const lv_llama_config *text,
+                        const lv_hf_ids *ids)
 {
     cJSON *fast = NULL, *config = NULL, *added = NULL;
     int rc = read_if_there(&fast, from, TOKENIZER, lv_json_read);
@@ -308,7 +309,7 @@ static int extend_files(const char *to, const char *from, int64_t id, const lv_l
         rc = lv_fail(LV_ERR_FORMAT, "%s/%s: expected an object", from, ADDED);
         goto done;
     }
-    config = config ? config : new_config(fast, text);
+    config = config ? config : new_config(fast, text, ids);
     extend_config(config, fast, added, id);
     if (fast) {
         extend_fast(fast, id);
@@ -329,14 +330,14 @@ done:
 }
 
 int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
-                         const lv_llama_config *text)
+                         const lv_llama_config *text, const lv_hf_ids *ids)
 {
     int rc = LV_OK;
     for (size_t i = 0; i < sizeof plain_files / sizeof *plain_files && rc == LV_OK; i++) {
         rc = copy_if_there(to, from, plain_files[i]);
     }
     if (rc == LV_OK && image_id >= 0) {
-        return extend_files(to, from, image_id, text);
+        return extend_files(to, from, image_id, text, ids);
     }
     for (size_t i = 0; i < sizeof listing_files / sizeof *listing_files && rc == LV_OK; i++) {
         rc = copy_if_there(to, from, listing_files[i]);

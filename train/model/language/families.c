@@ -186,6 +186,9 @@ void lv_family_write(cJSON *o, const lv_llama_config *c)
     lv_key_set_number(o, "rms_norm_eps", c->rms_norm_eps);
     lv_key_set_number(o, "rope_theta", c->rope_theta);
     lv_key_set_null(o, "rope_scaling");
+    cJSON *rope = lv_key_set_object(o, "rope_parameters"); /* where transformers 5 looks first */
+    lv_key_set_string(rope, "rope_type", "default");
+    lv_key_set_number(rope, "rope_theta", c->rope_theta);
     lv_key_set_bool(o, "tie_word_embeddings", c->tied);
     c->family->write(o, c);
     lv_key_set_number(o, "attention_dropout", 0);
@@ -210,10 +213,13 @@ static const lv_llama_config llama_defaults = {.hidden_size = 4096,
                                                .pad_token_id = -1};
 
 static const lv_neutral_key llama_neutral[] = {
-    {"attention_dropout", 0},     {"pretraining_tp", 1},
-    {"partial_rotary_factor", 1}, {"sliding_window", NAN},
-    {"quantization_config", NAN}, {"add_cross_attention", 0},
-    {"is_encoder_decoder", 0},    {NULL, 0},
+    {"attention_dropout", 0},
+    {"partial_rotary_factor", 1},
+    {"sliding_window", NAN},
+    {"quantization_config", NAN},
+    {"add_cross_attention", 0},
+    {"is_encoder_decoder", 0},
+    {NULL, 0},
 };
 
 static int parse_llama(lv_llama_config *c, const cJSON *object)

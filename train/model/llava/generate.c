@@ -301,6 +301,16 @@ static int continue_given(lv_generator *g)
                  : LV_OK;
 }
 
+static bool is_stop(const lv_generate_options *options, int32_t token)
+{
+    for (int i = 0; i < options->n_stops; i++) {
+        if (options->stops[i] == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int lv_generator_step(lv_generator *g, lv_new_token *new_tokens)
 {
     int64_t kept = 0;
@@ -309,7 +319,7 @@ int lv_generator_step(lv_generator *g, lv_new_token *new_tokens)
         live_sequence *s = &g->sequences[i];
         lv_new_token *to = &new_tokens[i];
         *to = (lv_new_token){
-            .sequence = s->cached, .token = s->next, .is_eos = s->next == s->options.eos_token_id};
+            .sequence = s->cached, .token = s->next, .is_eos = is_stop(&s->options, s->next)};
         s->is_given = true;
         s->n_new += !to->is_eos;
         to->is_last = to->is_eos || s->n_new == s->options.max_new_tokens;

@@ -16,7 +16,8 @@ typedef struct {
     double temperature;   /* 0: greedy */
     double top_p;         /* 1: no cut */
     uint64_t seed, key;   /* a draw is a function of seed, key and the number of the token */
-    int32_t eos_token_id; /* -1: none */
+    const int32_t *stops; /* n_stops ids of which each ends the text; outlive the sequence */
+    int n_stops;
 } lv_generate_options;
 
 /* lv_generator_create: in     model outlives it.  fails  LV_ERR_MEMORY */

@@ -48,6 +48,7 @@ typedef struct {
 /* lv_llava_open: read the configurations, declare parameters, load the weights (a part that no
  * path is given for has its initial values, from the seed). Not collective. A dry one reads the
  * headers of the weights alone; where a directory has none yet, they are what lv_hf_dtype_of says.
+ * One that is divided among ranks looks for values that are not finite in its share of them.
  * fails  LV_ERR_CONFIG, LV_ERR_SHAPE, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, LV_ERR_IO, LV_ERR_MEMORY
  */
 int lv_llava_open(lv_llava **out, const lv_llava_options *options);

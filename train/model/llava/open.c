@@ -49,7 +49,7 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
         rc = lv_hf_vision_config(&config->vision, o->vision_tower);
         if (rc == LV_OK) {
             rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
-                                  o->vision_tower);
+                                  config->vision.image_size, o->vision_tower);
         }
         config->connector.in_size = config->vision.hidden_size;
     }
@@ -100,7 +100,7 @@ static int config_from_parts(lv_llava_config *config, part_paths *from, const lv
     if (rc == LV_OK) rc = lv_hf_language_config(&config->text, o->language_model);
     if (rc == LV_OK) {
         rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
-                              o->vision_tower);
+                              config->vision.image_size, o->vision_tower);
     }
     if (rc) {
         return rc;
@@ -122,6 +122,7 @@ static int read_model_config(lv_llava_config *config, part_paths *from, const lv
     if (rc == LV_OK && o->llava) {
         rc = check_connector_type(config, o);
     }
+    if (rc == LV_OK) rc = lv_hf_untie(config, from->path[LV_PART_LANGUAGE]);
     if (rc) {
         return rc;
     }
@@ -167,6 +168,18 @@ static int load_part(lv_llava *model, const char *path, lv_part part, uint64_t s
         lv_fail_within("projector weights from %s, where the model has %s from %" PRId64
                        " to %" PRId64,
                        path, lv_connector_type(type, sizeof type, c), c->in_size, c->out_size);
+    }
+    return rc;
+}
+
+/* Of a run: this rank's share of the tensors. */
+static int check_finite(const lv_llava *model, const part_paths *from, const lv_llava_options *o)
+{
+    int rc = LV_OK;
+    for (lv_part part = 0; part < LV_N_PARTS && rc == LV_OK; part++) {
+        if (from->path[part] && lv_params_count_of(model->params, part) > 0) {
+            rc = lv_hf_check_finite(&model->config, from->path[part], part, o->rank, o->n_ranks);
+        }
     }
     return rc;
 }
@@ -304,6 +317,9 @@ int lv_llava_open(lv_llava **out, const lv_llava_options *options)
     }
     if (rc == LV_OK) rc = lv_params_allocate(model->params);
     if (rc == LV_OK) rc = load_parts(model, &from, options->seed);
+    if (rc == LV_OK && !options->dry && options->n_ranks > 0) {
+        rc = check_finite(model, &from, options);
+    }
     if (rc == LV_OK && !options->dry) {
         rc = fingerprint(model, &from, options->seed);
     }

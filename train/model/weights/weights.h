@@ -40,6 +40,10 @@ size_t lv_weights_other_count(const lv_weights *weights);
 const char *lv_weights_other_at(const lv_weights *weights, size_t i, const char **dtype);
 const lv_weight *lv_weights_other_weight(const lv_weights *weights, size_t i); /* without a dtype */
 
+/* lv_weight_check_finite: reads all of it, on all threads.
+ * fails  LV_ERR_FORMAT naming the tensor and its first element that is NaN or infinite */
+int lv_weight_check_finite(const lv_weight *weight);
+
 /* lv_weights_forget: releases the memory of pages that were read and copied. They can be read
  * again.
  * in     weight: of weights that are open */

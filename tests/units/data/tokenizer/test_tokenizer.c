@@ -323,6 +323,92 @@ static void decoding_joins_bytes_drops_special_pieces_and_one_space(void **state
 
 /* ---- files ---- */
 
+static void stops_are(const char *folder, const int32_t *expected, int n_expected)
+{
+    lv_tokenizer *t = NULL;
+    int n = 0;
+    assert_ok(lv_tokenizer_open(&t, folder));
+    const int32_t *stops = lv_tokenizer_stops(t, &n);
+    assert_int_equal(n, n_expected);
+    assert_memory_equal(stops, expected, (size_t)n * sizeof *stops);
+    assert_int_equal(lv_tokenizer_bos(t), 1); /* whatever the model's files say */
+    assert_int_equal(lv_tokenizer_eos(t), 2);
+    lv_tokenizer_close(&t);
+}
+
+/* The first conversions of LLaMA say 0 and 1 in config.json, where the tokenizer has 1 and 2. */
+static void ids_of_the_model_stop_an_answer_and_are_never_encoded(void **state)
+{
+    (void)state;
+    lv_tokenizer *t = NULL;
+    cJSON *root = committed_tokenizer_file();
+    char *folder = make_folder(), *text = cJSON_PrintUnformatted(root);
+    write_text(folder, "tokenizer.json", text);
+    stops_are(folder, (int32_t[]){2}, 1);
+    write_text(folder, "config.json", "{\"bos_token_id\": 0, \"eos_token_id\": 1}");
+    stops_are(folder, (int32_t[]){1, 2}, 2);
+    write_text(folder, "config.json", "{\"text_config\": {\"eos_token_id\": [7, 2]}}");
+    stops_are(folder, (int32_t[]){7, 2}, 2);
+    write_text(folder, "generation_config.json", "{\"eos_token_id\": [77, 99999, 78]}");
+    stops_are(folder, (int32_t[]){77, 99999, 78, 2}, 4);
+    write_text(folder, "generation_config.json", "{}");
+    stops_are(folder, (int32_t[]){2}, 1);
+    write_text(folder, "generation_config.json", "{\"eos_token_id\": [1.5]}");
+    assert_fails(lv_tokenizer_open(&t, folder), LV_ERR_FORMAT,
+                 "generation_config.json: \"eos_token_id\"");
+    cJSON_free(text);
+    cJSON_Delete(root);
+    remove_folder(folder);
+}
+
+/* Beside a tokenizer.json; what transformers 4.57 and 5 do is in the message. */
+static void flags_agree_with_the_post_processor_or_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config;
+        bool adds; /* of the post_processor */
+        const char *refused;
+    } cases[] = {
+        {"{}", true, NULL},
+        {"{}", false, NULL},
+        {"{\"add_bos_token\": true, \"add_eos_token\": false}", true, NULL},
+        {"{\"add_bos_token\": false}", false, NULL},
+        {"{\"tokenizer_class\": \"LlamaTokenizerFast\"}", true, NULL},
+        {"{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}", false, NULL},
+        {"{\"tokenizer_class\": \"LlamaTokenizer\", \"add_bos_token\": false}", true,
+         "\"add_bos_token\" is false, but the post_processor of tokenizer.json puts BOS before a "
+         "text: transformers 4.57 follows the flag, transformers 5 the post_processor"},
+        {"{\"add_bos_token\": true}", false,
+         "\"add_bos_token\" is true, but the post_processor of tokenizer.json puts no BOS before a "
+         "text: transformers 4.57 follows the post_processor, too"},
+        {"{\"tokenizer_class\": \"LlamaTokenizer\"}", false,
+         "\"add_bos_token\" is true (it is not given), but"},
+        {"{\"add_eos_token\": true}", true, "\"add_eos_token\" is true, but"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lv_tokenizer *t = NULL;
+        cJSON *root = committed_tokenizer_file();
+        char *folder = make_folder();
+        if (!cases[i].adds) {
+            set_member(root, "post_processor", "null");
+        }
+        char *text = cJSON_PrintUnformatted(root);
+        write_text(folder, "tokenizer.json", text);
+        write_text(folder, "tokenizer_config.json", cases[i].config);
+        if (cases[i].refused) {
+            assert_fails(lv_tokenizer_open(&t, folder), LV_ERR_UNSUPPORTED, cases[i].refused);
+        } else {
+            assert_ok(lv_tokenizer_open(&t, folder));
+            assert_int_equal(lv_tokenizer_adds_bos(t), cases[i].adds);
+        }
+        lv_tokenizer_close(&t);
+        cJSON_free(text);
+        cJSON_Delete(root);
+        remove_folder(folder);
+    }
+}
+
 static void bos_and_eos_come_from_the_first_file_that_names_them(void **state)
 {
     (void)state;
@@ -344,36 +430,30 @@ static void bos_and_eos_come_from_the_first_file_that_names_them(void **state)
     assert_int_equal(lv_tokenizer_eos(t), lv_tokenizer_id(t, "a"));
     lv_tokenizer_close(&t);
 
-    write_text(folder, "generation_config.json", "{\"eos_token_id\": [77, 2]}");
-    assert_ok(lv_tokenizer_open(&t, folder));
-    assert_int_equal(lv_tokenizer_eos(t), 77);
-    lv_tokenizer_close(&t);
-
-    write_text(folder, "config.json", "{\"bos_token_id\": 5, \"eos_token_id\": 78}");
-    assert_ok(lv_tokenizer_open(&t, folder));
-    assert_int_equal(lv_tokenizer_bos(t), 5);
-    assert_int_equal(lv_tokenizer_eos(t), 78);
-    lv_tokenizer_close(&t);
-
     write_text(folder, "tokenizer_config.json",
                "{\"bos_token\": null, \"eos_token\": {\"content\": \"</s>\", \"lstrip\": false}, "
                "\"model_max_length\": 1000000000000000019884624838656}");
-    assert_ok(lv_tokenizer_open(&t, folder));
-    assert_int_equal(lv_tokenizer_bos(t), 5);
-    assert_int_equal(lv_tokenizer_eos(t), 2);
+    assert_ok(lv_tokenizer_open(&t, folder)); /* special_tokens_map.json is the stronger one */
+    assert_int_equal(lv_tokenizer_bos(t), 1);
+    assert_int_equal(lv_tokenizer_eos(t), lv_tokenizer_id(t, "a"));
+    lv_tokenizer_close(&t);
+
+    write_text(folder, "tokenizer_config.json",
+               "{\"eos_token\": \"b\", \"added_tokens_decoder\": {}}");
+    assert_ok(lv_tokenizer_open(&t, folder)); /* but does not count beside a list of tokens */
+    assert_int_equal(lv_tokenizer_eos(t), lv_tokenizer_id(t, "b"));
     lv_tokenizer_close(&t);
 
     char *file = lv_path("%s/tokenizer.json", folder), *alone = lv_path("%s/alone.json", folder);
     assert_ok(lv_tokenizer_open(&t, file)); /* the same as its folder */
-    assert_int_equal(lv_tokenizer_bos(t), 5);
+    assert_int_equal(lv_tokenizer_eos(t), lv_tokenizer_id(t, "b"));
     lv_tokenizer_close(&t);
     assert_ok(lv_tokenizer_open(&t, alone));
-    assert_int_equal(lv_tokenizer_bos(t), 1);
+    assert_int_equal(lv_tokenizer_eos(t), 2);
     lv_tokenizer_close(&t);
 
-    write_text(folder, "config.json", "{\"bos_token_id\": 99999}");
-    assert_fails(lv_tokenizer_open(&t, folder), LV_ERR_FORMAT, "config.json: \"bos_token_id\"");
     write_text(folder, "tokenizer_config.json", "{\"eos_token\": \"<|end|>\"}");
+    write_text(folder, "special_tokens_map.json", "{}");
     assert_fails(lv_tokenizer_open(&t, folder), LV_ERR_FORMAT, "\"<|end|>\" is not a piece");
     assert_null(t);
     free(file);
@@ -526,6 +606,8 @@ int main(void)
         cmocka_unit_test(a_merge_of_lower_rank_wins_and_the_leftmost_of_equals),
         cmocka_unit_test(decoding_joins_bytes_drops_special_pieces_and_one_space),
         cmocka_unit_test(bos_and_eos_come_from_the_first_file_that_names_them),
+        cmocka_unit_test(flags_agree_with_the_post_processor_or_are_refused),
+        cmocka_unit_test(ids_of_the_model_stop_an_answer_and_are_never_encoded),
         cmocka_unit_test(the_fingerprint_follows_the_ids_and_nothing_else),
         cmocka_unit_test(what_is_not_implemented_is_refused_by_name),
         cmocka_unit_test(broken_files_are_refused),

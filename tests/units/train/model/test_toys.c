@@ -127,7 +127,7 @@ static void toys_are_initialised_trained_saved_and_opened_again(void **state)
 
     const char *dir = fixture_path(state, "saved");
     assert_int_equal(
-        lv_hf_save_llava(lv_llava_params(model), config, NULL, false, LV_F32, dir, &original),
+        lv_hf_save_llava(lv_llava_params(model), config, NULL, NULL, false, LV_F32, dir, &original),
         LV_OK);
     assert_true(original);
     assert_int_equal(unlink(fixture_path(state, "saved/preprocessor_config.json")), 0);
@@ -157,7 +157,7 @@ static void a_toy_tower_and_family_have_the_form_of_transformers(void **state)
     };
     assert_int_equal(lv_llava_open(&model, &options), LV_OK);
     const char *dir = fixture_path(state, "saved");
-    assert_int_equal(lv_hf_save_llava(lv_llava_params(model), lv_llava_config_of(model), NULL,
+    assert_int_equal(lv_hf_save_llava(lv_llava_params(model), lv_llava_config_of(model), NULL, NULL,
                                       false, LV_BF16, dir, &original),
                      LV_OK);
     assert_false(original);

@@ -146,7 +146,6 @@ static void llama_keys_that_change_the_mathematics_stop_by_name(void **state)
         {LLAMA(",\"sliding_window\":4096"), "sliding_window", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"hidden_act\":\"gelu\""), "hidden_act", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"attention_dropout\":0.1"), "attention_dropout", LV_ERR_UNSUPPORTED},
-        {LLAMA(",\"pretraining_tp\":2"), "pretraining_tp", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"partial_rotary_factor\":0.5"), "partial_rotary_factor", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"quantization_config\":{}"), "quantization_config", LV_ERR_UNSUPPORTED},
         {LLAMA(",\"num_key_value_heads\":3"), "num_key_value_heads", LV_ERR_FORMAT},
@@ -248,6 +247,50 @@ static void hf_llava_has_the_defaults_of_its_parts(void **state)
     assert_int_equal(c.text.head_dim, 128);
 }
 
+static void pretraining_tp_changes_nothing(void **state)
+{
+    lv_llama_config c;
+    assert_int_equal(llama_config(state, LLAMA(",\"pretraining_tp\":2"), &c), LV_OK);
+}
+
+static void a_tensor_that_is_not_finite_is_named(void **state)
+{
+    static const struct {
+        const char *dtype;
+        uint32_t value, bytes;
+    } cases[] = {{"F32", 0x7fc00000, 4}, {"F32", 0xff800000, 4}, {"BF16", 0x7f80, 2},
+                 {"F16", 0xfc01, 2},     {"F16", 0x7bff, 2},     {"BF16", 0x7f7f, 2}};
+    lv_llava_config config = fixture_llava_config("linear");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char header[128], data[4 * 8] = {0};
+        const uint32_t bytes = cases[i].bytes;
+        memcpy(data + 5 * bytes, &cases[i].value, bytes);
+        snprintf(header, sizeof header,
+                 "{\"model.norm.weight\":{\"dtype\":\"%s\",\"shape\":[8],\"data_offsets\":[0,%u]}}",
+                 cases[i].dtype, 8 * bytes);
+        fixture_safetensors(state, "model.safetensors", header, data, 8 * bytes);
+        if (i < 4) {
+            assert_fails(lv_hf_check_finite(&config, *state, LV_PART_LANGUAGE, 0, 1), LV_ERR_FORMAT,
+                         "tensor \"model.norm.weight\": element 5 of 8 is not finite");
+        } else {
+            assert_int_equal(lv_hf_check_finite(&config, *state, LV_PART_LANGUAGE, 0, 1), LV_OK);
+        }
+    }
+}
+
+static void either_object_of_a_llava_ties_the_head(void **state)
+{
+    const char *const tied[] = {"", ",\"tie_word_embeddings\":true"};
+    lv_llava_config c;
+    bool needs_tower = true;
+    for (int i = 0; i < 4; i++) {
+        char json[1024];
+        snprintf(json, sizeof json, HF("%s", "", "%s"), tied[i % 2], tied[i / 2]);
+        assert_int_equal(llava_config(state, json, &c, &needs_tower), LV_OK);
+        assert_int_equal(c.text.tied, i > 0);
+    }
+}
+
 static void hf_llava_refuses_what_it_can_not_do(void **state)
 {
     const struct {
@@ -332,15 +375,24 @@ static void original_llava_needs_a_tower_unless_it_has_one(void **state)
 static void image_norms_come_from_either_processor_file(void **state)
 {
     float mean[3], std[3];
-    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
     assert_true(mean[0] == 0.48145466f && std[2] == 0.27577711f);
     fixture_write(state, "processor_config.json",
                   "{\"image_processor\":{\"image_mean\":[0.5,0.25,0],\"image_std\":[1,2,3]}}");
-    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
     assert_true(mean[1] == 0.25f && std[2] == 3);
     fixture_write(state, "preprocessor_config.json", "{\"image_mean\":[1,1,1],\"resample\":3}");
-    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), LV_OK);
+    assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
     assert_true(mean[0] == 1 && std[0] == 0.26862954f);
+    const char *const good[] = {
+        "{\"size\":336,\"crop_size\":336}",
+        "{\"size\":{\"shortest_edge\":336},\"crop_size\":{\"height\":336,\"width\":336}}",
+        "{\"size\":{\"height\":336,\"width\":336},\"do_pad\":true}",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        fixture_write(state, "preprocessor_config.json", good[i]);
+        assert_int_equal(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), LV_OK);
+    }
     const struct {
         const char *json, *part;
         int code;
@@ -350,11 +402,16 @@ static void image_norms_come_from_either_processor_file(void **state)
         {"{\"image_std\":[1,\"1\",1]}", "image_std", LV_ERR_FORMAT},
         {"{\"do_normalize\":false}", "do_normalize", LV_ERR_UNSUPPORTED},
         {"{\"resample\":2}", "resample", LV_ERR_UNSUPPORTED},
+        {"{\"size\":224}", "\"size\": 224, but images are", LV_ERR_UNSUPPORTED},
+        {"{\"size\":{\"shortest_edge\":384},\"crop_size\":336}", "\"size\"", LV_ERR_UNSUPPORTED},
+        {"{\"size\":{\"height\":336,\"width\":336}}", "\"size\"", LV_ERR_UNSUPPORTED},
+        {"{\"size\":{\"longest_edge\":336}}", "\"size\"", LV_ERR_UNSUPPORTED},
+        {"{\"crop_size\":{\"height\":336,\"width\":224}}", "\"crop_size\"", LV_ERR_UNSUPPORTED},
         {"{\"rescale_factor\":1}", "rescale_factor", LV_ERR_UNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(state, "preprocessor_config.json", cases[i].json);
-        assert_fails(lv_hf_image_norm(mean, std, lv_tower_find(NULL), *state), cases[i].code,
+        assert_fails(lv_hf_image_norm(mean, std, lv_tower_find(NULL), 336, *state), cases[i].code,
                      cases[i].part);
     }
 }
@@ -406,6 +463,10 @@ static void names_of_all_families_become_canonical(void **state)
         {"model.language_model.layers.0.input_layernorm.weight",
          "language_model.model.layers.0.input_layernorm.weight"},
         {"language_model.norm.weight", "language_model.model.norm.weight"},
+        {"model.language_model.model.norm.weight", "language_model.model.norm.weight"},
+        {"model.language_model.model.layers.1.mlp.up_proj.weight",
+         "language_model.model.layers.1.mlp.up_proj.weight"},
+        {"model.language_model.lm_head.weight", "language_model.lm_head.weight"},
         {"multi_modal_projector.linear_1.weight", "projector.0.weight"},
         {"model.multi_modal_projector.linear_2.bias", "projector.2.bias"},
         {"model.mm_projector.weight", "projector.0.weight"},
@@ -548,8 +609,8 @@ static lv_llava_config round_trip(void **state, lv_llava_config config, const ch
     bool original = !expect_original, needs_tower = true;
     fixture_fill(saved);
     assert_int_equal(lv_hf_save_llava(saved, &config,
-                                      tokenizer ? fixture_path(state, tokenizer) : NULL, false,
-                                      LV_F32, dir, &original),
+                                      tokenizer ? fixture_path(state, tokenizer) : NULL, NULL,
+                                      false, LV_F32, dir, &original),
                      LV_OK);
     assert_int_equal(original, expect_original);
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, dir), LV_OK);
@@ -591,6 +652,47 @@ static void every_connector_comes_back_as_it_was_saved(void **state)
     }
 }
 
+static void eos_ids_are(void **state, const char *file, const char *in, const double *ids, int n)
+{
+    cJSON *json = NULL;
+    assert_int_equal(lv_json_read(&json, fixture_path(state, file)), LV_OK);
+    const cJSON *list = lv_json_find(in ? lv_json_find(json, in) : json, "eos_token_id");
+    assert_int_equal(cJSON_IsArray(list) ? cJSON_GetArraySize(list) : -1, n > 1 ? n : -1);
+    for (int i = 0; i < n; i++) {
+        assert_true((n > 1 ? cJSON_GetArrayItem(list, i) : list)->valuedouble == ids[i]);
+    }
+    cJSON_Delete(json);
+}
+
+static void all_ids_that_stop_are_written_beside_the_settings_of_the_base(void **state)
+{
+    const char *const forms[] = {"mlp2x_gelu", "mlp3x_gelu"};
+    lv_hf_ids ids = {.bos = 1, .eos = 2, .stops = {7, 2, 9}, .n_stops = 3};
+    cJSON *json = NULL;
+    fixture_write(state, "base/generation_config.json",
+                  "{\"eos_token_id\":7,\"temperature\":0.25,\"do_sample\":true}");
+    for (int i = 0; i < 3; i++) {
+        lv_llava_config c = fixture_llava_config(forms[i % 2]);
+        lv_params *params = fixture_declare(&c);
+        bool original = false;
+        fixture_fill(params);
+        ids.n_stops = i < 2 ? 3 : 1;
+        assert_int_equal(lv_hf_save_llava(params, &c, fixture_path(state, "base"), &ids, false,
+                                          LV_F32, fixture_path(state, "out"), &original),
+                         LV_OK);
+        const double expected[] = {7, 2, 9};
+        eos_ids_are(state, "out/generation_config.json", NULL, expected, ids.n_stops);
+        eos_ids_are(state, "out/config.json", original ? NULL : "text_config", expected,
+                    ids.n_stops);
+        assert_int_equal(lv_json_read(&json, fixture_path(state, "out/generation_config.json")),
+                         LV_OK);
+        assert_true(lv_json_find(json, "temperature")->valuedouble == 0.25);
+        assert_true(cJSON_IsTrue(lv_json_find(json, "do_sample")));
+        cJSON_Delete(json);
+        lv_params_destroy(&params);
+    }
+}
+
 static void a_grown_vocabulary_gets_rows_of_the_mean(void **state)
 {
     lv_llava_config loaded = round_trip(state, fixture_llava_config("mlp2x_gelu"), NULL, false);
@@ -625,7 +727,8 @@ static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **s
     bool original, needs_tower;
     fixture_fill(saved);
     char *dir = lv_path("%s", fixture_path(state, "half"));
-    assert_int_equal(lv_hf_save_llava(saved, &c, NULL, false, LV_BF16, dir, &original), LV_OK);
+    assert_int_equal(lv_hf_save_llava(saved, &c, NULL, NULL, false, LV_BF16, dir, &original),
+                     LV_OK);
     assert_int_equal(lv_json_read(&json, fixture_path(state, "half/config.json")), LV_OK);
     assert_string_equal(lv_json_find(json, "torch_dtype")->valuestring, "bfloat16");
     cJSON_Delete(json);
@@ -642,7 +745,7 @@ static void a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows(void **s
     assert_int_equal(load_all(again, &loaded, dir), LV_OK);
     assert_true(embedding->mapped && embedding->tensor.dtype == LV_BF16);
     loaded.image_token_id = -1;
-    assert_int_equal(lv_hf_save_llava(again, &loaded, NULL, false, LV_F32,
+    assert_int_equal(lv_hf_save_llava(again, &loaded, NULL, NULL, false, LV_F32,
                                       fixture_path(state, "grown"), &original),
                      LV_OK);
     assert_int_equal(lv_hf_llava_config(&loaded, &needs_tower, fixture_path(state, "grown")),
@@ -774,8 +877,8 @@ static void tokenizer_files_that_can_not_be_extended_leave_nothing(void **state)
     fixture_fill(params);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fixture_write(state, "tokenizer/tokenizer.json", bad[i]);
-        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), false, LV_F32,
-                                      fixture_path(state, "out"), &original),
+        assert_fails(lv_hf_save_llava(params, &c, fixture_path(state, "tokenizer"), NULL, false,
+                                      LV_F32, fixture_path(state, "out"), &original),
                      LV_ERR_FORMAT, "tokenizer.json");
         assert_false(lv_file_exists(fixture_path(state, "out")));
         assert_false(lv_file_exists(fixture_path(state, "out.partial")));
@@ -916,8 +1019,13 @@ static void tied_embeddings_are_one_parameter_under_either_name(void **state)
     assert_int_equal(load_all(params, &c, *state), LV_OK);
     fixture_safetensors(state, "model.safetensors", both, other, 16);
     assert_fails(load_all(params, &c, *state), LV_ERR_FORMAT, "tie_word_embeddings");
-    c.text.tied = false;
+    assert_int_equal(lv_hf_untie(&c, *state), LV_OK); /* as transformers 5 */
+    assert_false(c.text.tied);
     assert_fails(load_all(params, &c, *state), LV_ERR_FORMAT, "lm_head.weight");
+    c.text.tied = true;
+    fixture_safetensors(state, "model.safetensors", both, data, 16);
+    assert_int_equal(lv_hf_untie(&c, *state), LV_OK);
+    assert_true(c.text.tied);
     lv_params_destroy(&params);
 }
 
@@ -1030,9 +1138,9 @@ static void the_processor_says_how_images_are_cut(void **state)
         cJSON *json = NULL;
         bool original;
         fixture_fill(params);
-        assert_int_equal(
-            lv_hf_save_llava(params, &c, NULL, pad, LV_F32, fixture_path(state, "out"), &original),
-            LV_OK);
+        assert_int_equal(lv_hf_save_llava(params, &c, NULL, NULL, pad, LV_F32,
+                                          fixture_path(state, "out"), &original),
+                         LV_OK);
         assert_int_equal(lv_json_read(&json, fixture_path(state, "out/preprocessor_config.json")),
                          LV_OK);
         assert_string_equal(lv_json_find(json, "image_processor_type")->valuestring,
@@ -1064,6 +1172,9 @@ int main(void)
         TEST(llama_keys_that_change_the_mathematics_stop_by_name),
         TEST(clip_is_read_bare_and_as_half_of_a_clip_model),
         TEST(hf_llava_has_the_defaults_of_its_parts),
+        TEST(pretraining_tp_changes_nothing),
+        TEST(a_tensor_that_is_not_finite_is_named),
+        TEST(either_object_of_a_llava_ties_the_head),
         TEST(hf_llava_refuses_what_it_can_not_do),
         TEST(original_llava_needs_a_tower_unless_it_has_one),
         TEST(image_norms_come_from_either_processor_file),
@@ -1071,6 +1182,7 @@ int main(void)
         TEST(names_of_all_families_become_canonical),
         TEST(all_names_of_llava_7b_map_one_to_one),
         TEST(every_connector_comes_back_as_it_was_saved),
+        TEST(all_ids_that_stop_are_written_beside_the_settings_of_the_base),
         TEST(a_grown_vocabulary_gets_rows_of_the_mean),
         TEST(a_bf16_directory_comes_back_and_its_frozen_vocabulary_grows),
         TEST(the_image_token_gets_the_tokenizers_next_id),

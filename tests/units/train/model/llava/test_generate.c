@@ -13,8 +13,7 @@
 
 enum { MAX_NEW = 16, TWO_IMAGES = 2, VOCAB = 48, POSITIONS = 64 };
 
-static const lv_generate_options greedy = {
-    .max_new_tokens = MAX_NEW, .top_p = 1, .eos_token_id = -1};
+static const lv_generate_options greedy = {.max_new_tokens = MAX_NEW, .top_p = 1};
 
 typedef struct {
     golden g;
@@ -128,15 +127,17 @@ static void the_precision_of_the_weights_is_that_of_the_embedding(void **state)
     golden_close(&bf16);
 }
 
-static void text_ends_before_eos(void **state)
+static void text_ends_before_any_id_that_stops_it(void **state)
 {
     fixture *f = *state;
     int32_t all[MAX_NEW], tokens[MAX_NEW];
     int64_t n = 0, first = 0;
     golden_ok(golden_generate(f->model, &f->prompt, &greedy, all, &n));
     lv_generate_options options = greedy;
-    options.eos_token_id = all[3];
-    while (all[first] != options.eos_token_id) {
+    const int32_t stops[] = {VOCAB + 7, all[3]}; /* an id without a row, too */
+    options.stops = stops;
+    options.n_stops = 2;
+    while (all[first] != all[3]) {
         first++;
     }
     golden_ok(golden_generate(f->model, &f->prompt, &options, tokens, &n));
@@ -182,8 +183,7 @@ static void sampling_follows_the_cut_softmax(fixture *f, double temperature, dou
     for (int v = 0; v < VOCAB && kept < top_p; v++) {
         kept += smallest = sorted[v];
     }
-    lv_generate_options options = {
-        .max_new_tokens = 1, .temperature = temperature, .top_p = top_p, .eos_token_id = -1};
+    lv_generate_options options = {.max_new_tokens = 1, .temperature = temperature, .top_p = top_p};
     for (options.seed = 0; options.seed < DRAWS; options.seed++) {
         int32_t token = 0;
         int64_t n = 0;
@@ -300,8 +300,7 @@ static lv_generate_options options_of(int sample)
                                  .temperature = sample % 2,
                                  .top_p = 0.9,
                                  .seed = 11,
-                                 .key = (uint64_t)sample,
-                                 .eos_token_id = -1};
+                                 .key = (uint64_t)sample};
 }
 
 static void continue_alone(fixture *f, lv_llava *model, continuation *alone)
@@ -425,7 +424,7 @@ int main(void)
         cmocka_unit_test(greedy_with_the_cache_is_greedy_without_it),
         cmocka_unit_test(in_bf16_the_cache_chooses_as_well_as_without_it),
         cmocka_unit_test(the_precision_of_the_weights_is_that_of_the_embedding),
-        cmocka_unit_test(text_ends_before_eos),
+        cmocka_unit_test(text_ends_before_any_id_that_stops_it),
         cmocka_unit_test(a_tiny_top_p_is_greedy),
         cmocka_unit_test(sampling_draws_from_the_softmax),
         cmocka_unit_test(top_p_draws_from_the_most_likely_tokens_only),

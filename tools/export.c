@@ -6,6 +6,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/model/hf/hf.h"
 #include "train/output.h"
 
 #include <stdio.h>
@@ -61,7 +62,7 @@ int lv_tool_export(int argc, char **argv)
          .kind = LV_FLAG_TEXT,
          .value = &out,
          .placeholder = "DIR",
-         .help = "model directory to write",
+         .help = "model directory to write; not there yet, or empty",
          .required = true},
         {.name = "--dtype",
          .kind = LV_FLAG_CHOICE,
@@ -80,6 +81,7 @@ int lv_tool_export(int argc, char **argv)
     if (rc == LV_OK) {
         const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
         rc = check_path(checkpoint);
+        if (rc == LV_OK) rc = lv_hf_check_empty(out);
         if (rc == LV_OK) rc = lv_checkpoint_verify(&single, checkpoint);
         if (rc == LV_OK) rc = read_run_config(&config, checkpoint);
         if (rc == LV_OK) rc = lv_output_load(&model, &config, checkpoint);

@@ -19,6 +19,7 @@
 #include "train/host/stop.h"
 #include "train/metrics.h"
 #include "train/output.h"
+#include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/step.h"
 #include "train/validate.h"
@@ -365,7 +366,8 @@ static int start_watchdog(trainer *t)
 static int lock_run_dir(trainer *t)
 {
     int rc = lv_dir_create(t->config->run.dir);
-    return rc < 0 ? rc : lv_lock_take(&t->lock, t->config->run.dir);
+    if (rc == LV_OK) rc = lv_lock_take(&t->lock, t->config->run.dir);
+    return rc < 0 ? rc : lv_run_dir_check(t->config, t->comm->n_ranks);
 }
 
 /* Before the model: threads, agreement of the ranks, the lock of run.dir. */

@@ -319,7 +319,7 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
             rc = lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
                                        progress.writing);
         }
-        rc = lv_hf_staging_end(rc, &staging, to);
+        rc = lv_hf_staging_end(rc, &staging);
     }
     conversion_free(&c);
     if (rc == LV_OK) {

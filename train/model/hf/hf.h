@@ -91,6 +91,17 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
  * returns a text to free(); NULL if it is too little to mention (256 MB) */
 char *lv_hf_convert_note(const char *dir, int64_t n_bytes);
 
+/* lv_hf_check_empty: nothing is at dir, or an empty directory. lv_hf_check_replaceable: or a model
+ * directory with its digests.json, all that is in it being listed and as it was written; read whole.
+ * fails  LV_ERR_CONFIG naming what is there */
+int lv_hf_check_empty(const char *dir);
+int lv_hf_check_replaceable(const char *dir);
+
+/* lv_hf_check_projector: dir has no file of that name, or the one that lv_hf_save_projector wrote,
+ * told by digests.json.
+ * fails  LV_ERR_CONFIG */
+int lv_hf_check_projector(const char *dir, const char *name);
+
 /* lv_hf_save_vision, lv_hf_save_language: the bare models, for llava init. */
 int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const char *dir);
 int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,

@@ -193,6 +193,9 @@ static int run_steps(trainer *t)
     lv_step_requests requests;
     double begin_s = lv_clock_s();
     int rc;
+    if (t->comm->rank == 0) {
+        lv_stop_answer("saves after this step, then ends");
+    }
     while ((rc = lv_step_run(&t->state, &requests, &parts, save_at_s(t))) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
         rc = LV_OK;
@@ -402,6 +405,9 @@ static int open_setup(trainer *t, const char *products)
 static int begin_run(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
+    if (t->comm->rank == 0) {
+        lv_stop_answer("saves after the first step, then ends");
+    }
     int rc = begin_job(t, how, products);
     if (rc == LV_OK) rc = open_setup(t, products);
     if (rc < 0) {
@@ -446,6 +452,9 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
     if (rc == LV_OK) rc = run_steps(&t);
     rc = close_parts(&t, rc);
     if (rc == LV_OK) {
+        if (comm->rank == 0) {
+            lv_stop_answer("the run is done, and ends when its output is written");
+        }
         begin_activity(&t, LV_ACTIVITY_WRITING);
         lv_progress_end();
         rc = write_output(&t);

@@ -245,6 +245,25 @@ static int check_length(const trainer *t)
     return LV_OK;
 }
 
+/* A run of one step that is all warm-up: nothing would be learnt. A learning rate of 0 that the
+ * config names is meant. */
+static int check_learning(const trainer *t)
+{
+    const lv_config *c = t->config;
+    if (t->state.step > 0 || t->schedule.n_steps != 1 || lv_schedule_factor(&t->schedule, 0) > 0 ||
+        (c->optim.lr == 0 && c->optim.projector_lr <= 0)) {
+        return LV_OK;
+    }
+    return lv_fail(LV_ERR_CONFIG,
+                   "optim.warmup_ratio: %g of the only step of this run is its warm-up, whose "
+                   "learning rate is 0: nothing would be learnt (%" PRId64
+                   " samples, train.global_batch_size %" PRId64
+                   "); lower train.global_batch_size, raise train.epochs, or set "
+                   "optim.warmup_ratio=0",
+                   c->optim.warmup_ratio, t->setup.train_packs.n_samples,
+                   c->train.global_batch_size);
+}
+
 static int resume_from(trainer *t, const char *dir)
 {
     lv_run_identity identity = identity_of(t);
@@ -416,6 +435,7 @@ static int begin_run(trainer *t, const char *how)
     t->schedule = make_schedule(t);
     rc = open_exchange(t);
     if (rc == LV_OK) rc = resume(t, how);
+    if (rc == LV_OK) rc = check_learning(t);
     if (rc == LV_OK) rc = compare_weights(t);
     t->state.n_steps = t->schedule.n_steps;
     if (rc == LV_OK) rc = lv_compute_rate(&t->flop_per_s, t->comm);

@@ -7,7 +7,7 @@
 check "inputs are made" make_inputs
 write_config "$work/stage1.json" 1
 write_config "$work/stage2.json" 2
-one=(--set train.max_steps=1 --set data.max_length=64)
+one=(--set train.max_steps=1 --set optim.warmup_ratio=0 --set data.max_length=64)
 full=("${one[@]}" --set train.output=full)
 
 # spared STATUS PATTERN DIR COMMAND...: refused, and all files of DIR but the lock as before

@@ -30,7 +30,7 @@ json() {
 clone=$work/clone
 photo=$(find "$quick/photos" -name '*.jpg' | sort | head -n 1)
 stand_ins() {
-    make_inputs && write_config "$work/stage2.json" 2 && stage=2 run_stage llava 1 --set train.max_steps=1 &&
+    make_inputs && write_config "$work/stage2.json" 2 && stage=2 run_stage llava 1 --set train.max_steps=1 --set optim.warmup_ratio=0 &&
         mkdir -p "$clone"/{build,mydata/images,models,downloads,packs,runs/quickstart} && cd "$clone" &&
         ln -s "$LLAVA" build/llava && ln -s "$LLAVA" "$work/bin/llava" &&
         cp -r "$LLAVA_TEST_SOURCE/configs" . &&

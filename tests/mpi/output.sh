@@ -38,10 +38,10 @@ check "then it writes the projector, and no model, too" only_projector s1-half
 check "the projector is that of the run that had it from the start" same s1-projector s1-half \
     projector.safetensors
 stage=2
-check "a run that trains the language model" run_stage run 1 --set train.max_steps=1
+check "a run that trains the language model" run_stage run 1 --set train.max_steps=1 --set optim.warmup_ratio=0
 check "its weights would be lost with output projector" refused 2 \
     'train.output: projector, but language_model\..* is trained too and would be lost; use full' \
-    run_stage run 1 --set train.max_steps=1 --set train.output=projector
+    run_stage run 1 --set train.max_steps=1 --set optim.warmup_ratio=0 --set train.output=projector
 
 # ---- other places ----
 half_of_full moved/run

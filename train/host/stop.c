@@ -54,8 +54,8 @@ static void say_answer(int signal_number)
     char text[512], *at = text;
     const char *end = text + sizeof text;
     const bool kills = signal_number == SIGINT || signal_number == SIGTERM;
-    /* the live line stays; on a terminal only this begins a new one */
-    at = append(at, end, isatty(STDERR_FILENO) ? "\r\n" : "");
+    const bool terminal = isatty(STDERR_FILENO); /* its live line stays */
+    at = append(at, end, terminal ? "\r\n" : "");
     at = append(at, end, "llava: ");
     at = append(at, end, name_of(signal_number));
     at = append(at, end, ": ");

@@ -102,10 +102,10 @@ once() { # once OPTION...: all samples in one step
         --set train.global_batch_size=256 "$@"
 }
 check "the only step is warm-up: refused" refused 2 \
-    'optim.warmup_ratio: 0.03 of the only step .*18 samples, train.global_batch_size 256' once
+    'optim.warmup_ratio: 0.03 of the only step .*80 samples, train.global_batch_size 256' once
 check "nothing is written" test ! -e "$work/once/model" -a ! -e "$work/once/projector.safetensors"
 check "two epochs learn; how many samples a step has is told" refused 0 \
-    '^18 samples, 2 steps of 18 \(train.global_batch_size is 256\),' once --set train.epochs=2
+    '^80 samples, 2 steps of 80 \(train.global_batch_size is 256\),' once --set train.epochs=2
 rm -r "$work/once"
 check "so does one step without warm-up" once --set optim.warmup_ratio=0
 rm -r "$work/once"

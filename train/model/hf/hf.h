@@ -18,6 +18,11 @@ typedef enum {
 /* lv_hf_dtype_of: what config.json says that the weights are, LV_BF16 if it does not. */
 lv_dtype lv_hf_dtype_of(const char *dir);
 
+/* lv_hf_language_dtype: what most elements of the language model in a directory of any kind are
+ * stored as.
+ * fails  as reading its config and the headers of its weights */
+int lv_hf_language_dtype(lv_dtype *out, const char *dir);
+
 /* Shapes from config.json. Keys that change the mathematics and are not implemented
  * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
 int lv_hf_vision_config(lv_vision_config *out, const char *dir);

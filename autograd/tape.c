@@ -30,6 +30,7 @@ struct lv_tape {
     bool recording, dry, counting;
     double flop;
     lv_tape_owner owner;
+    lv_profile *profile; /* NULL: none */
 };
 
 static atomic_uint_least64_t progress; /* of all tapes */
@@ -176,6 +177,11 @@ bool lv_tape_wants(const lv_tape *tape, int n_in, lv_tensor *const *in)
     return false;
 }
 
+static lv_profile_part *enter_owner(const lv_tape *tape)
+{
+    return lv_profile_enter(tape->profile, tape->profile ? &tape->profile->owner : NULL);
+}
+
 /* Of parameters: how many records are left that will add to their gradients. */
 static void count_uses(const lv_tape *tape, const lv_record *record, int by)
 {
@@ -184,7 +190,9 @@ static void count_uses(const lv_tape *tape, const lv_record *record, int by)
         if (x && x->is_param && x->requires_grad) {
             x->n_uses += by;
             if (x->n_uses == 0 && tape->owner.grad_done) {
+                lv_profile_part *before = enter_owner(tape);
                 tape->owner.grad_done(tape->owner.context, x);
+                lv_profile_leave(tape->profile, before);
             }
         }
     }
@@ -198,14 +206,18 @@ void lv_tape_owner_set(lv_tape *tape, const lv_tape_owner *owner)
 void lv_tape_await(const lv_tape *tape, const lv_tensor *x)
 {
     if (x && x->is_param && x->requires_grad && tape->owner.await) {
+        lv_profile_part *before = enter_owner(tape);
         tape->owner.await(tape->owner.context, x);
+        lv_profile_leave(tape->profile, before);
     }
 }
 
 void lv_tape_grad_rows(const lv_tape *tape, const lv_tensor *x, const int32_t *ids, int64_t n)
 {
     if (x->is_param && tape->owner.grad_rows) {
+        lv_profile_part *before = enter_owner(tape);
         tape->owner.grad_rows(tape->owner.context, x, ids, n);
+        lv_profile_leave(tape->profile, before);
     }
 }
 
@@ -263,6 +275,11 @@ void lv_tape_record_always(lv_tape *tape, const lv_op *op, lv_tensor *out, int n
 void lv_tape_record(lv_tape *tape, const lv_op *op, lv_tensor *out, int n_in, lv_tensor *const *in,
                     const void *saved)
 {
+    if (tape->profile) {
+        LV_CHECK(tape->profile->now == lv_profile_op(tape->profile, op, LV_FORWARD),
+                 "%s: its forward function does not begin with LV_OP_FORWARD", op->name);
+        lv_profile_forward_bytes(tape->profile, op, out, n_in, in);
+    }
     if (lv_tape_wants(tape, n_in, in)) {
         lv_tape_record_always(tape, op, out, n_in, in, saved);
     }
@@ -337,6 +354,20 @@ void lv_tape_grad_pass(lv_tape *tape, lv_tensor *out, lv_tensor *x)
     }
 }
 
+static void run_backward(lv_tape *tape, const lv_node *node)
+{
+    lv_profile *profile = tape->profile;
+    if (!profile) {
+        node->op->backward(tape, node);
+        return;
+    }
+    lv_profile_backward_bytes(profile, node);
+    lv_profile_part *before =
+        lv_profile_enter(profile, lv_profile_op(profile, node->op, LV_BACKWARD));
+    node->op->backward(tape, node);
+    lv_profile_leave(profile, before);
+}
+
 void lv_tape_backward_to(lv_tape *tape, lv_record *last)
 {
     while (tape->last != last) {
@@ -345,7 +376,7 @@ void lv_tape_backward_to(lv_tape *tape, lv_record *last)
         tape->last = record->previous;
         lv_tensor *out = record->node.out;
         if (out->grad_begun) { /* if not, nothing that was asked for depends on it */
-            record->node.op->backward(tape, &record->node);
+            run_backward(tape, &record->node);
             count_progress();
         }
         count_uses(tape, record, -1);
@@ -460,11 +491,32 @@ bool lv_tape_is_dry(const lv_tape *tape)
 void lv_tape_count_flop(lv_tape *tape, double flop)
 {
     tape->flop += flop;
+    if (tape->profile && tape->profile->now && flop > 0) { /* below 0: not to be counted twice */
+        tape->profile->now->flop += flop;
+    }
 }
 
 double lv_tape_flop(const lv_tape *tape)
 {
     return tape->flop;
+}
+
+void lv_tape_profile_set(lv_tape *tape, lv_profile *profile)
+{
+    tape->profile = profile;
+}
+
+lv_tape_forward lv_tape_forward_begin(lv_tape *tape, const lv_op *op)
+{
+    lv_profile *profile = tape->profile;
+    return (lv_tape_forward){
+        profile,
+        profile ? lv_profile_enter(profile, lv_profile_op(profile, op, LV_FORWARD)) : NULL};
+}
+
+void lv_tape_forward_end(const lv_tape_forward *span)
+{
+    lv_profile_leave(span->profile, span->before);
 }
 
 size_t lv_tape_peak_bytes(const lv_tape *tape)

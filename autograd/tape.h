@@ -19,6 +19,7 @@
 
 typedef struct lv_tape lv_tape;
 typedef struct lv_node lv_node;
+struct lv_profile;
 
 /* lv_op: one row of the table that is ops.def. */
 typedef struct {
@@ -107,6 +108,10 @@ bool lv_tape_is_dry(const lv_tape *tape);
  * lv_tape_flop: all since the tape was created. */
 void lv_tape_count_flop(lv_tape *tape, double flop);
 double lv_tape_flop(const lv_tape *tape);
+
+/* lv_tape_profile_set: where the time of ops and of the owner's hooks is noted (profile.h), until
+ * it is set to NULL. */
+void lv_tape_profile_set(lv_tape *tape, struct lv_profile *profile);
 
 /* What the owner of a tape's parameters, who shares them with others, wants to know of them. */
 typedef struct {

@@ -5,7 +5,20 @@
 #ifndef LV_AUTOGRAD_TAPE_INTERNAL_H
 #define LV_AUTOGRAD_TAPE_INTERNAL_H
 
+#include "autograd/profile.h"
 #include "autograd/tape.h"
+
+/* LV_OP_FORWARD: begins the forward function of every op: until it returns, the time is the op's in
+ * the tape's profile. */
+#define LV_OP_FORWARD(tape, name)                                                                  \
+    __attribute__((cleanup(lv_tape_forward_end))) const lv_tape_forward forward_span =             \
+        lv_tape_forward_begin(tape, &lv_op_##name)
+typedef struct {
+    lv_profile *profile; /* NULL: none */
+    lv_profile_part *before;
+} lv_tape_forward;
+lv_tape_forward lv_tape_forward_begin(lv_tape *tape, const lv_op *op);
+void lv_tape_forward_end(const lv_tape_forward *span);
 
 /* lv_tape_release: give back scratch taken since lv_tape_mark. Outputs, saved values and gradients
  * of inputs are taken before the mark. */

@@ -25,6 +25,16 @@ typedef struct {
 void lv_adamw_step(lv_real *w, lv_real *m, lv_real *v, uint16_t *working, const lv_real *grad,
                    int64_t n, const lv_adamw *hyper, double grad_scale, int64_t t);
 
+/* lv_adamw_step_bf16: the same with moments of bf16: computed in f32, and rounded up or down at
+ * random by their distance, since a v that is rounded to nearest would stay where it is: a step
+ * changes it by less than half of its last place.
+ * in     first: number of element 0 among all that are trained; the random bits depend on it and on t,
+ *        so that the same values come of any split of the elements
+ * source Gupta et al. 2015, arXiv:1502.02551, section 3 */
+void lv_adamw_step_bf16(lv_real *w, uint16_t *m, uint16_t *v, uint16_t *working,
+                        const lv_real *grad, int64_t n, const lv_adamw *hyper, double grad_scale,
+                        int64_t t, int64_t first);
+
 /* lv_clip_factor: the grad_scale that clips: min(1, max_norm / (norm + 1e-6)); 1 if max_norm is 0. */
 double lv_clip_factor(double norm, double max_norm);
 

@@ -10,31 +10,8 @@
 #include "train/host/progress.h"
 
 #include <inttypes.h>
-#include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-static int barrier(void *context, int error)
-{
-    return lv_comm_agree(context, error);
-}
-
-static int broadcast(void *context, void *data, int64_t n)
-{
-    return lv_comm_broadcast(context, data, n);
-}
-
-static int sum(void *context, int64_t *x, int64_t n)
-{
-    return lv_comm_sum_int64(context, x, n);
-}
-
-static int gather(void *context, void *all, const void *own, int64_t n)
-{
-    return n <= INT_MAX ? lv_comm_gather_all(context, all, own, (int)n)
-                        : lv_fail(LV_ERR_COMM, "%" PRId64 " bytes of each rank are too many", n);
-}
 
 static const double SHORT_S = 1; /* a shorter phase shows no progress */
 static const double AGAIN_S = 0.1;
@@ -129,15 +106,9 @@ static int print_summary(const lv_pack_summary *s, const char *dir, double elaps
 static int run(lv_comm *comm, const lv_pack_options *options)
 {
     lv_pack_summary s = {0};
-    lv_pack_team team = {.rank = comm->rank,
-                         .n_ranks = comm->n_ranks,
-                         .barrier = barrier,
-                         .broadcast = broadcast,
-                         .sum = sum,
-                         .gather = gather,
-                         .context = comm,
-                         .warn = warn,
-                         .progress = show_progress};
+    lv_pack_team team = lv_comm_team(comm);
+    team.warn = warn;
+    team.progress = show_progress;
     double begin_s = lv_clock_s();
     int rc = lv_pack_write(&s, options, &team);
     if (comm->rank > 0) {

@@ -13,7 +13,7 @@ typedef struct {
 } param_group;
 
 struct lv_optimizer {
-    lv_real *exp_avg, *exp_avg_sq;
+    lv_moments moments;
     param_group *groups;
     size_t n_groups;
 };
@@ -44,19 +44,21 @@ static void add_param(lv_optimizer *optimizer, const lv_param *param, lv_adamw h
 }
 
 int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *hyper,
-                        double projector_lr)
+                        double projector_lr, lv_dtype moments)
 {
     size_t n = (size_t)lv_params_shard(params)->own_count;
     lv_optimizer *optimizer = calloc(1, sizeof *optimizer);
     if (optimizer) {
-        optimizer->exp_avg = calloc(n + 1, sizeof(lv_real));
-        optimizer->exp_avg_sq = calloc(n + 1, sizeof(lv_real));
+        optimizer->moments = (lv_moments){.dtype = moments,
+                                          .exp_avg = calloc(n + 1, lv_dtype_bytes(moments)),
+                                          .exp_avg_sq = calloc(n + 1, lv_dtype_bytes(moments))};
         optimizer->groups = calloc(lv_params_count(params) + 1, sizeof(param_group));
     }
-    if (!optimizer || !optimizer->exp_avg || !optimizer->exp_avg_sq || !optimizer->groups) {
+    if (!optimizer || !optimizer->moments.exp_avg || !optimizer->moments.exp_avg_sq ||
+        !optimizer->groups) {
         lv_optimizer_destroy(&optimizer);
         return lv_fail(LV_ERR_MEMORY, "no memory for the optimiser's %zu bytes",
-                       2 * n * sizeof(lv_real));
+                       2 * n * lv_dtype_bytes(moments));
     }
     static const lv_dtype in_order[] = {LV_BF16, LV_F32}; /* of the flat elements */
     for (size_t d = 0; d < sizeof in_order / sizeof *in_order; d++) {
@@ -74,27 +76,22 @@ int lv_optimizer_create(lv_optimizer **out, lv_params *params, const lv_adamw *h
 void lv_optimizer_destroy(lv_optimizer **optimizer)
 {
     if (*optimizer) {
-        free((*optimizer)->exp_avg);
-        free((*optimizer)->exp_avg_sq);
+        free((*optimizer)->moments.exp_avg);
+        free((*optimizer)->moments.exp_avg_sq);
         free((*optimizer)->groups);
         free(*optimizer);
         *optimizer = NULL;
     }
 }
 
-int64_t lv_optimizer_bytes(const lv_params *params)
+int64_t lv_optimizer_bytes(const lv_params *params, lv_dtype moments)
 {
-    return 2 * lv_params_shard(params)->own_count * (int64_t)sizeof(lv_real);
+    return 2 * lv_params_shard(params)->own_count * (int64_t)lv_dtype_bytes(moments);
 }
 
-lv_real *lv_optimizer_exp_avg(lv_optimizer *optimizer)
+lv_moments lv_optimizer_moments(const lv_optimizer *optimizer)
 {
-    return optimizer->exp_avg;
-}
-
-lv_real *lv_optimizer_exp_avg_sq(lv_optimizer *optimizer)
-{
-    return optimizer->exp_avg_sq;
+    return optimizer->moments;
 }
 
 double lv_optimizer_sum_squares(lv_params *params)
@@ -123,10 +120,18 @@ static void update_group(lv_optimizer *optimizer, lv_params *params, const lv_bu
     }
     hyper.lr *= how->lr_factor;
     void *read = lv_params_read_at(params, begin, &dtype);
-    lv_adamw_step(lv_params_master(params, own) + in_own, optimizer->exp_avg + own->at + in_own,
-                  optimizer->exp_avg_sq + own->at + in_own, dtype == LV_BF16 ? read : NULL,
-                  lv_params_flat_grad(params) + begin, end - begin, &hyper, how->grad_scale,
-                  how->t);
+    const lv_moments *moments = &optimizer->moments;
+    lv_real *w = lv_params_master(params, own) + in_own;
+    uint16_t *working = dtype == LV_BF16 ? read : NULL;
+    const lv_real *grad = lv_params_flat_grad(params) + begin;
+    void *m = lv_element(moments->exp_avg, moments->dtype, own->at + in_own);
+    void *v = lv_element(moments->exp_avg_sq, moments->dtype, own->at + in_own);
+    if (moments->dtype == LV_BF16) {
+        lv_adamw_step_bf16(w, m, v, working, grad, end - begin, &hyper, how->grad_scale, how->t,
+                           begin);
+    } else {
+        lv_adamw_step(w, m, v, working, grad, end - begin, &hyper, how->grad_scale, how->t);
+    }
 }
 
 void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucket,
@@ -136,4 +141,17 @@ void lv_optimizer_step(lv_optimizer *optimizer, lv_params *params, int64_t bucke
     for (size_t i = 0; i < optimizer->n_groups; i++) {
         update_group(optimizer, params, own, &optimizer->groups[i], how);
     }
+}
+
+double lv_optimizer_step_bytes(const lv_optimizer *optimizer, const lv_params *params,
+                               int64_t bucket)
+{
+    const lv_bucket_shard *own = &lv_params_shard(params)->own[bucket];
+    lv_dtype dtype;
+    lv_params_read_at(params, own->begin, &dtype);
+    const size_t working = dtype == LV_BF16 ? lv_dtype_bytes(LV_BF16) : 0;
+    /* values and both moments are read and written, the gradient is read */
+    const size_t bytes =
+        3 * sizeof(lv_real) + 2 * 2 * lv_dtype_bytes(optimizer->moments.dtype) + working;
+    return (double)(own->end - own->begin) * (double)bytes;
 }

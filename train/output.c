@@ -21,7 +21,7 @@ int lv_output_load(lv_llava **model, const lv_config *config, const char *checkp
         return lv_fail_within("the model that %s was trained from", checkpoint);
     }
     const lv_run_identity identity = {.frozen_fingerprint = lv_llava_fingerprint(*model)};
-    return lv_checkpoint_load(&single, checkpoint, &identity, &state, lv_llava_params(*model), NULL,
+    return lv_checkpoint_load(&single, checkpoint, &identity, &state, lv_llava_params(*model),
                               NULL);
 }
 

@@ -136,7 +136,7 @@ static int open_own_rest(lv_setup *setup, const lv_config *config)
     }
     if (rc == LV_OK) {
         rc = lv_optimizer_create(&setup->optimizer, lv_llava_params(setup->model), &hyper,
-                                 config->optim.projector_lr);
+                                 config->optim.projector_lr, config->optim.moments);
     }
     return rc;
 }

@@ -47,6 +47,7 @@ static int run_micro_batches(const lv_step_parts *p, int64_t n, double sums[N_SU
         const lv_batch *batch;
         double loss_sum = 0, waited_s = 0, flop = lv_tape_flop(p->setup->tape);
         lv_activity_begin(LV_ACTIVITY_READING);
+        lv_profile_part *before = lv_step_profile_enter(p->profile, LV_STEP_DATA, 0);
         int rc = lv_loader_next_batch(p->loader, &batch, &waited_s);
         lv_activity_begin(LV_ACTIVITY_COMPUTING);
         *wait_s += waited_s;
@@ -54,6 +55,7 @@ static int run_micro_batches(const lv_step_parts *p, int64_t n, double sums[N_SU
             rc = lv_batch_check_ids(batch, packs->packs, packs->n,
                                     lv_llava_config_of(model)->text.vocab_size);
         }
+        lv_step_profile_leave(p->profile, before);
         if (rc < 0) {
             return rc;
         }
@@ -79,8 +81,12 @@ static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[
                   double maxima[N_MAXIMA])
 {
     lv_params *params = lv_llava_params(p->setup->model);
+    lv_profile_part *before = lv_step_profile_enter(p->profile, LV_STEP_EXCHANGE, 0);
     const int exchange_rc = lv_exchange_grads(p->exchange);
+    const double grad_bytes = (double)lv_params_shard(params)->own_count * sizeof(lv_real);
+    lv_profile_part *exchange = lv_step_profile_enter(p->profile, LV_STEP_NORM, grad_bytes);
     sums[SUM_SQUARES] = lv_optimizer_sum_squares(params);
+    lv_step_profile_leave(p->profile, exchange);
     double begin_s = lv_clock_s();
     rc = lv_comm_agree(p->comm, rc < 0 ? rc : exchange_rc);
     if (rc == LV_OK) rc = lv_comm_sum_double(p->comm, sums, N_SUMS);
@@ -91,11 +97,14 @@ static int reduce(const lv_step_parts *p, int rc, double save_at_s, double sums[
     maxima[MAX_RSS_SHMEM] = (double)memory.shmem_bytes;
     maxima[MAX_STOP] = lv_stop_requested();
     maxima[MAX_SAVE] = lv_clock_s() >= save_at_s;
-    return rc < 0 ? rc : lv_comm_max_double(p->comm, maxima, N_MAXIMA);
+    if (rc == LV_OK) rc = lv_comm_max_double(p->comm, maxima, N_MAXIMA);
+    lv_step_profile_leave(p->profile, before);
+    return rc;
 }
 
 typedef struct {
     const lv_setup *setup;
+    lv_step_profile *profile;
     lv_update how;
 } bucket_update;
 
@@ -103,7 +112,12 @@ typedef struct {
 static void update_bucket(void *context, int64_t bucket)
 {
     const bucket_update *u = context;
-    lv_optimizer_step(u->setup->optimizer, lv_llava_params(u->setup->model), bucket, &u->how);
+    lv_params *params = lv_llava_params(u->setup->model);
+    lv_profile_part *before =
+        lv_step_profile_enter(u->profile, LV_STEP_OPTIMIZER,
+                              lv_optimizer_step_bytes(u->setup->optimizer, params, bucket));
+    lv_optimizer_step(u->setup->optimizer, params, bucket, &u->how);
+    lv_step_profile_leave(u->profile, before);
 }
 
 /* Applies the update if it is finite.
@@ -120,8 +134,10 @@ static int apply_update(lv_step_metrics *m, lv_train_state *state, const lv_step
     m->applied = isfinite(m->loss) && isfinite(m->grad_norm);
     if (m->applied) {
         double clip = lv_clip_factor(m->grad_norm, p->config->optim.max_grad_norm);
-        bucket_update u = {p->setup, {lr_factor, clip / n, ++state->n_updates}};
+        bucket_update u = {p->setup, p->profile, {lr_factor, clip / n, ++state->n_updates}};
+        lv_profile_part *before = lv_step_profile_enter(p->profile, LV_STEP_EXCHANGE, 0);
         rc = lv_exchange_weights(p->exchange, update_bucket, &u);
+        lv_step_profile_leave(p->profile, before);
     }
     /* a batch without any label, by the length limit, is no sign of divergence */
     state->n_skipped_in_a_row = m->applied || n == 0 ? 0 : state->n_skipped_in_a_row + 1;
@@ -129,8 +145,9 @@ static int apply_update(lv_step_metrics *m, lv_train_state *state, const lv_step
     return rc;
 }
 
-int lv_step_run(lv_train_state *state, lv_step_requests *requests, const lv_step_parts *p,
-                double save_at_s)
+/* The loader's next step. returns 1 after a step, 0 at the end of the run */
+static int run(lv_train_state *state, lv_step_requests *requests, const lv_step_parts *p,
+               double save_at_s)
 {
     lv_params *params = lv_llava_params(p->setup->model);
     double sums[N_SUMS] = {0}, maxima[N_MAXIMA] = {0};
@@ -138,7 +155,9 @@ int lv_step_run(lv_train_state *state, lv_step_requests *requests, const lv_step
     double begin_s = lv_clock_s();
     lv_activity_step_set(state->step + 1);
     lv_activity_begin(LV_ACTIVITY_READING);
+    lv_profile_part *before = lv_step_profile_enter(p->profile, LV_STEP_DATA, 0);
     int rc = lv_comm_agree(p->comm, lv_loader_next_step(p->loader, &head));
+    lv_step_profile_leave(p->profile, before);
     if (rc < 0 || state->step == p->schedule.n_steps) {
         return rc;
     }
@@ -165,9 +184,20 @@ int lv_step_run(lv_train_state *state, lv_step_requests *requests, const lv_step
     m.step_s = lv_clock_s() - begin_s;
     m.mfu = p->flop_per_s > 0 ? sums[SUM_FLOP] / (m.step_s * p->flop_per_s) : NAN;
     *requests = (lv_step_requests){.stop = maxima[MAX_STOP] > 0, .save = maxima[MAX_SAVE] > 0};
+    before = lv_step_profile_enter(p->profile, LV_STEP_OUTPUT, 0);
     if (rc == LV_OK && p->metrics) {
         rc = lv_metrics_step(p->metrics, &m);
     }
     rc = lv_comm_agree(p->comm, rc);
+    lv_step_profile_leave(p->profile, before);
     return rc < 0 ? rc : 1;
+}
+
+int lv_step_run(lv_train_state *state, lv_step_requests *requests, const lv_step_parts *p,
+                double save_at_s)
+{
+    lv_step_profile_begin(p->profile, p->setup->tape, state->step + 1);
+    const int rc = run(state, requests, p, save_at_s);
+    lv_step_profile_end(p->profile, p->setup->tape);
+    return rc;
 }

@@ -10,6 +10,7 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/exchange/exchange.h"
 #include "train/metrics.h"
+#include "train/profile.h"
 #include "train/setup.h"
 
 /* The parts of a run that a step uses; all are the caller's. */
@@ -21,7 +22,8 @@ typedef struct {
     lv_loader *loader;
     lv_metrics *metrics; /* NULL except on rank 0 */
     lv_schedule schedule;
-    double flop_per_s; /* of all ranks, for the MFU; 0: not measured */
+    double flop_per_s;        /* of all ranks, for the MFU; 0: not measured */
+    lv_step_profile *profile; /* gets the step's times; NULL: none */
 } lv_step_parts;
 
 /* Requests of any rank, the same on all. */

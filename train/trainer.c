@@ -50,7 +50,8 @@ typedef struct {
     double flop_per_s;    /* of all ranks in bf16, as measured */
     double checkpoint_s;  /* when the last one was begun */
     double longest_step_s;
-    int lock; /* of run.dir, on rank 0; -1: none */
+    lv_step_profile *profile; /* NULL: not wanted, or printed */
+    int lock;                 /* of run.dir, on rank 0; -1: none */
 } trainer;
 
 /* ---- between steps ---- */
@@ -92,9 +93,9 @@ static int save_checkpoint(trainer *t, bool last)
     t->checkpoint_s = lv_clock_s();
     int rc = compare_weights(t);
     if (rc == LV_OK) {
+        const lv_moments moments = lv_optimizer_moments(t->setup.optimizer);
         rc = lv_saver_begin(t->saver, &t->state, &identity, lv_llava_params(t->setup.model),
-                            lv_optimizer_exp_avg(t->setup.optimizer),
-                            lv_optimizer_exp_avg_sq(t->setup.optimizer));
+                            &moments);
     }
     return rc == LV_OK && last ? lv_saver_finish(t->saver) : rc;
 }
@@ -179,17 +180,42 @@ static int save_if_due(trainer *t, bool last, const lv_step_requests *requests)
     return rc < 0 ? rc : lv_saver_poll(t->saver);
 }
 
+/* After a step. The first of the process warms up: memory is new to it, the threads start.
+ * in     last: no step follows */
+static int profile_step(trainer *t, bool *warm, bool last)
+{
+    if (!t->profile) {
+        return LV_OK;
+    }
+    if (!*warm && !last) {
+        *t->profile = (lv_step_profile){0};
+        *warm = true;
+        return LV_OK;
+    }
+    if (!last && t->profile->n_steps < LV_PROFILED_STEPS) {
+        return LV_OK;
+    }
+    if (t->comm->rank == 0) {
+        lv_progress_end();
+    }
+    int rc = lv_step_profile_print(t->profile, t->comm);
+    t->profile = NULL;
+    return rc;
+}
+
 static int run_steps(trainer *t)
 {
     const lv_config *c = t->config;
-    const lv_step_parts parts = {.comm = t->comm,
-                                 .config = c,
-                                 .setup = &t->setup,
-                                 .exchange = t->exchange,
-                                 .loader = t->loader,
-                                 .metrics = t->metrics,
-                                 .schedule = t->schedule,
-                                 .flop_per_s = t->flop_per_s};
+    lv_step_parts parts = {.comm = t->comm,
+                           .config = c,
+                           .setup = &t->setup,
+                           .exchange = t->exchange,
+                           .loader = t->loader,
+                           .metrics = t->metrics,
+                           .schedule = t->schedule,
+                           .flop_per_s = t->flop_per_s,
+                           .profile = t->profile};
+    bool warm = false;
     lv_step_requests requests;
     double begin_s = lv_clock_s();
     int rc;
@@ -198,9 +224,13 @@ static int run_steps(trainer *t)
     }
     while ((rc = lv_step_run(&t->state, &requests, &parts, save_at_s(t))) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
-        rc = LV_OK;
         if (last) {
             lv_progress_end(); /* the last step's line stays */
+        }
+        rc = profile_step(t, &warm, last || requests.stop);
+        parts.profile = t->profile;
+        if (rc < 0) {
+            return rc;
         }
         bool nothing_learnt = last && t->state.n_updates == 0 && t->state.n_skipped_in_a_row > 0;
         if (t->state.n_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW || nothing_learnt) {
@@ -267,9 +297,9 @@ static int check_learning(const trainer *t)
 static int resume_from(trainer *t, const char *dir)
 {
     lv_run_identity identity = identity_of(t);
+    const lv_moments moments = lv_optimizer_moments(t->setup.optimizer);
     int rc = lv_checkpoint_load(t->comm, dir, &identity, &t->state, lv_llava_params(t->setup.model),
-                                lv_optimizer_exp_avg(t->setup.optimizer),
-                                lv_optimizer_exp_avg_sq(t->setup.optimizer));
+                                &moments);
     if (rc < 0) {
         return rc;
     }
@@ -461,10 +491,12 @@ static int close_parts(trainer *t, int rc)
     return rc;
 }
 
-int lv_train(const lv_comm *comm, const lv_config *config, const char *how)
+int lv_train(const lv_comm *comm, const lv_config *config, const char *how, bool profile)
 {
+    lv_step_profile steps = {0};
     trainer t = {.comm = comm,
                  .config = config,
+                 .profile = profile ? &steps : NULL,
                  .lock = -1,
                  .resumed_step = -1,
                  .checkpoint_s = lv_clock_s()};

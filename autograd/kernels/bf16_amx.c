@@ -4,6 +4,9 @@
  * (4, 5) and two of B (6, 7). A tile of A is 16 rows by 32 of depth, one of B is a 32 deep part of
  * a panel; both are full in depth, which packing has padded. Denormals are taken as zeros.
  *
+ * Four products of tiles take 64 cycles and 4 KB of operands, twice what the L2 cache has ready in
+ * that time. So 32 rows of A, up to some 544 deep, stay in the L1 cache, and B comes past it.
+ *
  * Tests compile this file a second time with LV_AMX_TILES naming an emulation of the tiles.
  */
 #include "autograd/kernels/bf16_kernels.h"
@@ -25,10 +28,11 @@ typedef struct {
     const uint16_t *A, *B;
     int64_t a_bytes, panel, steps; /* panel: elements from one to the next */
     float *C;
-    int64_t ldc, rows, columns; /* up to 32 */
+    int64_t ldc, strip; /* strip: from 32 columns of C to the next */
     bool add;
-    lv_bf16_ahead *ahead;
-} tile;
+    lv_bf16_beside *beside;
+    int64_t all_steps; /* of the whole product */
+} operands;
 
 static void configure(int64_t rows)
 {
@@ -43,154 +47,181 @@ static void configure(int64_t rows)
     TILE_CONFIG(&shapes);
 }
 
-/* A step of depth takes 16 cycles a product of tiles: time for as many lines. */
-INLINE void fetch(const tile *t, int lines)
+/* In the first steps, the sums of the next columns come into the L1 cache. */
+INLINE void fetch(const operands *x, const float *c, int64_t step)
 {
-    for (int i = 0; i < lines; i++) {
-        lv_bf16_fetch(t->ahead);
+    if (step < SIDE) {
+        const float *row = c + x->strip + 2 * step * x->ldc;
+        __builtin_prefetch(row, 1);
+        __builtin_prefetch(row + SIDE, 1);
+        __builtin_prefetch(row + x->ldc, 1);
+        __builtin_prefetch(row + x->ldc + SIDE, 1);
     }
 }
 
-#define ADVANCE(a, b)                                                                              \
+/* The sums in a tile go to memory, if there are any, and those at next take their place. */
+#define CHANGE_SUMS(tile, sums, next)                                                              \
     do {                                                                                           \
-        (a) += LV_BF16_DEPTH;                                                                      \
-        (b) += LV_BF16_DEPTH * LV_BF16_COLUMNS;                                                    \
+        if (before) {                                                                              \
+            TILE_STORE(tile, sums, bytes);                                                         \
+        }                                                                                          \
+        if (x->add) {                                                                              \
+            TILE_LOAD(tile, next, bytes);                                                          \
+        } else {                                                                                   \
+            TILE_ZERO(tile);                                                                       \
+        }                                                                                          \
     } while (0)
 
-static void dot_2x2(const tile *t, const uint16_t *a, const uint16_t *b)
+/* All rows times one or two panels b, into sums at c, which stay in tiles; those before go to
+ * memory while the tiles work. */
+INLINE void multiply_block(const operands *x, const uint16_t *b, float *c, float *before,
+                           const bool two_tiles, const bool two_panels)
 {
-    for (int64_t k = 0; k < t->steps; k++) {
-        TILE_LOAD(6, b, ROW_BYTES);
-        TILE_LOAD(4, a, t->a_bytes);
-        TILE_DOT(0, 4, 6);
-        TILE_LOAD(7, b + t->panel, ROW_BYTES);
-        TILE_DOT(1, 4, 7);
-        TILE_LOAD(5, (const char *)a + SIDE * t->a_bytes, t->a_bytes);
-        TILE_DOT(2, 5, 6);
-        TILE_DOT(3, 5, 7);
-        fetch(t, 4);
-        ADVANCE(a, b);
-    }
-}
-
-static void dot_2x1(const tile *t, const uint16_t *a, const uint16_t *b)
-{
-    for (int64_t k = 0; k < t->steps; k++) {
-        TILE_LOAD(6, b, ROW_BYTES);
-        TILE_LOAD(4, a, t->a_bytes);
-        TILE_DOT(0, 4, 6);
-        TILE_LOAD(5, (const char *)a + SIDE * t->a_bytes, t->a_bytes);
-        TILE_DOT(2, 5, 6);
-        fetch(t, 2);
-        ADVANCE(a, b);
-    }
-}
-
-static void dot_1x2(const tile *t, const uint16_t *a, const uint16_t *b)
-{
-    for (int64_t k = 0; k < t->steps; k++) {
-        TILE_LOAD(4, a, t->a_bytes);
-        TILE_LOAD(6, b, ROW_BYTES);
-        TILE_DOT(0, 4, 6);
-        TILE_LOAD(7, b + t->panel, ROW_BYTES);
-        TILE_DOT(1, 4, 7);
-        fetch(t, 2);
-        ADVANCE(a, b);
-    }
-}
-
-static void dot_1x1(const tile *t, const uint16_t *a, const uint16_t *b)
-{
-    for (int64_t k = 0; k < t->steps; k++) {
-        TILE_LOAD(4, a, t->a_bytes);
-        TILE_LOAD(6, b, ROW_BYTES);
-        TILE_DOT(0, 4, 6);
-        fetch(t, 1);
-        ADVANCE(a, b);
-    }
-}
-
-/* Sums start at zero or at what C has, and go to C: all of its tile's columns are there. */
-static void multiply_full(const tile *t, float *C, int64_t ldc, bool add)
-{
-    bool two_rows = t->rows > SIDE, two_panels = t->columns > SIDE;
-    int64_t bytes = ldc * (int64_t)sizeof *C;
-    float *below = C + SIDE * ldc;
-    if (add) {
-        TILE_LOAD(0, C, bytes);
-    } else {
-        TILE_ZERO(0);
-    }
-    if (add && two_panels) {
-        TILE_LOAD(1, C + SIDE, bytes);
-    } else {
-        TILE_ZERO(1);
-    }
-    if (add && two_rows) {
-        TILE_LOAD(2, below, bytes);
-    } else {
-        TILE_ZERO(2);
-    }
-    if (add && two_rows && two_panels) {
-        TILE_LOAD(3, below + SIDE, bytes);
-    } else {
-        TILE_ZERO(3);
-    }
-    (two_rows ? two_panels ? dot_2x2 : dot_2x1 : two_panels ? dot_1x2 : dot_1x1)(t, t->A, t->B);
-    TILE_STORE(0, C, bytes);
+    const uint16_t *a = x->A;
+    int64_t bytes = x->ldc * (int64_t)sizeof *c, below = SIDE * x->ldc;
+    int64_t a_below = SIDE * x->a_bytes / (int64_t)sizeof *a;
+    TILE_LOAD_ONCE(6, b, ROW_BYTES);
+    TILE_LOAD(4, a, x->a_bytes);
+    CHANGE_SUMS(0, before, c);
+    TILE_DOT(0, 4, 6);
     if (two_panels) {
-        TILE_STORE(1, C + SIDE, bytes);
+        TILE_LOAD_ONCE(7, b + x->panel, ROW_BYTES);
+        CHANGE_SUMS(1, before + SIDE, c + SIDE);
+        TILE_DOT(1, 4, 7);
     }
-    if (two_rows) {
-        TILE_STORE(2, below, bytes);
+    if (two_tiles) {
+        TILE_LOAD(5, a + a_below, x->a_bytes);
+        CHANGE_SUMS(2, before + below, c + below);
+        TILE_DOT(2, 5, 6);
     }
-    if (two_rows && two_panels) {
-        TILE_STORE(3, below + SIDE, bytes);
+    if (two_tiles && two_panels) {
+        CHANGE_SUMS(3, before + below + SIDE, c + below + SIDE);
+        TILE_DOT(3, 5, 7);
+    }
+    lv_bf16_run_beside(x->beside, x->all_steps);
+    for (int64_t k = 1; k < x->steps; k++) {
+        a += LV_BF16_DEPTH;
+        b += LV_BF16_DEPTH * LV_BF16_COLUMNS;
+        TILE_LOAD_ONCE(6, b, ROW_BYTES);
+        TILE_LOAD(4, a, x->a_bytes);
+        TILE_DOT(0, 4, 6);
+        if (two_panels) {
+            TILE_LOAD_ONCE(7, b + x->panel, ROW_BYTES);
+            TILE_DOT(1, 4, 7);
+        }
+        if (two_tiles) {
+            TILE_LOAD(5, a + a_below, x->a_bytes);
+            TILE_DOT(2, 5, 6);
+        }
+        if (two_tiles && two_panels) {
+            TILE_DOT(3, 5, 7);
+        }
+        fetch(x, c, k - 1);
+        lv_bf16_run_beside(x->beside, x->all_steps);
     }
 }
 
-/* The last columns of C by way of a full tile. */
-static void multiply_edge(const tile *t)
+INLINE void multiply_blocks(const operands *x, int64_t blocks, const bool two_tiles,
+                            const bool two_panels)
 {
-    float sums[2 * SIDE * 2 * SIDE];
-    multiply_full(t, sums, 2 * SIDE, false);
-    for (int64_t r = 0; r < t->rows; r++) {
-        float *c = t->C + r * t->ldc;
-        for (int64_t i = 0; i < t->columns; i++) {
-            c[i] = t->add ? c[i] + sums[r * 2 * SIDE + i] : sums[r * 2 * SIDE + i];
+    int64_t bytes = x->ldc * (int64_t)sizeof *x->C;
+    float *c = NULL;
+    for (int64_t i = 0; i < blocks; i++) {
+        float *next = x->C + i * x->strip;
+        multiply_block(x, x->B + i * 2 * x->panel, next, c, two_tiles, two_panels);
+        c = next;
+    }
+    TILE_STORE(0, c, bytes);
+    if (two_panels) {
+        TILE_STORE(1, c + SIDE, bytes);
+    }
+    if (two_tiles) {
+        TILE_STORE(2, c + SIDE * x->ldc, bytes);
+    }
+    if (two_tiles && two_panels) {
+        TILE_STORE(3, c + SIDE * x->ldc + SIDE, bytes);
+    }
+}
+
+/* Constants for every shape of block. */
+static void multiply_shape(const operands *x, int64_t blocks, int64_t rows, int64_t columns)
+{
+    if (rows > SIDE && columns > SIDE) {
+        multiply_blocks(x, blocks, true, true);
+    } else if (rows > SIDE) {
+        multiply_blocks(x, blocks, true, false);
+    } else if (columns > SIDE) {
+        multiply_blocks(x, blocks, false, true);
+    } else {
+        multiply_blocks(x, blocks, false, false);
+    }
+}
+
+/* The last columns of C by way of full tiles. */
+static void multiply_edge(operands x, int64_t rows, int64_t columns)
+{
+    float sums[2 * SIDE * 2 * SIDE], *C = x.C;
+    int64_t ldc = x.ldc;
+    bool add = x.add;
+    x.C = sums;
+    x.ldc = 2 * SIDE;
+    x.add = false;
+    multiply_shape(&x, 1, rows, columns);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t i = 0; i < columns; i++) {
+            float sum = sums[r * 2 * SIDE + i];
+            C[r * ldc + i] = add ? C[r * ldc + i] + sum : sum;
         }
     }
 }
 
-void lv_bf16_multiply_amx(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                          const uint16_t *B, int64_t M, int64_t N, int64_t K, lv_bf16_ahead *ahead)
+void lv_bf16_multiply_amx(lv_real *C, int64_t ldc, int64_t strip, bool add, const uint16_t *A,
+                          int64_t lda, const uint16_t *B, int64_t M, int64_t N, int64_t K,
+                          lv_bf16_beside *beside)
 {
+    if (K == 0 && !add) {
+        for (int64_t n = 0; n < N; n += 2 * SIDE) {
+            int64_t columns = N - n < 2 * SIDE ? N - n : 2 * SIDE;
+            for (int64_t m = 0; m < M; m++) {
+                memset(C + n / (2 * SIDE) * strip + m * ldc, 0, (size_t)columns * sizeof *C);
+            }
+        }
+    }
+    if (K == 0) {
+        return;
+    }
     int64_t depth = lv_bf16_depth(K);
     int64_t configured = 0;
-    for (int64_t n = 0; n < N; n += 2 * SIDE) {
-        for (int64_t m = 0; m < M; m += 2 * SIDE) {
-            tile t = {
+    for (int64_t m = 0; m < M; m += 2 * SIDE) {
+        int64_t rows = M - m < 2 * SIDE ? M - m : 2 * SIDE;
+        if (rows != configured) {
+            configure(rows);
+            configured = rows;
+        }
+        for (int64_t n = 0; n < N;) {
+            int64_t full = (N - n) / (2 * SIDE);
+            int64_t blocks = full > 0 ? full : 1;
+            int64_t columns = N - n < 2 * SIDE ? N - n : 2 * SIDE;
+            const operands x = {
                 .A = A + m * lda,
                 .B = B + n * depth,
                 .a_bytes = lda * (int64_t)sizeof *A,
                 .panel = LV_BF16_COLUMNS * depth,
                 .steps = depth / LV_BF16_DEPTH,
-                .C = C + m * ldc + n,
+                .C = C + m * ldc + n / (2 * SIDE) * strip,
                 .ldc = ldc,
-                .rows = M - m < 2 * SIDE ? M - m : 2 * SIDE,
-                .columns = N - n < 2 * SIDE ? N - n : 2 * SIDE,
+                .strip = strip,
                 .add = add,
-                .ahead = ahead,
+                .beside = beside,
+                .all_steps = depth / LV_BF16_DEPTH * ((M + 2 * SIDE - 1) / (2 * SIDE)) *
+                             ((N + 2 * SIDE - 1) / (2 * SIDE)),
             };
-            if (t.rows != configured) {
-                configure(t.rows);
-                configured = t.rows;
-            }
-            if (t.columns % SIDE == 0) {
-                multiply_full(&t, t.C, ldc, add);
+            if (columns % SIDE == 0) {
+                multiply_shape(&x, blocks, rows, columns);
             } else {
-                multiply_edge(&t);
+                multiply_edge(x, rows, columns);
             }
+            n += blocks * 2 * SIDE;
         }
     }
     if (configured > 0) {

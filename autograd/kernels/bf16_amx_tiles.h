@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The six tile instructions. Tile numbers are literals, as they are part of the instruction.
+ * The tile instructions. Tile numbers are literals, as they are part of the instruction.
  * source Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1 ch. 18
  */
 #ifndef LV_AUTOGRAD_KERNELS_BF16_AMX_TILES_H
@@ -13,6 +13,9 @@
 #define TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t ::)
 #define TILE_LOAD(t, at, bytes)                                                                    \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(at), "r"((int64_t)(bytes)) : "memory")
+/* Of what is not read again soon: it does not displace what the L1 cache holds. */
+#define TILE_LOAD_ONCE(t, at, ld)                                                                  \
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #t ::"r"(at), "r"((int64_t)(ld)) : "memory")
 #define TILE_STORE(t, at, bytes)                                                                   \
     __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(at), "r"((int64_t)(bytes))          \
                      : "memory")

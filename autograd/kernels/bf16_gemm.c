@@ -1,201 +1,333 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A thread's part of a bf16 product, in chunks of rows: for every block of columns and of depth B
- * is packed once, into the L2 cache, and the chunk's rows of A stream past it. They are packed once
- * a chunk, or read where they lie if that is as they would be packed.
+ * A thread's part of a bf16 product:
+ *   for each block of columns, part of the depth: pack B, which then stays in the L2 cache;
+ *     for each block of rows, chunk of the part: rows of A, which stay in the L1 cache, times B
+ * A part is all of the depth if that much of B fits into the cache, else one chunk; sums are kept
+ * from part to part. While a chunk is multiplied, A's next rows are fetched and the block of rows
+ * before is finished.
+ *
+ * K and the kernel alone decide in which order an element's sums are added.
  */
 #include "autograd/kernels/bf16_kernels.h"
-#include "autograd/kernels/convert.h"
 #include "autograd/kernels/gemm_scratch.h"
 #include "autograd/kernels/vector.h"
 
-#include <string.h>
-
 enum {
-    BLOCK_M = 256,
-    BLOCK_N = 256,
-    BLOCK_K = 1024,
-    FEW_ROWS = 128,
-    FEW_ROWS_K = 256,
-    CHUNK_ROWS = 4 * BLOCK_M,
-    CHUNK_COUNT = 4 << 20, /* elements of a chunk's A: as much as the L3 cache has for a thread */
+    CHUNK = 17 * LV_BF16_DEPTH, /* 32 rows of it are three quarters of an L1 cache of 48 KB */
+    GRAIN = 32,                 /* rows and columns of a product of 2 x 2 tiles */
+    ROWS = 96,                  /* of a block, without tiles */
+    MOST_ROWS = 2048,           /* whose sums are kept from part to part */
+    MOST_COLUMNS = 768,         /* a chunk of B is then less than half of an L2 cache of 2 MB */
+    B_COUNT = 1024 * CHUNK,     /* elements of a part that is all of the depth */
+    A_COUNT = 1 << 22,          /* elements of A that are packed at a time */
+    FEW_ROWS = 128,             /* for which tiles read B in place */
+    FEW_COLUMNS = 64, /* packed at a time for one block of rows: they stay in the L1 cache */
+    NARROW = 512,     /* columns for which A is not worth packing */
+    FAR = 2048 / sizeof(uint16_t),
+    FINISH_ROWS = 8,
+    FETCH_LINES = 5,
+    LINE_BYTES = 64,
 };
 
-/* Where a thread's packed operands and its sums lie, in its scratch memory. */
+/* Rows [m, m + rows of a block) and a chunk of the depth from k on. */
 typedef struct {
-    uint16_t *a, *b;
-    lv_real *c;
-} blocks;
+    int64_t m, k;
+} place;
+
+/* Lines of memory that are wanted next. */
+typedef struct {
+    const char *at;
+    int64_t rows, bytes, row_bytes, byte;
+} lines;
+
+typedef struct {
+    const lv_gemm_args *x;
+    lv_gemm_finish *finish;
+    lv_matrix A;      /* its rows from m.begin on */
+    uint16_t *a;      /* packed: block of rows after block of rows, chunk after chunk; or NULL */
+    lv_range m, n, k; /* a block of columns, a part of the depth */
+    int64_t rows, chunk, strip; /* strip: columns whose sums lie together */
+    uint16_t *b;                /* chunk after chunk */
+    lv_real *sums;              /* block of rows after block of rows, in each strip after strip */
+    place at, next, before;
+    bool has_next, is_unfinished; /* the block before */
+    lines ahead;
+    int64_t units, finish_units, finished, due; /* beside a chunk */
+} work;
 
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* For few rows a block of B is used little: a small one is read back from a nearer cache. */
-static int64_t block_k(const lv_gemm_args *x)
+static int64_t parts(int64_t count, int64_t most)
 {
-    return x->M <= FEW_ROWS ? FEW_ROWS_K : BLOCK_K;
+    return (count + most - 1) / most;
 }
 
-/* Sums that need nothing added and no rounding are formed where they belong. */
-static bool in_place(const lv_gemm_args *x)
+static int64_t round_up(int64_t count, int64_t multiple)
 {
-    return x->C_dtype == LV_F32 && !x->bias && !x->residual;
+    return parts(count, multiple) * multiple;
 }
 
-static void finish(const lv_gemm_args *x, const lv_real *sums, int64_t m, int64_t M, int64_t n,
-                   int64_t N)
+/* Even chunks, but of an odd number of lines: rows of A that far apart fall into different sets of
+ * a cache. */
+static int64_t chunk_of(int64_t K)
 {
-    const lv_vector_kernels *vector = lv_vector();
-    for (int64_t i = 0; i < M; i++) {
-        int64_t at = (m + i) * x->ldc + n;
-        vector->gemm_finish(lv_element(x->C, x->C_dtype, at), x->C_dtype, x->add, sums + i * N,
-                            x->bias ? x->bias + n : NULL,
-                            x->residual ? lv_element_const(x->residual, x->C_dtype, at) : NULL, N);
+    int64_t n = parts(K, CHUNK);
+    return n == 0 ? LV_BF16_DEPTH : (parts(parts(K, n), LV_BF16_DEPTH) | 1) * LV_BF16_DEPTH;
+}
+
+static int64_t rows_at(const work *w, place p)
+{
+    return least(w->m.end - p.m, w->rows);
+}
+
+static int64_t depth_at(const work *w, place p)
+{
+    return least(w->k.end - p.k, w->chunk);
+}
+
+static int64_t padded_columns(const work *w)
+{
+    return round_up(w->n.end - w->n.begin, GRAIN);
+}
+
+/* Those of the one part that there is are wanted only till they are finished. */
+static lv_real *sums_at(const work *w, place p)
+{
+    int64_t block = (p.m - w->m.begin) / w->rows;
+    bool one_part = w->k.end - w->k.begin == w->x->K;
+    return w->sums + (one_part ? block % 2 : block) * w->rows * padded_columns(w);
+}
+
+static bool advance(const work *w, place *p)
+{
+    p->k += w->chunk;
+    if (p->k >= w->k.end) {
+        p->k = w->k.begin;
+        p->m += w->rows;
     }
+    return p->m < w->m.end;
 }
 
-/* The rows of a chunk: a multiple of BLOCK_M, or all. */
-static int64_t chunk_rows(const lv_gemm_args *x, int64_t M)
-{
-    int64_t rows = CHUNK_COUNT / lv_bf16_depth(x->K + 1) / BLOCK_M * BLOCK_M;
-    rows = rows < BLOCK_M ? BLOCK_M : least(rows, CHUNK_ROWS);
-    return least(M, rows);
-}
-
-/* Rows of A lie in memory as pack_a would put them. */
-static bool lies_packed(const lv_gemm_args *x)
-{
-    return !x->A.transposed && x->K % LV_BF16_DEPTH == 0;
-}
-
-static blocks blocks_for(const lv_gemm_args *x, int64_t M)
-{
-    int64_t a_count = lies_packed(x) ? 0 : M * lv_bf16_depth(x->K);
-    char *at = lv_gemm_scratch(sizeof(lv_real) * (size_t)M * BLOCK_N +
-                               sizeof(uint16_t) * (size_t)(a_count + BLOCK_N * block_k(x)));
-    blocks s = {.c = (lv_real *)(void *)at};
-    s.b = (uint16_t *)(void *)(s.c + M * BLOCK_N);
-    s.a = s.b + BLOCK_N * block_k(x);
-    return s;
-}
-
-/* A's rows [m, m+M), block of depth after block of depth. */
-static void pack_chunk(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M)
-{
-    for (int64_t k = 0; k < x->K && !lies_packed(x); k += block_k(x)) {
-        lv_bf16_pack_a(s->a + M * k, &x->A, m, M, k, least(x->K - k, block_k(x)));
-    }
-}
-
-/* Rows of A as the kernels read them. */
 typedef struct {
     const uint16_t *at;
     int64_t ld;
-} a_rows;
+} rows_of_a;
 
-/* From row i of the chunk [m, m+M), depth [k, k+K). */
-static a_rows rows_of_a(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M, int64_t i,
-                        int64_t k, int64_t K)
+static rows_of_a find_a(const work *w, place p)
 {
-    if (lies_packed(x)) {
-        return (a_rows){lv_element_const(x->A.data, LV_BF16, (m + i) * x->A.ld + k), x->A.ld};
+    int64_t row = p.m - w->m.begin, K = lv_bf16_depth(depth_at(w, p));
+    if (!w->a) {
+        return (rows_of_a){lv_matrix_part(&w->A, row, p.k).data, w->A.ld};
     }
-    int64_t depth = lv_bf16_depth(K);
-    return (a_rows){s->a + M * k + i * depth, depth};
+    return (rows_of_a){w->a + row * lv_bf16_depth(w->x->K) + rows_at(w, p) * p.k, K};
 }
 
-/* Where B's block at (k, n) lies, of the columns before n_end. */
-static lv_bf16_ahead rows_of_b(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
+static void pack_a(const work *w)
 {
-    enum { LINE_BYTES = 64 };
-    int64_t size = (int64_t)lv_dtype_bytes(x->B.dtype);
-    int64_t K = least(x->K - k, block_k(x)), N = least(n_end - n, BLOCK_N);
-    int64_t rows = x->B.transposed ? N : K;
-    int64_t lines = ((x->B.transposed ? K : N) * size + LINE_BYTES - 1) / LINE_BYTES;
-    int64_t first = x->B.transposed ? n * x->B.ld + k : k * x->B.ld + n;
-    return (lv_bf16_ahead){
-        .at = lv_element_const(x->B.data, x->B.dtype, first),
-        .lines = lines,
-        .rows = rows - 1,
-        .row_lines = lines,
-        .row_bytes = x->B.ld * size,
-    };
-}
-
-/* What is packed after B's block at (k, n). */
-static lv_bf16_ahead wanted_next(const lv_gemm_args *x, int64_t k, int64_t n, int64_t n_end)
-{
-    if (k + block_k(x) < x->K) {
-        return rows_of_b(x, k + block_k(x), n, n_end);
+    for (place p = {w->m.begin, 0}; p.m < w->m.end; p.m += w->rows) {
+        for (p.k = 0; p.k < w->x->K; p.k += w->chunk) {
+            int64_t K = least(w->x->K - p.k, w->chunk), M = rows_at(w, p);
+            lv_matrix from = lv_matrix_part(&w->A, p.m - w->m.begin, p.k);
+            lv_vector()->bf16_pack_rows(w->a + (p.m - w->m.begin) * lv_bf16_depth(w->x->K) +
+                                            M * p.k,
+                                        lv_bf16_depth(K), &from, M, K);
+        }
     }
-    return n + BLOCK_N < n_end ? rows_of_b(x, 0, n + BLOCK_N, n_end) : (lv_bf16_ahead){0};
 }
 
-/* Rows [m, m+M), and the block of columns at n, of C. */
-static void multiply_columns(const lv_gemm_args *x, const blocks *s, int64_t m, int64_t M,
-                             int64_t n, int64_t n_end)
+/* Some rows of a strip. */
+static void finish_unit(const work *w, place p, int64_t unit)
 {
-    int64_t N = least(n_end - n, BLOCK_N);
-    bool place = in_place(x);
-    lv_real *c = place ? (lv_real *)x->C + m * x->ldc + n : s->c;
-    int64_t ldc = place ? x->ldc : N;
-    bool add = place && x->add;
-    int64_t k = 0;
+    const lv_gemm_args *x = w->x;
+    int64_t strips = parts(w->n.end - w->n.begin, w->strip);
+    int64_t row = unit / strips * FINISH_ROWS, n = w->n.begin + unit % strips * w->strip;
+    int64_t at = (p.m + row) * x->ldc + n;
+    w->finish(lv_element(x->C, x->C_dtype, at), x->C_dtype, x->ldc, x->add,
+              sums_at(w, p) + (n - w->n.begin) * w->rows + row * w->strip, w->strip,
+              x->bias ? x->bias + n : NULL,
+              x->residual ? lv_element_const(x->residual, x->C_dtype, at) : NULL,
+              least(rows_at(w, p) - row, FINISH_ROWS), least(w->n.end - n, w->strip));
+}
+
+static int64_t finish_units(const work *w)
+{
+    return w->is_unfinished
+               ? parts(rows_at(w, w->before), FINISH_ROWS) * parts(w->n.end - w->n.begin, w->strip)
+               : 0;
+}
+
+/* Lines of the next chunk of A come into the L2 cache; now and then some rows are finished. */
+static void run_unit(void *of, int64_t unit)
+{
+    work *w = of;
+    lines *x = &w->ahead;
+    for (int64_t i = 0; i < FETCH_LINES && x->rows > 0; i++) {
+        __builtin_prefetch(x->at + x->byte, 0, 2);
+        x->byte += LINE_BYTES;
+        if (x->byte >= x->bytes) {
+            x->byte = 0;
+            x->at += x->row_bytes;
+            x->rows--;
+        }
+    }
+    w->due += w->finish_units;
+    while (w->due >= w->units) {
+        w->due -= w->units;
+        finish_unit(w, w->before, w->finished++);
+    }
+    (void)unit;
+}
+
+/* Work beside the chunk at w->at. */
+static lv_bf16_beside plan(work *w)
+{
+    enum { SIZE = sizeof(uint16_t) };
+    w->ahead.rows = 0;
+    w->finish_units = finish_units(w);
+    w->due = w->finished = 0;
+    w->units = w->finish_units;
+    if (w->has_next) {
+        rows_of_a a = find_a(w, w->next);
+        int64_t rows = rows_at(w, w->next), bytes = depth_at(w, w->next) * SIZE;
+        w->ahead = (lines){(const char *)a.at, rows, bytes, a.ld * SIZE, 0};
+        int64_t units = parts(rows * parts(bytes, LINE_BYTES), FETCH_LINES);
+        w->units = units > w->units ? units : w->units;
+    }
+    return (lv_bf16_beside){.run = run_unit, .of = w, .units = w->units};
+}
+
+static void multiply_chunk(work *w)
+{
+    int64_t K = depth_at(w, w->at);
+    rows_of_a a = find_a(w, w->at);
+    lv_bf16_beside beside = plan(w);
+    lv_bf16_multiply_beside(sums_at(w, w->at), w->strip,
+                            w->strip == GRAIN ? w->rows * GRAIN : GRAIN, w->at.k > 0, a.at, a.ld,
+                            w->b + (w->at.k - w->k.begin) * padded_columns(w), rows_at(w, w->at),
+                            round_up(w->n.end - w->n.begin, LV_BF16_COLUMNS), K, &beside);
+    w->is_unfinished = w->at.k + w->chunk >= w->x->K;
+    w->before = w->at;
+}
+
+/* All rows of a block of columns, a part of the depth. */
+static void multiply_part(work *w)
+{
+    int64_t k = w->k.begin;
     do {
-        int64_t K = least(x->K - k, block_k(x));
-        lv_bf16_ahead ahead = wanted_next(x, k, n, n_end);
-        lv_bf16_pack_b(s->b, &x->B, k, K, n, N);
-        for (int64_t i = 0; i < M; i += BLOCK_M) {
-            a_rows a = rows_of_a(x, s, m, M, i, k, K);
-            lv_bf16_multiply_ahead(c + i * ldc, ldc, add, a.at, a.ld, s->b, least(M - i, BLOCK_M),
-                                   N, K, &ahead);
-        }
-        add = true;
+        int64_t K = least(w->k.end - k, w->chunk);
+        lv_bf16_pack_b(w->b + (k - w->k.begin) * padded_columns(w), &w->x->B, k, K, w->n.begin,
+                       w->n.end - w->n.begin);
         k += K;
-    } while (k < x->K);
-    if (!place) {
-        finish(x, s->c, m, M, n, N);
+    } while (k < w->k.end);
+    w->at = (place){w->m.begin, w->k.begin};
+    w->is_unfinished = false;
+    do {
+        w->next = w->at;
+        w->has_next = advance(w, &w->next);
+        multiply_chunk(w);
+        w->at = w->next;
+    } while (w->has_next);
+    for (int64_t i = 0; i < finish_units(w); i++) {
+        finish_unit(w, w->before, i);
     }
 }
 
-/* One row times weights that lie row by row, as in decoding: they are read once, in place. */
-static bool is_dots(const lv_gemm_args *x)
+/* A's rows are read where they lie. Those a multiple of 2 KB apart share few sets of a cache, which
+ * matters if they are read often. */
+static bool in_place(const lv_matrix *A, int64_t K, int64_t N)
 {
-    return x->M == 1 && !x->A.transposed && x->B.transposed && x->B.dtype == LV_BF16;
+    return !A->transposed && K % LV_BF16_DEPTH == 0 && (N < NARROW || A->ld % FAR != 0);
 }
 
-static void multiply_dots(const lv_gemm_args *x, lv_range columns)
+/* Few rows times weights that lie row by row, for tiles: C^T = B^T A^T reads the weights in place,
+ * as decoding has to. Its sums have the same terms in the same order. */
+static bool is_few(const lv_gemm_args *x, lv_range m)
 {
-    enum { PIECE_N = 256, PIECE_K = 16384 };
-    lv_real *sums = lv_gemm_scratch((PIECE_N + PIECE_K) * sizeof *sums), *wide = sums + PIECE_N;
-    for (int64_t n = columns.begin; n < columns.end; n += PIECE_N) {
-        int64_t N = least(columns.end - n, PIECE_N);
-        memset(sums, 0, (size_t)N * sizeof *sums);
-        for (int64_t k = 0; k < x->K; k += PIECE_K) {
-            int64_t K = least(x->K - k, PIECE_K);
-            lv_convert_to_real(wide, lv_element_const(x->A.data, LV_BF16, k), LV_BF16, K);
-            lv_vector()->bf16_dot_rows(
-                sums, wide, lv_element_const(x->B.data, LV_BF16, n * x->B.ld + k), x->B.ld, N, K);
-        }
-        finish(x, sums, 0, 1, n, N);
+    return lv_bf16_has_tiles() && m.end - m.begin <= FEW_ROWS && x->B.transposed &&
+           x->B.dtype == LV_BF16 && x->K % LV_BF16_DEPTH == 0 && x->K > 0;
+}
+
+/* Columns [n, n + N) of C, from their sums as N rows of M. */
+static void finish_transposed(const lv_gemm_args *x, lv_range m, int64_t n, int64_t N,
+                              const lv_real *sums, int64_t ld, lv_real *buf)
+{
+    for (int64_t j = 0; j < N; j += LV_BF16_COLUMNS) { /* floats are moved as pairs of bf16 are */
+        int64_t columns = least(N - j, LV_BF16_COLUMNS), at = m.begin * x->ldc + n + j;
+        const lv_matrix pairs = {sums + j * ld, LV_BF16, 2 * ld, true};
+        lv_bf16_pack_b((uint16_t *)(void *)buf, &pairs, 0, 2 * ld, 0, columns);
+        lv_bf16_finish()(lv_element(x->C, x->C_dtype, at), x->C_dtype, x->ldc, x->add, buf,
+                         LV_BF16_COLUMNS, x->bias ? x->bias + n + j : NULL,
+                         x->residual ? lv_element_const(x->residual, x->C_dtype, at) : NULL,
+                         m.end - m.begin, columns);
+    }
+}
+
+static void multiply_few(const lv_gemm_args *x, lv_range m, lv_range n)
+{
+    int64_t M = m.end - m.begin, columns = round_up(M, LV_BF16_COLUMNS);
+    lv_real *sums = lv_gemm_scratch((size_t)(2 * GRAIN * columns) * sizeof *sums +
+                                    (size_t)(columns * x->K) * sizeof(uint16_t));
+    lv_real *buf = sums + GRAIN * columns;
+    uint16_t *a = (uint16_t *)(void *)(buf + GRAIN * columns);
+    const lv_matrix At = {x->A.data, x->A.dtype, x->A.ld, !x->A.transposed};
+    lv_bf16_pack_b(a, &At, 0, x->K, m.begin, M);
+    for (int64_t j = n.begin; j < n.end; j += GRAIN) {
+        int64_t N = least(n.end - j, GRAIN);
+        lv_matrix rows = lv_matrix_part(&x->B, 0, j);
+        lv_bf16_multiply(sums, columns, false, rows.data, rows.ld, a, N, columns, x->K);
+        finish_transposed(x, m, j, N, sums, columns, buf);
     }
 }
 
 void lv_bf16_gemm(const lv_gemm_args *x, lv_range m, lv_range n)
 {
-    if (is_dots(x)) {
-        multiply_dots(x, n);
+    if (is_few(x, m)) {
+        multiply_few(x, m, n);
         return;
     }
-    int64_t rows = chunk_rows(x, m.end - m.begin);
-    blocks s = blocks_for(x, rows);
-    for (int64_t i = m.begin; i < m.end; i += rows) {
-        int64_t M = least(m.end - i, rows);
-        pack_chunk(x, &s, i, M);
-        for (int64_t j = n.begin; j < n.end; j += BLOCK_N) {
-            multiply_columns(x, &s, i, M, j, n.end);
+    work w = {.x = x, .finish = lv_bf16_finish(), .chunk = chunk_of(x->K)};
+    w.rows = lv_bf16_has_tiles() ? GRAIN : ROWS;
+    int64_t M = m.end - m.begin, N = n.end - n.begin;
+    int64_t part = x->K > 0 ? round_up(x->K, w.chunk) : w.chunk, most = B_COUNT / part;
+    if (most < round_up(least(N, MOST_COLUMNS / 2), GRAIN)) {
+        part = w.chunk;
+        most = MOST_COLUMNS;
+        M = least(M, MOST_ROWS);
+    }
+    if (M <= w.rows && x->B.transposed) {
+        part = w.chunk;
+        most = FEW_COLUMNS;
+    }
+    int64_t columns = round_up(parts(N, parts(N, most / GRAIN * GRAIN)), GRAIN);
+    bool packs = !in_place(&x->A, x->K, N);
+    if (packs) {
+        M = least(M, round_up(parts(A_COUNT, lv_bf16_depth(x->K) + 1), w.rows));
+    }
+    w.strip = lv_bf16_has_tiles() ? GRAIN : columns;
+    int64_t sums = (part >= x->K ? 2 : parts(M, w.rows)) * w.rows * columns;
+    int64_t b_count = part * columns, a_count = packs ? M * lv_bf16_depth(x->K) : 0;
+    w.sums = lv_gemm_scratch(sizeof(lv_real) * (size_t)sums +
+                             sizeof(uint16_t) * (size_t)(b_count + a_count));
+    w.b = (uint16_t *)(void *)(w.sums + sums);
+    for (int64_t i = m.begin; i < m.end; i += M) {
+        w.A = lv_matrix_part(&x->A, i, 0);
+        w.m = (lv_range){i, least(m.end, i + M)};
+        if (packs) {
+            w.a = w.b + b_count;
+            pack_a(&w);
+        }
+        for (int64_t j = n.begin; j < n.end; j += columns) {
+            w.n = (lv_range){j, least(n.end, j + columns)};
+            int64_t k = 0;
+            do {
+                w.k = (lv_range){k, least(x->K, k + part)};
+                multiply_part(&w);
+                k += part;
+            } while (k < x->K);
         }
     }
 }

@@ -22,7 +22,6 @@ typedef struct {
     int64_t ldc;
     bool add;
     __mmask16 last; /* columns of the last panel */
-    lv_bf16_ahead *ahead;
 } tile;
 
 INLINE __m512bh broadcast_pair(const uint16_t *a)
@@ -45,9 +44,7 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
     }
     const uint16_t *b = t->B;
     const uint16_t *a = t->A;
-    lv_bf16_ahead ahead = *t->ahead;
     for (int64_t k = 0; k < t->pairs; k++, a += 2, b += 2 * LANES) {
-        lv_bf16_fetch(&ahead);
         __m512bh pairs[PANELS];
 #pragma GCC unroll 8
         for (int p = 0; p < panels; p++) {
@@ -62,7 +59,6 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
             }
         }
     }
-    *t->ahead = ahead;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
@@ -121,13 +117,15 @@ TARGET static void multiply_4(const tile *t, int64_t rows)
     multiply_rows(t, rows, 4);
 }
 
-void lv_bf16_multiply_pairs(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
-                            const uint16_t *B, int64_t M, int64_t N, int64_t K,
-                            lv_bf16_ahead *ahead)
+void lv_bf16_multiply_pairs(lv_real *C, int64_t ldc, int64_t strip, bool add, const uint16_t *A,
+                            int64_t lda, const uint16_t *B, int64_t M, int64_t N, int64_t K,
+                            lv_bf16_beside *beside)
 {
+    (void)strip;
     static void (*const multiply[PANELS])(const tile *t, int64_t rows) = {multiply_1, multiply_2,
                                                                           multiply_3, multiply_4};
     int64_t panel = LANES * lv_bf16_depth(K);
+    int64_t tiles = (M + ROWS - 1) / ROWS * ((N + PANELS * LANES - 1) / (PANELS * LANES));
     for (int64_t n = 0; n < N; n += PANELS * LANES) {
         int64_t columns = N - n < PANELS * LANES ? N - n : PANELS * LANES;
         int64_t panels = (columns + LANES - 1) / LANES;
@@ -144,9 +142,9 @@ void lv_bf16_multiply_pairs(lv_real *C, int64_t ldc, bool add, const uint16_t *A
                 .ldc = ldc,
                 .add = add,
                 .last = (__mmask16)((1U << in_last) - 1),
-                .ahead = ahead,
             };
             multiply[panels - 1](&t, rows);
+            lv_bf16_run_beside(beside, tiles);
         }
     }
 }

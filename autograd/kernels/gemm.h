@@ -21,7 +21,8 @@ typedef struct {
  *        block); if A is bf16 it is one of bf16 (an f32 B is rounded), summed in f32.
  *        bias (N), residual (M,N) of C's dtype with C's ld; NULL: none. residual may be C.
  * out    C (M,N) f32 or bf16, rounded once; f32 if A is f32
- * The same bits for the same number of threads. */
+ * The same bits for the same number of threads. If A is bf16 a row of C is the same on any number
+ * of them and among any other rows: K, N and lv_cpu() decide in which order its sums are added. */
 typedef struct {
     int64_t M, N, K;
     lv_matrix A, B;

@@ -42,11 +42,6 @@ static const lv_attention_form *form_of(lv_dtype dtype)
     return dtype == LV_BF16 ? &lv_attention_bf16 : &lv_attention_f32;
 }
 
-static int64_t heads_of_pair(const lv_attention_layout *l)
-{
-    return l->n_heads / l->n_kv_heads;
-}
-
 static int64_t keys_of(const lv_attention_group *group)
 {
     return group->keys.end - group->keys.begin;
@@ -54,82 +49,13 @@ static int64_t keys_of(const lv_attention_group *group)
 
 static int64_t tasks_of(const lv_attention_layout *l, const lv_attention_group *group)
 {
-    return parts(group->rows.end - group->rows.begin, LV_ATTENTION_QUERIES) * heads_of_pair(l);
+    return parts(group->rows.end - group->rows.begin, LV_ATTENTION_QUERIES) *
+           lv_attention_heads_of_pair(l);
 }
 
 static double pairs_in_all(const lv_attention_layout *l, const lv_attention_map *map)
 {
     return map->pairs * (double)l->n_heads;
-}
-
-/* The first key of the tile that a key of the group is in. */
-static int64_t tile_begin(const lv_attention_group *group, int64_t key)
-{
-    int64_t first = group->keys.begin;
-    return key < first ? first : key - (key - first) % LV_ATTENTION_KEYS;
-}
-
-lv_attention_tile lv_attention_tile_of(const lv_attention_args *x, const lv_attention_unit *unit,
-                                       int64_t task)
-{
-    const lv_attention_layout *l = x->layout;
-    int64_t heads = heads_of_pair(l);
-    const lv_attention_block *block = &x->blocks[unit->group->first_block + task / heads];
-    int64_t a = unit->g * heads + task % heads;
-    return (lv_attention_tile){
-        .a = a,
-        .n = block->n,
-        .row = block->row,
-        .at = (block->row * l->n_heads + a) * l->head_dim,
-        .keys = {lv_max_i64(unit->keys.begin, tile_begin(unit->group, block->some.begin)),
-                 lv_min_i64(unit->keys.end, block->some.end)},
-        .common = block->common,
-    };
-}
-
-bool lv_attention_sees(const lv_range **visible, const lv_attention_args *x,
-                       const lv_attention_tile *tile, int64_t key, int64_t n_keys)
-{
-    if (tile->common.begin <= key && key + n_keys <= tile->common.end) {
-        *visible = NULL;
-        return true;
-    }
-    const lv_range *of = *visible = x->layout->visible + tile->row;
-    for (int64_t i = 0; i < tile->n; i++) {
-        if (lv_max_i64(of[i].begin, key) < lv_min_i64(of[i].end, key + n_keys)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_empty(const lv_attention_layout *l, int64_t row)
-{
-    return l->visible[row].begin == l->visible[row].end;
-}
-
-void lv_attention_clear_empty(const lv_attention_args *x, const lv_attention_tile *tile,
-                              lv_dtype dtype)
-{
-    const lv_attention_layout *l = x->layout;
-    for (int64_t i = 0; i < tile->n; i++) {
-        if (is_empty(l, tile->row + i)) {
-            memset(lv_element(x->o, dtype, tile->at + i * l->n_heads * l->head_dim), 0,
-                   (size_t)l->head_dim * lv_dtype_bytes(dtype));
-        }
-    }
-}
-
-const lv_real lv_attention_zeros[LV_ATTENTION_QUERIES];
-
-lv_real lv_attention_scale_left(const lv_attention_layout *l)
-{
-    return l->softcap > 0 ? 1 : (lv_real)l->scale;
-}
-
-int64_t lv_attention_k_at(const lv_attention_layout *l, const lv_attention_unit *unit, int64_t key)
-{
-    return (key * l->n_kv_heads + unit->g) * l->head_dim;
 }
 
 static void check_layout(const lv_attention_layout *l, const lv_tensor *q, const lv_tensor *k,
@@ -152,7 +78,7 @@ static int64_t units_of_pair(const lv_attention_layout *l, const lv_attention_ma
                              const lv_attention_group *group)
 {
     double unit = pairs_in_all(l, map) / (UNITS_OF_THREAD * (double)omp_get_max_threads());
-    double work = group->pairs * (double)heads_of_pair(l);
+    double work = group->pairs * (double)lv_attention_heads_of_pair(l);
     return lv_min_i64(tasks_of(l, group), (int64_t)(work / unit) + 1);
 }
 
@@ -162,9 +88,11 @@ static lv_range keys_of_tasks(const lv_attention_layout *l, const lv_attention_m
 {
     const lv_attention_block *blocks = map->blocks + group->first_block;
     lv_range keys = {group->keys.end, group->keys.begin};
-    for (int64_t i = tasks.begin / heads_of_pair(l); i < parts(tasks.end, heads_of_pair(l)); i++) {
+    for (int64_t i = tasks.begin / lv_attention_heads_of_pair(l);
+         i < parts(tasks.end, lv_attention_heads_of_pair(l)); i++) {
         if (blocks[i].some.begin < blocks[i].some.end) {
-            keys.begin = lv_min_i64(keys.begin, tile_begin(group, blocks[i].some.begin));
+            keys.begin =
+                lv_min_i64(keys.begin, lv_attention_tile_begin(group, blocks[i].some.begin));
             keys.end = lv_max_i64(keys.end, blocks[i].some.end);
         }
     }
@@ -264,6 +192,7 @@ static void run_units(lv_tape *tape, const lv_attention_args *x, const unit_list
 lv_tensor *lv_attention(lv_tape *tape, lv_tensor *q, lv_tensor *k, lv_tensor *v,
                         const lv_attention_layout *layout)
 {
+    LV_OP_FORWARD(tape, attention);
     check_layout(layout, q, k, v);
     lv_tensor *in[] = {q, k, v};
     int64_t Tq = q->shape[0];
@@ -311,7 +240,7 @@ static double time_of_pairs(lv_tape *tape, const lv_attention_layout *l,
         for (int thread = 1; thread < n_threads; thread++) {
             first = busy[thread] < busy[first] ? thread : first;
         }
-        busy[first] += map->groups[i / l->n_kv_heads].pairs * (double)heads_of_pair(l);
+        busy[first] += map->groups[i / l->n_kv_heads].pairs * (double)lv_attention_heads_of_pair(l);
         longest = busy[first] > longest ? busy[first] : longest;
     }
     return longest;

@@ -74,6 +74,18 @@ typedef struct {
     lv_range common; /* as in the block */
 } lv_attention_tile;
 
+static inline int64_t lv_attention_heads_of_pair(const lv_attention_layout *layout)
+{
+    return layout->n_heads / layout->n_kv_heads;
+}
+
+/* lv_attention_tile_begin: the first key of the tile that a key of the group is in. */
+static inline int64_t lv_attention_tile_begin(const lv_attention_group *group, int64_t key)
+{
+    int64_t first = group->keys.begin;
+    return key < first ? first : key - (key - first) % LV_ATTENTION_KEYS;
+}
+
 lv_attention_tile lv_attention_tile_of(const lv_attention_args *x, const lv_attention_unit *unit,
                                        int64_t task);
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Groups and blocks of rows, from what each row sees. Rows whose keys overlap, and those between
- * them, are one group: packed sequences are a group each, whatever their rows see within them. */
+ * Groups, blocks and tiles of rows, from what each row sees. Rows whose keys overlap, and those
+ * between them, are one group: packed sequences are a group each, whatever their rows see within
+ * them. */
 #include "autograd/error.h"
 #include "autograd/ops/attention.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static bool is_empty(lv_range x)
 {
@@ -116,4 +118,65 @@ lv_attention_map lv_attention_map_of(lv_tape *tape, const lv_range *visible, int
         }
     }
     return map;
+}
+
+/* ---- tiles ---- */
+
+lv_attention_tile lv_attention_tile_of(const lv_attention_args *x, const lv_attention_unit *unit,
+                                       int64_t task)
+{
+    const lv_attention_layout *l = x->layout;
+    int64_t heads = lv_attention_heads_of_pair(l);
+    const lv_attention_block *block = &x->blocks[unit->group->first_block + task / heads];
+    int64_t a = unit->g * heads + task % heads;
+    return (lv_attention_tile){
+        .a = a,
+        .n = block->n,
+        .row = block->row,
+        .at = (block->row * l->n_heads + a) * l->head_dim,
+        .keys = {lv_max_i64(unit->keys.begin,
+                            lv_attention_tile_begin(unit->group, block->some.begin)),
+                 lv_min_i64(unit->keys.end, block->some.end)},
+        .common = block->common,
+    };
+}
+
+bool lv_attention_sees(const lv_range **visible, const lv_attention_args *x,
+                       const lv_attention_tile *tile, int64_t key, int64_t n_keys)
+{
+    if (tile->common.begin <= key && key + n_keys <= tile->common.end) {
+        *visible = NULL;
+        return true;
+    }
+    const lv_range *of = *visible = x->layout->visible + tile->row;
+    for (int64_t i = 0; i < tile->n; i++) {
+        if (lv_max_i64(of[i].begin, key) < lv_min_i64(of[i].end, key + n_keys)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lv_attention_clear_empty(const lv_attention_args *x, const lv_attention_tile *tile,
+                              lv_dtype dtype)
+{
+    const lv_attention_layout *l = x->layout;
+    for (int64_t i = 0; i < tile->n; i++) {
+        if (is_empty(l->visible[tile->row + i])) {
+            memset(lv_element(x->o, dtype, tile->at + i * l->n_heads * l->head_dim), 0,
+                   (size_t)l->head_dim * lv_dtype_bytes(dtype));
+        }
+    }
+}
+
+const lv_real lv_attention_zeros[LV_ATTENTION_QUERIES];
+
+lv_real lv_attention_scale_left(const lv_attention_layout *l)
+{
+    return l->softcap > 0 ? 1 : (lv_real)l->scale;
+}
+
+int64_t lv_attention_k_at(const lv_attention_layout *l, const lv_attention_unit *unit, int64_t key)
+{
+    return (key * l->n_kv_heads + unit->g) * l->head_dim;
 }

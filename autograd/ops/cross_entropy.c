@@ -127,6 +127,7 @@ static double forward(const logits *l, const saved_cross_entropy *saved, lv_real
 lv_tensor *lv_cross_entropy(lv_tape *tape, lv_tensor *x, lv_tensor *w, const int32_t *labels,
                             lv_real *row_loss)
 {
+    LV_OP_FORWARD(tape, cross_entropy);
     lv_op_expect_float("cross_entropy", "x", x, 2, (int64_t[]){-1, -1});
     int64_t R = x->shape[0];
     lv_op_expect_float("cross_entropy", "W", w, 2, (int64_t[]){-1, x->shape[1]});

@@ -9,6 +9,7 @@
 
 lv_tensor *lv_embedding(lv_tape *tape, lv_tensor *w, const int32_t *ids, int64_t T)
 {
+    LV_OP_FORWARD(tape, embedding);
     lv_op_expect_float("embedding", "W", w, 2, (int64_t[]){-1, -1});
     lv_tape_await(tape, w);
     int64_t H = w->shape[1];

@@ -6,9 +6,11 @@
 #include "autograd/kernels/vector.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
+#include "autograd/tape_internal.h"
 
 lv_tensor *lv_gelu(lv_tape *tape, lv_tensor *x)
 {
+    LV_OP_FORWARD(tape, gelu);
     lv_op_expect_like("gelu", "x", x, x);
     lv_dtype dtype = x->dtype;
     lv_tensor *out = lv_tape_tensor(tape, dtype, x->n_dims, x->shape);

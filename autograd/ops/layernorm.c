@@ -27,6 +27,7 @@ static lv_norm_rows rows_of(const lv_tensor *x, const lv_tensor *w, const lv_ten
 
 lv_tensor *lv_layernorm(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b, double eps)
 {
+    LV_OP_FORWARD(tape, layernorm);
     lv_op_expect_float("layernorm", "x", x, 2, (int64_t[]){-1, -1});
     lv_op_expect("layernorm", "w", w, 1, &x->shape[1]);
     lv_op_expect("layernorm", "b", b, 1, &x->shape[1]);

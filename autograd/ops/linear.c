@@ -6,9 +6,11 @@
 #include "autograd/kernels/pointwise.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
+#include "autograd/tape_internal.h"
 
 lv_tensor *lv_linear(lv_tape *tape, lv_tensor *x, lv_tensor *w, lv_tensor *b, lv_tensor *residual)
 {
+    LV_OP_FORWARD(tape, linear);
     lv_op_expect_float("linear", "x", x, 2, (int64_t[]){-1, -1});
     int64_t T = x->shape[0];
     int64_t K = x->shape[1];

@@ -124,6 +124,7 @@ static double product_flop(const dims *d)
 lv_tensor *lv_patch_embed(lv_tape *tape, lv_tensor *pixels, lv_tensor *w,
                           lv_tensor *class_embedding, lv_tensor *position)
 {
+    LV_OP_FORWARD(tape, patch_embed);
     lv_op_expect("patch_embed", "pixels", pixels, 4, (int64_t[]){-1, -1, -1, -1});
     lv_op_expect_float("patch_embed", "W", w, 4, (int64_t[]){-1, pixels->shape[1], -1, -1});
     dims d = dims_of(pixels, w);

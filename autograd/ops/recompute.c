@@ -26,6 +26,7 @@ static void check_inputs(int n_in, lv_tensor *const *in)
 lv_tensor *lv_recompute(lv_tape *tape, lv_segment *segment, const void *context, int n_in,
                         lv_tensor *const *in)
 {
+    LV_OP_FORWARD(tape, recompute);
     check_inputs(n_in, in);
     saved_recompute *saved = lv_tape_alloc(tape, sizeof *saved);
     *saved = (saved_recompute){segment, context};

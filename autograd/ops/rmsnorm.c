@@ -16,6 +16,7 @@ static lv_norm_rows rows_of(const lv_tensor *x, const lv_tensor *w, lv_real *r)
 
 lv_tensor *lv_rmsnorm(lv_tape *tape, lv_tensor *x, lv_tensor *w, double eps)
 {
+    LV_OP_FORWARD(tape, rmsnorm);
     lv_op_expect_float("rmsnorm", "x", x, 2, (int64_t[]){-1, -1});
     lv_op_expect("rmsnorm", "w", w, 1, &x->shape[1]);
     lv_tape_await(tape, w);

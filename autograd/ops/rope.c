@@ -52,6 +52,7 @@ static void rotate(void *x, lv_dtype dtype, const saved_rope *by, lv_real sign, 
 
 lv_tensor *lv_rope(lv_tape *tape, lv_tensor *x, const int32_t *position, const lv_rope_table *table)
 {
+    LV_OP_FORWARD(tape, rope);
     lv_op_expect_float("rope", "x", x, 2, (int64_t[]){-1, -1});
     int64_t T = x->shape[0];
     int64_t columns = x->shape[1];

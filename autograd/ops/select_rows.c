@@ -9,6 +9,7 @@
 
 lv_tensor *lv_select_rows(lv_tape *tape, lv_tensor *x, const int32_t *rows, int64_t R)
 {
+    LV_OP_FORWARD(tape, select_rows);
     lv_op_expect_float("select_rows", "x", x, 2, (int64_t[]){-1, -1});
     lv_op_expect_indices("select_rows", "rows", rows, R, 0, x->shape[0]);
     int64_t H = x->shape[1];

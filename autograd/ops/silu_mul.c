@@ -6,9 +6,11 @@
 #include "autograd/kernels/vector.h"
 #include "autograd/ops.h"
 #include "autograd/ops/check.h"
+#include "autograd/tape_internal.h"
 
 lv_tensor *lv_silu_mul(lv_tape *tape, lv_tensor *gate, lv_tensor *up)
 {
+    LV_OP_FORWARD(tape, silu_mul);
     lv_op_expect_like("silu_mul", "gate", gate, up);
     lv_op_expect_like("silu_mul", "up", up, gate);
     lv_dtype dtype = gate->dtype;

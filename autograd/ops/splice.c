@@ -11,6 +11,7 @@
 lv_tensor *lv_splice(lv_tape *tape, lv_tensor *text, lv_tensor *image, const int32_t *source,
                      int64_t T)
 {
+    LV_OP_FORWARD(tape, splice);
     LV_CHECK(text || image, "splice: neither text nor image");
     const lv_tensor *one = text ? text : image;
     int64_t H = one->shape[1];

@@ -7,6 +7,7 @@
 
 #include "autograd/error.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ static const double MAX_WHOLE = 1e22; /* a whole number below has an exact doubl
 
 void lv_json_number_text(char text[LV_JSON_NUMBER_BYTES], double value)
 {
-    int digits = 15;
+    int digits = fabs(value) < DBL_MIN ? 1 : 15; /* any 15 digits of a normal number are kept */
     if (!isfinite(value)) {
         snprintf(text, LV_JSON_NUMBER_BYTES, "null");
     } else if (value == floor(value) && fabs(value) < MAX_WHOLE) {

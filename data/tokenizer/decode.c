@@ -13,6 +13,7 @@
 typedef struct {
     char *bytes;
     size_t n, capacity;
+    size_t settled; /* bytes that no further id changes */
 } text_buffer;
 
 static int add_bytes(text_buffer *b, const char *bytes, size_t n)
@@ -117,6 +118,7 @@ static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, b
         }
         first = false;
     }
+    text->settled = text->n;
     if (rc == LV_OK) rc = add_byte_run(text, &run);
     free(run.bytes);
     while (rc == LV_OK && !raw && (int64_t)skip < d->strip_start && text->bytes[skip] == ' ') {
@@ -124,6 +126,7 @@ static int decode_markers(const lv_tokenizer *t, const int32_t *ids, size_t n, b
     }
     memmove(text->bytes, text->bytes + skip, text->n - skip + 1);
     text->n -= skip;
+    text->settled -= skip < text->settled ? skip : text->settled;
     return rc;
 }
 
@@ -140,16 +143,19 @@ static int add_bytes_of(text_buffer *out, const char *piece)
     return rc;
 }
 
-/* U+FFFD for what is not UTF-8: one a broken character, or one a byte of it. */
+/* U+FFFD for what is not UTF-8: one a broken character, or one a byte of it. Bytes after the last
+ * whole character may be the beginning of one. */
 static int add_mended(text_buffer *out, const text_buffer *bytes, bool one_a_byte)
 {
     int rc = LV_OK;
+    out->settled = out->n;
     for (size_t at = 0, step; rc == LV_OK && at < bytes->n; at += step) {
         bool valid = false;
         step = lv_utf8_step(bytes->bytes + at, bytes->n - at, &valid);
         step = !valid && one_a_byte ? 1 : step;
         rc = valid ? add_bytes(out, bytes->bytes + at, step)
                    : add_bytes(out, LV_REPLACEMENT_CHARACTER, 3);
+        out->settled = valid ? out->n : out->settled;
     }
     return rc;
 }
@@ -238,13 +244,18 @@ static int decode_spm(const lv_tokenizer *t, const int32_t *ids, size_t n, bool 
 
 /* ---- all ---- */
 
+bool lv_tokenizer_has(const lv_tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->vocab.n_ids && t->vocab.pieces[id].name;
+}
+
 /* raw: special pieces by name, nothing stripped. */
-static int decode(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw, char **out)
+static int decode(text_buffer *out, const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw)
 {
     text_buffer text = {0};
     int rc = add_bytes(&text, "", 0);
     for (size_t i = 0; rc == LV_OK && i < n; i++) {
-        if (ids[i] < 0 || ids[i] >= t->vocab.n_ids || !t->vocab.pieces[ids[i]].name) {
+        if (!lv_tokenizer_has(t, ids[i])) {
             rc = lv_fail(LV_ERR_FORMAT, "the tokenizer has no piece with the id %d", ids[i]);
         }
     }
@@ -257,16 +268,39 @@ static int decode(const lv_tokenizer *t, const int32_t *ids, size_t n, bool raw,
         free(text.bytes);
         return rc;
     }
-    *out = text.bytes;
+    *out = text;
     return LV_OK;
 }
 
 int lv_tokenizer_decode(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
 {
-    return decode(t, ids, n, false, out);
+    text_buffer text;
+    int rc = decode(&text, t, ids, n, false);
+    if (rc == LV_OK) {
+        *out = text.bytes;
+    }
+    return rc;
+}
+
+int lv_tokenizer_decode_begun(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out,
+                              size_t *n_bytes, size_t *settled)
+{
+    text_buffer text;
+    int rc = decode(&text, t, ids, n, false);
+    if (rc == LV_OK) {
+        *out = text.bytes;
+        *n_bytes = text.n;
+        *settled = text.settled;
+    }
+    return rc;
 }
 
 int lv_tokenizer_decode_raw(const lv_tokenizer *t, const int32_t *ids, size_t n, char **out)
 {
-    return decode(t, ids, n, true, out);
+    text_buffer text;
+    int rc = decode(&text, t, ids, n, true);
+    if (rc == LV_OK) {
+        *out = text.bytes;
+    }
+    return rc;
 }

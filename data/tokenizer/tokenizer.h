@@ -58,6 +58,13 @@ int lv_tokenizer_encode(const lv_tokenizer *tokenizer, const char *text, size_t 
  * fails  LV_ERR_FORMAT on an id outside the vocabulary, LV_ERR_MEMORY */
 int lv_tokenizer_decode(const lv_tokenizer *tokenizer, const int32_t *ids, size_t n, char **out);
 
+/* lv_tokenizer_decode_begun: as lv_tokenizer_decode, of a text that goes on: of its *n_bytes, among
+ * which there may be a NUL, the first *settled stay as they are whatever ids follow. Those after
+ * them may change: of a character of several ids, or of a run of byte pieces, which is text only as
+ * a whole. */
+int lv_tokenizer_decode_begun(const lv_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                              char **out, size_t *n_bytes, size_t *settled);
+
 /* lv_tokenizer_decode_raw: for showing tokens to people: special pieces stand by their names, and
  * no space is stripped, so that the texts of two halves are the text of the whole (but for a
  * character whose bytes they share). As lv_tokenizer_decode otherwise. */
@@ -81,6 +88,8 @@ int32_t lv_tokenizer_vocab_size(const lv_tokenizer *tokenizer); /* largest id + 
 bool lv_tokenizer_adds_bos(const lv_tokenizer *tokenizer);
 /* lv_tokenizer_id: the id of a piece or added token, -1 if there is none. */
 int32_t lv_tokenizer_id(const lv_tokenizer *tokenizer, const char *piece);
+/* lv_tokenizer_has: whether there is a piece with that id. */
+bool lv_tokenizer_has(const lv_tokenizer *tokenizer, int32_t id);
 /* lv_tokenizer_fingerprint: equal for tokenizers that give the same ids; "crc32:xxxxxxxx" and the
  * rule for the space marker ("bytes": byte-level); borrowed. An added <image> piece does not change
  * it, and a tokenizer.model read as legacy has that of the tokenizer.json made from it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The six tile instructions in C, with what makes the real ones fault as assertions: so the kernel
+ * The tile instructions in C, with what makes the real ones fault as assertions: so the kernel
  * in bf16_amx.c is proved on every machine.
  * source Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2
  */
@@ -20,6 +20,7 @@ void emulated_dot(int c, int a, int b);
 #define TILE_RELEASE() emulated_release()
 #define TILE_ZERO(t) emulated_zero(t)
 #define TILE_LOAD(t, at, bytes) emulated_load(t, at, bytes)
+#define TILE_LOAD_ONCE(t, at, bytes) emulated_load(t, at, bytes)
 #define TILE_STORE(t, at, bytes) emulated_store(t, at, bytes)
 #define TILE_DOT(c, a, b) emulated_dot(c, a, b)
 

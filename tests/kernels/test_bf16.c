@@ -138,7 +138,7 @@ lv_bf16_kernel lv_bf16_multiply_amx_emulated; /* bf16_amx.c, compiled for amx_em
 static void multiply_emulated(lv_real *C, int64_t ldc, bool add, const uint16_t *A, int64_t lda,
                               const uint16_t *B, int64_t M, int64_t N, int64_t K)
 {
-    lv_bf16_multiply_amx_emulated(C, ldc, add, A, lda, B, M, N, K, &(lv_bf16_ahead){0});
+    lv_bf16_multiply_amx_emulated(C, ldc, 32, add, A, lda, B, M, N, K, &(lv_bf16_beside){0});
 }
 #endif
 

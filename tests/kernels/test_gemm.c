@@ -208,6 +208,10 @@ static void starting_blas_names_version_and_kernels(void **state)
     char first[160];
     int threads = omp_get_max_threads();
     snprintf(first, sizeof first, "%s", lv_blas_start());
+    char *was = strstr(first, " (was "); /* an OpenBLAS that does not know this CPU */
+    if (was) {
+        *was = '\0';
+    }
     assert_non_null(strstr(first, "OpenBLAS"));
     assert_null(getenv("OPENBLAS_CORETYPE"));
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {

@@ -182,6 +182,8 @@ static void check_blocks(void)
     check_product(&(product){.M = 135, .N = 270, .K = 1088, .trans_b = true});
     check_product(&(product){.M = 2070, .N = 5, .K = 32, .C_dtype = LV_F32, .add = true});
     check_product(&(product){.M = 2070, .N = 5, .K = 33, .trans_a = true});
+    check_product(&(product){.M = 33, .N = 3, .K = 20011, .C_dtype = LV_F32});
+    check_product(&(product){.M = 33, .N = 390, .K = 1500, .bias = true});
 }
 
 static void products_of_several_blocks_agree_with_sums_in_double(void **state)
@@ -240,6 +242,51 @@ static void the_same_product_has_the_same_bits(void **state)
     omp_set_num_threads(N_THREADS);
     free(A.memory);
     free(B.memory);
+}
+
+/* The first rows of one A, in products of different heights and on different numbers of threads:
+ * the bits of C are those of the highest one. */
+static void check_company(void)
+{
+    enum { M = 300, N = 70 };
+    static const int64_t heights[] = {1, 2, 15, 16, 17, 64, M};
+    static const int64_t depths[] = {33, 64, 1120};
+    for (int form = 0; form < 3 * 4; form++) {
+        int64_t K = depths[form / 4];
+        bool trans_b = form & 1;
+        lv_dtype dtype = form & 2 ? LV_F32 : LV_BF16;
+        stored A = store(M, K, LV_BF16, 0, 1);
+        stored B = store(trans_b ? N : K, trans_b ? K : N, LV_BF16, 1, 2);
+        stored all = store(M, N, dtype, 0, 3);
+        lv_gemm_args args = {.N = N,
+                             .K = K,
+                             .A = {A.data, LV_BF16, A.ld, false},
+                             .B = {B.data, LV_BF16, B.ld, trans_b},
+                             .C_dtype = dtype,
+                             .ldc = all.ld};
+        for (int i = (int)(sizeof heights / sizeof *heights) - 1; i >= 0; i--) {
+            stored C = store(M, N, dtype, 0, 3);
+            args.M = heights[i];
+            args.C = heights[i] == M ? all.data : C.data;
+            omp_set_num_threads(1 + i % 4);
+            lv_gemm(&args);
+            for (int64_t m = 0; m < args.M; m++) {
+                int64_t at = m * all.ld * (int64_t)lv_dtype_bytes(dtype);
+                assert_memory_equal((char *)args.C + at, all.data + at, N * lv_dtype_bytes(dtype));
+            }
+            free(C.memory);
+        }
+        free(A.memory);
+        free(B.memory);
+        free(all.memory);
+    }
+    omp_set_num_threads(N_THREADS);
+}
+
+static void a_row_does_not_depend_on_its_company(void **state)
+{
+    (void)state;
+    each_level(check_company);
 }
 
 static void check_specials(void)
@@ -301,6 +348,7 @@ int main(void)
         cmocka_unit_test(nothing_to_multiply_leaves_what_is_added),
         cmocka_unit_test(products_do_not_depend_on_the_number_of_threads),
         cmocka_unit_test(the_same_product_has_the_same_bits),
+        cmocka_unit_test(a_row_does_not_depend_on_its_company),
         cmocka_unit_test(nan_and_infinity_pass_through),
         cmocka_unit_test(the_rate_is_that_of_a_working_kernel),
     };

@@ -85,7 +85,7 @@ void vector_case_bf16_pack_rows(const lv_vector_kernels *k)
         int64_t depth = lv_bf16_depth(K);
         matrix A = new_matrix(M, K, i % N_FORMS);
         vector_array packed = vector_new(LV_BF16, M * depth, 0, 71);
-        k->bf16_pack_rows(packed.data, &A.as, M, K);
+        k->bf16_pack_rows(packed.data, depth, &A.as, M, K);
         for (int64_t m = 0; m < M; m++) {
             for (int64_t at = 0; at < depth; at++) {
                 same(&packed, m * depth + at, at < K ? rounded(element(&A, m, at)) : 0);
@@ -192,37 +192,6 @@ void vector_case_bf16_multiply(const lv_vector_kernels *k)
     }
 }
 
-/* The weights are bf16 alone; where dtype is, they begin at an odd address. */
-static void check_dot_rows(const lv_vector_kernels *k, lv_dtype dtype, int64_t K, int offset)
-{
-    for (int64_t N = 0; N < 10; N++) {
-        int64_t ld = K + 3;
-        vector_array x = vector_new(LV_F32, K, offset, 78), y = vector_new(LV_F32, N, 1, 79);
-        vector_array w = vector_rows(LV_BF16, N, K, ld, offset, 80);
-        if (N > 2 && K > 2) {
-            vector_set(&w, ld + K / 2, NAN); /* makes one y NaN */
-            vector_set(&w, 2 * ld + K - 1, INFINITY);
-        }
-        vector_array before = vector_copy(&y, 0), odd = dtype == LV_BF16 ? vector_byte(&w) : w;
-        k->bf16_dot_rows(y.data, x.data, odd.data, ld, N, K);
-        for (int64_t n = 0; n < N; n++) {
-            double sum = vector_get(&before, n), size = fabs(sum);
-            for (int64_t i = 0; i < K; i++) {
-                double product = vector_get(&x, i) * vector_get(&w, n * ld + i);
-                sum += product;
-                size += fabs(product);
-            }
-            vector_near(&y, n, sum, size, 8);
-        }
-        vector_free_all();
-    }
-}
-
-void vector_case_bf16_dot_rows(const lv_vector_kernels *k)
-{
-    vector_each(k, check_dot_rows);
-}
-
 /* ---- gemm_finish ---- */
 
 typedef enum { NO_RESIDUAL, OTHER_RESIDUAL, C_ITSELF } residual_kind;
@@ -242,8 +211,8 @@ static void check_finish(const lv_vector_kernels *k, lv_dtype dtype, int64_t n, 
         vector_fill(&C, NAN); /* is not read */
     }
     const void *residuals[] = {NULL, more.data, C.data};
-    k->gemm_finish(C.data, dtype, add, sum.data, with_bias ? bias.data : NULL, residuals[residual],
-                   n);
+    k->gemm_finish(C.data, dtype, n, add, sum.data, n, with_bias ? bias.data : NULL,
+                   residuals[residual], 1, n);
     for (int64_t i = 0; i < n; i++) {
         double parts[] = {vector_get(&sum, i), with_bias ? vector_get(&bias, i) : 0,
                           residual == OTHER_RESIDUAL ? vector_get(&more, i) : 0,

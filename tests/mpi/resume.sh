@@ -43,6 +43,33 @@ check "on 3 ranks the losses agree" "$METRICS_DIFF" "$work/whole/metrics.jsonl" 
 check "on 3 ranks the samples are the same" "$METRICS_DIFF" "$work/whole/metrics.jsonl" \
     "$work/elastic/metrics.jsonl" samples_hash 0
 
+# ---- moments of bf16 ----
+half=(--set optim.moments=bf16)
+check "20 steps with moments of bf16" train 2 half "${half[@]}"
+begin_half_from_10() {
+    mkdir -p "$work/$1/checkpoints" &&
+        cp -r "$work/half/checkpoints/step-000010" "$work/$1/checkpoints/" &&
+        cp "$work/half/metrics.jsonl" "$work/$1/"
+}
+begin_half_from_10 half-resumed
+check "10 steps more, from a checkpoint" train 2 half-resumed "${half[@]}"
+check "with moments of bf16 the weights are the same bits" cmp "$work/half/model/model.safetensors" \
+    "$work/half-resumed/model/model.safetensors"
+check "they are not those of f32" refused 1 'differ' cmp "$work/whole/model/model.safetensors" \
+    "$work/half/model/model.safetensors"
+begin_half_from_10 half-elastic
+check "10 steps more on 3 ranks" train 3 half-elastic "${half[@]}"
+check "rounding does not depend on the ranks: the losses agree" "$METRICS_DIFF" \
+    "$work/half/metrics.jsonl" "$work/half-elastic/metrics.jsonl" loss 1e-5
+smaller() { # 8 bytes an element and not 12, beside what a file takes in any case
+    awk -v a="$(stat -c %s "$work/half/checkpoints/step-000020/rank-00000.h5")" \
+        -v b="$(stat -c %s "$work/whole/checkpoints/step-000020/rank-00000.h5")" \
+        'BEGIN { print a, b; exit !(a < 0.7 * b) }'
+}
+check "their checkpoint is a third smaller" smaller
+begin_half_from_10 half-to-f32
+check "a run does not go on with other moments" refused 2 \
+    'optim.moments was "bf16" and is "f32"' train 2 half-to-f32
 by_the_clock() { # a step takes longer than that
     train 2 clock --set train.max_steps=4 --set checkpoint.every_steps=0 \
         --set checkpoint.every_minutes=1e-6 --set checkpoint.keep=1000 &&

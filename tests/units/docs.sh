@@ -21,7 +21,7 @@ statuses=$(sed -nE 's/^enum \{ (EXIT_DONE .*) \};/\1/p' tools/cli.c | grep -oE '
 
 # Names that are not the repository's. By rule: what commands write (these folders), what users have,
 # what is or ends in a placeholder (capitals); globs of names that commands write.
-written='^(build[a-z-]*|runs|packs|run\.dir|checkpoints|heartbeat|step-[0-9]+|rank-[0-9]+)(/|\.|$)'
+written='^(build[a-z-]*|model|runs|packs|run\.dir|checkpoints|heartbeat|step-[0-9]+|rank-[0-9]+)(/|\.|$)'
 placeholder='^([a-z]+/)*[A-Z][A-Z_]*(\.[a-z]+)?$|^(samples|images)-\*\.h5$'
 users='^(models|downloads|mydata|photos)/|^(my\.json|photo\.jpg|seen\.png|llava\.sif|mpi\.h)$'
 
@@ -38,24 +38,34 @@ link_is_there() { # FILE TARGET
     [ -e "$target" ] && { [ -z "$anchor" ] || slugs "$target" | grep -qxF -- "$anchor"; }
 }
 
-# path_is_there FILE WORD: from the root, the document's folder, or the folder of the last such path
-# in the same paragraph (near). A data file that is not there is one that the program writes.
+exists() {
+    case $1 in
+    *'*'*) compgen -G "${1%/}" >/dev/null ;;
+    */) [ -d "$1" ] ;;
+    *) [ -e "$1" ] ;;
+    esac
+}
+
+# path_is_there FILE WORD: from the root, the document's folder, or the folder of a path earlier in the
+# same paragraph (near). A data file that is not there is one that the program writes.
 path_is_there() {
     local folder
     for folder in . "$(dirname "$1")"; do
-        if compgen -G "$folder/$2" >/dev/null; then
-            [[ $2 == */* ]] && near=$folder/${2%/*}
+        if exists "$folder/$2"; then
+            [[ $2 == */* ]] && near+=("$folder/${2%/*}")
             return 0
         fi
     done
-    compgen -G "$near/$2" >/dev/null && return
+    for folder in "${near[@]}"; do
+        exists "$folder/$2" && return
+    done
     [[ $2 == *README* ]] && return 1
     [[ $2 =~ $written || $2 =~ $users || $2 =~ $placeholder ]] && return
     [[ $2 =~ ^[a-z_.]+\.(jsonl?|h5|safetensors|model)$ ]] && grep -rqF --include='*.[ch]' "$2" data train
 }
 
 is_path() { # WORD: does it look like a file's name?
-    [[ $1 =~ ^[A-Za-z_.][][A-Za-z0-9_./*,{}-]*$ && $1 != *...* ]] &&
+    [[ $1 =~ ^[A-Za-z_.][][A-Za-z0-9_./*-]*$ && $1 != *...* ]] &&
         [[ $1 == */* || $1 =~ \.(c|h|sh|py|md|json|jsonl|def|sbatch|h5|safetensors|model|png|jpg|build)$ ]]
 }
 
@@ -116,9 +126,10 @@ check_identifier() { # FILE LINE TEXT: a span that is a C name or a variable of 
 
 # findings FILE: a line for each thing that it names and that is not.
 findings() {
-    local line unit kind text word unit_before= near=.
+    local line unit kind text word unit_before=
+    local -a near=()
     while IFS=$'\t' read -r line unit kind text; do
-        [ "$unit" = "$unit_before" ] || near=.
+        [ "$unit" = "$unit_before" ] || near=()
         unit_before=$unit
         if [ "$kind" = link ]; then
             link_is_there "$1" "$text" || echo "$1:$line: no such target: $text"
@@ -135,6 +146,7 @@ findings() {
             word=${word#[\"\'(]}
             word=${word%[\"\',;:)]}
             word=${word%.}
+            [[ $word == */*\<*\>* ]] && word=${word%%<*} word=${word%/*}/ # <name>.c: its folder
             is_path "$word" || continue
             if [ "$kind" = block ]; then # also output, of which only this is the repository's
                 [[ $word =~ ^(autograd|configs|data|optim|tests|tools|train)/ ]] || continue
@@ -151,13 +163,15 @@ findings() {
 # A check that finds nothing in a document full of mistakes would prove nothing.
 finds_what_is_wrong() {
     local name=document.md found wrong
-    wrong='#no-heading --none --none --nothing --wire -Dnone 3 autograd/none.h configs/none.json '
-    wrong+='data.pack data/none/README.md lv_none none none.def none.h none.jsonl none.md paint run.none tests/*/none.c train.none '
+    wrong='#no-heading --none --none --nothing --wire -Dnone 3 autograd/none.h configs/none.json configs/none/ '
+    wrong+='data.pack data/none/README.md lv_none none none.def none.h none.jsonl none.md none/ paint '
+    wrong+='run.none tests/*/none.c train.none '
     cat >"$work/$name" <<'END'
 # A heading
 `autograd/ops.h`, `ops.def`, [here](#a-heading), `runs/x/model.safetensors`, `metrics.jsonl`, `CONFIG.json`,
 `data.packs`, `checkpoint.on_error: stop`, `--max-rejects`, `llava bench comm --wire bf16`, status 75.
-`autograd/none.h`, `none.def`, [there](#no-heading), [file](none.md), `none.jsonl`, `data/none/README.md`, `tests/*/none.c`,
+`autograd/none.h`, `none.def`, [there](#no-heading), [file](none.md), `none.jsonl`, `configs/none/`, `tests/*/none.c`,
+`data/none/README.md`, `none/<name>.c`,
 `lv_none`, `lv_comm_agree`, `data.pack`, `run.none: 1`, `--none`, `llava pack --wire bf16`, `llava
 paint`, `tools/test.sh --none`, status 3.
 
@@ -180,9 +194,9 @@ for document in $documents; do
     check "$document names what there is" names_what_is_there
 done
 
-units_mirror_the_sources() {
+units_mirror_the_sources() { # but for toys/: parts that only tests have
     local folder missing=0
-    for folder in $(cd tests/units && find . -mindepth 1 -type d); do
+    for folder in $(cd tests/units && find . -mindepth 1 -type d -name toys -prune -o -type d -print); do
         [ -d "$folder" ] || { echo "tests/units/$folder: no such folder of sources" && missing=1; }
     done
     return "$missing"

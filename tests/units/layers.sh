@@ -35,6 +35,7 @@ train/model/llava BELOW MODEL
 train/host BELOW train/host
 train/config BELOW MODEL train/config
 train/cluster BELOW MODEL train/host train/cluster
+train/answer BELOW MODEL train/host train/config train/cluster train/answer
 train/exchange BELOW MODEL train/host train/config train/cluster train/exchange
 train/checkpoint BELOW MODEL train/host train/config train/cluster train/checkpoint
 train/watch BELOW MODEL train/host train/config train/cluster train/watch
@@ -46,7 +47,7 @@ END
 }
 
 expand() {
-    sed 's/ ANY/ BELOW MODEL RUN train train\/plan/
+    sed 's/ ANY/ BELOW MODEL RUN train train\/plan train\/answer/
         s/ RUN/ train\/host train\/config train\/cluster train\/exchange train\/checkpoint train\/watch/
         s/ MODEL/ train\/model train\/model\/weights train\/model\/params train\/model\/vision train\/model\/language train\/model\/connector train\/model\/hf train\/model\/llava/
         s/ BELOW/ AUTOGRAD optim data\/base data\/json data\/image data\/tokenizer data\/chat data\/pack data\/pack\/write data\/loader/
@@ -110,6 +111,7 @@ put data/loader/e.c '#include "data/pack/write/job.h"\n'
 put data/loader/right.c '#include "data/pack/pack.h"\n#include <stdio.h>\n'
 put data/scene/f.c '#include "data/base/file.h"\n'
 put optim/g.h '#include "data/base/text.h"\n'
+put train/answer/o.c '#include "train/setup.h"\n'
 put train/cluster/h.h '#include <mpi.h>\n'
 put train/cluster/right.c '#include <mpi.h>\n#include "train/host/stop.h"\n'
 put train/cluster/n.c '#include "train/config/config.h"\n'
@@ -121,7 +123,7 @@ put train/step.c '#include <mpi.h>\n#include "train/plan/step.h"\n'
 put tools/m.c '#include "train/mpi.h"\n#include "mpi.h"\n#include "cli.h"\n'
 found=$(check "$scratch" | cut -d: -f1 | uniq -c | sed 's/^ *//' | tr '\n' ';')
 expected='1 autograd/a.c;1 autograd/kernels/b.c;1 data/base/c.c;1 data/json/d.h;1 data/loader/e.c;'
-expected=$expected'1 data/scene/f.c;1 optim/g.h;3 tools/m.c;1 train/cluster/h.h;1 train/cluster/n.c;1 train/config/i.c;'
+expected=$expected'1 data/scene/f.c;1 optim/g.h;3 tools/m.c;1 train/answer/o.c;1 train/cluster/h.h;1 train/cluster/n.c;1 train/config/i.c;'
 expected=$expected'1 train/host/j.c;1 train/model/hf/l.c;1 train/model/params/k.c;2 train/step.c;'
 if [ "$found" != "$expected" ]; then
     echo "the check itself is broken: it found only $found"

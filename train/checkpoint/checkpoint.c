@@ -297,12 +297,9 @@ static int read_manifest(const char *dir, const lv_run_identity *identity, lv_pa
 }
 
 int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identity *identity,
-                       lv_train_state *state, lv_params *params, lv_real *exp_avg,
-                       lv_real *exp_avg_sq)
+                       lv_train_state *state, lv_params *params, const lv_moments *moments)
 {
-    const lv_rank_values values = {
-        .params = params,
-        .buffers = {[LV_RANK_EXP_AVG] = exp_avg, [LV_RANK_EXP_AVG_SQ] = exp_avg_sq}};
+    const lv_rank_values values = lv_rank_values_of(params, moments);
     manifest_contents found = {0};
     range_table table = {0};
     int rc = lv_comm_agree(comm, read_manifest(dir, identity, params, &found));

@@ -39,11 +39,10 @@ int lv_checkpoint_verify(const lv_comm *comm, const char *dir);
  * moments; files without any of them are not opened. Values of other ranks come by
  * lv_exchange_weights. Collective, on any number of ranks.
  * in     identity: NULL: not compared
- * out    exp_avg, exp_avg_sq: own_count elements; NULL: not read
+ *        moments: of the dtype that was saved, where they are read to; NULL: they are not
  * fails  LV_ERR_CONFIG with what differs from the run, LV_ERR_SHAPE with the first parameter that
  *        does, LV_ERR_FORMAT, LV_ERR_IO; parameters may be changed then, state is not */
 int lv_checkpoint_load(const lv_comm *comm, const char *dir, const lv_run_identity *identity,
-                       lv_train_state *state, lv_params *params, lv_real *exp_avg,
-                       lv_real *exp_avg_sq);
+                       lv_train_state *state, lv_params *params, const lv_moments *moments);
 
 #endif

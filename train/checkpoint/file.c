@@ -2,6 +2,7 @@
 #include "train/checkpoint/file.h"
 
 #include "autograd/error.h"
+#include "autograd/kernels/convert.h"
 #include "data/base/fail_point.h"
 #include "data/base/file.h"
 #include "data/base/hdf5.h"
@@ -15,15 +16,48 @@ enum { BLOCK_ELEMENTS = 1 << 20, RANGE_COLUMNS = 2 };
 static const char *const NAMES[LV_RANK_BUFFERS] = {"param", "exp_avg", "exp_avg_sq"};
 static const char RANGES[] = "pieces";
 
-static hid_t real_type(void)
+static hid_t memory_type(lv_dtype dtype)
 {
-    return sizeof(lv_real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
+    return dtype == LV_BF16                   ? H5T_NATIVE_UINT16
+           : sizeof(lv_real) == sizeof(float) ? H5T_NATIVE_FLOAT
+                                              : H5T_NATIVE_DOUBLE;
 }
 
-lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_bucket_shard *own)
+static hid_t file_type(lv_dtype dtype)
 {
-    return values->buffers[buffer] ? values->buffers[buffer] + own->at
-                                   : lv_params_master(values->params, own);
+    return dtype == LV_BF16 ? H5T_STD_U16LE : H5T_IEEE_F32LE;
+}
+
+lv_rank_values lv_rank_values_of(lv_params *params, const lv_moments *moments)
+{
+    lv_rank_values values = {.params = params};
+    if (moments) {
+        values.moments = moments->dtype;
+        values.buffers[LV_RANK_EXP_AVG] = moments->exp_avg;
+        values.buffers[LV_RANK_EXP_AVG_SQ] = moments->exp_avg_sq;
+    }
+    return values;
+}
+
+lv_dtype lv_rank_values_dtype(const lv_rank_values *values, int buffer)
+{
+    return buffer == LV_RANK_PARAM ? LV_F32 : values->moments;
+}
+
+int64_t lv_rank_values_element_bytes(const lv_rank_values *values)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < LV_RANK_BUFFERS; i++) {
+        bytes += (int64_t)lv_dtype_bytes(lv_rank_values_dtype(values, i));
+    }
+    return bytes;
+}
+
+void *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_bucket_shard *own)
+{
+    return values->buffers[buffer]
+               ? lv_element(values->buffers[buffer], lv_rank_values_dtype(values, buffer), own->at)
+               : lv_params_master(values->params, own);
 }
 
 /* The ranges that the rank owns, as rows of begin and end; none is empty. */
@@ -57,12 +91,13 @@ static int write_ranges(hid_t file, const lv_shard *shard)
     return rc;
 }
 
-static int write_rows(hid_t set, int64_t first, int64_t n, const lv_real *data)
+static int write_rows(hid_t set, int64_t first, int64_t n, const void *data, lv_dtype dtype)
 {
     int rc = LV_OK;
     for (int64_t i = 0; rc == LV_OK && i < n; i += BLOCK_ELEMENTS) {
-        rc = lv_h5_dataset_write(set, real_type(), first + i,
-                                 n - i < BLOCK_ELEMENTS ? n - i : BLOCK_ELEMENTS, data + i);
+        rc = lv_h5_dataset_write(set, memory_type(dtype), first + i,
+                                 n - i < BLOCK_ELEMENTS ? n - i : BLOCK_ELEMENTS,
+                                 lv_element_const(data, dtype, i));
         lv_h5_pause();
     }
     return rc;
@@ -72,11 +107,12 @@ static int write_buffer(hid_t file, const lv_rank_values *values, int buffer)
 {
     const lv_shard *shard = lv_params_shard(values->params);
     hid_t set = H5I_INVALID_HID;
-    int rc = lv_h5_dataset_create(&set, file, NAMES[buffer], H5T_IEEE_F32LE, shard->own_count, 1);
+    const lv_dtype dtype = lv_rank_values_dtype(values, buffer);
+    int rc = lv_h5_dataset_create(&set, file, NAMES[buffer], file_type(dtype), shard->own_count, 1);
     for (int64_t k = 0; rc == LV_OK && k < shard->n_buckets; k++) {
         const lv_bucket_shard *own = &shard->own[k];
-        rc =
-            write_rows(set, own->at, own->end - own->begin, lv_rank_values_at(values, buffer, own));
+        rc = write_rows(set, own->at, own->end - own->begin, lv_rank_values_at(values, buffer, own),
+                        dtype);
     }
     if (set >= 0 && H5Dclose(set) < 0 && rc == LV_OK) {
         rc = lv_h5_fail(LV_ERR_IO, "closing");
@@ -227,11 +263,13 @@ typedef struct {
 } buffer_reader;
 
 /* Steps that are not finite are not applied: such values are never saved. */
-static int check_values(int buffer, const lv_real *data, int64_t n)
+static int check_values(int buffer, const void *data, lv_dtype dtype, int64_t n)
 {
     int64_t n_bad = 0;
     for (int64_t i = 0; i < n; i++) {
-        n_bad += buffer == LV_RANK_EXP_AVG_SQ ? !(data[i] >= 0) : !isfinite(data[i]);
+        lv_real x;
+        lv_convert_to_real(&x, lv_element_const(data, dtype, i), dtype, 1);
+        n_bad += buffer == LV_RANK_EXP_AVG_SQ ? !(x >= 0) : !isfinite(x);
     }
     return n_bad == 0
                ? LV_OK
@@ -243,9 +281,11 @@ static int read_own_range(void *context, int64_t first, int64_t begin, int64_t e
                           const lv_bucket_shard *owned)
 {
     const buffer_reader *r = context;
-    lv_real *data = lv_rank_values_at(r->values, r->buffer, owned) + (begin - owned->begin);
-    int rc = lv_h5_dataset_read(r->set, real_type(), first, end - begin, data);
-    return rc < 0 ? rc : check_values(r->buffer, data, end - begin);
+    const lv_dtype dtype = lv_rank_values_dtype(r->values, r->buffer);
+    void *data =
+        lv_element(lv_rank_values_at(r->values, r->buffer, owned), dtype, begin - owned->begin);
+    int rc = lv_h5_dataset_read(r->set, memory_type(dtype), first, end - begin, data);
+    return rc < 0 ? rc : check_values(r->buffer, data, dtype, end - begin);
 }
 
 static int read_buffer(hid_t file, const lv_range *ranges, int64_t n, const lv_layout *layout,
@@ -255,7 +295,8 @@ static int read_buffer(hid_t file, const lv_range *ranges, int64_t n, const lv_l
     for (int64_t i = 0; i < n; i++) {
         n_elements += ranges[i].end - ranges[i].begin;
     }
-    int rc = lv_h5_dataset_open(&r->set, &n_rows, file, NAMES[r->buffer], H5T_IEEE_F32LE, 1);
+    int rc = lv_h5_dataset_open(&r->set, &n_rows, file, NAMES[r->buffer],
+                                file_type(lv_rank_values_dtype(r->values, r->buffer)), 1);
     if (rc == LV_OK && n_rows != n_elements) {
         rc = lv_fail(LV_ERR_FORMAT, "\"%s\" holds %" PRId64 " elements, its ranges %" PRId64,
                      NAMES[r->buffer], n_rows, n_elements);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The HDF5 file of one rank in a checkpoint: the ranges of flat elements that it owns ("pieces",
- * int64 (n,2): begin and end of each, ascending, none empty) and their values, range after range,
- * as f32 datasets "param", "exp_avg" and "exp_avg_sq" (AdamW's m and v).
+ * int64 (n,2): begin and end of each, ascending, none empty) and their values, range after range, as
+ * datasets "param", f32, and "exp_avg" and "exp_avg_sq" (AdamW's m and v), f32 or, of moments of bf16,
+ * uint16.
  */
 #ifndef LV_TRAIN_CHECKPOINT_FILE_H
 #define LV_TRAIN_CHECKPOINT_FILE_H
@@ -15,11 +16,19 @@ enum { LV_RANK_PARAM, LV_RANK_EXP_AVG, LV_RANK_EXP_AVG_SQ, LV_RANK_BUFFERS };
  * values in params. */
 typedef struct {
     lv_params *params;
-    lv_real *buffers[LV_RANK_BUFFERS];
+    void *buffers[LV_RANK_BUFFERS];
+    lv_dtype moments; /* of the buffers but LV_RANK_PARAM, which is LV_F32 */
 } lv_rank_values;
 
+/* lv_rank_values_of: moments NULL: none. */
+lv_rank_values lv_rank_values_of(lv_params *params, const lv_moments *moments);
+lv_dtype lv_rank_values_dtype(const lv_rank_values *values, int buffer);
+
+/* lv_rank_values_element_bytes: of one element in all buffers. */
+int64_t lv_rank_values_element_bytes(const lv_rank_values *values);
+
 /* lv_rank_values_at: the elements of the rank's shard of one bucket. */
-lv_real *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_bucket_shard *own);
+void *lv_rank_values_at(const lv_rank_values *values, int buffer, const lv_bucket_shard *own);
 
 /* lv_rank_file_write: a new file, not yet synced, of all buffers. On any thread; in blocks, so that
  * the loader's threads can read packs in between (one lock for all of HDF5).

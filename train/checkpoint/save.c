@@ -200,7 +200,8 @@ static int start_file(lv_saver *saver, const lv_rank_values *values)
     if (!copied && comm->rank == 0 && !saver->said_waiting) {
         lv_progress_end();
         lv_warn("the steps wait while a checkpoint is written: there is no memory "
-                "for a copy (12 bytes a trained element, shared out among the ranks)");
+                "for a copy (%d bytes a trained element, shared out among the ranks)",
+                (int)lv_rank_values_element_bytes(values));
         saver->said_waiting = true;
     }
     free(path);
@@ -209,12 +210,10 @@ static int start_file(lv_saver *saver, const lv_rank_values *values)
 }
 
 int lv_saver_begin(lv_saver *saver, const lv_train_state *state, const lv_run_identity *identity,
-                   lv_params *params, lv_real *exp_avg, lv_real *exp_avg_sq)
+                   lv_params *params, const lv_moments *moments)
 {
     const lv_comm *comm = saver->options.comm;
-    const lv_rank_values values = {
-        .params = params,
-        .buffers = {[LV_RANK_EXP_AVG] = exp_avg, [LV_RANK_EXP_AVG_SQ] = exp_avg_sq}};
+    const lv_rank_values values = lv_rank_values_of(params, moments);
     int rc = LV_OK;
     if (saver->in_progress) {
         finish_save(saver);

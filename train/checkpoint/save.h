@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * lv_saver: writes checkpoints while training continues. What a rank owns is copied (12 bytes an
- * element) and a thread writes the copy; if any rank lacks the memory for it, the steps wait.
+ * element, 8 with moments of bf16) and a thread writes the copy; if any rank lacks the memory for it, the steps wait.
  * Between steps the ranks agree whether all have written; then rank 0 writes the manifest and gives
  * the checkpoint its name. The thread does not call MPI.
  *
@@ -34,10 +34,9 @@ void lv_saver_destroy(lv_saver **saver);
 
 /* lv_saver_begin: a checkpoint of the present state, run_dir/checkpoints/step-<state->step>. One in
  * progress is finished first. The arguments may change after the return.
- * in     exp_avg, exp_avg_sq: own_count elements
  * fails  as lv_saver_poll, for the one before; LV_ERR_COMM */
 int lv_saver_begin(lv_saver *saver, const lv_train_state *state, const lv_run_identity *identity,
-                   lv_params *params, lv_real *exp_avg, lv_real *exp_avg_sq);
+                   lv_params *params, const lv_moments *moments);
 
 /* lv_saver_poll: if all ranks have written, publishes the checkpoint; then all but the newest `keep`
  * up to its step are removed, and those of later steps renamed to step-<n>.aside.

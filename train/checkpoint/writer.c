@@ -70,14 +70,17 @@ static int allocate_copy(lv_rank_writer *writer, const lv_comm *comm, int64_t by
 
 static void copy_values(lv_rank_writer *writer, const lv_shard *shard)
 {
-    lv_rank_values copied = {.params = writer->values.params};
+    lv_rank_values copied = {.params = writer->values.params, .moments = writer->values.moments};
+    char *next = writer->copy;
     for (int i = 0; i < LV_RANK_BUFFERS; i++) {
-        copied.buffers[i] = writer->copy + i * shard->own_count;
+        const lv_dtype dtype = lv_rank_values_dtype(&copied, i);
+        copied.buffers[i] = next;
+        next += (size_t)shard->own_count * lv_dtype_bytes(dtype);
 #pragma omp parallel for schedule(static)
         for (int64_t k = 0; k < shard->n_buckets; k++) {
             const lv_bucket_shard *own = &shard->own[k];
-            memcpy(copied.buffers[i] + own->at, lv_rank_values_at(&writer->values, i, own),
-                   (size_t)(own->end - own->begin) * sizeof(lv_real));
+            memcpy(lv_rank_values_at(&copied, i, own), lv_rank_values_at(&writer->values, i, own),
+                   (size_t)(own->end - own->begin) * lv_dtype_bytes(dtype));
         }
     }
     writer->values = copied;
@@ -91,8 +94,7 @@ int lv_rank_writer_start(lv_rank_writer *writer, const lv_comm *comm, const char
     writer->values = *values;
     writer->begin_s = lv_clock_s();
     atomic_store(&writer->done, false);
-    int rc =
-        allocate_copy(writer, comm, LV_RANK_BUFFERS * shard->own_count * (int64_t)sizeof(lv_real));
+    int rc = allocate_copy(writer, comm, shard->own_count * lv_rank_values_element_bytes(values));
     if (rc < 0) {
         return rc;
     }

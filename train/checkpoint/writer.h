@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One rank's file of a checkpoint, written by a thread from a copy of what the rank owns (12 bytes
- * an element) while training continues, or at once where there is no memory for the copy.
+ * an element, 8 with moments of bf16) while training continues, or at once where there is no memory for the copy.
  */
 #ifndef LV_TRAIN_CHECKPOINT_WRITER_H
 #define LV_TRAIN_CHECKPOINT_WRITER_H
@@ -18,7 +18,7 @@
 typedef struct {
     char *path;
     lv_rank_values values;
-    lv_real *copy; /* the values; NULL: they are the run's own */
+    void *copy; /* the values; NULL: they are the run's own */
     pthread_t thread;
     bool has_thread;
     double begin_s;

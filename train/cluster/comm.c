@@ -5,6 +5,8 @@
 #include "train/host/activity.h"
 #include "train/host/crash.h"
 
+#include <inttypes.h>
+#include <limits.h>
 #include <mpi.h>
 #include <signal.h>
 #include <stdio.h>
@@ -233,6 +235,40 @@ int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n)
     }
     return COLLECTIVE(MPI_Gather(own, n, MPI_BYTE, all, n, MPI_BYTE, 0, MPI_COMM_WORLD),
                       "MPI_Gather");
+}
+
+/* ---- a pack's team ---- */
+
+static int team_barrier(void *context, int error)
+{
+    return lv_comm_agree(context, error);
+}
+
+static int team_broadcast(void *context, void *data, int64_t n)
+{
+    return lv_comm_broadcast(context, data, n);
+}
+
+static int team_sum(void *context, int64_t *x, int64_t n)
+{
+    return lv_comm_sum_int64(context, x, n);
+}
+
+static int team_gather(void *context, void *all, const void *own, int64_t n)
+{
+    return n <= INT_MAX ? lv_comm_gather_all(context, all, own, (int)n)
+                        : lv_fail(LV_ERR_COMM, "%" PRId64 " bytes of each rank are too many", n);
+}
+
+lv_pack_team lv_comm_team(lv_comm *comm)
+{
+    return (lv_pack_team){.rank = comm->rank,
+                          .n_ranks = comm->n_ranks,
+                          .barrier = team_barrier,
+                          .broadcast = team_broadcast,
+                          .sum = team_sum,
+                          .gather = team_gather,
+                          .context = comm};
 }
 
 void lv_comm_library(char *out, size_t n, const lv_comm *comm)

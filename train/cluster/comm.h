@@ -8,6 +8,7 @@
 #define LV_TRAIN_CLUSTER_COMM_H
 
 #include "autograd/real.h"
+#include "data/pack/pack.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -62,6 +63,10 @@ int lv_comm_gather_host(const lv_comm *comm, void *all, const void *own, int n);
 
 /* lv_comm_gather: on rank 0 all[rank] = the n bytes of each rank; elsewhere all is not used. */
 int lv_comm_gather(const lv_comm *comm, void *all, const void *own, int n);
+
+/* lv_comm_team: the ranks as those that write a pack; warn and progress are the caller's to set. Not
+ * collective. */
+lv_pack_team lv_comm_team(lv_comm *comm);
 
 /* lv_comm_checked: of an MPI function's result: LV_OK, or LV_ERR_COMM with `what` and MPI's message.
  * Not collective. */

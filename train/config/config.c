@@ -259,6 +259,9 @@ void lv_config_free(lv_config *config)
  * not their paths. cJSON_Delete it. */
 static cJSON *resumed_part(const lv_config_field *f, const cJSON *value)
 {
+    if (!value && f->preset) { /* a checkpoint from before the key: its run was as by the default */
+        return cJSON_Parse(f->preset);
+    }
     if (f->kind != KIND_PACKS || !value) {
         return cJSON_Duplicate(value, true);
     }

@@ -70,6 +70,7 @@ typedef struct {
         double lr, projector_lr; /* projector_lr -1: lr */
         double beta1, beta2, eps, weight_decay;
         lv_schedule_kind schedule;
+        lv_dtype moments; /* LV_F32 or LV_BF16 */
         double warmup_ratio, max_grad_norm;
     } optim;
     struct {

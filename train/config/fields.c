@@ -65,6 +65,8 @@ const lv_config_field lv_config_fields[] = {
     STORED("optim.weight_decay", KIND_REAL, optim.weight_decay, MUST_MATCH, "0", BOUNDS(0, 1e3)),
     STORED("optim.schedule", KIND_CHOICE, optim.schedule, MUST_MATCH, "\"cosine\"",
            CHOICES("cosine", "linear", "constant")),
+    STORED("optim.moments", KIND_CHOICE, optim.moments, MUST_MATCH, "\"f32\"",
+           CHOICES("f32", "bf16")),
     STORED("optim.warmup_ratio", KIND_REAL, optim.warmup_ratio, MUST_MATCH, "0.03", BOUNDS(0, 1)),
     STORED("optim.max_grad_norm", KIND_REAL, optim.max_grad_norm, MUST_MATCH, "1.0",
            BOUNDS(0, 1e30)),

@@ -279,10 +279,13 @@ int lv_memory_plan_make(lv_memory_plan *out, lv_step_work *work, const lv_config
     if (rc == LV_OK) rc = plan_batches(&s, config, no_pack);
     if (rc == LV_OK) {
         plan.params = lv_params_memory_of(lv_llava_params(setup.model));
-        plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model));
+        plan.moments = config->optim.moments;
+        plan.moments_bytes = lv_optimizer_bytes(lv_llava_params(setup.model), plan.moments);
         plan.comm_bytes = lv_exchange_bytes(lv_llava_params(setup.model),
                                             config->comm.wire_bf16 ? LV_BF16 : LV_F32);
-        plan.copy_bytes = plan.moments_bytes + plan.moments_bytes / 2; /* and the values */
+        plan.copy_bytes = /* and the values */
+            plan.moments_bytes +
+            lv_params_shard(lv_llava_params(setup.model))->own_count * (int64_t)sizeof(lv_real);
         plan.traffic = traffic_of(&setup, config);
         plan.anon_bytes = plan.params.trained_bytes + plan.params.grad_bytes +
                           plan.params.working_bytes + plan.params.frozen_bytes +
@@ -319,7 +322,7 @@ void lv_memory_plan_print(const lv_memory_plan *p)
                  params->working_bytes > 0 ? share : "");
     print_memory("their gradients", params->grad_bytes, "f32");
     print_memory("their working copies", params->working_bytes, "bf16");
-    print_memory("their moments", p->moments_bytes, "f32%s", share);
+    print_memory("their moments", p->moments_bytes, "%s%s", lv_dtype_name(p->moments), share);
     print_memory("frozen weights, converted", params->frozen_bytes, "%s", "");
     print_memory("activations", p->activation_bytes,
                  "for %" PRId64 " rows with %" PRId64 " image%s, %" PRId64 " rows supervised",

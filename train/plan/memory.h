@@ -16,8 +16,9 @@ enum { LV_PLAN_NOTE_BYTES = 4096 };
 typedef struct {
     int n_ranks, ranks_per_node;
     lv_params_memory params;
-    lv_weights_place place;   /* copied_bytes: once a node, or once a socket */
-    int64_t moments_bytes;    /* of Adam */
+    lv_weights_place place; /* copied_bytes: once a node, or once a socket */
+    lv_dtype moments;       /* of AdamW */
+    int64_t moments_bytes;
     int64_t activation_bytes; /* the step arena: activations, their gradients, scratch */
     int64_t read_ahead_bytes; /* micro-batches in the loader */
     int64_t comm_bytes;       /* buffers for gradients of other ranks */

@@ -5,7 +5,7 @@
 #include "autograd/kernels/gemm.h"
 #include "data/base/clock.h"
 #include "optim/adamw.h"
-#include "train/model/llava/probe.h"
+#include "train/model/llava/llava.h"
 #include "train/setup.h"
 
 #include <stdlib.h>

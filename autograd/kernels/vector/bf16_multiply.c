@@ -11,17 +11,16 @@
 
 /* Sums of a tile, one row of B and one element of A fill the registers. */
 #if defined(__AVX512F__)
-enum { LANES = 16, ROWS = 6, PANELS = 4 };
+enum { LANES = 16, ROWS = 6, PANELS = 4, ONE_ROW_PANELS = 4 };
 #elif defined(__AVX2__)
-enum { LANES = 8, ROWS = 5, PANELS = 1 };
+enum { LANES = 8, ROWS = 5, PANELS = 1, ONE_ROW_PANELS = 4 };
 #else
-enum { LANES = 4, ROWS = 2, PANELS = 1 };
+enum { LANES = 4, ROWS = 2, PANELS = 1, ONE_ROW_PANELS = 1 };
 #endif
-enum { VECTORS = LV_BF16_COLUMNS / LANES, DOT_ROWS = 4, PIECE = 512 };
+enum { VECTORS = LV_BF16_COLUMNS / LANES, PIECE = 544 };
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef uint32_t bits __attribute__((vector_size(LANES * 4)));
-typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -87,7 +86,7 @@ INLINE void finish(lv_real *c, const vec sums[VECTORS], int64_t columns, bool ad
 
 INLINE void multiply_tile(const tile *t, const int rows, const int panels)
 {
-    vec sum[ROWS][PANELS * VECTORS];
+    vec sum[ROWS][ONE_ROW_PANELS * VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 8
@@ -99,7 +98,7 @@ INLINE void multiply_tile(const tile *t, const int rows, const int panels)
     for (int64_t k = 0; k < 2 * t->pairs; k += 2, b += 2 * LV_BF16_COLUMNS) {
 #pragma GCC unroll 2
         for (int parity = 0; parity < 2; parity++) {
-            vec y[PANELS * VECTORS];
+            vec y[ONE_ROW_PANELS * VECTORS];
 #pragma GCC unroll 8
             for (int v = 0; v < panels * VECTORS; v++) {
                 bits pairs = load(b + v / VECTORS * t->panel + v % VECTORS * 2 * LANES);
@@ -151,6 +150,13 @@ INLINE void multiply_rows(const tile *t, int64_t rows, const int panels)
     }
 }
 
+/* Sums of one panel alone would wait for each other. */
+static void multiply_one_row(const tile *t, int64_t rows)
+{
+    (void)rows;
+    multiply_tile(t, 1, ONE_ROW_PANELS);
+}
+
 static void multiply_narrow(const tile *t, int64_t rows)
 {
     multiply_rows(t, rows, 1);
@@ -174,7 +180,8 @@ void LV_LEVEL(bf16_multiply)(lv_real *C, int64_t ldc, bool add, const uint16_t *
             widen_rows(&wide, A + m * lda + k, lda, rows, (depth + 1) / 2 * 2);
             int64_t n = 0;
             while (n < N) {
-                bool all = N - n > (PANELS - 1) * LV_BF16_COLUMNS;
+                int64_t panels = rows == 1 ? ONE_ROW_PANELS : PANELS;
+                bool all = N - n > (panels - 1) * LV_BF16_COLUMNS;
                 tile t = {
                     .A = &wide,
                     .B = B + n / LV_BF16_COLUMNS * panel + k * LV_BF16_COLUMNS,
@@ -185,66 +192,10 @@ void LV_LEVEL(bf16_multiply)(lv_real *C, int64_t ldc, bool add, const uint16_t *
                     .columns = N - n,
                     .add = add || k > 0,
                 };
-                (all ? multiply_wide : multiply_narrow)(&t, rows);
-                n += all ? PANELS * LV_BF16_COLUMNS : LV_BF16_COLUMNS;
+                (!all ? multiply_narrow : rows == 1 ? multiply_one_row : multiply_wide)(&t, rows);
+                n += all ? panels * LV_BF16_COLUMNS : LV_BF16_COLUMNS;
             }
         }
         k += depth;
     } while (k < K);
-}
-
-INLINE vec widen(const char *at)
-{
-    halves h;
-    memcpy(&h, at, sizeof h);
-    return (vec)(__builtin_convertvector(h, bits) << 16);
-}
-
-INLINE lv_real sum_of(vec x)
-{
-    float s = 0;
-    for (int l = 0; l < LANES; l++) {
-        s += x[l];
-    }
-    return (lv_real)s;
-}
-
-INLINE void dot_rows(lv_real *y, const lv_real *x, const char *w, int64_t row_bytes, const int rows,
-                     int64_t K)
-{
-    vec sum[DOT_ROWS] = {{0}};
-    int64_t k = 0;
-    for (; k + LANES <= K; k += LANES) {
-        vec xs;
-        for (int l = 0; l < LANES; l++) {
-            xs[l] = (float)x[k + l];
-        }
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            sum[r] += widen(w + r * row_bytes + 2 * k) * xs;
-        }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++) {
-        lv_real s = sum_of(sum[r]);
-        for (int64_t i = k; i < K; i++) {
-            uint16_t h;
-            memcpy(&h, w + r * row_bytes + 2 * i, sizeof h);
-            s += x[i] * (lv_real)lv_bf16_to_float(h);
-        }
-        y[r] += s;
-    }
-}
-
-void LV_LEVEL(bf16_dot_rows)(lv_real *y, const lv_real *x, const void *w, int64_t ld, int64_t N,
-                             int64_t K)
-{
-    int64_t bytes = ld * (int64_t)sizeof(uint16_t);
-    int64_t n = 0;
-    for (; n + DOT_ROWS <= N; n += DOT_ROWS) {
-        dot_rows(y + n, x, (const char *)w + n * bytes, bytes, DOT_ROWS, K);
-    }
-    for (; n < N; n++) {
-        dot_rows(y + n, x, (const char *)w + n * bytes, bytes, 1, K);
-    }
 }

@@ -7,7 +7,7 @@
 #include "autograd/kernels/vector/chunk.h"
 #include "autograd/kernels/vector/level.h"
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -19,54 +19,66 @@ typedef struct {
     int64_t bytes; /* between its rows */
 } block;
 
-#ifdef __AVX512F__
+/* A register holds four pairs in each of its lanes of 16 bytes; shuffles stay within lanes. */
+#if defined(__AVX512F__)
 
-/* Four rows' 16 bytes, one in each lane. */
-static inline __m512i gather_lanes(const char *at, int64_t bytes)
+typedef __m512i vec;
+
+#define LOW_32(a, b) _mm512_unpacklo_epi32(a, b)
+#define HIGH_32(a, b) _mm512_unpackhi_epi32(a, b)
+#define LOW_64(a, b) _mm512_unpacklo_epi64(a, b)
+#define HIGH_64(a, b) _mm512_unpackhi_epi64(a, b)
+
+/* 16 bytes of each fourth row, one in each lane: half of the shuffles are loads. */
+static inline vec gather_lanes(const char *at, int64_t bytes)
 {
     const __m128i *row[4];
     for (int l = 0; l < 4; l++) {
         row[l] = (const __m128i *)(const void *)(at + 4 * l * bytes);
     }
-    __m512i x = _mm512_castsi128_si512(_mm_loadu_si128(row[0]));
+    vec x = _mm512_castsi128_si512(_mm_loadu_si128(row[0]));
     x = _mm512_inserti32x4(x, _mm_loadu_si128(row[1]), 1);
     x = _mm512_inserti32x4(x, _mm_loadu_si128(row[2]), 2);
     return _mm512_inserti32x4(x, _mm_loadu_si128(row[3]), 3);
 }
 
-/* to[j][i] = from[i][j], 16 x 16 pairs; from memory in lanes, so that half of the shuffles are
- * loads. */
-static void transpose(char *to, int64_t to_bytes, block from)
+#elif defined(__AVX2__)
+
+typedef __m256i vec;
+
+#define LOW_32(a, b) _mm256_unpacklo_epi32(a, b)
+#define HIGH_32(a, b) _mm256_unpackhi_epi32(a, b)
+#define LOW_64(a, b) _mm256_unpacklo_epi64(a, b)
+#define HIGH_64(a, b) _mm256_unpackhi_epi64(a, b)
+
+static inline vec gather_lanes(const char *at, int64_t bytes)
 {
-    for (int64_t c = 0; c < 4; c++) {
-        __m512i r[4];
-        for (int64_t q = 0; q < 4; q++) {
-            r[q] = gather_lanes(from.at + q * from.bytes + 16 * c, from.bytes);
-        }
-        __m512i a = _mm512_unpacklo_epi32(r[0], r[1]);
-        __m512i b = _mm512_unpackhi_epi32(r[0], r[1]);
-        __m512i x = _mm512_unpacklo_epi32(r[2], r[3]);
-        __m512i y = _mm512_unpackhi_epi32(r[2], r[3]);
-        char *out = to + 4 * c * to_bytes;
-        _mm512_storeu_si512(out, _mm512_unpacklo_epi64(a, x));
-        _mm512_storeu_si512(out + to_bytes, _mm512_unpackhi_epi64(a, x));
-        _mm512_storeu_si512(out + 2 * to_bytes, _mm512_unpacklo_epi64(b, y));
-        _mm512_storeu_si512(out + 3 * to_bytes, _mm512_unpackhi_epi64(b, y));
-    }
+    const __m128i *low = (const __m128i *)(const void *)at;
+    const __m128i *high = (const __m128i *)(const void *)(at + 4 * bytes);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
+                                   _mm_loadu_si128(high), 1);
 }
 
 #else
 
-typedef uint32_t quad __attribute__((vector_size(16)));
+typedef uint32_t vec __attribute__((vector_size(16)));
 
-static inline quad load_quad(const char *at)
+#define LOW_32(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HIGH_32(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define LOW_64(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define HIGH_64(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+
+static inline vec gather_lanes(const char *at, int64_t bytes)
 {
-    quad x;
+    (void)bytes;
+    vec x;
     memcpy(&x, at, sizeof x);
     return x;
 }
 
-static inline void store_quad(char *at, quad x)
+#endif
+
+static inline void store(char *at, vec x)
 {
     memcpy(at, &x, sizeof x);
 }
@@ -74,61 +86,62 @@ static inline void store_quad(char *at, quad x)
 /* to[j][i] = from[i][j], 16 x 16 pairs */
 static void transpose(char *to, int64_t to_bytes, block from)
 {
-    for (int64_t i = 0; i < LINES; i += 4) {
+    enum { ROWS = sizeof(vec) / sizeof(uint32_t) };
+    for (int64_t i = 0; i < LINES; i += ROWS) {
         for (int64_t j = 0; j < LINES; j += 4) {
-            const char *in = from.at + i * from.bytes + 4 * j;
+            vec r[4];
+            for (int64_t q = 0; q < 4; q++) {
+                r[q] = gather_lanes(from.at + (i + q) * from.bytes + 4 * j, from.bytes);
+            }
+            vec a = LOW_32(r[0], r[1]), b = HIGH_32(r[0], r[1]);
+            vec x = LOW_32(r[2], r[3]), y = HIGH_32(r[2], r[3]);
             char *out = to + j * to_bytes + 4 * i;
-            quad r0 = load_quad(in), r1 = load_quad(in + from.bytes);
-            quad r2 = load_quad(in + 2 * from.bytes), r3 = load_quad(in + 3 * from.bytes);
-            quad a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
-            quad b = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-            quad x = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-            quad y = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-            store_quad(out, __builtin_shufflevector(a, x, 0, 1, 4, 5));
-            store_quad(out + to_bytes, __builtin_shufflevector(a, x, 2, 3, 6, 7));
-            store_quad(out + 2 * to_bytes, __builtin_shufflevector(b, y, 0, 1, 4, 5));
-            store_quad(out + 3 * to_bytes, __builtin_shufflevector(b, y, 2, 3, 6, 7));
+            store(out, LOW_64(a, x));
+            store(out + to_bytes, HIGH_64(a, x));
+            store(out + 2 * to_bytes, LOW_64(b, y));
+            store(out + 3 * to_bytes, HIGH_64(b, y));
         }
     }
+}
+
+/* One line of a panel, 16 pairs, of two rows. */
+#ifdef __AVX512F__
+
+static inline void interleave_rows(char *to, const char *even, const char *odd)
+{
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)even);
+    __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)odd);
+    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, both));
+}
+
+#else
+
+static inline void interleave_rows(char *to, const char *even, const char *odd)
+{
+    uint16_t low[LINES], high[LINES];
+    uint32_t pairs[LINES];
+    memcpy(low, even, sizeof low);
+    memcpy(high, odd, sizeof high);
+    for (int64_t i = 0; i < LINES; i++) {
+        pairs[i] = low[i] | (uint32_t)high[i] << 16;
+    }
+    memcpy(to, pairs, sizeof pairs);
 }
 
 #endif
 
 /* to[j] = the pairs of from's rows 2j, 2j+1 */
-#ifdef __AVX512F__
-
 static void interleave(char *to, block from)
 {
-    enum { HALF = LINES * sizeof(uint16_t) };
-    const __m512i order =
-        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     for (int64_t j = 0; j < PAIRS; j++) {
         const char *row = from.at + 2 * j * from.bytes;
-        __m256i even = _mm256_loadu_si256((const __m256i *)(const void *)row);
-        __m256i odd = _mm256_loadu_si256((const __m256i *)(const void *)(row + from.bytes));
-        __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
-        _mm512_storeu_si512(to + j * 2 * HALF, _mm512_permutexvar_epi16(order, both));
+        interleave_rows(to + j * LINE_BYTES, row, row + from.bytes);
     }
 }
-
-#else
-
-static void interleave(char *to, block from)
-{
-    for (int64_t j = 0; j < PAIRS; j++) {
-        uint16_t even[LINES], odd[LINES];
-        uint32_t pairs[LINES];
-        memcpy(even, from.at + 2 * j * from.bytes, sizeof even);
-        memcpy(odd, from.at + (2 * j + 1) * from.bytes, sizeof odd);
-        for (int64_t i = 0; i < LINES; i++) {
-            pairs[i] = even[i] | (uint32_t)odd[i] << 16;
-        }
-        memcpy(to + j * (int64_t)sizeof pairs, pairs, sizeof pairs);
-    }
-}
-
-#endif
 
 /* Rows of an edge, or of floats, into a full block of bf16. */
 static block stage(uint16_t buf[LINES * DEPTH], int64_t width, const char *at, lv_dtype dtype,
@@ -224,24 +237,48 @@ static void pack_rows(char *to, int64_t to_bytes, const source *x, int64_t m, in
     copy_rows(to, to_bytes, from, rows);
 }
 
+/* Rows that lie as they are wanted. */
+static void copy_lines(char *to, int64_t to_bytes, const source *x)
+{
+    int64_t bytes = x->depth * (int64_t)sizeof(uint16_t);
+    int64_t padded = lv_bf16_depth(x->depth) * (int64_t)sizeof(uint16_t);
+    enum { AHEAD_ROWS = 4 };
+    for (int64_t m = 0; m < x->lines; m++) {
+        for (int64_t i = 0; m + AHEAD_ROWS < x->lines && i < bytes; i += LINE_BYTES) {
+            __builtin_prefetch(x->at + (m + AHEAD_ROWS) * x->row_bytes + i);
+        }
+        memcpy(to + m * to_bytes, x->at + m * x->row_bytes, (size_t)bytes);
+        memset(to + m * to_bytes + bytes, 0, (size_t)(padded - bytes));
+    }
+}
+
 /* Blocks are taken along the rows of memory: far strides are for the packed side, in the cache. */
-void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, const lv_matrix *A, int64_t M, int64_t K)
+void LV_LEVEL(bf16_pack_rows)(uint16_t *dst, int64_t lda, const lv_matrix *A, int64_t M, int64_t K)
 {
     const source x = source_of(A, !A->transposed, M, K);
-    int64_t bytes = lv_bf16_depth(K) * (int64_t)sizeof *dst;
-    if (x.along) {
-        for (int64_t m = 0; m < M; m += LINES) {
-            for (int64_t k = 0; k < K; k += DEPTH) {
-                prefetch(&x, m + LINES, k);
-                pack_rows((char *)(dst + k) + m * bytes, bytes, &x, m, k);
-            }
-        }
+    int64_t bytes = lda * (int64_t)sizeof *dst;
+    if (x.along && x.dtype == LV_BF16) {
+        copy_lines((char *)dst, bytes, &x);
         return;
     }
     for (int64_t k = 0; k < K; k += DEPTH) {
         for (int64_t m = 0; m < M; m += LINES) {
             prefetch(&x, m, k + DEPTH);
             pack_rows((char *)(dst + k) + m * bytes, bytes, &x, m, k);
+        }
+    }
+}
+
+/* DEPTH rows from k on of N columns: whole rows of memory, for a line of the cache has two panels'
+ * part of one. */
+static void interleave_panels(uint16_t *to, int64_t panel, const source *x, int64_t k, int64_t N)
+{
+    for (int64_t j = 0; j < PAIRS; j++) {
+        const char *row = address(x, 0, k + 2 * j);
+        for (int64_t n = 0; n < N; n += LINES) {
+            const char *at = row + n * (int64_t)sizeof *to;
+            interleave_rows((char *)(to + n / LINES * panel + j * 2 * LINES), at,
+                            at + x->row_bytes);
         }
     }
 }
@@ -261,9 +298,15 @@ void LV_LEVEL(bf16_pack_panels)(uint16_t *dst, const lv_matrix *B, int64_t K, in
         }
         return;
     }
+    int64_t whole =
+        x.dtype == LV_BF16 ? N / LINES * LINES : 0; /* columns that are interleaved in place */
     for (int64_t k = 0; k < K; k += DEPTH) {
-        for (int64_t n = 0; n < N; n += LINES) {
-            prefetch(&x, n, k + DEPTH);
+        int64_t n = 0;
+        if (K - k >= DEPTH) {
+            interleave_panels(dst + k * LINES, panel, &x, k, whole);
+            n = whole;
+        }
+        for (; n < N; n += LINES) {
             interleave((char *)(dst + n / LINES * panel + k * LINES), find(buf, &x, n, k));
         }
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Matrix products at the shapes of LLaMA models: each checked, then timed in turn with oneDNN and
- * with f32 by OpenBLAS, beside the kernel's own rate and the memory's. Prints a Markdown table.
+ * Matrix products at the shapes of LLaMA models: each checked, then timed in turn with torch's
+ * linear, with oneDNN and with f32 by OpenBLAS, beside the kernel's own rate and the memory's.
+ * Prints a Markdown table.
  *
  * T rows, W is (N, K): forward y (T,N) = x W^T, input dx (T,K) = dy W, weight dW (N,K) += dy^T x.
  */
@@ -9,6 +10,7 @@
 #include "autograd/kernels/convert.h"
 #include "autograd/kernels/gemm.h"
 #include "tests/bench/matmul/peer.h"
+#include "tests/bench/matmul/torch_peer.h"
 
 #include <math.h>
 #include <omp.h>
@@ -36,7 +38,7 @@ static const int64_t all_rows[] = {64, 512, 2048};
 typedef enum { FORWARD, INPUT, WEIGHT, N_DIRECTIONS } direction;
 static const char *const direction_names[N_DIRECTIONS] = {"forward", "input", "weight"};
 
-typedef enum { OURS, PEER, PEER_OWN_WEIGHTS, F32, N_CONTENDERS } contender;
+typedef enum { OURS, TORCH, PEER, PEER_OWN_WEIGHTS, F32, N_CONTENDERS } contender;
 
 /* Operands of one product, copies of B and C enough that none is found in a cache. */
 typedef struct {
@@ -44,6 +46,7 @@ typedef struct {
     int n_copies, next;
     void *B[MAX_COPIES], *B_own[MAX_COPIES], *B_f32[MAX_COPIES], *C[MAX_COPIES];
     peer *peers[N_CONTENDERS];
+    bool torch;
 } product;
 
 static int compare(const void *a, const void *b)
@@ -191,7 +194,7 @@ static void destroy(product *p)
 
 static bool takes_part(const product *p, contender who)
 {
-    return who == OURS || who == F32 || p->peers[who];
+    return who == OURS || who == F32 || (who == TORCH ? p->torch : p->peers[who] != NULL);
 }
 
 /* Product i of a contender. */
@@ -239,6 +242,9 @@ static void check(product *p, contender who)
 /* FLOP/s over at least a slice of time. */
 static double time_slice(product *p, contender who)
 {
+    if (who == TORCH) {
+        return torch_rate(SLICE_S);
+    }
     int n = 0;
     double start = omp_get_wtime(), took;
     do {
@@ -250,15 +256,16 @@ static double time_slice(product *p, contender who)
 }
 
 typedef struct {
-    double rate[N_CONTENDERS], share, ratio;
+    double rate[N_CONTENDERS], share, to_torch, to_peer;
 } result;
 
 static result measure(product *p, int n_repeats, double bytes_per_s)
 {
-    static double rates[N_CONTENDERS][MAX_REPEATS], shares[MAX_REPEATS], ratios[MAX_REPEATS];
+    static double rates[N_CONTENDERS][MAX_REPEATS], shares[MAX_REPEATS];
+    static double to_torch[MAX_REPEATS], to_peer[MAX_REPEATS];
     result r = {0};
     for (int who = 0; who < N_CONTENDERS; who++) {
-        if (takes_part(p, (contender)who)) {
+        if (who != TORCH && takes_part(p, (contender)who)) {
             check(p, (contender)who);
         }
     }
@@ -270,19 +277,22 @@ static result measure(product *p, int n_repeats, double bytes_per_s)
         }
         double limit = fmin(lv_gemm_rate(), flop_of(&p->bf16) / bytes_of(&p->bf16) * bytes_per_s);
         shares[i] = rates[OURS][i] / limit;
-        ratios[i] = p->peers[PEER] ? rates[OURS][i] / rates[PEER][i] : NAN;
+        to_torch[i] = p->torch ? rates[OURS][i] / rates[TORCH][i] : NAN;
+        to_peer[i] = p->peers[PEER] ? rates[OURS][i] / rates[PEER][i] : NAN;
     }
     for (int who = 0; who < N_CONTENDERS; who++) {
         r.rate[who] = takes_part(p, (contender)who) ? median(rates[who], n_repeats) : NAN;
     }
     r.share = median(shares, n_repeats);
-    r.ratio = median(ratios, n_repeats);
+    r.to_torch = median(to_torch, n_repeats);
+    r.to_peer = median(to_peer, n_repeats);
     return r;
 }
 
 typedef struct {
     int n_repeats, n_words;
     char **words;
+    const char *torch; /* its version, or NULL */
 } options;
 
 /* Words name what is wanted of each kind; a kind without a word is wanted whole. */
@@ -312,11 +322,15 @@ static void bench(const options *o, size_t w, int64_t T, direction d, double byt
     }
     product p;
     create(&p, d, T, weights[w].N, weights[w].K);
+    p.torch = o->torch != NULL;
+    if (p.torch) {
+        torch_take(direction_names[d], T, weights[w].N, weights[w].K);
+    }
     result r = measure(&p, o->n_repeats, bytes_per_s);
-    printf("| %s | %s | %lld | %s | %.0f | %.0f | %.0f | %.0f | %.2f | %.0f%% |\n",
+    printf("| %s | %s | %lld | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.2f | %.2f | %.0f%% |\n",
            weights[w].model, weights[w].weight, (long long)T, direction_names[d],
-           r.rate[OURS] / 1e9, r.rate[PEER] / 1e9, r.rate[PEER_OWN_WEIGHTS] / 1e9,
-           r.rate[F32] / 1e9, r.ratio, 100 * r.share);
+           r.rate[OURS] / 1e9, r.rate[TORCH] / 1e9, r.rate[PEER] / 1e9,
+           r.rate[PEER_OWN_WEIGHTS] / 1e9, r.rate[F32] / 1e9, r.to_torch, r.to_peer, 100 * r.share);
     fflush(stdout);
     destroy(&p);
 }
@@ -325,22 +339,29 @@ int main(int argc, char **argv)
 {
     options o = {.n_repeats = 5, .n_words = argc - 1, .words = argv + 1};
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        puts("matmul [--repeats N] [110M|1.1B|7B]... [64|512|2048]... [forward|input|weight]...");
+        puts("matmul [--repeats N] [--torch PYTHON] [110M|1.1B|7B]... [64|512|2048]... "
+             "[forward|input|weight]...");
         return 0;
     }
-    if (argc > 2 && strcmp(argv[1], "--repeats") == 0) {
-        o = (options){.n_repeats = atoi(argv[2]), .n_words = argc - 3, .words = argv + 3};
-        LV_CHECK(o.n_repeats >= 1 && o.n_repeats <= MAX_REPEATS, "--repeats %s", argv[2]);
+    for (; o.n_words >= 2 && strncmp(o.words[0], "--", 2) == 0; o.n_words -= 2, o.words += 2) {
+        if (strcmp(o.words[0], "--torch") == 0) {
+            o.torch = torch_start(o.words[1], omp_get_max_threads());
+            continue;
+        }
+        o.n_repeats = strcmp(o.words[0], "--repeats") == 0 ? atoi(o.words[1]) : 0;
+        LV_CHECK(o.n_repeats >= 1 && o.n_repeats <= MAX_REPEATS, "%s %s", o.words[0], o.words[1]);
     }
     const char *line = lv_gemm_start();
     double bytes_per_s = bandwidth();
     const char *version = peer_version();
-    printf("%d threads; %s; %s; memory %.1f GB/s; kernel %.0f GFLOP/s\n\n", omp_get_max_threads(),
-           line, version ? version : "no oneDNN", bytes_per_s / 1e9, lv_gemm_rate() / 1e9);
+    printf("%d threads; %s; %s; %s; memory %.1f GB/s; kernel %.0f GFLOP/s\n\n",
+           omp_get_max_threads(), line, o.torch ? o.torch : "no torch",
+           version ? version : "no oneDNN", bytes_per_s / 1e9, lv_gemm_rate() / 1e9);
     printf("GFLOP/s, medians of %d in turn; limit: the kernel's rate in turn, or the memory's.\n\n",
            o.n_repeats);
-    puts("| model | weight | rows | product | llava | oneDNN | oneDNN, own layout | OpenBLAS f32 | "
-         "llava / oneDNN | of the limit |\n|---|---|---|---|---|---|---|---|---|---|");
+    puts("| model | weight | rows | product | llava | torch | oneDNN | oneDNN, own layout | "
+         "OpenBLAS f32 | llava / torch | llava / oneDNN | of the limit |\n"
+         "|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) {
         for (size_t t = 0; t < sizeof all_rows / sizeof *all_rows; t++) {
             for (int d = 0; d < N_DIRECTIONS; d++) {

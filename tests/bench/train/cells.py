@@ -55,7 +55,8 @@ class Table:
 
 
 TABLES = [
-    Table("matmul", "Matrix products", ("tests/bench/matmul/matmul", "--repeats", "5")),
+    Table("matmul", "Matrix products",
+          ("tests/bench/matmul/matmul", "--repeats", "5", "--torch", sys.executable)),
     Table("attention", "Attention", ("tests/bench/attention/bench_attention", "bf16")),
     Table("elementwise", "Memory-bound kernels", ("tests/bench/elementwise/elementwise",)),
 ]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How fast llava is: its kernels beside oneDNN, OpenBLAS and the memory, and an optimizer step
+"""How fast llava is: its kernels beside torch, oneDNN, OpenBLAS and the memory, and an optimizer step
 beside transformers and torch on the same cores.
 
     run.py --out DIR [--cells NAME|GLOB,...] [--all] [--rounds 5] [--explore] [--continue]
-           [--report FILE|none]
+           [--report FILE|none] [--quick]
 
 The tables of the kernels' benches come first; each checks its results before it measures. Models
 and packs are made in DIR once (8 GB). For each cell of a step (--list names them all):
@@ -14,6 +14,8 @@ and packs are made in DIR once (8 GB). For each cell of a step (--list names the
   3. the peer, warm in its process, and a run of llava, whose first step warms up, take turns,
      --rounds times: medians, and the median of the rounds' ratios.
 Without --cells: all but the cells in f32 with 16 samples, which --all adds. Needs an idle machine.
+--quick is for before and after a change: one cell (110m-stage1-bf16-16a, or that of --cells), three
+rounds, no report; under four minutes once its model and the peer's setting are there.
 DIR/rows.pickle has what is measured, and of which llava; --continue keeps it and measures the
 other cells.
 The report is tests/reports/<date>-speed.md. Exit status 1 if losses differ anywhere.
@@ -41,6 +43,7 @@ N_CHECKED = 2
 # loses most of an update to rounding, so that only the first step can be compared.
 BOUNDS = {"f32": {"loss": 1e-5, "grad_norm": 1e-3}, "bf16": {"loss": 2e-3, "grad_norm": 3e-2}}
 RANKS_BOUND = 1e-3
+QUICK_CELL = "110m-stage1-bf16-16a"
 
 
 def check(cell, setting, peer_steps, run):
@@ -161,7 +164,10 @@ def main():
     parser.add_argument("--report", default=ROOT / "tests/reports" /
                         f"{datetime.date.today()}-speed.md", help="none: print only")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one cell, three rounds, no report")
     args = parser.parse_args()
+    if args.quick:
+        args.cells, args.rounds, args.report = args.cells or QUICK_CELL, 3, "none"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no side is left behind
     cells = chosen_cells(args)
     if args.list:

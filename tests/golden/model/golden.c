@@ -226,6 +226,26 @@ lv_tensor *golden_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch, 
     return lv_llama_logits(model->llama, tape, lv_llama_hidden(model->llama, tape, x, all));
 }
 
+int golden_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_options *options,
+                    int32_t *tokens, int64_t *n)
+{
+    lv_generator *generator = NULL;
+    lv_new_token new_token = {0};
+    int sequence = -1;
+    int64_t n_new = 0;
+    golden_ok(lv_generator_create(&generator, model));
+    int rc = lv_generator_add(generator, &sequence, prompt, options);
+    while (rc == LV_OK && lv_generator_count(generator) > 0) {
+        rc = lv_generator_step(generator, &new_token);
+        if (rc == LV_OK && !new_token.is_eos) {
+            tokens[n_new++] = new_token.token;
+        }
+    }
+    *n = rc == LV_OK ? n_new : *n;
+    lv_generator_destroy(&generator);
+    return rc;
+}
+
 float *golden_values(const lv_weights *weights, const char *name, int64_t *n)
 {
     const lv_weight *weight = weights_find(weights, name);

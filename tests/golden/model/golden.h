@@ -7,7 +7,7 @@
 #define LV_TESTS_GOLDEN_MODEL_GOLDEN_H
 
 #include "train/model/hf/hf.h"
-#include "train/model/llava/llava.h"
+#include "train/model/llava/generate.h"
 #include "train/model/weights/weights.h"
 
 #include <cjson/cJSON.h>
@@ -51,6 +51,11 @@ void golden_batch_free(lv_batch *batch);
  * in     rows[R] of the batch; out (R, vocab_size) f32, in the step arena */
 lv_tensor *golden_logits(lv_llava *model, lv_tape *tape, const lv_batch *batch, const int32_t *rows,
                          int64_t R);
+
+/* golden_generate: continue the batch's one sequence to its end, alone.
+ * out    tokens[max_new_tokens], *n of them; returns what the generator does */
+int golden_generate(lv_llava *model, const lv_batch *prompt, const lv_generate_options *options,
+                    int32_t *tokens, int64_t *n);
 
 /* golden_values: a tensor of the file as floats; free(). NULL if there is none. */
 float *golden_values(const lv_weights *weights, const char *name, int64_t *n);

@@ -6,7 +6,6 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "golden.h"
-#include "train/model/llava/generate.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +46,7 @@ static void continue_prompt(const golden *g, lv_llava *model, const cJSON *json)
     const lv_generate_options options = {
         .max_new_tokens = cJSON_GetArraySize(want), .top_p = 1, .eos_token_id = 2};
     assert_in_range(options.max_new_tokens, 1, 128);
-    golden_ok(lv_generate(model, &batch, &options, NULL, NULL, tokens, &n));
+    golden_ok(golden_generate(model, &batch, &options, tokens, &n));
     assert_int_equal(n, cJSON_GetArraySize(want));
     for (int i = 0; i < n; i++) {
         assert_int_equal(tokens[i], golden_number(json, "continuation", i));

@@ -199,7 +199,7 @@ static void attention_over_any_keys_and_with_a_softcap_agrees_with_plain_loops(v
     for (int kind = VISIBLE_WINDOW; kind < N_VISIBLE; kind++) {
         visible_rows rows = visible_fill((visible_kind)kind, kind == VISIBLE_ANY ? 70 : 100);
         const double softcap = kind == VISIBLE_CACHE || kind == VISIBLE_ANY ? 1.5 : 0;
-        const attention_shape of = {{rows.at, 4, 2, 40, 0.2, softcap}, rows.Tq, rows.Tk};
+        const attention_shape of = {{rows.at, 2, 1, 24, 0.2, softcap}, rows.Tq, rows.Tk};
         check_shape(&of);
     }
     visible_rows rows = visible_fill(VISIBLE_CACHE, 8); /* too few rows to pack keys for */

@@ -42,16 +42,52 @@ static lv_params *four_stretches(lv_dtype dtype)
     return params;
 }
 
-static void step(lv_params *params)
+static void step_with(lv_params *params, lv_dtype moments, int64_t n_steps)
 {
     const lv_adamw hyper = {
         .lr = 0.1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.5};
     lv_optimizer *optimizer = NULL;
-    assert_int_equal(lv_optimizer_create(&optimizer, params, &hyper, 0.01), LV_OK);
-    for (int64_t k = 0; k < lv_params_shard(params)->n_buckets; k++) {
-        lv_optimizer_step(optimizer, params, k, &(lv_update){1, 1, 1});
+    assert_int_equal(lv_optimizer_create(&optimizer, params, &hyper, 0.01, moments), LV_OK);
+    assert_int_equal(lv_optimizer_moments(optimizer).dtype, moments);
+    for (int64_t t = 1; t <= n_steps; t++) {
+        for (int64_t k = 0; k < lv_params_shard(params)->n_buckets; k++) {
+            lv_optimizer_step(optimizer, params, k, &(lv_update){1, 1, t});
+        }
     }
     lv_optimizer_destroy(&optimizer);
+}
+
+static void step(lv_params *params)
+{
+    step_with(params, LV_F32, 1);
+}
+
+static void moments_of_bf16_take_half_the_memory_and_lead_nearby(void **state)
+{
+    (void)state;
+    lv_params *f32 = four_stretches(LV_F32), *bf16 = four_stretches(LV_F32);
+    lv_params *again = four_stretches(LV_F32);
+    const int64_t n = lv_params_flat_count(f32);
+    double distance = 0, moved = 0;
+    step_with(f32, LV_F32, 50);
+    step_with(bf16, LV_BF16, 50);
+    step_with(again, LV_BF16, 50);
+    assert_int_equal(lv_optimizer_bytes(f32, LV_F32), 8 * n);
+    assert_int_equal(lv_optimizer_bytes(f32, LV_BF16), 4 * n);
+    assert_memory_equal(masters_of(bf16), masters_of(again), (size_t)n * sizeof(lv_real));
+    for (size_t p = 0; p < 4; p++) {
+        const lv_param *param = lv_params_at(f32, p);
+        for (int64_t i = 0; i < lv_tensor_count(&param->tensor); i++) {
+            const double a = (double)masters_of(f32)[param->offset + i];
+            const double b = (double)masters_of(bf16)[param->offset + i];
+            distance += (a - b) * (a - b);
+            moved += (a - unit(NULL, i)) * (a - unit(NULL, i));
+        }
+    }
+    assert_true(distance > 0 && sqrt(distance / moved) < 0.01);
+    lv_params_destroy(&f32);
+    lv_params_destroy(&bf16);
+    lv_params_destroy(&again);
 }
 
 static void a_step_leaves_working_copies_that_are_the_rounded_masters(void **state)
@@ -100,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_leaves_working_copies_that_are_the_rounded_masters),
+        cmocka_unit_test(moments_of_bf16_take_half_the_memory_and_lead_nearby),
         cmocka_unit_test(a_projector_has_its_own_rate_and_biases_do_not_decay),
     };
     return cmocka_run_group_tests_name("optimizer", tests, NULL, NULL);

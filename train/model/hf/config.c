@@ -97,7 +97,7 @@ static int read_kind(cJSON **root, lv_hf_kind *kind, const char *dir)
 }
 
 /* The vision_config of a model; CLIP's old vision_config_dict takes its place.
- * in     usual: the tower of one without a model_type; absent: the config without a vision_config */
+ * in     usual: the tower if there is no model_type; absent: the config without a vision_config */
 static int parse_vision(lv_vision_config *out, const cJSON *root, const lv_tower *usual,
                         const lv_vision_config *absent)
 {

@@ -37,11 +37,12 @@ int lv_hf_llava_config(lv_llava_config *out, bool *needs_tower, const char *dir)
 int lv_llava_rows_per_image(const lv_llava_config *config);
 
 /* lv_hf_any_config: the kind of a directory and the shapes of the parts that it has; the others are
- * zero. The kind is also set if the shapes are refused. fails  as the functions above; LV_ERR_UNSUPPORTED naming another model_type */
+ * zero. The kind is also set if the shapes are refused.
+ * fails  as the functions above; LV_ERR_UNSUPPORTED naming another model_type */
 int lv_hf_any_config(lv_llava_config *out, lv_hf_kind *kind, const char *dir);
 
-/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; the tower's if there is no
- * such file. */
+/* lv_hf_image_norm: image_mean and image_std of preprocessor_config.json; the tower's without such
+ * a file. */
 int lv_hf_image_norm(float mean[3], float std[3], const struct lv_tower *tower, const char *dir);
 
 /* lv_hf_load: fill the parameters of one part from a directory (or a single file, of a projector),
@@ -57,14 +58,15 @@ extern const char lv_hf_digests_name[]; /* "digests.json", beside the files that
  * digests.json beside it. */
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name);
 
-/* lv_hf_save_llava: a whole directory. in the HF form if the connector has it (mlp2x_gelu,
- * linear), with the <image> token added (embedding and lm_head rows, padded to a multiple of 64) if image_token_id
- * is -1; another connector in LLaVA's naming: *original is set then.
+/* lv_hf_save_llava: a whole directory. In the HF form if the connector has it (mlp2x_gelu,
+ * linear), with the <image> token added (embedding and lm_head rows, padded to a multiple of 64) if
+ * image_token_id is -1; else in LLaVA's own form: *original is set then.
  * in     tokenizer_dir: where tokenizer files are copied from; aspect_pad: for the processor;
  *        dtype: of all tensors, LV_F32 or LV_BF16: values are those of lv_params_exact
  * out    config.json, generation_config.json, model*.safetensors, tokenizer and processor files,
  *        digests.json (written last)
- * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended) */
+ * fails  LV_ERR_IO, LV_ERR_FORMAT (tokenizer files that can not be extended), LV_ERR_UNSUPPORTED
+ *        (LLaVA's own form of a family that has none) */
 int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const char *tokenizer_dir,
                      bool aspect_pad, lv_dtype dtype, const char *dir, bool *original);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lv_family: how a family of language models calls itself and what its config.json has of its own.
- * All families are run by lv_llama. A family is one lv_family, in a file of its own or in
- * families.c, and one line in families.def.
+ * lv_family: the names of a family of language models and the keys that only its config.json has.
+ * lv_llama runs all families. A family is one lv_family, in a file of its own or in families.c, and
+ * one line in families.def.
  */
 #ifndef LV_TRAIN_MODEL_LANGUAGE_FAMILIES_H
 #define LV_TRAIN_MODEL_LANGUAGE_FAMILIES_H

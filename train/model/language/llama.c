@@ -40,8 +40,8 @@ typedef struct {
     const int32_t *position;
     const lv_rope_table *angles;
     const lv_attention_layout *layout;
-    const lv_llama_rows *wanted; /* of the last layer: rows for the rest of it; else NULL: all */
-    lv_llama_cache *cache;
+    const lv_llama_rows *rows;
+    bool is_last;  /* of the layers: only the wanted rows pass the rest of it */
     int64_t index; /* of the layer */
 } llama_layer_run;
 
@@ -162,6 +162,20 @@ static lv_tensor *wanted_rows(lv_tape *tape, const lv_llama_rows *rows, lv_tenso
     return lv_select_rows(tape, x, rows->wanted, rows->n_wanted);
 }
 
+/* y: keys or values. */
+static lv_tensor *with_cached(lv_tape *tape, const llama_layer_run *run, lv_cache_half half,
+                              lv_tensor *y)
+{
+    const lv_llama_rows *rows = run->rows;
+    if (!rows->cache) {
+        return y;
+    }
+    lv_tensor *all = lv_llama_cache_append(rows->cache, tape, run->index, half, y,
+                                           rows->n_sequences, rows->cached, rows->seq_start);
+    lv_tape_done(tape, y);
+    return all;
+}
+
 /* Every row is a key of later ones; what follows is each row's own. */
 static lv_tensor *attention_block(lv_tape *tape, const llama_layer_run *run, lv_tensor *x)
 {
@@ -173,23 +187,21 @@ static lv_tensor *attention_block(lv_tape *tape, const llama_layer_run *run, lv_
     lv_tape_done(tape, n);
     q = lv_rope(tape, q, run->position, run->angles);
     k = lv_rope(tape, k, run->position, run->angles);
-    if (run->cache) {
-        k = lv_llama_cache_append(run->cache, tape, run->index, LV_CACHE_KEYS, k);
-        v = lv_llama_cache_append(run->cache, tape, run->index, LV_CACHE_VALUES, v);
-    }
+    k = with_cached(tape, run, LV_CACHE_KEYS, k);
+    v = with_cached(tape, run, LV_CACHE_VALUES, v);
     lv_tensor *o = lv_attention(tape, q, k, v, run->layout);
     lv_tape_done(tape, q);
     lv_tape_done(tape, k);
     lv_tape_done(tape, v);
-    if (run->wanted) {
+    if (run->is_last) {
         lv_tensor *all = o;
-        o = wanted_rows(tape, run->wanted, all);
+        o = wanted_rows(tape, run->rows, all);
         lv_tape_done(tape, all);
-        x = wanted_rows(tape, run->wanted, x);
+        x = wanted_rows(tape, run->rows, x);
     }
     lv_tensor *y = lv_dense_apply_add(tape, &w->o_proj, o, x);
     lv_tape_done(tape, o);
-    if (run->wanted) {
+    if (run->is_last) {
         lv_tape_done(tape, x);
     }
     return y;
@@ -218,7 +230,8 @@ static lv_tensor *layer_forward(lv_tape *tape, const void *context, lv_tensor *c
     return y;
 }
 
-/* Queries are the rows of x; with a cache its rows come before them as keys. */
+/* Queries are the rows of x; keys are the same rows, or with a cache all that it has, each sequence
+ * seeing its own alone. */
 static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *tape,
                                              const lv_llama_rows *rows)
 {
@@ -226,9 +239,12 @@ static const lv_attention_layout *layout_for(const lv_llama_config *c, lv_tape *
     lv_attention_layout *layout = lv_tape_alloc(tape, sizeof *layout);
     lv_range *visible = lv_tape_alloc(tape, (size_t)start[B] * sizeof *visible);
     lv_range *keys = lv_tape_alloc(tape, (size_t)B * sizeof *keys);
-    const int64_t n_cached = rows->cache ? lv_llama_cache_rows(rows->cache) : 0;
     for (int64_t b = 0; b < B; b++) {
-        keys[b] = (lv_range){start[b], n_cached + start[b + 1]};
+        keys[b] = (lv_range){start[b], start[b + 1]};
+        if (rows->cache) {
+            keys[b] = lv_llama_cache_rows(rows->cache, rows->cached[b]);
+            keys[b].end += start[b + 1] - start[b];
+        }
     }
     lv_visible_causal(visible, B, start, keys);
     *layout = (lv_attention_layout){
@@ -249,19 +265,19 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
     for (int64_t t = 0; t < T; t++) {
         last_position = rows->position[t] > last_position ? rows->position[t] : last_position;
     }
-    if (rows->cache) {
-        const int64_t n_cached = lv_llama_cache_rows(rows->cache);
-        LV_CHECK(rows->n_sequences == 1 && rows->position[0] == n_cached,
-                 "%" PRId64 " sequences from position %d on with a cache, which holds one, of "
-                 "%" PRId64 " rows",
-                 rows->n_sequences, rows->position[0], n_cached);
+    for (int64_t b = 0; rows->cache && b < rows->n_sequences; b++) {
+        const lv_range cached = lv_llama_cache_rows(rows->cache, rows->cached[b]);
+        const int64_t n_cached = cached.end - cached.begin;
+        LV_CHECK(rows->position[rows->seq_start[b]] == n_cached,
+                 "a sequence from position %d on of which %" PRId64 " rows are cached",
+                 rows->position[rows->seq_start[b]], n_cached);
     }
     const llama_layer_run common = {
         .config = c,
         .position = rows->position,
         .angles = angles_for(llama, tape, (int64_t)last_position + 1),
         .layout = layout_for(c, tape, rows),
-        .cache = rows->cache,
+        .rows = rows,
     };
     llama_layer_run *runs = lv_tape_alloc(tape, (size_t)c->n_layers * sizeof *runs);
     size_t mark = lv_tape_mark(tape);
@@ -269,14 +285,14 @@ lv_tensor *lv_llama_hidden(lv_llama *llama, lv_tape *tape, lv_tensor *x, const l
         runs[l] = common;
         runs[l].layer = &llama->layers[l];
         runs[l].index = l;
-        runs[l].wanted = l == c->n_layers - 1 ? rows : NULL;
+        runs[l].is_last = l == c->n_layers - 1;
         lv_tensor *y = rows->recompute ? lv_recompute(tape, layer_forward, &runs[l], 1, &x)
                                        : layer_forward(tape, &runs[l], &x);
         lv_tape_done(tape, x);
         x = lv_tape_keep(tape, mark, y);
     }
     if (rows->cache) {
-        lv_llama_cache_advance(rows->cache, T);
+        lv_llama_cache_advance(rows->cache, rows->n_sequences, rows->cached, rows->seq_start);
     }
     return x;
 }

@@ -39,11 +39,12 @@ lv_tensor *lv_llama_embed(const lv_llama *llama, lv_tape *tape, const int32_t *i
 typedef struct {
     int64_t n_sequences;
     const int64_t *seq_start; /* [n_sequences + 1] */
-    const int32_t *position;  /* [T]; with a cache continuing from its rows */
+    const int32_t *position;  /* [T]; with a cache continuing from the sequence's rows in it */
     const int32_t *wanted;    /* [n_wanted], in [0,T): whose hidden states are returned */
     int64_t n_wanted;
     bool recompute;        /* keep only the layers' inputs where a gradient is needed */
-    lv_llama_cache *cache; /* NULL, or this call appends to it: one sequence, nothing recorded */
+    lv_llama_cache *cache; /* NULL, or this call appends to it; then nothing is recorded */
+    const int *cached;     /* [n_sequences] with a cache: their numbers in it, each another */
 } lv_llama_rows;
 
 /* lv_llama_hidden: through all layers, without the last norm; only the wanted rows pass the last

@@ -28,8 +28,8 @@ typedef enum {
 /* lv_llava_options: the "model" section of a run's configuration; NULL where not given. */
 typedef struct {
     const char *llava;          /* one LLaVA directory, or ... */
-    const char *vision_tower;   /* ... a CLIP directory (also beside llava, if that has no tower) */
-    const char *language_model; /* and a LLaMA directory */
+    const char *vision_tower;   /* ... a tower's directory (beside llava too, if that has none) */
+    const char *language_model; /* and a language model's */
     const char *projector_type; /* NULL with llava: its own */
     const char *projector_weights;
     const int *vision_select_layer; /* as Python's index; NULL: the directory's own, or -2 */
@@ -45,8 +45,8 @@ typedef struct {
     bool copies; /* frozen values are copied after opening, see lv_params_copy_set */
 } lv_llava_options;
 
-/* lv_llava_open: read the configurations, declare parameters, load the weights (a projector that
- * no file has is initialised from the seed as torch's Linear). Not collective. A dry one reads the
+/* lv_llava_open: read the configurations, declare parameters, load the weights (a part that no
+ * path is given for has its initial values, from the seed). Not collective. A dry one reads the
  * headers of the weights alone; where a directory has none yet, they are what lv_hf_dtype_of says.
  * fails  LV_ERR_CONFIG, LV_ERR_SHAPE, LV_ERR_FORMAT, LV_ERR_UNSUPPORTED, LV_ERR_IO, LV_ERR_MEMORY
  */
@@ -75,5 +75,13 @@ uint64_t lv_llava_fingerprint(const lv_llava *model);
  * lv_cross_entropy); only those rows pass the last layer's second half, the last norm and the head.
  * out    one element; loss_sum: the same, added up in double */
 lv_tensor *lv_llava_loss(lv_llava *model, lv_tape *tape, const lv_batch *batch, double *loss_sum);
+
+/* lv_llava_probe: a model of the same widths with the same parts trained, to measure how fast the
+ * whole would train here: a share of the layers that run, at least one of either kind, and of a
+ * large vocabulary a part.
+ * in     like: may be dry; precision: of its run
+ * out    *out has arbitrary values in memory of its own: lv_llava_close it
+ * fails  LV_ERR_MEMORY */
+int lv_llava_probe(lv_llava **out, lv_llava *like, lv_precision precision, double share);
 
 #endif

@@ -36,7 +36,7 @@ static int config_from_llava(lv_llava_config *config, part_paths *from, const lv
     }
     if (needs_tower && !o->vision_tower) {
         return lv_fail(LV_ERR_CONFIG,
-                       "%s holds no vision tower; give its CLIP directory as model.vision_tower",
+                       "%s has no vision tower; give the tower's directory as model.vision_tower",
                        o->llava);
     }
     if (!needs_tower && o->vision_tower) {
@@ -98,9 +98,10 @@ static int config_from_parts(lv_llava_config *config, part_paths *from, const lv
     int rc = lv_connector_config_parse(&config->connector, o->projector_type);
     if (rc == LV_OK) rc = lv_hf_vision_config(&config->vision, o->vision_tower);
     if (rc == LV_OK) rc = lv_hf_language_config(&config->text, o->language_model);
-    if (rc == LV_OK)
+    if (rc == LV_OK) {
         rc = lv_hf_image_norm(config->image_mean, config->image_std, config->vision.tower,
                               o->vision_tower);
+    }
     if (rc) {
         return rc;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "train/model/llava/probe.h"
+#include "train/model/llava/llava.h"
 
 #include "autograd/error.h"
 #include "train/model/llava/internal.h"

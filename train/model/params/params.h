@@ -5,9 +5,9 @@
  * first those that ops read in bf16, then those that they read in f32, each in the order of
  * declaration), for frozen ones separate memory or the mapped file.
  *
- * In a bf16 run every parameter that takes bf16 is bf16 where the ops read it (lv_param.tensor). For
- * a trained one that is the working copy: the flat values are its f32 master, which the optimiser
- * updates and which is saved. A frozen one has no f32 values in memory.
+ * In a bf16 run every parameter that takes bf16 is bf16 where the ops read it (lv_param.tensor).
+ * For a trained one that is the working copy: the flat values are its f32 master, which the
+ * optimiser updates and which is saved. A frozen one has no f32 values in memory.
  *
  * Ranks share the masters (see shard.h): each has those of its own shards, and the working copies
  * of all. A parameter that ops read in f32 is its own master: all ranks have all of it, and each
@@ -29,7 +29,7 @@ typedef enum {
     LV_N_PARTS
 } lv_part;
 
-/* The values of a parameter of a new part, one that no file has. */
+/* The initial values of a parameter of a new part. */
 typedef struct {
     enum {
         LV_INIT_NONE, /* none: a file has to give them */
@@ -67,6 +67,12 @@ typedef enum {
 
 typedef struct lv_params lv_params;
 
+/* lv_moments: AdamW's m and v of what a rank owns: [own_count] each, bucket after bucket. */
+typedef struct {
+    lv_dtype dtype; /* LV_F32 or LV_BF16 */
+    void *exp_avg, *exp_avg_sq;
+} lv_moments;
+
 int lv_params_create(lv_params **out);
 void lv_params_destroy(lv_params **params);
 
@@ -74,8 +80,8 @@ void lv_params_destroy(lv_params **params);
  * mapped parameters are bf16. Before lv_params_allocate. */
 void lv_params_dtype_set(lv_params *params, lv_dtype dtype);
 
-/* lv_params_part_begin: what is declared from here on belongs to the part; before the first call, to
- * the vision tower. lv_part_name: the first component of its parameters' names. */
+/* lv_params_part_begin: parameters declared after it belong to the part; before the first call, to
+ * the vision tower. lv_part_name: the first component of their names. */
 void lv_params_part_begin(lv_params *params, lv_part part);
 const char *lv_part_name(lv_part part);
 
@@ -91,10 +97,11 @@ lv_param *lv_params_of(lv_params *params, const lv_tensor *tensor); /* that decl
 
 /* lv_params_set_trainable: by globs over names (*, ?, [..]; without these, a prefix that ends
  * at a dot). Before lv_params_allocate.
- * fails  LV_ERR_CONFIG naming a glob that that fits no trainable parameter, and their groups */
+ * fails  LV_ERR_CONFIG naming a glob that fits no trainable parameter, and their groups */
 int lv_params_set_trainable(lv_params *params, const char *const *globs, size_t n_globs);
 
-/* lv_params_count_of: the parameters of a part. lv_params_trains: whether one of them is trained. */
+/* lv_params_count_of: the parameters of a part. lv_params_trains: whether one of them is
+ * trainable. */
 size_t lv_params_count_of(const lv_params *params, lv_part part);
 bool lv_params_trains(const lv_params *params, lv_part part);
 

@@ -143,7 +143,7 @@ int lv_params_init(lv_params *params, lv_param *param, lv_init init, uint64_t se
     lv_params_value *value = constant_value;
     switch (init.kind) {
     case LV_INIT_NONE:
-        return lv_fail(LV_ERR_CONFIG, "%s: a file has to give its values, it has no initial ones",
+        return lv_fail(LV_ERR_CONFIG, "%s has no initial values: they have to come from a file",
                        param->name);
     case LV_INIT_ZERO:
     case LV_INIT_ONE:

@@ -17,7 +17,6 @@ typedef struct {
     bool readable;          /* the dtype is one of lv_dtype */
     size_t file;            /* for the caller */
 } lv_header_entry;
-void lv_header_free(lv_header_entry *entries, size_t n);
 
 /* lv_weights_format: one row of the table. Lists of names end with NULL. */
 typedef struct {
@@ -28,7 +27,8 @@ typedef struct {
     const char *const *files; /* which alone holds a directory's weights, in order of preference */
     const char *index; /* JSON whose "weight_map" has the file of each tensor, after files[0] */
     /* All tensors of a mapped file, which is untrusted input, in the order of their bytes.
-     * out    entries: lv_header_free; header_bytes: offset of the first tensor
+     * out    entries, n: malloc'ed, the caller's to free with their names, also after a failure;
+     *        header_bytes: offset of the first tensor
      * fails  LV_ERR_FORMAT, LV_ERR_UNSUPPORTED (more than LV_MAX_DIMS dims), LV_ERR_MEMORY */
     int (*parse)(lv_header_entry **entries, size_t *n, size_t *header_bytes,
                  const lv_file_map *map);

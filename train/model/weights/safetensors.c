@@ -178,42 +178,30 @@ static int parse_tensors(lv_header_entry **out, size_t *n, const cJSON *root, co
                          int64_t data_bytes)
 {
     const cJSON *item;
-    size_t filled = 0;
-    int rc = LV_OK;
     lv_header_entry *entries = calloc((size_t)cJSON_GetArraySize(root) + 1, sizeof *entries);
     if (!entries) {
         return lv_fail(LV_ERR_MEMORY, "out of memory");
     }
+    *out = entries;
     cJSON_ArrayForEach (item, root) {
         if (strcmp(item->string, "__metadata__") == 0) {
             if (!cJSON_IsObject(item)) {
-                rc = lv_fail(LV_ERR_FORMAT, "\"__metadata__\": expected an object, found %s",
-                             lv_json_kind(item));
-                goto fail;
+                return lv_fail(LV_ERR_FORMAT, "\"__metadata__\": expected an object, found %s",
+                               lv_json_kind(item));
             }
             continue;
         }
-        lv_header_entry *entry = &entries[filled++];
+        lv_header_entry *entry = &entries[(*n)++];
         entry->name = strdup(item->string);
-        rc = entry->name ? parse_entry(entry, item, data, data_bytes)
-                         : lv_fail(LV_ERR_MEMORY, "out of memory");
+        int rc = entry->name ? parse_entry(entry, item, data, data_bytes)
+                             : lv_fail(LV_ERR_MEMORY, "out of memory");
         if (rc < 0) {
-            lv_fail_within("tensor \"%s\"", item->string);
-            goto fail;
+            return lv_fail_within("tensor \"%s\"", item->string);
         }
         entry->weight.name = entry->name;
     }
-    qsort(entries, filled, sizeof *entries, compare_offsets);
-    rc = check_cover(entries, filled, data, data + data_bytes);
-    if (rc < 0) {
-        goto fail;
-    }
-    *out = entries;
-    *n = filled;
-    return LV_OK;
-fail:
-    lv_header_free(entries, filled);
-    return rc;
+    qsort(entries, *n, sizeof *entries, compare_offsets);
+    return check_cover(entries, *n, data, data + data_bytes);
 }
 
 static int parse_file(lv_header_entry **entries, size_t *n, size_t *header_bytes,

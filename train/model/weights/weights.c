@@ -64,7 +64,7 @@ static const lv_weights_format *format_by_content(const lv_file_map *map)
     return formats[0];
 }
 
-void lv_header_free(lv_header_entry *entries, size_t n)
+static void free_entries(lv_header_entry *entries, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         free(entries[i].name);
@@ -95,12 +95,13 @@ static int add_file(lv_weights *weights, const char *path)
     }
     rc = format->parse(&entries, &n, &file->header_bytes, &file->map);
     if (rc < 0) {
+        free_entries(entries, n);
         return lv_fail_within("%s", path);
     }
     size_t total = weights->n_entries + n;
     lv_header_entry *all = realloc(weights->entries, (total + 1) * sizeof *all);
     if (!all) {
-        lv_header_free(entries, n);
+        free_entries(entries, n);
         return lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
     }
     for (size_t i = 0; i < n; i++) {
@@ -302,7 +303,7 @@ void lv_weights_close(lv_weights **weights)
     if (!w) {
         return;
     }
-    lv_header_free(w->entries, w->n_entries);
+    free_entries(w->entries, w->n_entries);
     for (size_t i = 0; i < w->n_files; i++) {
         lv_file_map_close(&w->files[i].map);
         free(w->files[i].path);

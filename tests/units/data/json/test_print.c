@@ -90,8 +90,8 @@ static void assert_prints(const char *json, const char *expected)
 static void numbers_are_as_short_as_they_can_be(void **state)
 {
     (void)state;
-    assert_prints("[0.1, 0.30000000000000004, 2e-5, 1e300, -0]",
-                  "[0.1,0.30000000000000004,2e-05,1e+300,-0]");
+    assert_prints("[0.1, 0.30000000000000004, 2e-5, 1e300, -0, 5e-324]",
+                  "[0.1,0.30000000000000004,2e-05,1e+300,-0,5e-324]");
     assert_prints("[9007199254740991, 1e15, -9223372036854775808]",
                   "[9007199254740991,1000000000000000,-9223372036854775808]");
     cJSON *nan = cJSON_CreateNumber(NAN);

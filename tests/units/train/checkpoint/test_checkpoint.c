@@ -6,6 +6,7 @@
 #include "train/checkpoint/dir.h"
 #include "train/checkpoint/file.h"
 #include "train/checkpoint/save.h"
+#include "train/config/config.h"
 
 #include "autograd/error.h"
 #include "data/base/file.h"
@@ -79,7 +80,8 @@ static void open_saver(fixture *f, int64_t keep, bool continues)
 
 static int save(fixture *f, lv_train_state state)
 {
-    int rc = lv_saver_begin(f->saver, &state, &f->identity, f->params, f->exp_avg, f->exp_avg_sq);
+    int rc = lv_saver_begin(f->saver, &state, &f->identity, f->params,
+                            &(lv_moments){LV_F32, f->exp_avg, f->exp_avg_sq});
     return rc < 0 ? rc : lv_saver_finish(f->saver);
 }
 
@@ -118,7 +120,8 @@ static int load(fixture *f, lv_train_state *found, lv_real avg[N], lv_real avg_s
 {
     lv_train_state state = {0};
     char *dir = lv_checkpoint_path(f->dir, 4);
-    int rc = lv_checkpoint_load(&single, dir, NULL, &state, f->params, avg, avg_sq);
+    int rc = lv_checkpoint_load(&single, dir, NULL, &state, f->params,
+                                &(lv_moments){LV_F32, avg, avg_sq});
     free(dir);
     if (found) {
         *found = state;
@@ -140,13 +143,68 @@ static void what_was_saved_comes_back(void **state)
     }
 }
 
+static void moments_of_bf16_come_back_and_are_not_read_as_f32(void **state)
+{
+    fixture *f = *state;
+    uint16_t avg[N], avg_sq[N], found[N] = {0}, found_sq[N] = {0};
+    lv_real wide[N], wide_sq[N];
+    lv_train_state loaded;
+    char *dir = lv_checkpoint_path(f->dir, 4);
+    for (int i = 0; i < N; i++) {
+        avg[i] = (uint16_t)(0xbf00 + i);
+        avg_sq[i] = (uint16_t)(0x3f00 + i);
+    }
+    assert_int_equal(lv_saver_begin(f->saver, &STEP_4, &f->identity, f->params,
+                                    &(lv_moments){LV_BF16, avg, avg_sq}),
+                     LV_OK);
+    assert_int_equal(lv_saver_finish(f->saver), LV_OK);
+    assert_int_equal(lv_checkpoint_load(&single, dir, NULL, &loaded, f->params,
+                                        &(lv_moments){LV_BF16, found, found_sq}),
+                     LV_OK);
+    assert_memory_equal(found, avg, sizeof avg);
+    assert_memory_equal(found_sq, avg_sq, sizeof avg_sq);
+    assert_fails(load(f, NULL, wide, wide_sq), LV_ERR_FORMAT, "exp_avg");
+    avg_sq[3] = 0xbf00; /* below 0 */
+    assert_int_equal(lv_saver_begin(f->saver, &STEP_4, &f->identity, f->params,
+                                    &(lv_moments){LV_BF16, avg, avg_sq}),
+                     LV_OK);
+    assert_int_equal(lv_saver_finish(f->saver), LV_OK);
+    assert_fails(lv_checkpoint_load(&single, dir, NULL, &loaded, f->params,
+                                    &(lv_moments){LV_BF16, found, found_sq}),
+                 LV_ERR_FORMAT, "below 0");
+    free(dir);
+}
+
+static void a_checkpoint_that_does_not_name_the_moments_is_of_f32(void **state)
+{
+    (void)state;
+    static const char *const moments[] = {"", ", \"moments\": \"f32\"", ", \"moments\": \"bf16\""};
+    cJSON *configs[3];
+    for (int i = 0; i < 3; i++) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "{\"data\": {\"packs\": [\"p\"]}, \"train\": {\"trainable\": [\"projector\"]}, "
+                 "\"optim\": {\"lr\": 1%s}}",
+                 moments[i]);
+        configs[i] = cJSON_Parse(text);
+        assert_non_null(configs[i]);
+    }
+    cJSON *before = configs[0], *f32 = configs[1], *bf16 = configs[2];
+    assert_int_equal(lv_config_compare(before, f32), LV_OK);
+    assert_fails(lv_config_compare(before, bf16), LV_ERR_CONFIG,
+                 "optim.moments was \"f32\" and is \"bf16\"");
+    cJSON_Delete(before);
+    cJSON_Delete(f32);
+    cJSON_Delete(bf16);
+}
+
 static void what_changes_after_the_beginning_of_a_save_is_not_saved(void **state)
 {
     fixture *f = *state;
     lv_real avg[N] = {0}, avg_sq[N] = {0};
-    assert_int_equal(
-        lv_saver_begin(f->saver, &STEP_4, &f->identity, f->params, f->exp_avg, f->exp_avg_sq),
-        LV_OK);
+    assert_int_equal(lv_saver_begin(f->saver, &STEP_4, &f->identity, f->params,
+                                    &(lv_moments){LV_F32, f->exp_avg, f->exp_avg_sq}),
+                     LV_OK);
     fill_masters(f->params, 1000, 1);
     memset(f->exp_avg, 0, sizeof f->exp_avg);
     assert_int_equal(lv_saver_finish(f->saver), LV_OK);
@@ -492,9 +550,9 @@ static void a_save_that_fails_ends_the_run_or_does_not_as_was_asked(void **state
         open_saver(f, 3, continues);
         assert_int_equal(save(f, STEP_4), LV_OK);
         char *path = block(f, 5);
-        assert_int_equal(
-            lv_saver_begin(f->saver, &step_5, &f->identity, f->params, f->exp_avg, f->exp_avg_sq),
-            LV_OK);
+        assert_int_equal(lv_saver_begin(f->saver, &step_5, &f->identity, f->params,
+                                        &(lv_moments){LV_F32, f->exp_avg, f->exp_avg_sq}),
+                         LV_OK);
         assert_int_equal(lv_saver_poll(f->saver), continues ? LV_OK : LV_ERR_IO);
         assert_fails(lv_saver_finish(f->saver), LV_ERR_IO, "the checkpoint of step 5");
         assert_non_null(strstr(lv_error_message(), "the last good one is that of step 4"));
@@ -526,6 +584,8 @@ int main(void)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(what_was_saved_comes_back),
+        TEST(moments_of_bf16_come_back_and_are_not_read_as_f32),
+        TEST(a_checkpoint_that_does_not_name_the_moments_is_of_f32),
         TEST(what_changes_after_the_beginning_of_a_save_is_not_saved),
         TEST(files_of_3_ranks_are_read_by_1_and_by_2),
         TEST(impossible_numbers_in_the_manifest_are_refused),

@@ -412,7 +412,7 @@ static void an_original_llava_takes_its_tower_from_beside(void **state)
     assert_non_null(mkdtemp(dir));
     write_original(g, dir);
     lv_llava_options options = {.llava = dir};
-    refused(&options, LV_ERR_CONFIG, "holds no vision tower");
+    refused(&options, LV_ERR_CONFIG, "has no vision tower");
     options.vision_tower = g->vision_tower;
     golden_ok(lv_llava_open(&model, &options));
     double loss = run(g, model, &g->samples[TWO_IMAGES], 1, NULL);

@@ -2,7 +2,7 @@
  *
  * "toy" and then, for each tensor, toy_record and its values in f32.
  */
-#include "tests/units/train/model/toys/toys.h"
+#include "tests/support/toys/toys.h"
 #include "train/model/weights/formats.h"
 
 #include "autograd/error.h"

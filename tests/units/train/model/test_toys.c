@@ -7,8 +7,8 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 #include "data/json/json.h"
+#include "tests/support/toys/toys.h"
 #include "tests/units/train/fixture.h"
-#include "tests/units/train/model/toys/toys.h"
 #include "train/model/connector/connector.h"
 #include "train/model/language/families.h"
 #include "train/model/llava/init.h"
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { S = 8, ROWS = 3, T = ROWS + 4 }; /* 5 rows of the tower, one of two of them */
 
@@ -129,6 +130,7 @@ static void toys_are_initialised_trained_saved_and_opened_again(void **state)
         lv_hf_save_llava(lv_llava_params(model), config, NULL, false, LV_F32, dir, &original),
         LV_OK);
     assert_true(original);
+    assert_int_equal(unlink(fixture_path(state, "saved/preprocessor_config.json")), 0);
     const lv_llava_options options = {.llava = dir, .trainable = everything, .n_trainable = 3};
     assert_int_equal(lv_llava_open(&again, &options), LV_OK);
     const lv_llava_config *found = lv_llava_config_of(again);
@@ -136,6 +138,7 @@ static void toys_are_initialised_trained_saved_and_opened_again(void **state)
     assert_ptr_equal(found->text.family, lv_family_find("toy_lm"));
     assert_string_equal(lv_connector_type(type, sizeof type, &found->connector), "every2");
     assert_int_equal(found->vision.own[0], 50);
+    assert_true(found->image_mean[0] == 0.5f && found->image_std[2] == 0.25f);
     assert_true(run_step(again, 0) == run_step(model, 0));
     lv_llava_close(&again);
     lv_llava_close(&model);

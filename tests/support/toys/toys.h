@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LV_TESTS_UNITS_TRAIN_MODEL_TOYS_TOYS_H
-#define LV_TESTS_UNITS_TRAIN_MODEL_TOYS_TOYS_H
+#ifndef LV_TESTS_SUPPORT_TOYS_TOYS_H
+#define LV_TESTS_SUPPORT_TOYS_TOYS_H
 
 #include "autograd/tensor.h"
 

@@ -288,16 +288,17 @@ int lv_cli_finish(const lv_cli *cli, lv_comm *comm, int rc)
         lv_comm_abort();
     }
     const bool prints = !comm || comm->rank == 0;
-    fflush(stdout);
     if (rc == LV_CLI_HELP && prints) {
         print_help(cli);
-    } else if (rc < 0 && prints) {
+    }
+    const bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (lost) {
+        print_error(cli, "", "writing to standard output failed");
+    }
+    if (rc < 0 && prints) { /* the reason is the last line */
         print_error(cli, "", lv_error_message());
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        print_error(cli, "", "writing to standard output failed");
-        if (rc >= 0) rc = LV_ERR_IO;
-    }
+    if (lost && rc >= 0) rc = LV_ERR_IO;
     if (comm) {
         lv_comm_stop(comm);
     }

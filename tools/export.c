@@ -6,6 +6,7 @@
 #include "data/base/file.h"
 #include "data/json/json.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/model/hf/hf.h"
 #include "train/output.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static int read_run_config(lv_config *config, const char *checkpoint)
 int lv_tool_export(int argc, char **argv)
 {
     const lv_comm single = lv_comm_single();
-    const char *checkpoint = NULL, *out = NULL, *dtype_text = "f32";
+    const char *checkpoint = NULL, *out = NULL, *dtype_text = "auto";
     lv_llava *model = NULL;
     lv_config config = {0};
     const lv_flag flags[] = {
@@ -61,14 +62,14 @@ int lv_tool_export(int argc, char **argv)
          .kind = LV_FLAG_TEXT,
          .value = &out,
          .placeholder = "DIR",
-         .help = "model directory to write",
+         .help = "model directory to write; not there yet, or empty",
          .required = true},
         {.name = "--dtype",
          .kind = LV_FLAG_CHOICE,
          .value = &dtype_text,
-         .placeholder = "f32|bf16",
-         .help = "of the weights in it; bf16 halves the directory and rounds what was trained "
-                 "(default f32)"},
+         .placeholder = "auto|bf16|f32",
+         .help = "of the weights in it; auto: bf16 where the language model's files are, "
+                 "otherwise f32; bf16 rounds what was trained (default auto)"},
     };
     const lv_cli cli = {.name = "export",
                         .summary =
@@ -78,11 +79,16 @@ int lv_tool_export(int argc, char **argv)
                         .n_flags = sizeof flags / sizeof flags[0]};
     int rc = lv_cli_start(&cli, NULL, argc, argv);
     if (rc == LV_OK) {
-        const lv_dtype dtype = strcmp(dtype_text, "bf16") == 0 ? LV_BF16 : LV_F32;
+        const lv_output_dtype choice = strcmp(dtype_text, "auto") == 0   ? LV_OUTPUT_AUTO
+                                       : strcmp(dtype_text, "bf16") == 0 ? LV_OUTPUT_BF16
+                                                                         : LV_OUTPUT_F32;
+        lv_dtype dtype = LV_F32;
         rc = check_path(checkpoint);
+        if (rc == LV_OK) rc = lv_hf_check_empty(out);
         if (rc == LV_OK) rc = lv_checkpoint_verify(&single, checkpoint);
         if (rc == LV_OK) rc = read_run_config(&config, checkpoint);
         if (rc == LV_OK) rc = lv_output_load(&model, &config, checkpoint);
+        if (rc == LV_OK) rc = lv_output_dtype_of(&dtype, &config, choice);
         if (rc == LV_OK) rc = lv_output_save(model, &config, dtype, out);
         lv_llava_close(&model);
         lv_config_free(&config);

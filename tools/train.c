@@ -103,8 +103,10 @@ int lv_tool_train(int argc, char **argv)
         .flags = flags,
         .n_flags = sizeof flags / sizeof flags[0],
         .details =
-            "Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 to any rank: a checkpoint after the step, then "
-            "exit status 75;\nthe same command goes on from there. To mpirun send SIGUSR1: it "
+            "Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 to any rank, or a lost terminal (not under "
+            "nohup): "
+            "a checkpoint after the step, then exit status 75;\nthe same command goes on from "
+            "there. To mpirun send SIGUSR1: it "
             "passes that on, but kills the\nranks two seconds after a SIGTERM or Ctrl-C. In "
             "a job of Slurm it stops\nso by itself before the time is over. Exit status: 0 done, 1 "
             "failed, 2 wrong usage or config.\nThe step that --ranks predicts: "

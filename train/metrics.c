@@ -41,6 +41,41 @@ static int64_t step_of_line(const char *line, size_t n)
     return step;
 }
 
+/* Other programs write "step" and "loss" too, but not these. */
+static bool is_own_line(const char *line, size_t n)
+{
+    cJSON *item = NULL;
+    bool own = lv_json_parse(&item, line, n) == LV_OK && lv_json_find(item, "step") &&
+               (lv_json_find(item, "samples_hash") || lv_json_find(item, "val_supervised_tokens"));
+    cJSON_Delete(item);
+    return own;
+}
+
+int lv_metrics_check(const char *run_dir)
+{
+    static const char begin[] = "{\"step\":";
+    char *path = lv_path("%s/metrics.jsonl", run_dir), *text = NULL;
+    size_t n = 0, at = 0;
+    int rc = lv_file_exists(path) ? lv_file_read(&text, &n, path) : LV_OK;
+    while (at < n && text[at] == '\0') { /* as a machine leaves them that lost its power */
+        at++;
+    }
+    if (at < n) {
+        const char *end = memchr(text + at, '\n', n - at);
+        const size_t length = end ? (size_t)(end - text) - at : n - at;
+        const size_t n_begin = length < strlen(begin) ? length : strlen(begin);
+        bool own = end ? is_own_line(text + at, length) : memcmp(text + at, begin, n_begin) == 0;
+        rc = own ? LV_OK
+                 : lv_fail(LV_ERR_CONFIG,
+                           "%s: the run would add to it, but its first line is not of a run: "
+                           "choose another run.dir, or move it away",
+                           path);
+    }
+    free(text);
+    free(path);
+    return rc;
+}
+
 static int append_text(const char *path, const char *text, size_t n)
 {
     FILE *file = fopen(path, "a");

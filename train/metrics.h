@@ -22,6 +22,11 @@ typedef struct {
 
 typedef struct lv_metrics lv_metrics;
 
+/* lv_metrics_check: run_dir/metrics.jsonl is not there, or of a run: empty, or its first whole line is
+ * one that a run writes.
+ * fails  LV_ERR_CONFIG; LV_ERR_IO */
+int lv_metrics_check(const char *run_dir);
+
 /* lv_metrics_open: append to run_dir/metrics.jsonl. Lines of steps after `steps_done` (of a run that
  * ended after its last checkpoint) are moved to metrics.dropped.jsonl, with a message if steps_done
  * is 0.

@@ -92,6 +92,18 @@ static int find_ids(lv_hf_ids *ids, bool *found, const lv_llava *model, const lv
     return rc;
 }
 
+int lv_output_dtype_of(lv_dtype *out, const lv_config *config, lv_output_dtype choice)
+{
+    lv_dtype own = choice == LV_OUTPUT_BF16 ? LV_BF16 : LV_F32;
+    int rc = LV_OK;
+    if (choice == LV_OUTPUT_AUTO) {
+        rc = lv_hf_language_dtype(&own, config->model.llava ? config->model.llava
+                                                            : config->model.language_model);
+    }
+    *out = own == LV_BF16 ? LV_BF16 : LV_F32;
+    return rc;
+}
+
 int lv_output_save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out)
 {
     bool original = false, found = false;
@@ -125,8 +137,10 @@ int lv_output_write(const lv_config *config, const char *checkpoint)
     lv_llava *model = NULL;
     char *out = lv_path("%s/model", config->run.dir);
     int rc = lv_output_load(&model, config, checkpoint);
+    lv_dtype dtype = LV_F32;
+    if (rc == LV_OK) rc = lv_output_dtype_of(&dtype, config, config->train.output_dtype);
     if (rc == LV_OK) {
-        rc = config->train.output_full ? lv_output_save(model, config, LV_F32, out)
+        rc = config->train.output_full ? lv_output_save(model, config, dtype, out)
                                        : save_projector(model, config->run.dir);
     }
     if (rc < 0) {

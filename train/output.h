@@ -14,6 +14,11 @@
  *        LV_ERR_FORMAT, LV_ERR_SHAPE, LV_ERR_IO, LV_ERR_MEMORY */
 int lv_output_load(lv_llava **model, const lv_config *config, const char *checkpoint);
 
+/* lv_output_dtype_of: what that choice is for the config's language model: auto is bf16 where its files
+ * are, otherwise f32, which holds any of them exactly.
+ * fails  as reading the model's files */
+int lv_output_dtype_of(lv_dtype *out, const lv_config *config, lv_output_dtype choice);
+
 /* lv_output_save: a model directory in dtype (see lv_hf_save_llava), and a line on stdout. */
 int lv_output_save(lv_llava *model, const lv_config *config, lv_dtype dtype, const char *out);
 

@@ -414,8 +414,13 @@ void lv_setup_print(const lv_setup *setup, const lv_comm *comm, const lv_config 
     if (n_epoch != n_samples) {
         printf("%" PRId64 " an epoch by the weights of their packs, ", n_epoch);
     }
-    printf("%" PRId64 " step%s of %" PRId64 ", %" PRId64 " trainable parameters; %s\n", n_steps,
-           n_steps == 1 ? "" : "s", config->train.global_batch_size,
+    const int64_t batch = config->train.global_batch_size;
+    printf("%" PRId64 " step%s of %" PRId64, n_steps, n_steps == 1 ? "" : "s",
+           n_epoch < batch ? n_epoch : batch);
+    if (n_epoch < batch) {
+        printf(" (train.global_batch_size is %" PRId64 ")", batch);
+    }
+    printf(", %" PRId64 " trainable parameters; %s\n",
            lv_params_flat_count(lv_llava_params(setup->model)), config->run.dir);
     fflush(stdout);
     if (!packs_have_images(&setup->train_packs) &&

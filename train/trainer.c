@@ -19,6 +19,7 @@
 #include "train/host/stop.h"
 #include "train/metrics.h"
 #include "train/output.h"
+#include "train/run_dir.h"
 #include "train/setup.h"
 #include "train/step.h"
 #include "train/validate.h"
@@ -218,6 +219,9 @@ static int run_steps(trainer *t)
     lv_step_requests requests;
     double begin_s = lv_clock_s();
     int rc;
+    if (t->comm->rank == 0) {
+        lv_stop_answer("saves after this step, then ends");
+    }
     while ((rc = lv_step_run(&t->state, &requests, &parts, save_at_s(t))) > 0) {
         bool last = t->state.step == t->schedule.n_steps;
         if (last) {
@@ -269,6 +273,25 @@ static int check_length(const trainer *t)
                 before, now, now);
     }
     return LV_OK;
+}
+
+/* A run of one step that is all warm-up: nothing would be learnt. A learning rate of 0 that the
+ * config names is meant. */
+static int check_learning(const trainer *t)
+{
+    const lv_config *c = t->config;
+    if (t->state.step > 0 || t->schedule.n_steps != 1 || lv_schedule_factor(&t->schedule, 0) > 0 ||
+        (c->optim.lr == 0 && c->optim.projector_lr <= 0)) {
+        return LV_OK;
+    }
+    return lv_fail(LV_ERR_CONFIG,
+                   "optim.warmup_ratio: %g of the only step of this run is its warm-up, whose "
+                   "learning rate is 0: nothing would be learnt (%" PRId64
+                   " samples, train.global_batch_size %" PRId64
+                   "); lower train.global_batch_size, raise train.epochs, or set "
+                   "optim.warmup_ratio=0",
+                   c->optim.warmup_ratio, t->setup.train_packs.n_samples,
+                   c->train.global_batch_size);
 }
 
 static int resume_from(trainer *t, const char *dir)
@@ -395,7 +418,8 @@ static int start_watchdog(trainer *t)
 static int lock_run_dir(trainer *t)
 {
     int rc = lv_dir_create(t->config->run.dir);
-    return rc < 0 ? rc : lv_lock_take(&t->lock, t->config->run.dir);
+    if (rc == LV_OK) rc = lv_lock_take(&t->lock, t->config->run.dir);
+    return rc < 0 ? rc : lv_run_dir_check(t->config, t->comm->n_ranks);
 }
 
 /* Before the model: threads, agreement of the ranks, the lock of run.dir. */
@@ -430,6 +454,9 @@ static int open_setup(trainer *t, const char *products)
 static int begin_run(trainer *t, const char *how)
 {
     const char *products = lv_gemm_start();
+    if (t->comm->rank == 0) {
+        lv_stop_answer("saves after the first step, then ends");
+    }
     int rc = begin_job(t, how, products);
     if (rc == LV_OK) rc = open_setup(t, products);
     if (rc < 0) {
@@ -438,6 +465,7 @@ static int begin_run(trainer *t, const char *how)
     t->schedule = make_schedule(t);
     rc = open_exchange(t);
     if (rc == LV_OK) rc = resume(t, how);
+    if (rc == LV_OK) rc = check_learning(t);
     if (rc == LV_OK) rc = compare_weights(t);
     t->state.n_steps = t->schedule.n_steps;
     if (rc == LV_OK) rc = lv_compute_rate(&t->flop_per_s, t->comm);
@@ -476,6 +504,9 @@ int lv_train(const lv_comm *comm, const lv_config *config, const char *how, bool
     if (rc == LV_OK) rc = run_steps(&t);
     rc = close_parts(&t, rc);
     if (rc == LV_OK) {
+        if (comm->rank == 0) {
+            lv_stop_answer("the run is done, and ends when its output is written");
+        }
         begin_activity(&t, LV_ACTIVITY_WRITING);
         lv_progress_end();
         rc = write_output(&t);

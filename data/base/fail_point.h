@@ -38,7 +38,8 @@
     X("weights.piece", "a piece of frozen weights is copied to memory that ranks share")           \
     X("batch.begin", "a micro-batch is about to be read")                                          \
     X("model.piece", "a piece of a file of weights is written")                                    \
-    X("model.written", "a model's directory is complete under its temporary name")
+    X("model.written", "a model's directory is complete under its temporary name")                 \
+    X("model.moved", "the one that was there has lost its name, the new one has none yet")
 
 /* lv_fail_point: pass one of these names.
  * fails  LV_ERR_IO if the environment asks for it; LV_ERR_CONFIG if its value is not valid */

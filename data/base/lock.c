@@ -34,6 +34,21 @@ static bool has_name(int fd, const char *path)
            own.st_ino == named.st_ino;
 }
 
+/* A lock file is empty, or has what sign writes; any other file is not to be signed. */
+static int check_own(int fd, const char *path)
+{
+    char text[320] = "";
+    long pid = 0;
+    int end = 0;
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    const char *process = strstr(text, ", process ");
+    bool own = n == 0 || *text == '\0' ||
+               (process && sscanf(process, ", process %ld%n", &pid, &end) == 1 &&
+                strcspn(text, "\n") == strlen(text) - (strchr(text, '\n') != NULL));
+    return own ? LV_OK
+               : lv_fail(LV_ERR_CONFIG, "%s: not a lock that llava wrote: move it away", path);
+}
+
 static int sign(int fd, const char *path)
 {
     char host[256] = "", text[320];
@@ -61,6 +76,7 @@ int lv_lock_take_file(int *fd, const char *path, const char *of)
             lock = -1;
         }
     }
+    if (rc == LV_OK) rc = check_own(lock, path);
     if (rc == LV_OK) rc = sign(lock, path);
     if (rc < 0 && lock >= 0) {
         close(lock);

@@ -96,6 +96,23 @@ check "a switch given twice is refused" refused 2 '--strict is given twice' \
 check "but --set may be given again, and the last one counts" refused 2 'optim.lr: .*-2' \
     "$LLAVA" train "$work/config.json" --set optim.lr=-1 --set optim.lr=-2
 check "a wrong command names the nearest" refused 2 '"trian" \(did you mean train\?\)' "$LLAVA" trian
+# ---- a step that would learn nothing ----
+once() { # once OPTION...: all samples in one step
+    "$LLAVA" train "$work/config.json" --set run.dir="$work/once" --set train.max_steps=null \
+        --set train.global_batch_size=256 "$@"
+}
+check "the only step is warm-up: refused" refused 2 \
+    'optim.warmup_ratio: 0.03 of the only step .*80 samples, train.global_batch_size 256' once
+check "nothing is written" test ! -e "$work/once/model" -a ! -e "$work/once/projector.safetensors"
+check "two epochs learn; how many samples a step has is told" refused 0 \
+    '^80 samples, 2 steps of 80 \(train.global_batch_size is 256\),' once --set train.epochs=2
+rm -r "$work/once"
+check "so does one step without warm-up" once --set optim.warmup_ratio=0
+rm -r "$work/once"
+check "a learning rate of 0 in the config is meant" once --set optim.lr=0
+check "but not another one beside it" refused 2 'optim.warmup_ratio: ' once --set optim.lr=0 \
+    --set optim.projector_lr=1e-3 --set run.dir="$work/other"
+
 check "a message is printed once, not once a rank" refused 2 'optim.lr: expected' \
     mpirun -n 3 "$LLAVA" train "$work/config.json" --set optim.lr=-1
 for command in pack init train generate export inspect; do

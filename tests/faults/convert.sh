@@ -7,7 +7,7 @@
 check "inputs are made" make_inputs
 write_config "$work/config.json" 2
 convert() { "$LLAVA" convert --model "$1" --dtype "${3:-bf16}" --out "$2"; }
-train() { "$LLAVA" train "$work/config.json" --set train.max_steps=1 "$@"; }
+train() { "$LLAVA" train "$work/config.json" --set train.max_steps=1 --set optim.warmup_ratio=0 "$@"; }
 
 check "a LLaVA in Hugging Face's naming is made" train --set run.dir="$work/hf"
 check "a LLaVA in its own naming is made" train --set run.dir="$work/own" \

@@ -77,7 +77,7 @@ linked_lock() {
 check "a lock that is a link to another file is refused, and that file stays" linked_lock
 leftovers() {
     cp -r "$work/peace" "$work/left" && rm "$work/left/manifest.json" "$work/left/images-00001.h5" &&
-        echo half >"$work/left/images-00001.h5.tmp-host-1" && echo dead >"$work/left/lock" &&
+        echo half >"$work/left/images-00001.h5.tmp-host-1" && echo "dead, process 7" >"$work/left/lock" &&
         echo half >"$work/left/manifest.json.tmp77" && echo half >"$work/left/stop.tmp" &&
         mkdir "$work/left/tokenizer.tmp" && pack "$work/left" && same_as_peace "$work/left"
 }

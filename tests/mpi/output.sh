@@ -38,10 +38,33 @@ check "then it writes the projector, and no model, too" only_projector s1-half
 check "the projector is that of the run that had it from the start" same s1-projector s1-half \
     projector.safetensors
 stage=2
-check "a run that trains the language model" run_stage run 1 --set train.max_steps=1
+check "a run that trains the language model" run_stage run 1 --set train.max_steps=1 --set optim.warmup_ratio=0
 check "its weights would be lost with output projector" refused 2 \
     'train.output: projector, but language_model\..* is trained too and would be lost; use full' \
-    run_stage run 1 --set train.max_steps=1 --set train.output=projector
+    run_stage run 1 --set train.max_steps=1 --set optim.warmup_ratio=0 --set train.output=projector
+
+# ---- its dtype ----
+"$LLAVA" convert --model "$work/init/language_model" --dtype bf16 --out "$work/narrow" >"$work/log"
+of_dtype() { # of_dtype DIR NAME BYTES: what config.json says, and at most so many bytes of weights
+    grep -q "\"torch_dtype\":[[:space:]]*\"$2\"" "$1/config.json" &&
+        [ "$(stat -c %s "$1/model.safetensors")" -le "$3" ]
+}
+n_bytes=$(stat -c %s "$work/s1-full/model/model.safetensors")
+narrow=(--set model.language_model="$work/narrow" --set train.max_steps=2)
+check "a bf16 language model beside an f32 tower is trained" run_stage narrow 1 "${narrow[@]}"
+check "its model is in bf16, half the size" of_dtype "$work/s2-narrow/model" bfloat16 \
+    $((n_bytes / 2 + 20000))
+check "in f32 on demand" run_stage narrow 1 "${narrow[@]}" --set train.output_dtype=f32
+check "f32 it is" of_dtype "$work/s2-narrow/model" float32 "$n_bytes"
+exported() { # exported NAME OPTION...
+    "$LLAVA" export --checkpoint "$work/s2-narrow/checkpoints/step-000002" --out "$work/$1" "${@:2}"
+}
+check "export takes the language model's own" exported own
+check "bf16 it is" of_dtype "$work/own" bfloat16 $((n_bytes / 2 + 20000))
+check "or what it is told" exported told --dtype f32
+check "f32 it is, as the run wrote it" cmp "$work/told/model.safetensors" \
+    "$work/s2-narrow/model/model.safetensors"
+check "a model in f32 stays f32" of_dtype "$work/s1-full/model" float32 "$n_bytes"
 
 
 # ---- what ends an answer ----

@@ -93,7 +93,7 @@ half_size() {
     [ $((half * 2)) -lt $((full + 20000)) ] && grep bfloat16 "$work/half/config.json"
 }
 check "in half the size, and says so" half_size
-check "another dtype is refused" refused 2 '--dtype: expected f32 or bf16, found "f16"' "$LLAVA" \
+check "another dtype is refused" refused 2 '--dtype: expected auto or bf16 or f32, found "f16"' "$LLAVA" \
     export --checkpoint "$newest" --out "$work/other" --dtype f16
 answers() {
     "$LLAVA" generate --model "$1" --prompt "What is this?" --max-new-tokens 8 "${@:2}"

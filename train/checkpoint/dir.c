@@ -74,6 +74,60 @@ int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir)
     return rc;
 }
 
+static bool is_file_of_checkpoint(const char *name)
+{
+    static const char manifest[] = "manifest.json";
+    int rank, end = 0;
+    return strcmp(name, manifest) == 0 || strncmp(name, "manifest.json.tmp-", 18) == 0 ||
+           (sscanf(name, "rank-%9d.h5%n", &rank, &end) == 1 && end > 0 && name[end] == '\0');
+}
+
+static int check_own_folder(const char *path)
+{
+    DIR *dir = opendir(path);
+    int rc = LV_OK;
+    if (!dir) {
+        return errno == ENOTDIR
+                   ? lv_fail(LV_ERR_CONFIG,
+                             "%s: has the name of a checkpoint, but is no folder: move it away",
+                             path)
+                   : lv_fail_errno(LV_ERR_IO, "%s: opening", path);
+    }
+    for (struct dirent *entry; rc == LV_OK && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !is_file_of_checkpoint(name)) {
+            rc = lv_fail(LV_ERR_CONFIG,
+                         "%s/%s is not of a checkpoint, and the run would remove it with its "
+                         "folder as an old one: move it away, or choose another run.dir",
+                         path, name);
+        }
+    }
+    closedir(dir);
+    return rc;
+}
+
+int lv_checkpoint_check_own(const char *run_dir)
+{
+    char *folder = lv_path("%s/checkpoints", run_dir);
+    DIR *dir = NULL;
+    int rc = open_checkpoints(&dir, folder);
+    for (struct dirent *entry; dir && rc == LV_OK && (entry = readdir(dir));) {
+        int64_t step;
+        const char *rest = parse_name(entry->d_name, &step);
+        if (rest && (!*rest || strcmp(rest, ".tmp") == 0 || strcmp(rest, ".removed") == 0 ||
+                     strcmp(rest, ".aside") == 0)) {
+            char *path = lv_path("%s/%s", folder, entry->d_name);
+            rc = check_own_folder(path);
+            free(path);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    free(folder);
+    return rc;
+}
+
 int lv_checkpoint_clean(const char *run_dir)
 {
     char *folder = lv_path("%s/checkpoints", run_dir);

@@ -17,6 +17,11 @@ char *lv_checkpoint_path(const char *run_dir, int64_t step);
  * fails  LV_ERR_IO, also for a dangling link; a missing folder is an empty one */
 int lv_checkpoint_list(int64_t **steps, size_t *n, const char *run_dir);
 
+/* lv_checkpoint_check_own: every folder there with the name of a checkpoint, whole or not, holds
+ * nothing else than the files of one: it may be removed.
+ * fails  LV_ERR_CONFIG naming what else is there; LV_ERR_IO */
+int lv_checkpoint_check_own(const char *run_dir);
+
 /* lv_checkpoint_clean: remove what a killed job left half written or half removed.
  * fails  LV_ERR_IO */
 int lv_checkpoint_clean(const char *run_dir);

@@ -19,6 +19,9 @@ enum { LV_MAX_LIST = 32, LV_LAYER_NOT_GIVEN = INT32_MIN };
 
 #define LV_LEAST_BUCKET_MB 0.001 /* of comm.bucket_mb, but for 0: some hundred elements */
 
+/* Of the weights in a model directory that is written; auto: as the language model's files. */
+typedef enum { LV_OUTPUT_AUTO, LV_OUTPUT_BF16, LV_OUTPUT_F32 } lv_output_dtype;
+
 typedef struct {
     size_t n;
     const char *items[LV_MAX_LIST];
@@ -61,6 +64,7 @@ typedef struct {
         int64_t val_every_steps; /* 0: never */
         int64_t seed;
         bool output_full;
+        lv_output_dtype output_dtype;
     } train;
     struct {
         double lr, projector_lr; /* projector_lr -1: lr */

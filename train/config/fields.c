@@ -55,6 +55,8 @@ const lv_config_field lv_config_fields[] = {
     STORED("train.seed", KIND_INT, train.seed, MUST_MATCH, "42", BOUNDS(0, MAX_SEED)),
     STORED("train.output", KIND_CHOICE, train.output_full, MAY_DIFFER, "\"full\"",
            CHOICES("projector", "full")),
+    STORED("train.output_dtype", KIND_CHOICE, train.output_dtype, MAY_DIFFER, "\"auto\"",
+           CHOICES("auto", "bf16", "f32")),
     STORED("optim.lr", KIND_REAL, optim.lr, MUST_MATCH, NULL, BOUNDS(0, 1e3)),
     STORED("optim.projector_lr", KIND_REAL, optim.projector_lr, MUST_MATCH, "null", BOUNDS(0, 1e3)),
     STORED("optim.betas", KIND_BETAS, optim.beta1, MUST_MATCH, "[0.9, 0.999]",

@@ -8,9 +8,16 @@
 
 #include <stdbool.h>
 
-/* lv_stop_catch_signals: for the whole process: SIGTERM, SIGUSR1, SIGUSR2, and SIGINT once: a second
- * one ends it at once. To be called before MPI starts, so that a request during its start counts. */
+/* lv_stop_catch_signals: for the whole process: SIGTERM, SIGUSR1, SIGUSR2; SIGHUP and SIGPIPE (the
+ * terminal, or who reads the output, is gone) unless they are ignored, as nohup has it; and SIGINT
+ * once: a second one ends it at once. To be called before MPI starts, so that a request during its
+ * start counts. */
 void lv_stop_catch_signals(void);
+
+/* lv_stop_answer: from here on the first request of this process is answered on stderr when it
+ * comes, or now: the signal, what happens next, and what the launcher does about it.
+ * in     what: "saves after this step"; NULL: no answer; to stay valid */
+void lv_stop_answer(const char *what);
 
 /* lv_stop_release_signals: the default again, also for one that was caught already: for work without
  * such checks. */

@@ -4,10 +4,14 @@
 #include "autograd/error.h"
 #include "data/base/file.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FILE_BYTES = 512, MAX_LINES = 12 };
@@ -59,6 +63,47 @@ lv_heartbeat lv_heartbeat_read(const char *path)
     beat.activity.waiting = waiting != 0;
     beat.ends_job = ends_job != 0;
     return beat;
+}
+
+/* A file of that name is a heartbeat, of this version or another; or cut off: empty or of zeros. */
+static bool is_heartbeat(const char *path, const char *name)
+{
+    char text[FILE_BYTES + 2] = "";
+    int rank, end = 0;
+    struct stat st;
+    if (sscanf(name, "rank-%9d%n", &rank, &end) != 1 || name[end] != '\0' || lstat(path, &st) < 0 ||
+        !S_ISREG(st.st_mode) || st.st_size > FILE_BYTES) {
+        return false;
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd >= 0 ? pread(fd, text, FILE_BYTES, 0) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return n >= 0 && (*text == '\0' || (strspn(text, "-0123456789 ") == strcspn(text, "\n") &&
+                                        strstr(text, "\nend\n") != NULL));
+}
+
+int lv_heartbeat_check_dir(const char *dir)
+{
+    DIR *stream = opendir(dir);
+    if (!stream) {
+        return errno == ENOENT ? LV_OK : lv_fail_errno(LV_ERR_CONFIG, "%s: opening", dir);
+    }
+    int rc = LV_OK;
+    for (struct dirent *entry; rc == LV_OK && (entry = readdir(stream));) {
+        const char *name = entry->d_name;
+        char *path = lv_path("%s/%s", dir, name);
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !is_heartbeat(path, name)) {
+            rc = lv_fail(LV_ERR_CONFIG,
+                         "%s: the run would remove it with the heartbeats in its folder, but it is "
+                         "none: choose another run.dir, or move it away",
+                         path);
+        }
+        free(path);
+    }
+    closedir(stream);
+    return rc;
 }
 
 lv_rank_state lv_heartbeat_compare(const lv_heartbeat *before, const lv_heartbeat *now)

@@ -32,6 +32,10 @@ int lv_heartbeat_write(const char *path, const lv_heartbeat *beat);
 /* lv_heartbeat_read: {0} if there is none, or none that is whole. */
 lv_heartbeat lv_heartbeat_read(const char *path);
 
+/* lv_heartbeat_check_dir: dir is not there, or a folder of nothing but heartbeats.
+ * fails  LV_ERR_CONFIG naming what else is there */
+int lv_heartbeat_check_dir(const char *dir);
+
 typedef enum {
     LV_RANK_ADVANCES, /* it makes progress */
     LV_RANK_WAITS,    /* for other ranks, all the time */

@@ -325,13 +325,41 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
             rc = lv_weights_write_told(staging.path, c.sources, c.n, lv_hf_max_file_bytes,
                                        progress.writing);
         }
-        rc = lv_hf_staging_end(rc, &staging, to);
+        rc = lv_hf_staging_end(rc, &staging);
     }
     conversion_free(&c);
     if (rc == LV_OK) {
         *out = sum;
     }
     return rc;
+}
+
+int lv_hf_language_dtype(lv_dtype *out, const char *dir)
+{
+    lv_llava_config config;
+    lv_hf_kind kind;
+    lv_weights *weights = NULL;
+    int64_t count[LV_F16 + 1] = {0};
+    int rc = lv_hf_any_config(&config, &kind, dir);
+    if (rc == LV_OK) rc = lv_weights_open(&weights, dir);
+    for (size_t i = 0; rc == LV_OK && i < lv_weights_count(weights); i++) {
+        char canonical[LV_HF_NAME_BYTES];
+        lv_part part;
+        const lv_weight *w = lv_weights_at(weights, i);
+        if (lv_hf_name_canonical(canonical, &part, w->name, &config) == LV_HF_NAME_PARAM &&
+            part == LV_PART_LANGUAGE) {
+            count[w->dtype] += w->n_bytes / (int64_t)lv_dtype_bytes(w->dtype);
+        }
+    }
+    lv_weights_close(&weights);
+    if (rc < 0) {
+        return lv_fail_within("%s", dir);
+    }
+    *out = LV_F32;
+    for (int d = 0; d <= LV_F16; d++) {
+        *out = count[d] > count[*out] ? (lv_dtype)d : *out;
+    }
+    return LV_OK;
 }
 
 char *lv_hf_convert_note(const char *dir, int64_t n_bytes)

@@ -18,6 +18,11 @@ typedef enum {
 /* lv_hf_dtype_of: what config.json says that the weights are, LV_BF16 if it does not. */
 lv_dtype lv_hf_dtype_of(const char *dir);
 
+/* lv_hf_language_dtype: what most elements of the language model in a directory of any kind are
+ * stored as.
+ * fails  as reading its config and the headers of its weights */
+int lv_hf_language_dtype(lv_dtype *out, const char *dir);
+
 /* Shapes from config.json. Keys that change the mathematics and are not implemented
  * (rope_scaling, sliding_window, another hidden_act, ...) fail by name with LV_ERR_UNSUPPORTED. */
 int lv_hf_vision_config(lv_vision_config *out, const char *dir);
@@ -126,6 +131,17 @@ int lv_hf_convert(lv_hf_conversion *out, const char *to, const char *from, lv_dt
  * in     n_bytes: of those weights in bf16
  * returns a text to free(); NULL if it is too little to mention (256 MB) */
 char *lv_hf_convert_note(const char *dir, int64_t n_bytes);
+
+/* lv_hf_check_empty: nothing is at dir, or an empty directory. lv_hf_check_replaceable: or a model
+ * directory with its digests.json, all that is in it being listed and as it was written; read whole.
+ * fails  LV_ERR_CONFIG naming what is there */
+int lv_hf_check_empty(const char *dir);
+int lv_hf_check_replaceable(const char *dir);
+
+/* lv_hf_check_projector: dir has no file of that name, or the one that lv_hf_save_projector wrote,
+ * told by digests.json.
+ * fails  LV_ERR_CONFIG */
+int lv_hf_check_projector(const char *dir, const char *name);
 
 /* lv_hf_save_vision, lv_hf_save_language: the bare models, for llava init. */
 int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const char *dir);

@@ -41,17 +41,20 @@ int lv_hf_tokenizer_copy(const char *to, const char *from, int64_t image_id,
 
 /* staging.c: a directory that is written beside its place, by one process at a time.
  * lv_hf_staging_begin makes it, empty; lv_hf_staging_end, called if that went well, writes its
- * digests.json and moves it to dir, or removes it if rc is an error. If dir is already there, its
- * model files are replaced, digests.json last.
- * fails  LV_ERR_CONFIG if another process writes there, or a folder of that name is not ours
+ * digests.json and moves it to dir, or removes it if rc is an error. A dir that is already there is
+ * replaced as a whole; a link to one stays.
+ * fails  LV_ERR_CONFIG if another process writes there, a folder of that name is not ours, or as
+ *        lv_hf_check_replaceable
  * returns rc, or the error of moving */
 typedef struct {
+    char *dir;
     char *path;      /* dir.partial */
-    char *lock_path; /* dir.partial.lock: the folder is ours to remove */
+    char *old;       /* dir.partial.old: what was at dir, between two renames */
+    char *lock_path; /* dir.partial.lock: both are ours to remove */
     int lock;
 } lv_hf_staging;
 int lv_hf_staging_begin(lv_hf_staging *out, const char *dir);
-int lv_hf_staging_end(int rc, lv_hf_staging *staging, const char *dir);
+int lv_hf_staging_end(int rc, lv_hf_staging *staging);
 
 /* staging.c: all names in a directory but for hidden ones, sorted. Start it with {0}. */
 typedef struct {

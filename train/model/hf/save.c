@@ -13,9 +13,11 @@
 #include "train/model/language/families.h"
 #include "train/model/weights/weights.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ROW_MULTIPLE = 64 };
 const int64_t lv_hf_max_file_bytes = 5000000000;
@@ -467,7 +469,7 @@ int lv_hf_save_llava(lv_params *params, const lv_llava_config *config, const cha
                                   dtype, staging.path);
         }
     }
-    rc = lv_hf_staging_end(rc, &staging, dir);
+    rc = lv_hf_staging_end(rc, &staging);
     if (rc == LV_OK) {
         *original = !hf;
     }
@@ -483,7 +485,7 @@ int lv_hf_save_vision(lv_params *params, const lv_vision_config *config, const c
     }
     rc = write_plain(params, LV_PART_VISION, LV_HF_VISION, NULL, LV_F32, staging.path);
     if (rc == LV_OK) rc = write_vision_json(config, staging.path);
-    return lv_hf_staging_end(rc, &staging, dir);
+    return lv_hf_staging_end(rc, &staging);
 }
 
 int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const char *tokenizer_dir,
@@ -496,19 +498,37 @@ int lv_hf_save_language(lv_params *params, const lv_llama_config *config, const 
     }
     rc = write_plain(params, LV_PART_LANGUAGE, LV_HF_LANGUAGE, tokenizer_dir, LV_F32, staging.path);
     if (rc == LV_OK) rc = write_language_json(config, staging.path);
-    return lv_hf_staging_end(rc, &staging, dir);
+    return lv_hf_staging_end(rc, &staging);
 }
 
 /* The digests that are already in dir, without this file's and without their own checksum. */
-static cJSON *other_digests(const char *path, const char *name)
+static int other_digests(cJSON **root, const char *path, const char *name)
 {
-    cJSON *root = NULL;
-    if (!lv_file_exists(path) || lv_manifest_read(&root, path) < 0) {
-        return cJSON_CreateObject(); /* a damaged one vouches for nothing: begin anew */
+    int rc = LV_OK;
+    if (lv_file_exists(path)) {
+        rc = lv_manifest_read(root, path);
+    } else if (!(*root = cJSON_CreateObject())) {
+        rc = lv_fail(LV_ERR_MEMORY, "%s: out of memory", path);
     }
-    cJSON_DeleteItemFromObjectCaseSensitive(root, "self_crc32");
-    cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "files"), name);
-    return root;
+    cJSON_DeleteItemFromObjectCaseSensitive(*root, "self_crc32");
+    cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(*root, "files"), name);
+    return rc;
+}
+
+/* Puts the file beside in the place of path. At no time are there digests of another file of that
+ * name: lv_hf_check_projector would take it for a foreign one. */
+static int install_projector(cJSON *root, const char *digests, const char *path, const char *beside,
+                             const char *name)
+{
+    uint32_t crc = 0;
+    int64_t n_bytes = 0;
+    int rc = lv_file_crc32(&crc, &n_bytes, beside);
+    if (rc == LV_OK) rc = lv_manifest_add_entry(root, name, n_bytes, crc);
+    if (rc == LV_OK && unlink(path) < 0 && errno != ENOENT) {
+        rc = lv_fail_errno(LV_ERR_IO, "%s: removing", path);
+    }
+    if (rc == LV_OK) rc = lv_manifest_write(digests, root);
+    return rc < 0 ? rc : lv_file_rename(beside, path);
 }
 
 int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
@@ -516,23 +536,43 @@ int lv_hf_save_projector(lv_params *params, const char *dir, const char *name)
     hf_export e = {.dtype = LV_F32};
     cJSON *root = NULL;
     char *path = lv_path("%s/%s", dir, name);
-    char *digests = lv_path("%s/digests.json", dir);
+    char *digests = lv_path("%s/digests.json", dir), *beside = lv_file_beside(path);
     int rc = lv_dir_create(dir);
-    if (rc < 0 || (rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_LLAVA, NULL)) < 0) {
-        goto done;
+    if (rc == LV_OK) rc = lv_hf_check_projector(dir, name);
+    if (rc == LV_OK) rc = other_digests(&root, digests, name);
+    if (rc == LV_OK) rc = collect_params(&e, params, LV_PART_CONNECTOR, LV_HF_LLAVA, NULL);
+    if (rc == LV_OK) rc = lv_weights_write_file(beside, e.sources, e.n);
+    if (rc == LV_OK) {
+        rc = install_projector(root, digests, path, beside, name);
+        if (rc < 0) {
+            unlink(beside);
+        }
     }
-    rc = lv_weights_write_file(path, e.sources, e.n);
-    if (rc < 0) {
-        goto done;
-    }
-    root = other_digests(digests, name);
-    rc = root ? lv_manifest_add_file(root, dir, name)
-              : lv_fail(LV_ERR_MEMORY, "%s: out of memory", digests);
-    if (rc == LV_OK) rc = lv_manifest_write(digests, root);
-done:
     cJSON_Delete(root);
     hf_export_free(&e);
     free(path);
     free(digests);
+    free(beside);
+    return rc;
+}
+
+int lv_hf_check_projector(const char *dir, const char *name)
+{
+    cJSON *root = NULL;
+    char *path = lv_path("%s/%s", dir, name), *digests = lv_path("%s/digests.json", dir);
+    int rc = lv_file_exists(digests) ? lv_manifest_read(&root, digests) : LV_OK;
+    if (rc == LV_OK && lv_file_exists(path)) {
+        rc = root ? lv_manifest_check_file(root, dir, name)
+                  : lv_fail(LV_ERR_FORMAT, "there is no %s", digests);
+    }
+    if (rc < 0) {
+        rc = lv_fail(LV_ERR_CONFIG,
+                     "%s would be written, with digests.json beside it, but one of them is not as "
+                     "llava wrote it: choose another folder, or move it away (%s)",
+                     path, lv_error_message());
+    }
+    cJSON_Delete(root);
+    free(digests);
+    free(path);
     return rc;
 }

@@ -21,6 +21,7 @@ static int init_vision(const char *dir, uint64_t seed)
     lv_params *params = NULL;
     lv_vision *vision = NULL;
     int rc = lv_hf_vision_config(&config, dir);
+    if (rc == LV_OK) rc = lv_dir_remove(dir);
     if (rc == LV_OK) rc = lv_params_create(&params);
     if (rc == LV_OK) rc = lv_vision_create(&vision, &config, -1, true, params);
     if (rc == LV_OK) rc = lv_params_allocate(params);
@@ -54,6 +55,7 @@ static int init_language(const char *dir, uint64_t seed, const char *tokenizer_d
     lv_params *params = NULL;
     lv_llama *llama = NULL;
     int rc = lv_hf_language_config(&config, dir);
+    if (rc == LV_OK) rc = lv_dir_remove(dir);
     if (rc == LV_OK && tokenizer_dir) {
         rc = check_tokenizer(&config, tokenizer_dir);
     }

@@ -1111,23 +1111,20 @@ static void a_flipped_byte_in_any_file_is_found(void **state)
     free(dir);
 }
 
-static void saving_again_replaces_the_model_and_spares_other_files(void **state)
+static void saving_again_replaces_its_own_model_alone(void **state)
 {
     cJSON *digests = NULL;
-    fixture_write(state, "out/notes.txt", "mine");
-    fixture_write(state, "out/model-00001-of-00002.safetensors", "old");
-    fixture_write(state, "out/model.safetensors.index.json", "old");
     round_trip(state, fixture_llava_config("mlp2x_gelu"), NULL, false);
     assert_true(lv_file_exists(fixture_path(state, "out/processor_config.json")));
     round_trip(state, fixture_llava_config("mlp3x_gelu"), NULL, true);
-    assert_true(lv_file_exists(fixture_path(state, "out/notes.txt")));
-    assert_false(lv_file_exists(fixture_path(state, "out/model.safetensors.index.json")));
-    assert_false(lv_file_exists(fixture_path(state, "out/model-00001-of-00002.safetensors")));
     assert_false(lv_file_exists(fixture_path(state, "out/processor_config.json")));
     assert_false(lv_file_exists(fixture_path(state, "out.partial")));
+    assert_false(lv_file_exists(fixture_path(state, "out.partial.old")));
     assert_int_equal(lv_manifest_read(&digests, fixture_path(state, "out/digests.json")), LV_OK);
     assert_int_equal(lv_manifest_check_files(digests, fixture_path(state, "out"), NULL), LV_OK);
     cJSON_Delete(digests);
+    fixture_write(state, "out/notes.txt", "mine");
+    assert_fails(lv_hf_check_replaceable(fixture_path(state, "out")), LV_ERR_CONFIG, "notes.txt");
 }
 
 static void the_processor_says_how_images_are_cut(void **state)
@@ -1196,7 +1193,7 @@ int main(void)
         TEST(tied_embeddings_are_one_parameter_under_either_name),
         TEST(what_does_not_fit_the_model_is_named),
         TEST(a_flipped_byte_in_any_file_is_found),
-        TEST(saving_again_replaces_the_model_and_spares_other_files),
+        TEST(saving_again_replaces_its_own_model_alone),
         TEST(the_processor_says_how_images_are_cut),
     };
     return cmocka_run_group_tests_name("hf", tests, NULL, NULL);

@@ -133,7 +133,7 @@ levels() {
     for level in portable avx2 avx512; do
         export LLAVA_CPU=$level
         suites gemm rows autograd/{ops,ops_bf16,linear_bf16,attention_bf16} optim/adamw \
-            data/image_kernels train/{llava,optimizer,generate} model/{training,forward_backward} &&
+            data/image/kernels train/{model/llava/llava,optimizer,model/llava/generate} model/{training,forward_backward} &&
             train '1 2' 'f32 bf16' build/asan/llava || return 1
     done
 }

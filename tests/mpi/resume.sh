@@ -79,8 +79,8 @@ check "checkpoints by the clock, in fractions of a minute" by_the_clock
 
 # Flat buffers have another order in a bf16 run; the first step's learning rate is 0.
 other_order() {
-    train 2 bf16 --set train.max_steps=1 --set optim.warmup_ratio=0 --set train.precision=bf16 &&
-        train 1 f32 --set train.max_steps=1 --set optim.warmup_ratio=0 &&
+    train 2 bf16 --set train.max_steps=1 --set optim.lr=0 --set train.precision=bf16 &&
+        train 1 f32 --set train.max_steps=1 --set optim.lr=0 &&
         "$WEIGHTS_DIFF" "$work/f32/model" "$work/bf16/model" 0
 }
 check "what a bf16 run saved comes out under the right names" other_order

@@ -18,7 +18,7 @@ END
 # Packs, models, a fresh projector (a run at lr 0 writes it) and both configs, in $work.
 make_trainer_inputs() {
     make_inputs && write_config "$work/fresh.json" 1 &&
-        "$LLAVA" train "$work/fresh.json" --set run.dir="$work/fresh" --set train.max_steps=1 --set optim.warmup_ratio=0 \
+        "$LLAVA" train "$work/fresh.json" --set run.dir="$work/fresh" --set train.max_steps=1 \
             --set optim.lr=0 &&
         trainer_config "$work/stage1.json" '"projector"' captions projector 1e-2 0 &&
         trainer_config "$work/stage2.json" '"projector", "language_model"' questions full 3e-3 0.1

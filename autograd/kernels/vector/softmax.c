@@ -2,14 +2,13 @@
  *
  * Rows of exponentials: the tiles of attention and the logits of cross-entropy. Work goes in blocks
  * of LANES, which is one or two registers and the width of a panel of a packed operand. */
-#include "autograd/kernels/bf16.h"
 #include "autograd/kernels/exp.h"
-#include "autograd/kernels/vector/chunk.h"
+#include "autograd/kernels/vector/block.h"
 #include "autograd/kernels/vector/level.h"
 
 #include <tgmath.h>
 
-enum { LANES = LV_BF16_COLUMNS, ROW_KEYS = 256, AT_ONCE = 4 };
+enum { ROW_KEYS = 256, AT_ONCE = 4 };
 
 /* e^x for what a softmax needs, x <= 88: within 2 units in the last place, 0 below -87, NaN stays
  * NaN. */
@@ -30,18 +29,6 @@ static inline float exp_below(float x)
 static inline lv_real larger(lv_real a, lv_real b)
 {
     return b > a ? b : a;
-}
-
-static inline lv_real lanes_sum(const lv_real x[LANES])
-{
-    lv_real of_8[8], of_4[4];
-    for (int l = 0; l < 8; l++) {
-        of_8[l] = x[l] + x[l + 8];
-    }
-    for (int l = 0; l < 4; l++) {
-        of_4[l] = of_8[l] + of_8[l + 4];
-    }
-    return (of_4[0] + of_4[2]) + (of_4[1] + of_4[3]);
 }
 
 static inline lv_real lanes_max(const lv_real x[LANES])
@@ -135,19 +122,6 @@ static inline void exp_block(lv_real e[LANES], lv_real sum[LANES], const lv_real
     for (int l = 0; l < LANES; l++) {
         e[l] = exp_below(x[l] * scale - shift);
         sum[l] += e[l];
-    }
-}
-
-static inline void narrow_block(uint16_t *to, const lv_real from[LANES])
-{
-    uint32_t narrow[LANES];
-#pragma omp simd
-    for (int l = 0; l < LANES; l++) {
-        narrow[l] = chunk_narrow((float)from[l]);
-    }
-#pragma omp simd
-    for (int l = 0; l < LANES; l++) {
-        to[l] = (uint16_t)narrow[l];
     }
 }
 
@@ -439,22 +413,6 @@ void LV_LEVEL(softmax_tile_backward_packed)(uint16_t *p, uint16_t *ds_b, uint16_
     }
 }
 
-/* y (+)= values, n <= LANES */
-static inline void add_block(lv_grad y, int64_t at, const lv_real values[LANES], int64_t n)
-{
-    if (n < LANES || y.dtype == LV_F32) {
-        chunk_add(y, at, values, n);
-        return;
-    }
-    uint16_t *to = (uint16_t *)y.data + at;
-    lv_real sum[LANES];
-#pragma omp simd
-    for (int l = 0; l < LANES; l++) {
-        sum[l] = values[l] + (y.add ? (lv_real)chunk_widen(to[l]) : 0);
-    }
-    narrow_block(to, sum);
-}
-
 void LV_LEVEL(softmax_finish)(void *o, int64_t o_ld, lv_dtype dtype, lv_real *lse, const lv_real *x,
                               int64_t x_ld, const lv_real *max, const lv_real *sum, int64_t n_rows,
                               int64_t D)
@@ -471,82 +429,6 @@ void LV_LEVEL(softmax_finish)(void *o, int64_t o_ld, lv_dtype dtype, lv_real *ls
         }
         if (lse) {
             lse[i] = max[i] + log(sum[i]);
-        }
-    }
-}
-
-void LV_LEVEL(add_rows)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t x_ld, int64_t T,
-                        int64_t N)
-{
-    for (int64_t t = 0; t < T; t++) {
-        for (int64_t n = 0; n < N; n += LANES) {
-            add_block(y, t * y_ld + n, x + t * x_ld + n, lv_min_i64(LANES, N - n));
-        }
-    }
-}
-
-static lv_real dot(const lv_real *a, const lv_real *b, int64_t n)
-{
-    lv_real lanes[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-#pragma omp simd
-        for (int l = 0; l < LANES; l++) {
-            lanes[l] += a[i + l] * b[i + l];
-        }
-    }
-    for (int l = 0; i < n; i++, l++) {
-        lanes[l] += a[i] * b[i];
-    }
-    return lanes_sum(lanes);
-}
-
-void LV_LEVEL(row_dots)(lv_real *dots, const void *a, const void *b, lv_dtype dtype, int64_t ld,
-                        int64_t T, int64_t N)
-{
-    lv_real ab[CHUNK], bb[CHUNK];
-    for (int64_t t = 0; t < T; t++) {
-        dots[t] = 0;
-        for (int64_t at = 0; at < N; at += CHUNK) {
-            int64_t n = lv_min_i64(CHUNK, N - at);
-            dots[t] += dot(chunk_read(ab, a, dtype, t * ld + at, n),
-                           chunk_read(bb, b, dtype, t * ld + at, n), n);
-        }
-    }
-}
-
-/* Four perfect shuffles of 256 elements are the transpose of 16 x 16: each turns the eight bits of
- * an element's place left by one. */
-static void transpose_block(lv_real x[LANES * LANES])
-{
-    enum { HALF = LANES * LANES / 2 };
-    lv_real y[LANES * LANES];
-    for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < HALF; i++) {
-            y[2 * i] = x[i];
-            y[2 * i + 1] = x[HALF + i];
-        }
-        for (int i = 0; i < HALF; i++) {
-            x[2 * i] = y[i];
-            x[2 * i + 1] = y[HALF + i];
-        }
-    }
-}
-
-void LV_LEVEL(add_transposed)(lv_grad y, int64_t y_ld, const lv_real *x, int64_t x_ld, int64_t T,
-                              int64_t N)
-{
-    lv_real block[LANES * LANES] = {0};
-    for (int64_t t = 0; t < T; t += LANES) {
-        for (int64_t n = 0; n < N; n += LANES) {
-            int64_t rows = lv_min_i64(LANES, T - t), columns = lv_min_i64(LANES, N - n);
-            for (int64_t i = 0; i < columns; i++) {
-                memcpy(block + i * LANES, x + (n + i) * x_ld + t, (size_t)rows * sizeof *x);
-            }
-            transpose_block(block);
-            for (int64_t i = 0; i < rows; i++) {
-                add_block(y, (t + i) * y_ld + n, block + i * LANES, columns);
-            }
         }
     }
 }

@@ -147,6 +147,7 @@ findings() {
             word=${word%[\"\',;:)]}
             word=${word%.}
             [[ $word == */*\<*\>* ]] && word=${word%%<*} word=${word%/*}/ # <name>.c: its folder
+            [[ $word == ../shared/* ]] && continue # beside the repository, or not there
             is_path "$word" || continue
             if [ "$kind" = block ]; then # also output, of which only this is the repository's
                 [[ $word =~ ^(autograd|configs|data|optim|tests|tools|train)/ ]] || continue

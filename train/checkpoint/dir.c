@@ -106,7 +106,10 @@ static int check_own_folder(const char *path)
     return rc;
 }
 
-int lv_checkpoint_check_own(const char *run_dir)
+/* Calls visit with each folder of checkpoints/ whose name is a checkpoint's with one of the suffixes,
+ * until one fails. */
+static int visit_folders(const char *run_dir, const char *const *suffixes, size_t n_suffixes,
+                         int (*visit)(const char *path))
 {
     char *folder = lv_path("%s/checkpoints", run_dir);
     DIR *dir = NULL;
@@ -114,11 +117,13 @@ int lv_checkpoint_check_own(const char *run_dir)
     for (struct dirent *entry; dir && rc == LV_OK && (entry = readdir(dir));) {
         int64_t step;
         const char *rest = parse_name(entry->d_name, &step);
-        if (rest && (!*rest || strcmp(rest, ".tmp") == 0 || strcmp(rest, ".removed") == 0 ||
-                     strcmp(rest, ".aside") == 0)) {
-            char *path = lv_path("%s/%s", folder, entry->d_name);
-            rc = check_own_folder(path);
-            free(path);
+        for (size_t i = 0; rest && i < n_suffixes; i++) {
+            if (strcmp(rest, suffixes[i]) == 0) {
+                char *path = lv_path("%s/%s", folder, entry->d_name);
+                rc = visit(path);
+                free(path);
+                break;
+            }
         }
     }
     if (dir) {
@@ -128,25 +133,17 @@ int lv_checkpoint_check_own(const char *run_dir)
     return rc;
 }
 
+int lv_checkpoint_check_own(const char *run_dir)
+{
+    static const char *const all[] = {"", ".tmp", ".removed", ".aside"};
+    return visit_folders(run_dir, all, sizeof all / sizeof *all, check_own_folder);
+}
+
 int lv_checkpoint_clean(const char *run_dir)
 {
-    char *folder = lv_path("%s/checkpoints", run_dir);
-    DIR *dir = NULL;
-    int rc = open_checkpoints(&dir, folder);
-    for (struct dirent *entry; dir && rc == LV_OK && (entry = readdir(dir));) {
-        int64_t step;
-        const char *rest = parse_name(entry->d_name, &step);
-        if (rest && (strcmp(rest, ".tmp") == 0 || strcmp(rest, ".removed") == 0)) {
-            char *path = lv_path("%s/%s", folder, entry->d_name);
-            rc = lv_dir_remove(path);
-            free(path);
-        }
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    free(folder);
-    return rc;
+    static const char *const unfinished[] = {".tmp", ".removed"};
+    return visit_folders(run_dir, unfinished, sizeof unfinished / sizeof *unfinished,
+                         lv_dir_remove);
 }
 
 /* Appends suffix to the name of dir, if it exists; an older directory of that name is removed. */
